@@ -1,0 +1,43 @@
+"""nextword: from a person's own text to a working language model.
+
+    import nextword as nw
+
+    nw.pretrain(["my_books/"], "run", budget="10m")
+    model = nw.load("run")
+    print(model.generate("It was a dark night"))
+
+The verbs of the command line are functions here, with the same names for the same settings.
+Nothing heavy is imported until a verb is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_VERBS = {
+    "prepare": "nextword.tokens.prepare",
+    "pretrain": "nextword.training.pretrain",
+    "load": "nextword.inference.language_model",
+    "evaluate": "nextword.tasks.evaluate",
+    "report": "nextword.reports.report",
+    "UserError": "nextword.errors",
+}
+__all__ = ["UserError", "evaluate", "load", "prepare", "pretrain", "report"]
+
+if TYPE_CHECKING:
+    from nextword.errors import UserError
+    from nextword.inference.language_model import load
+    from nextword.reports.report import report
+    from nextword.tasks.evaluate import evaluate
+    from nextword.tokens.prepare import prepare
+    from nextword.training.pretrain import pretrain
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _VERBS:
+        raise AttributeError(f"module 'nextword' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_VERBS[name]), name)

@@ -1,0 +1,30 @@
+"""The one error meant for people: what is wrong, where, and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from os import PathLike
+
+
+class UserError(Exception):
+    """Something the person can mend. The command line prints it as one sentence and exits with 2.
+
+    `where` is a path, with the line (`file:line`), row or byte offset where one is known.
+    """
+
+    def __init__(self, what: str, *, where: str | PathLike[str] | None = None, mend: str = ""):
+        self.what, self.where, self.mend = what, where, mend
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where is not None else ""
+        remedy = f"; {self.mend}" if self.mend else ""
+        return f"{place}{self.what}{remedy}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for a mistyped name: "did you mean 'steps'?", or the list of what is known."""
+    known = list(known)
+    match = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {match[0]!r}?" if match else "known are " + ", ".join(known)

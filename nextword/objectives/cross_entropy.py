@@ -1,0 +1,94 @@
+"""Cross-entropy of a linear head without ever holding [tokens, vocabulary] in fp32.
+
+Logits are made a chunk of tokens at a time in the activations' type, turned in place into their own
+gradient block by block (blocks fit the processor's cache), and dropped. The idea is that of Cut
+Cross-Entropy (Wijmans et al. 2024) and Liger Kernel: the gradient of a loss that is a plain sum is
+known in the forward pass, up to one scalar.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+IGNORE = -100  # a position with no target
+CHUNK_LOGITS = 1 << 26  # logits held at once: 128 MiB in bf16
+BLOCK_LOGITS = 1 << 19  # logits in full precision at once: 2 MiB, a core's share of cache
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        # hidden [tokens, width], weight [vocabulary, width], targets [tokens]
+        needs_gradient = hidden.requires_grad or weight.requires_grad
+        head = weight.to(hidden.dtype)
+        hidden_gradient = torch.empty_like(hidden) if needs_gradient else None
+        weight_gradient: Tensor | None = None
+        nats = []
+        rows = max(1, CHUNK_LOGITS // head.shape[0])
+        for chunk in range(0, hidden.shape[0], rows):
+            states = hidden[chunk : chunk + rows]
+            logits = states @ head.t()  # [rows, vocabulary]
+            nats.append(_losses_(logits, targets[chunk : chunk + rows], needs_gradient))
+            if hidden_gradient is not None:  # the logits now hold their own gradient
+                torch.mm(logits, head, out=hidden_gradient[chunk : chunk + rows])
+                contribution = (logits.t() @ states).to(weight.dtype)
+                if weight_gradient is None:
+                    weight_gradient = contribution
+                else:
+                    weight_gradient += contribution
+        ctx.save_for_backward(hidden_gradient, weight_gradient)
+        return torch.cat(nats) if nats else hidden.new_zeros(0, dtype=_accumulator(hidden.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        hidden_gradient, weight_gradient = ctx.saved_tensors
+        if hidden_gradient is None or weight_gradient is None:
+            return None, None, None
+        scale = gradients[0][0]
+        return hidden_gradient * scale.to(hidden_gradient.dtype), weight_gradient * scale, None
+
+
+def _accumulator(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _losses_(logits: Tensor, targets: Tensor, make_gradient: bool) -> Tensor:
+    """Losses in nats, [rows]; the logits are overwritten by softmax − one-hot where asked."""
+    losses = torch.empty(len(logits), dtype=_accumulator(logits.dtype), device=logits.device)
+    rows = max(1, BLOCK_LOGITS // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+    for start in range(0, len(logits), rows):
+        block = logits[start : start + rows]
+        wanted = targets[start : start + rows, None]
+        scores = block.to(losses.dtype)  # a copy, unless the logits are in full precision already
+        normaliser = scores.logsumexp(dim=1, keepdim=True)
+        losses[start : start + rows] = (normaliser - scores.gather(1, wanted)).squeeze(1)
+        if make_gradient:
+            scores = scores.sub_(normaliser).exp_()
+            scores.scatter_add_(1, wanted, torch.full_like(normaliser, -1.0))
+            block.copy_(scores)
+    return losses
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """The summed cross-entropy, in nats, of the tokens that have a target.
+
+    hidden [..., width], weight [vocabulary, width], targets [...] with IGNORE where there is none.
+    Returns a scalar in fp32 (fp64 for fp64 hidden states), differentiable in hidden and weight.
+    """
+    return per_token_cross_entropy(hidden, weight, targets).sum()
+
+
+def per_token_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropies in nats of the tokens that have a target, [tokens with a target], in order.
+
+    Only their plain sum may be differentiated: the gradient is computed for equal weights.
+    """
+    hidden, targets = hidden.flatten(0, -2), targets.flatten()
+    kept = targets != IGNORE
+    if not bool(kept.all()):
+        hidden, targets = hidden[kept], targets[kept]
+    losses: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets)
+    return losses

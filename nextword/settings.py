@@ -1,0 +1,185 @@
+"""Everything a person may set, a class a verb: the flags, the YAML keys and the Python arguments.
+
+The command line, `--config` files, the Python API and the command reference are all made from
+these classes, so a setting is named, typed, explained and given its default here and nowhere else.
+`None` means "chosen for this corpus and this machine". Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from nextword.errors import UserError, nearest
+
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(value: Any) -> Any:
+    """`90`, `90s`, `10m`, `1h30m` in seconds."""
+    if not isinstance(value, str):
+        return value
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(min|[smhd])", value)
+    if parts and "".join(n + u for n, u in parts) == value.replace(" ", ""):
+        return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError("expected a time such as 90s, 10m or 1h30m") from None
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+SettingsKind = TypeVar("SettingsKind", bound="Settings")
+
+
+class Settings(BaseModel):
+    """What every verb takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    seed: int = Field(1337, ge=0, lt=2**63, description="seed of every random choice")
+
+
+class PrepareSettings(Settings):
+    """Raw text to a token store."""
+
+    text_column: str | None = Field(None, description="field of JSON, CSV or Parquet holding text")
+    skip_bad: bool = Field(False, description="leave out what cannot be read, into a quarantine file")
+    clean: bool = Field(True, description="normalise Unicode, drop control characters, boilerplate")
+    quality_filter: bool = Field(False, description="drop documents that do not read as prose")
+    languages: list[str] | None = Field(None, description="keep only these languages, e.g. en zh")
+    deduplicate: Literal["near", "exact", "none"] = Field(
+        "near", description="drop repeated documents: near (MinHash) and exact, exact only, or none"
+    )
+    deduplicate_paragraphs: bool = Field(False, description="also drop paragraphs seen before")
+    similarity: float = Field(0.8, gt=0, le=1, description="Jaccard similarity of near duplicates")
+    val_fraction: float = Field(0.1, ge=0, lt=1, description="share of the text held out")
+    split: Literal["document", "position"] = Field(
+        "document",
+        description="hold out whole documents (passages of a single one), or the text's last part",
+    )
+    tokenizer: str = Field(
+        "bpe", description="bpe (trained on this text), bytes, chars, a Hub name, directory or file"
+    )
+    vocab_size: int | None = Field(None, ge=257, le=2**20, description="tokens in a new vocabulary")
+    tokenizer_sample: int = Field(
+        8_000_000, ge=1000, description="characters of text the tokenizer is trained on, at most"
+    )
+    workers: int | None = Field(None, ge=1, le=256, description="processes; all cores if not given")
+
+
+class ModelSettings(Settings):
+    """The shape of a new model."""
+
+    family: Literal["qwen3", "llama", "gpt2"] = Field("qwen3", description="kind of decoder")
+    size: str | None = Field(None, description="a named size, e.g. 10m; see `nextword info sizes`")
+    layers: int | None = Field(None, ge=1, le=1024, description="Transformer blocks")
+    width: int | None = Field(None, ge=8, description="hidden states, in numbers a token")
+    heads: int | None = Field(None, ge=1, description="attention heads")
+    kv_heads: int | None = Field(None, ge=1, description="key/value heads (grouped queries)")
+    mlp_width: int | None = Field(None, ge=8, description="hidden width of the feed-forward network")
+    context_length: int | None = Field(None, ge=8, description="tokens the model sees at once")
+    tied: bool | None = Field(None, description="share the embedding with the output head")
+    dropout: Fraction = Field(0.0, description="dropout while training")
+
+
+class PretrainSettings(PrepareSettings, ModelSettings):
+    """Raw text or a token store to a pretrained model."""
+
+    objective: Literal["causal"] = Field("causal", description="what the model learns to predict")
+    steps: int | None = Field(None, ge=1, description="optimizer steps")
+    epochs: float | None = Field(None, gt=0, description="passes over the training text")
+    budget: Seconds | None = Field(None, description="wall-clock time for the run, e.g. 10m, 2h")
+    batch_size: int | None = Field(None, ge=1, description="sequences a step, over all ranks")
+    micro_batch: int | None = Field(None, ge=1, description="sequences computed at once")
+    optimizer: Literal["muon", "adamw", "sgd"] = Field("muon", description="update rule")
+    learning_rate: float | None = Field(None, gt=0, description="peak learning rate")
+    weight_decay: float | None = Field(None, ge=0, description="decoupled weight decay")
+    momentum: float | None = Field(None, ge=0, lt=1, description="momentum of SGD and Muon")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the mean")
+    beta2: float = Field(0.95, ge=0, lt=1, description="AdamW's decay of the square")
+    schedule: Literal["wsd", "cosine", "linear", "constant"] = Field(
+        "wsd", description="learning rate: warm-up-stable-decay, cosine, linear or constant"
+    )
+    warmup: float | None = Field(None, ge=0, description="warm-up: steps, or a share if under 1")
+    decay: float = Field(0.4, gt=0, le=1, description="share of the run that wsd decays in")
+    final_learning_rate: float = Field(0.0, ge=0, le=1, description="share of the peak at the end")
+    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 for none")
+    ema: Fraction = Field(0.0, description="decay of averaged weights, saved instead; 0 for none")
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
+    compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile the model")
+    on_nonfinite: Literal["stop", "skip"] = Field("stop", description="what a NaN or Inf does")
+    eval_every: int | None = Field(None, ge=1, description="steps between validations")
+    eval_tokens: int | None = Field(None, ge=1, description="most held-out tokens a validation reads")
+    patience: int | None = Field(None, ge=1, description="stop after this many worse validations")
+    sample_every: int | None = Field(None, ge=0, description="steps between samples; 0 for none")
+    save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
+    keep_checkpoints: int = Field(2, ge=1, description="checkpoints kept")
+    resume: bool = Field(False, description="go on from the last checkpoint, if there is one")
+    new_horizon: bool = Field(False, description="let --resume change steps, epochs or budget")
+    log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
+        [], description="experiment trackers to write to as well"
+    )
+
+
+class EvaluateSettings(Settings):
+    """A model and held-out text to loss, perplexity and bits per byte."""
+
+    context_length: int | None = Field(None, ge=2, description="tokens seen at once; the model's own")
+    stride: int | None = Field(
+        None, ge=1, description="sliding window: tokens scored a window; the context if not given"
+    )
+    batch_size: int = Field(16, ge=1, description="windows computed at once; changes no result")
+    max_tokens: int | None = Field(None, ge=1, description="tokens scored at most, from the start")
+    text_column: str | None = Field(None, description="field of JSON, CSV or Parquet holding text")
+    precision: Literal["auto", "bf16", "fp32"] = Field("fp32", description="type of activations")
+
+
+class GenerateSettings(Settings):
+    """A prompt to its continuation."""
+
+    max_new_tokens: int = Field(256, ge=1, le=1_000_000, description="tokens to write at most")
+    temperature: float = Field(0.8, ge=0, le=100, description="0 takes the likeliest word each time")
+    top_k: int = Field(0, ge=0, description="sample from the k likeliest tokens; 0 for all")
+    top_p: float = Field(1.0, gt=0, le=1, description="... the fewest that hold this probability")
+    min_p: float = Field(0.0, ge=0, le=1, description="... those this likely beside the likeliest")
+    repetition_penalty: float = Field(1.0, gt=0, description="divide the odds of tokens seen before")
+    presence_penalty: float = Field(0.0, description="lower the logits of tokens written before")
+    frequency_penalty: float = Field(0.0, description="... once for each time they were written")
+    stop: list[str] = Field([], description="stop where one of these strings would appear")
+    num_samples: int = Field(1, ge=1, le=4096, description="continuations of each prompt")
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
+
+
+class ReportSettings(Settings):
+    """A run to one HTML file."""
+
+
+def resolve(
+    kind: type[SettingsKind], values: dict[str, Any], places: dict[str, str] | None = None
+) -> SettingsKind:
+    """Check `values` against a settings class.
+
+    `places` says where a value came from ("run.yaml:3", "--steps"). Raises UserError with the
+    place, what was found and what was expected.
+    """
+    places = places or {}
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            raise UserError(
+                f"unknown setting {name!r}",
+                where=places.get(name),
+                mend=nearest(name, kind.model_fields),
+            ) from None
+        message = first["msg"].removeprefix("Value error, ")
+        message = message[0].lower() + message[1:]
+        raise UserError(
+            f"{name} = {first['input']!r}: {message}", where=places.get(name)
+        ) from None

@@ -1,0 +1,106 @@
+"""The training loop. A step reads like its description: batch → loss → backward → clip → update."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nextword.objectives.causal import target_count
+from nextword.terminal import Progress
+from nextword.tokens.loader import Batch
+from nextword.training import milestones
+from nextword.training.meter import Meter
+from nextword.training.optimizers import Optimizers
+from nextword.training.parallel import Group, gradients_stay_local
+from nextword.training.state import Job, State
+
+
+class NonFiniteError(Exception):
+    """A step's loss or gradient is NaN or infinite; nothing was updated."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    loss: float  # nats a target, over all micro-batches and ranks
+    gradient_norm: float  # before clipping
+    targets: int
+
+
+def train_step(
+    objective: nn.Module,
+    optimizers: Optimizers,
+    parameters: Sequence[Tensor],
+    batches: Sequence[Batch],
+    learning_rate_share: float,
+    clip: float,
+    group: Group,
+) -> StepResult:
+    """One optimizer step over this rank's micro-batches, at a share of the peak learning rate.
+
+    The loss is the sum over all targets divided by their number, counted over every micro-batch of
+    every rank, so that how a step is cut up never changes its gradient. Raises NonFiniteError
+    before anything is updated.
+    """
+    targets = int(group.total(sum(target_count(batch) for batch in batches)))
+    nats = 0.0
+    for number, batch in enumerate(batches, start=1):
+        with gradients_stay_local(objective, number < len(batches)):
+            loss = objective(batch)
+            (loss * (group.size / targets)).backward()  # DDP averages over ranks; this is a sum
+        nats += float(loss.detach())
+    mean = group.total(nats) / targets
+    norm = float(nn.utils.clip_grad_norm_(parameters, clip or math.inf))
+    if not (math.isfinite(mean) and math.isfinite(norm)):
+        optimizers.zero_grad()
+        raise NonFiniteError(f"loss {mean:g}, gradient norm {norm:g}")
+    optimizers.step(learning_rate_share)
+    return StepResult(mean, norm, targets)
+
+
+def train(job: Job, state: State) -> State:
+    """Take steps until the schedule ends, a stop is due or one is asked for; then all is saved."""
+    started = time.monotonic() - state.seconds
+    parameters = [p for p in job.model.parameters() if p.requires_grad]
+    meter = Meter(job)
+    with Progress("Training", state.schedule.steps, "steps") as progress:
+        progress.advance(state.step)
+        while True:
+            state.seconds = time.monotonic() - started
+            milestones.reach(job, state)
+            if state.finished or job.interrupt.requested:
+                break
+            milestones.fix_horizon(job, state)
+            progress.total = state.schedule.steps
+            torch.manual_seed(milestones.seed_of(job, state.step))
+            batches = micro_batches(job, state.step)
+            share = state.schedule.share(state.step)
+            state.step += 1
+            try:
+                result = train_step(
+                    job.objective, job.optimizers, parameters, batches, share, job.clip, job.group
+                )
+            except NonFiniteError as trouble:
+                milestones.nonfinite(job, state, batches, str(trouble))
+                continue
+            state.tokens += result.targets
+            state.interval_loss += result.loss
+            state.interval_steps += 1
+            milestones.average(job)
+            progress.advance(1, note=meter.log(state, result, share))
+    milestones.save(job, state)
+    return state
+
+
+def micro_batches(job: Job, step: int) -> list[Batch]:
+    """This rank's micro-batches of a step: a pure function of the step's number."""
+    rows = job.group.share(job.batch_size)
+    first = step * job.batch_size
+    return [
+        job.loader.batch(first + row, min(job.micro_batch, rows.stop - row)).to(job.group.device)
+        for row in range(rows.start, rows.stop, job.micro_batch)
+    ]

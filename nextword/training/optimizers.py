@@ -1,0 +1,113 @@
+"""SGD, AdamW and Muon. Muon takes the weight matrices inside the blocks; AdamW all the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+# Quintic Newton–Schulz coefficients, one triple an iteration, from "The Polar Express"
+# (Amsel et al. 2025): each is the best quintic for the spectrum the one before it leaves.
+POLAR_EXPRESS = (
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+)
+ADAMW_SHARE_OF_RMS = 0.2  # Muon's update is scaled to AdamW's usual root mean square
+
+
+@torch.no_grad()
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """The nearest semi-orthogonal matrices, about: singular values go to 1. [n, rows, columns]"""
+    x = matrices.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT.contiguous() if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-6)
+    for a, b, c in POLAR_EXPRESS:
+        gram = x @ x.mT
+        x = a * x + torch.baddbmm(b * gram, gram, gram, beta=1, alpha=c) @ x
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose direction is orthogonalised, for weight matrices (Jordan et al. 2024).
+
+    The update has the root mean square of an AdamW update ("Muon is Scalable for LLM Training",
+    Liu et al. 2025), so that both take the same learning rate. Matrices of one shape are
+    orthogonalised together. A parameter may be split along its rows first: `row_blocks[name]`
+    in its group says into which sizes (fused query/key/value weights are three matrices).
+    """
+
+    def __init__(
+        self, groups: Iterable[dict[str, Any]], lr: float, momentum: float, weight_decay: float
+    ) -> None:
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor, dict[str, Any]]]] = {}
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                momentum = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
+                direction = parameter.grad.lerp(momentum, group["momentum"])  # Nesterov
+                blocks = group.get("row_blocks") or [len(parameter)]
+                for weight, part in zip(
+                    parameter.split(blocks), direction.split(blocks), strict=True
+                ):
+                    by_shape.setdefault(weight.shape, []).append((weight, part, group))
+        for shape, members in by_shape.items():
+            updates = orthogonalize(torch.stack([direction for _, direction, _ in members]))
+            scale = ADAMW_SHARE_OF_RMS * max(shape) ** 0.5
+            for (weight, _, group), update in zip(members, updates, strict=True):
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                weight.add_(update.to(weight.dtype), alpha=-group["lr"] * scale)
+
+
+class Optimizers:
+    """One or two optimizers that step, schedule and save as one."""
+
+    def __init__(self, parts: dict[str, torch.optim.Optimizer]) -> None:
+        self.parts = parts
+        self._peaks = {
+            name: [group["lr"] for group in part.param_groups] for name, part in parts.items()
+        }
+
+    def step(self, share: float) -> None:
+        """Update every parameter at `share` of its peak learning rate and clear the gradients."""
+        for name, part in self.parts.items():
+            for group, peak in zip(part.param_groups, self._peaks[name], strict=True):
+                group["lr"] = peak * share
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def zero_grad(self) -> None:
+        for part in self.parts.values():
+            part.zero_grad(set_to_none=True)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All state as named tensors: `muon.12.momentum`, numbered in the parameters' order."""
+        return {
+            f"{name}.{index}.{key}": torch.as_tensor(value)
+            for name, part in self.parts.items()
+            for index, state in part.state_dict()["state"].items()
+            for key, value in state.items()
+        }
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        for name, part in self.parts.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                owner, index, field = key.split(".")
+                if owner == name:
+                    state.setdefault(int(index), {})[field] = value
+            groups = part.state_dict()["param_groups"]
+            part.load_state_dict({"state": state, "param_groups": groups})
