@@ -33,15 +33,25 @@ def flag(name: str) -> str:
 
 
 def parse(
-    parser: argparse.ArgumentParser, kind: type[SettingsKind], arguments: list[str]
+    parser: argparse.ArgumentParser,
+    kind: type[SettingsKind],
+    arguments: list[str],
+    also: tuple[str, ...] = (),
 ) -> tuple[argparse.Namespace, SettingsKind]:
-    """Parse a verb's arguments into its positionals (and extra flags) and its checked settings."""
+    """Parse a verb's arguments into its positionals (and extra flags) and its checked settings.
+
+    `also` names positionals that a `--config` file may hold too.
+    """
     add_settings(parser, kind)
     parser.error = _refuse(parser)  # type: ignore[method-assign]
     parsed = parser.parse_args(arguments)
     given = {name: getattr(parsed, name) for name in kind.model_fields if hasattr(parsed, name)}
     places = {name: flag(name) for name in given}
     values, lines = read_config(parsed.config) if parsed.config else ({}, {})
+    for name in also:
+        held = values.pop(name, None)
+        if held is not None and not getattr(parsed, name):
+            setattr(parsed, name, [str(v) for v in held] if isinstance(held, list) else [str(held)])
     return parsed, resolve(kind, values | given, lines | places)
 
 

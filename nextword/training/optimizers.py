@@ -111,3 +111,52 @@ class Optimizers:
                     state.setdefault(int(index), {})[field] = value
             groups = part.state_dict()["param_groups"]
             part.load_state_dict({"state": state, "param_groups": groups})
+
+
+def build(
+    model: nn.Module,
+    kind: Literal["muon", "adamw", "sgd"],
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    momentum: float,
+    betas: tuple[float, float],
+    row_blocks: dict[str, list[int]],
+) -> Optimizers:
+    """The optimizers of a model. Weight decay is for matrices inside the blocks and the head.
+
+    Muon takes the matrices inside the blocks, one group each where they split along their rows;
+    embeddings, norms, biases and the head are AdamW's.
+    """
+    matrices: list[tuple[str, Tensor]] = []
+    plain: list[Tensor] = []  # norms, biases, embeddings
+    head: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 and name.startswith("blocks."):
+            matrices.append((name, parameter))
+        elif parameter.ndim == 2 and name.startswith("head."):
+            head.append(parameter)
+        else:
+            plain.append(parameter)
+    if kind == "muon":
+        groups: list[dict[str, Any]] = [
+            {"params": [parameter], "row_blocks": row_blocks.get(name)}
+            for name, parameter in matrices
+        ]
+        rest = _groups(head, plain, weight_decay)
+        adamw = torch.optim.AdamW(rest, lr=learning_rate, betas=betas, eps=1e-10, fused=True)
+        return Optimizers({"muon": Muon(groups, learning_rate, momentum, weight_decay), "adamw": adamw})
+    decayed = [parameter for _, parameter in matrices] + head
+    everything = _groups(decayed, plain, weight_decay)
+    if kind == "adamw":
+        part: torch.optim.Optimizer = torch.optim.AdamW(
+            everything, lr=learning_rate, betas=betas, fused=True
+        )
+    else:
+        part = torch.optim.SGD(everything, lr=learning_rate, momentum=momentum, fused=True)
+    return Optimizers({kind: part})
+
+
+def _groups(decayed: list[Tensor], plain: list[Tensor], decay: float) -> list[dict[str, Any]]:
+    groups = [{"params": decayed, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

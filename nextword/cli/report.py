@@ -1,0 +1,25 @@
+"""nextword report RUN"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nextword.cli import options
+from nextword.settings import ReportSettings
+from nextword.terminal import say
+
+
+def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
+    parser.description = "A run, finished or not, as one self-contained HTML file."
+    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="RUN/report.html if not given")
+    parser.add_argument("--json", action="store_true", help="print where it is as JSON")
+    given, _ = options.parse(parser, ReportSettings, arguments)
+
+    from nextword.reports.report import report
+
+    path = report(given.run, given.out)
+    say(f"Report: {path}")
+    if given.json:
+        options.print_json({"report": str(path)})

@@ -1,0 +1,137 @@
+"""From scores to the next token: penalties, truncation, and the draw itself.
+
+All functions take logits [batch, vocabulary] in fp32 and return new ones; a token ruled out is at
+-infinity. They do exactly what transformers' logits processors of the same name do, in its order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nextword.errors import UserError
+from nextword.settings import GenerateSettings
+
+COLDEST = 1e-30  # a smaller temperature would not be a number in fp32
+
+
+def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Divide positive scores by the penalty and multiply negative ones (Keskar et al. 2019).
+
+    seen bool [batch, vocabulary]: tokens of the prompt or written since.
+    """
+    lowered = torch.where(logits < 0, logits * penalty, logits / penalty)
+    return torch.where(seen, lowered, logits)
+
+
+def penalize_written(logits: Tensor, counts: Tensor, presence: float, frequency: float) -> Tensor:
+    """Lower what was written already, once and for each time it was, as OpenAI's API does.
+
+    counts int [batch, vocabulary]: how often each token was written; the prompt does not count.
+    """
+    return logits - presence * (counts > 0) - frequency * counts
+
+
+def heat(logits: Tensor, temperature: float) -> Tensor:
+    """Divide by the temperature, after moving the highest score to 0 so that none overflows."""
+    return (logits - logits.amax(dim=-1, keepdim=True)) / max(temperature, COLDEST)
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Keep the k likeliest tokens (Fan et al. 2018), and those as likely as the last of them."""
+    lowest = logits.topk(min(k, logits.shape[-1])).values[..., -1:]
+    return logits.masked_fill(logits < lowest, -math.inf)
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Keep the fewest tokens that together have probability p (Holtzman et al. 2020)."""
+    ascending, order = logits.sort(dim=-1)
+    unlikely = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - p
+    unlikely[..., -1] = False
+    return logits.masked_fill(unlikely.scatter(-1, order, unlikely), -math.inf)
+
+
+def keep_min_p(logits: Tensor, p: float) -> Tensor:
+    """Keep tokens at least p times as likely as the likeliest (Nguyen et al. 2024)."""
+    probabilities = logits.softmax(dim=-1)
+    limit = p * probabilities.amax(dim=-1, keepdim=True)
+    return logits.masked_fill(probabilities < limit, -math.inf)
+
+
+def warp(logits: Tensor, settings: GenerateSettings) -> Tensor:
+    """Temperature, then each truncation that was asked for."""
+    logits = heat(logits, settings.temperature)
+    if settings.top_k:
+        logits = keep_top_k(logits, settings.top_k)
+    if settings.top_p < 1:
+        logits = keep_top_p(logits, settings.top_p)
+    if settings.min_p > 0:
+        logits = keep_min_p(logits, settings.min_p)
+    return logits
+
+
+def draw(logits: Tensor, chances: Sequence[float]) -> Tensor:
+    """Tokens [batch], each the one at which a row's cumulative probability passes its chance.
+
+    chances [batch] are in [0, 1). A row's token depends on its own scores and chance alone.
+    """
+    cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
+    total = cumulative[:, -1:]
+    wanted = torch.tensor(chances, dtype=torch.float64, device=logits.device)[:, None] * total
+    wanted = torch.minimum(wanted, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, wanted, right=True).squeeze(1)
+
+
+def choose(logits: Tensor, settings: GenerateSettings, chances: Sequence[float]) -> Tensor:
+    """The next token of each row, [batch]; temperature 0 takes the likeliest."""
+    if not bool(logits.amax(dim=-1).isfinite().all()):
+        raise UserError(
+            "the model's scores are not finite numbers",
+            mend="its weights may be damaged; --precision fp32 helps where bf16 overflows",
+        )
+    if settings.temperature == 0:
+        return logits.argmax(dim=-1)
+    return draw(warp(logits, settings), chances)
+
+
+class History:
+    """What penalties need to know of each row; kept only where one is asked for."""
+
+    def __init__(
+        self, prompts: Sequence[Sequence[int]], vocab_size: int, device: torch.device
+    ) -> None:
+        self.seen = torch.zeros(len(prompts), vocab_size, dtype=torch.bool, device=device)
+        self.counts = torch.zeros(len(prompts), vocab_size, dtype=torch.int32, device=device)
+        for row, prompt in enumerate(prompts):
+            ids = torch.tensor(prompt, dtype=torch.int64, device=device)
+            self.seen[row, ids[ids < vocab_size]] = True
+
+    @staticmethod
+    def wanted(settings: GenerateSettings) -> bool:
+        return (
+            settings.repetition_penalty != 1
+            or settings.presence_penalty != 0
+            or settings.frequency_penalty != 0
+        )
+
+    def penalize(self, logits: Tensor, settings: GenerateSettings) -> Tensor:
+        if settings.repetition_penalty != 1:
+            logits = penalize_repetition(logits, self.seen, settings.repetition_penalty)
+        if settings.presence_penalty or settings.frequency_penalty:
+            logits = penalize_written(
+                logits, self.counts, settings.presence_penalty, settings.frequency_penalty
+            )
+        return logits
+
+    def add(self, tokens: Tensor) -> None:
+        """One written token for each row, [batch]."""
+        rows = torch.arange(len(tokens), device=tokens.device)
+        self.seen[rows, tokens] = True
+        self.counts[rows, tokens] += 1
+
+    def keep(self, rows: Sequence[int]) -> None:
+        chosen = torch.tensor(rows, dtype=torch.int64, device=self.seen.device)
+        self.seen, self.counts = self.seen[chosen], self.counts[chosen]

@@ -1,0 +1,160 @@
+"""Attention: who sees whom (masks), where tokens are (rotary positions), and the mixing itself."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nextword.models.config import TransformerConfig
+from nextword.models.fused import flash_attention
+
+
+class Cache(Protocol):
+    """Keys and values of the tokens before these."""
+
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Add these, [batch, kv_heads, time, head]; return all, [batch, kv_heads, seen, head]."""
+        ...
+
+
+def document_mask(documents: Tensor) -> Tensor:
+    """Which tokens see which: those of the same document that come no later.
+
+    documents [batch, time], a number a document; returns bool [batch, 1, time, time], True where
+    the row's token sees the column's.
+    """
+    same = documents[:, :, None] == documents[:, None, :]
+    return (same & causal_mask(*same.shape[-2:], device=documents.device))[:, None]
+
+
+def causal_mask(
+    time: int, seen: int, window: int | None = None, *, device: torch.device | None = None
+) -> Tensor:
+    """bool [time, seen]: the queries are the last `time` of the `seen` tokens."""
+    distance = distances(time, seen, device)
+    return (distance >= 0) if window is None else (distance >= 0) & (distance < window)
+
+
+def distances(time: int, seen: int, device: torch.device | None = None) -> Tensor:
+    """How far back each token is from each query, [time, seen]; negative for later ones."""
+    tokens = torch.arange(seen, device=device)
+    return tokens[seen - time :, None] - tokens
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None = None,
+    *,
+    causal: bool = True,
+    window: int | None = None,
+) -> Tensor:
+    """Softmax attention (Vaswani et al. 2017); heads may share keys (Ainslie et al. 2023).
+
+    query [batch, heads, time, head], key and value [batch, kv_heads, seen, head]. `bias` [batch or
+    1, 1, time, seen] is added to the scores (see score_bias) and then alone says who sees whom.
+    Without it the queries are the last `time` of the `seen` tokens and, if `causal`, each sees
+    itself and those before it, the last `window` of them. Returns [batch, heads, time, head].
+    """
+    time, seen = query.shape[-2], key.shape[-2]
+    if bias is None and causal:
+        sees_all = window is None or window >= seen
+        if not sees_all or time not in (1, seen):
+            bias = score_bias(causal_mask(time, seen, window, device=query.device), query.dtype)
+            bias = bias[None, None]
+    if causal and time == seen and needs_own_gradient(query):
+        groups = query.shape[1] // key.shape[1]
+        if groups > 1:
+            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        return flash_attention(query, key, value, bias)
+    return F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=bias,
+        is_causal=causal and bias is None and time > 1,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+
+
+def needs_own_gradient(query: Tensor) -> bool:
+    slow = query.device.type == "cpu" and query.dtype == torch.bfloat16
+    return slow and query.requires_grad and not torch.compiler.is_compiling()
+
+
+def score_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """What a mask adds to the scores, made once for all layers: 0 where seen, else -infinity."""
+    bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    return bias.masked_fill_(~mask, -math.inf)
+
+
+def rotary_frequencies(config: TransformerConfig) -> tuple[Tensor, float]:
+    """Radians a position for each pair of a head, [head / 2], and a factor on cos and sin.
+
+    Su et al. 2021, with the stretchings known as linear (Chen et al. 2023), llama3 (Llama 3.1's
+    own) and yarn (Peng et al. 2023).
+    """
+    half, theta = config.head_width // 2, config.rope_theta
+    # On the CPU whatever the default device is, so that a model made on "meta" has them.
+    exponents = torch.arange(half, dtype=torch.float32, device="cpu") / half
+    frequencies = 1.0 / theta**exponents
+    scaling = config.rope_scaling
+    if scaling is None:
+        return frequencies, 1.0
+    factor = scaling["factor"]
+    if scaling["rope_type"] == "linear":
+        return frequencies / factor, 1.0
+    trained = scaling.get("original_max_position_embeddings") or config.context_length
+    if scaling["rope_type"] == "llama3":
+        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+        turns = trained * frequencies / (2 * math.pi)  # over the context trained on
+        kept = ((turns - low) / (high - low)).clamp(0, 1)
+        return frequencies * (kept + (1 - kept) / factor), 1.0
+
+    def pair_that_turns(turns: float) -> float:
+        return half * math.log(trained / (turns * 2 * math.pi)) / math.log(theta)
+
+    first = pair_that_turns(scaling.get("beta_fast") or 32)
+    last = pair_that_turns(scaling.get("beta_slow") or 1)
+    if scaling.get("truncate", True):
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, config.head_width - 1)
+    last += 0.001 if first == last else 0
+    ramp = ((torch.arange(half, device="cpu") - first) / (last - first)).clamp(0, 1)
+    return frequencies * (1 - ramp + ramp / factor), _yarn_attention_factor(scaling)
+
+
+def _yarn_attention_factor(scaling: dict[str, float]) -> float:
+    def strength(weight: float) -> float:
+        return 0.1 * weight * math.log(max(1.0, scaling["factor"])) + 1.0
+
+    if scaling.get("attention_factor") is not None:
+        return scaling["attention_factor"]
+    if scaling.get("mscale") and scaling.get("mscale_all_dim"):
+        return strength(scaling["mscale"]) / strength(scaling["mscale_all_dim"])
+    return strength(1.0)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair of numbers (i, i + head / 2) by its position's angle.
+
+    x [batch, time, heads, head]; cos, sin [batch or 1, time, 1, head] as `rotation` makes them.
+    """
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
+
+
+def rotation(
+    positions: Tensor, frequencies: Tensor, factor: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """cos and sin, [batch or 1, time, 1, head], for `rotate`; the sine of a first half is negated.
+
+    positions [batch or 1, time], frequencies [head / 2].
+    """
+    angles = positions[:, :, None, None] * frequencies
+    cos, sin = angles.cos() * factor, angles.sin() * factor
+    return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)

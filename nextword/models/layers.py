@@ -1,0 +1,111 @@
+"""The parts of a block: linear maps, norms and the feed-forward network.
+
+Weights are kept in full precision and cast to the activations' type where they are used.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nextword.models.config import TransformerConfig
+from nextword.models.fused import rms_norm
+
+ACTIVATIONS = {
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "swiglu": F.silu,
+    "geglu": partial(F.gelu, approximate="tanh"),
+}
+
+
+class Linear(nn.Module):
+    """y = x Wᵀ + b in the type of x. The weight, [outputs, inputs], is left uninitialised."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:  # [..., inputs] -> [..., outputs]
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
+
+
+class Embedding(nn.Module):
+    """A row of the weight, [entries, width], for each number. Left uninitialised.
+
+    With `sparse` the gradient, on a CPU, comes as the rows that were used. A tied output head has
+    a dense gradient for the same weight, and adding a few rows to that is far cheaper than adding
+    another matrix of the vocabulary's size.
+    """
+
+    def __init__(self, entries: int, width: int, sparse: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(entries, width))
+        self.sparse = sparse
+        if sparse:
+            self.weight.register_post_accumulate_grad_hook(_make_dense)
+
+    def forward(self, numbers: Tensor) -> Tensor:  # [...] -> [..., width]
+        sparse = self.sparse and not numbers.is_cuda and not torch.compiler.is_compiling()
+        return F.embedding(numbers, self.weight, sparse=sparse)
+
+
+def _make_dense(parameter: Tensor) -> None:
+    """For a loss that does not go through the output head: nothing dense was there to add to."""
+    if parameter.grad is not None and parameter.grad.is_sparse:
+        parameter.grad = parameter.grad.to_dense()
+
+
+class LayerNorm(nn.Module):
+    """Mean 0, variance 1 over the last dimension, in fp32 (Ba et al. 2016)."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+
+
+class RMSNorm(nn.Module):
+    """Root mean square 1 over the last dimension, in fp32 (Zhang and Sennrich 2019)."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.epsilon)
+
+
+NORMS = {"layernorm": LayerNorm, "rmsnorm": RMSNorm}
+
+
+class FeedForward(nn.Module):
+    """Two linear maps around a non-linearity, or a gated one (Shazeer 2020).
+
+    Gate and input are one matrix, gate first: one large product is faster than two.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.gated, self.activation = config.gated, ACTIVATIONS[config.mlp]
+        inner = config.mlp_width * (2 if config.gated else 1)
+        self.input = Linear(config.width, inner, config.mlp_bias)
+        self.output = Linear(config.mlp_width, config.width, config.mlp_bias)
+
+    def forward(self, x: Tensor) -> Tensor:  # [batch, time, width] -> the same
+        inner = self.input(x)
+        if self.gated:
+            gate, inner = inner.chunk(2, dim=-1)
+            return self.output(self.activation(gate) * inner)
+        return self.output(self.activation(inner))

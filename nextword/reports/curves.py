@@ -1,0 +1,206 @@
+"""Line charts as inline SVG: no script, no font, no picture of their own.
+
+Colours come from the page's style sheet by class, so that a chart follows light and dark.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+BUCKETS = 360  # points a line is drawn with, at most
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: its points (x, y), and the class that gives it its colour.
+
+    A `noisy` line is drawn as its running mean over the band between its extremes; `dots` marks
+    each point, with its value shown under the pointer.
+    """
+
+    name: str
+    points: Points
+    style: str
+    noisy: bool = False
+    dots: bool = False
+
+    def finite(self) -> list[tuple[float, float]]:
+        return [(x, y) for x, y in self.points if math.isfinite(x) and math.isfinite(y)]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The plot's rectangle in pixels and the ranges of x and y that fill it."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    def at(self, x: float, y: float) -> str:
+        return f"{self.column(x):.1f},{self.row(y):.1f}"
+
+    def column(self, x: float) -> float:
+        share = (x - self.x[0]) / (self.x[1] - self.x[0])
+        return self.left + share * (self.right - self.left)
+
+    def row(self, y: float) -> float:
+        share = (y - self.y[0]) / (self.y[1] - self.y[0])
+        return self.bottom - share * (self.bottom - self.top)
+
+
+def chart(
+    title: str,
+    lines: Sequence[Line],
+    *,
+    unit: str,
+    from_zero: bool = False,
+    second_axis: tuple[float, str] | None = None,
+    marks: Sequence[tuple[float, str]] = (),
+    width: int = 720,
+    height: int = 320,
+) -> Markup:
+    """An <svg> of `lines` against steps; empty where no line has two finite points.
+
+    `second_axis` is (factor, unit): a scale on the right that reads y × factor. `marks` are steps
+    drawn as upright dashes with a word beside them.
+    """
+    lines = [line for line in lines if len(line.finite()) > 1 or (line.dots and line.finite())]
+    xs = [x for line in lines for x, _ in line.finite()]
+    if not lines or min(xs) == max(xs):
+        return Markup("")
+    low, high = _range_of(lines, from_zero)
+    room = 56 if second_axis else 16
+    frame = Frame(56, 26, width - room, height - 34, (min(0.0, *xs), max(xs)), (low, high))
+    clip = "clip-" + re.sub(r"\W+", "-", title.lower())
+    parts = [
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">',
+        f'<clipPath id="{clip}"><rect x="{frame.left}" y="{frame.top - 6}" '
+        f'width="{frame.right - frame.left + 6}" height="{frame.bottom - frame.top + 6}"/></clipPath>',
+        *_grid(frame, unit, second_axis),
+        *(_mark(frame, step, word) for step, word in marks),
+        f'<g clip-path="url(#{clip})">',
+        *(part for line in lines for part in _draw(frame, line)),
+        "</g></svg>",
+    ]
+    return Markup("".join(parts))
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
+    rough = (high - low) / max(1, count)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(n * step, 12) for n in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def condense(points: Points, count: int = BUCKETS) -> list[tuple[float, float, float, float]]:
+    """At most `count` of (mean x, mean y, least y, greatest y), each of equally many points."""
+    size = max(1, math.ceil(len(points) / count))
+    buckets = [points[start : start + size] for start in range(0, len(points), size)]
+    return [
+        (
+            math.fsum(x for x, _ in bucket) / len(bucket),
+            math.fsum(y for _, y in bucket) / len(bucket),
+            min(y for _, y in bucket),
+            max(y for _, y in bucket),
+        )
+        for bucket in buckets
+    ]
+
+
+def smooth(values: Sequence[float], reach: int) -> list[float]:
+    """The running mean over `reach` neighbours on each side, fewer towards the ends."""
+    spans = [min(reach, i, len(values) - 1 - i) for i in range(len(values))]
+    return [
+        math.fsum(values[i - span : i + span + 1]) / (2 * span + 1) for i, span in enumerate(spans)
+    ]
+
+
+def _range_of(lines: Sequence[Line], from_zero: bool) -> tuple[float, float]:
+    """The range of y to show: the first fall of a noisy line may leave through the top."""
+    ys = []
+    for line in lines:
+        points = line.finite()
+        begin = len(points) // 40 if line.noisy and len(points) >= 80 else 0
+        ys += [y for _, y in points[begin:]]
+    low, high = (0.0 if from_zero else min(ys)), max(ys)
+    margin = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
+    return (0.0 if from_zero else low - margin), high + margin
+
+
+def _grid(frame: Frame, unit: str, second: tuple[float, str] | None) -> list[str]:
+    parts = [_text(frame.left - 48, 14, "start", unit)]
+    for y in ticks(*frame.y):
+        row = frame.row(y)
+        parts.append(_segment("grid", frame.left, row, frame.right, row))
+        parts.append(_text(frame.left - 8, row + 4, "end", _short(y)))
+    for x in ticks(*frame.x, count=6):
+        parts.append(_text(frame.column(x), frame.bottom + 20, "middle", _short(x)))
+    parts.append(_segment("axis", frame.left, frame.bottom, frame.right, frame.bottom))
+    if second:
+        factor, name = second
+        parts.append(_text(frame.right + 52, 14, "end", name))
+        for value in ticks(frame.y[0] * factor, frame.y[1] * factor):
+            parts.append(_text(frame.right + 8, frame.row(value / factor) + 4, "start", _short(value)))
+    return parts
+
+
+def _draw(frame: Frame, line: Line) -> list[str]:
+    points = line.finite()
+    condensed = condense(points)
+    means = [y for _, y, _, _ in condensed]
+    parts = []
+    if line.noisy and len(condensed) > 2:
+        upper = [frame.at(x, top) for x, _, _, top in condensed]
+        lower = [frame.at(x, bottom) for x, _, bottom, _ in reversed(condensed)]
+        if len(condensed) < len(points):
+            parts.append(f'<path class="band {line.style}" d="M{"L".join(upper + lower)}Z"/>')
+        else:
+            parts.append(f'<path class="raw {line.style}" d="M{"L".join(upper)}"/>')
+        means = smooth(means, len(means) // 40)
+    path = "L".join(frame.at(x, y) for (x, *_), y in zip(condensed, means, strict=True))
+    parts.append(f'<path class="line {line.style}" d="M{path}"/>')
+    if line.dots:
+        parts += [
+            f'<circle class="{line.style}" cx="{frame.column(x):.1f}" cy="{frame.row(y):.1f}" '
+            f'r="3"><title>step {x:,.0f}: {y:.4f}</title></circle>'
+            for x, y in (points if len(points) <= BUCKETS // 4 else [])
+        ]
+    return parts
+
+
+def _mark(frame: Frame, step: float, word: str) -> str:
+    column = frame.column(step)
+    anchor, shift = ("end", -5) if column > (frame.left + frame.right) / 2 else ("start", 5)
+    return _segment("mark", column, frame.top, column, frame.bottom) + _text(
+        column + shift, frame.top + 10, anchor, word
+    )
+
+
+def _segment(style: str, x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def _text(x: float, y: float, anchor: str, text: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _short(value: float) -> str:
+    """A tick's label: `0.002`, `1.5`, `20k`, `3M`."""
+    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= factor:
+            factor = 1e3 if suffix == "k" else factor
+            return f"{value / factor:g}{suffix}"
+    if value and abs(value) < 1e-3:
+        return f"{value:.0e}".replace("e-0", "e-")
+    return f"{value:g}"

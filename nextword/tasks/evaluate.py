@@ -1,0 +1,209 @@
+"""`evaluate`: how well a model predicts text it was not trained on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nextword.errors import UserError
+from nextword.inference.language_model import LanguageModel, load
+from nextword.models.transformer import Transformer
+from nextword.objectives import causal
+from nextword.settings import EvaluateSettings, resolve
+from nextword.tasks.held_out import HeldOut, open_held_out, run_store, seen_in_training
+from nextword.tasks.intervals import ratio_interval, units
+from nextword.terminal import Progress, say, warn
+from nextword.tokens.loader import IGNORE, Windows
+from nextword.tokens.store import Split
+
+LONGEST_DEFAULT = 4096  # tokens seen at once by models that could see more, unless asked for
+SCORES_AT_ONCE = 1 << 26  # attention scores a head in one batch: bounds memory, changes no result
+DIGITS = 6  # decimals in JSON; the order of sums moves those after
+
+Interval = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`loss` is in nats a token, end-of-document tokens included; `perplexity` its exponential;
+    `bits_per_byte` the same information a byte of text, which compares across tokenizers.
+
+    Intervals are 95% bootstrap intervals over `interval_units` ("documents" or "blocks" of text),
+    None where there is a single one. `documents_seen` counts those also found in the training text,
+    None where that is not known.
+    """
+
+    model: str
+    data: str
+    loss: float
+    loss_interval: Interval
+    perplexity: float
+    perplexity_interval: Interval
+    bits_per_byte: float | None
+    bits_per_byte_interval: Interval
+    tokens: int
+    bytes: int
+    documents: int
+    documents_seen: int | None
+    documents_over_context: int
+    interval_units: str
+    context_length: int
+    stride: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, rounded to the digits that do not depend on the batch size."""
+        return {name: _rounded(value) for name, value in vars(self).items()}
+
+
+def evaluate(
+    model: str | Path | LanguageModel,
+    data: str | Path | Sequence[str | Path] | None = None,
+    settings: EvaluateSettings | None = None,
+    **overrides: Any,
+) -> Evaluation:
+    """Score a model on text: by default on what its own run held out.
+
+    `data` is a store, of which the held-out part is taken, or files of text. Raises UserError where
+    there is no text, or it does not fit the model.
+    """
+    started = time.monotonic()
+    settings = resolve(
+        EvaluateSettings, (settings.model_dump() if settings else {}) | overrides
+    )
+    if not isinstance(model, LanguageModel):
+        model = load(model, precision=settings.precision)
+    items = [] if data is None else [data] if isinstance(data, str | Path) else list(data)
+    store = run_store(Path(model.name))
+    held_out = open_held_out(
+        [str(item) for item in items],
+        store,
+        model.tokenizer,
+        text_column=settings.text_column,
+        max_tokens=settings.max_tokens,
+    )
+    context = _context(model.transformer, settings)
+    windows = Windows(held_out.split, context, model.start_id, settings.stride)
+    nats = token_losses(model.transformer, windows, settings.batch_size)
+    seen = seen_in_training(store.train, held_out.split) if store is not None else None
+    return _summary(model, held_out, nats, windows, seen, settings.seed, started)
+
+
+@torch.inference_mode()
+def token_losses(
+    model: Transformer, windows: Windows, batch_size: int
+) -> NDArray[np.float32]:
+    """The loss in nats of every token of a split, in its order, [tokens]."""
+    model.eval()
+    device = model.embedding.weight.device
+    rows = max(1, min(batch_size, SCORES_AT_ONCE // windows.context_length**2))
+    nats = np.empty(len(windows.split.tokens), np.float32)
+    done = 0
+    with Progress("Evaluating", len(nats), "tokens") as bar:
+        for start in range(0, len(windows), rows):
+            numbers = range(start, min(start + rows, len(windows)))
+            batch = windows.batch(numbers).to(device)
+            losses = causal.token_losses(model, batch)
+            # Windows come in order and score each token once: what is scored is the text itself.
+            scored = losses[batch.targets.cpu() != IGNORE].numpy()
+            nats[done : done + len(scored)] = scored
+            done += len(scored)
+            bar.advance(len(scored))
+    if done != len(nats):
+        raise AssertionError(f"{done} of {len(nats)} tokens were scored")
+    return nats
+
+
+def _context(model: Transformer, settings: EvaluateSettings) -> int:
+    own = model.config.context_length
+    context = settings.context_length or min(own, LONGEST_DEFAULT)
+    if context > own:
+        message = f"the model was made for {own:,} tokens at once, not {context:,}"
+        if model.config.positions == "learned":
+            raise UserError(message, mend=f"--context-length can be at most {own}")
+        warn(f"{message}: what it says beyond them is not to be trusted")
+    elif context < own and settings.context_length is None:
+        say(f"scored {context:,} tokens at once; the model can see {own:,} (--context-length)")
+    if settings.stride is not None and settings.stride > context:
+        raise UserError(
+            f"stride = {settings.stride} is more than the {context:,} tokens seen at once",
+            where="--stride",
+            mend=f"let it be at most {context}",
+        )
+    return context
+
+
+def _summary(
+    model: LanguageModel,
+    held_out: HeldOut,
+    nats: NDArray[np.float32],
+    windows: Windows,
+    seen: int | None,
+    seed: int,
+    started: float,
+) -> Evaluation:
+    split = held_out.split
+    drawn = units(split.starts)
+    begins = drawn.starts[:-1]
+    nats_of = np.add.reduceat(nats, begins, dtype=np.float64)
+    bytes_of = np.add.reduceat(model.tokenizer.bytes_per_id[split.tokens], begins)
+    targets, total, size = len(nats), float(nats_of.sum()), int(bytes_of.sum())
+    loss = total / targets
+    if not math.isfinite(loss):
+        raise UserError(
+            "the model's loss is not a finite number",
+            where=model.name,
+            mend="its weights may be damaged; --precision fp32 helps where bf16 overflows",
+        )
+    loss_interval = ratio_interval(nats_of, np.diff(drawn.starts), seed)
+    bits_of = nats_of / math.log(2)
+    over = _documents_over(split, windows.context_length)
+    if over and windows.stride == windows.context_length:
+        warn(
+            f"{over:,} of {split.documents:,} documents are longer than the "
+            f"{windows.context_length:,} tokens seen at once: they are scored in pieces, each begun "
+            f"without what came before (--stride {max(1, windows.context_length // 2)} gives more)"
+        )
+    return Evaluation(
+        model=model.name,
+        data=held_out.name,
+        loss=loss,
+        loss_interval=loss_interval,
+        perplexity=_exponential(loss),
+        perplexity_interval=None
+        if loss_interval is None
+        else (_exponential(loss_interval[0]), _exponential(loss_interval[1])),
+        bits_per_byte=float(bits_of.sum()) / size if size else None,
+        bits_per_byte_interval=ratio_interval(bits_of, bytes_of, seed),
+        tokens=targets,
+        bytes=size,
+        documents=split.documents,
+        documents_seen=seen,
+        documents_over_context=over,
+        interval_units=drawn.kind,
+        context_length=windows.context_length,
+        stride=windows.stride,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _documents_over(split: Split, context: int) -> int:
+    return int((np.diff(split.starts) > context).sum())
+
+
+def _exponential(loss: float) -> float:
+    return math.exp(min(loss, 700.0))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_rounded(part) for part in value]
+    return round(value, DIGITS) if isinstance(value, float) else value

@@ -1,0 +1,164 @@
+"""The text a model is evaluated on: a run's own held-out part, a store's, or files of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nextword.errors import UserError
+from nextword.files import read_json
+from nextword.settings import PrepareSettings
+from nextword.terminal import Progress, say
+from nextword.text.document import Tally
+from nextword.text.overlap import Overlap
+from nextword.text.process import process
+from nextword.text.shingles import window_hashes
+from nextword.text.sources import expand, read
+from nextword.tokens.store import Split, Store, narrowest
+from nextword.tokens.tokenizer import Tokenizer
+
+ENCODED_AT_ONCE = 4_000_000  # characters
+WINDOW = 16  # tokens in a row that tell whether a passage was seen in training
+CHUNK = 1 << 22  # training tokens looked at once
+MOST_TRAINING_TOKENS = 500_000_000  # beyond this, looking for seen documents is not cheap
+SAMPLED = np.uint32(2**30)  # of 2^32 hashes: a quarter of the windows is looked at
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    name: str
+    split: Split
+
+
+def run_store(model: Path) -> Store | None:
+    """The store a run was trained on, if `model` is a run directory (or the model in one)."""
+    for folder in (model, model.parent):
+        if (folder / "run.json").is_file():
+            saved = read_json(folder / "run.json")
+            if not isinstance(saved, dict) or not isinstance(saved.get("store"), str):
+                raise UserError("does not name the run's store", where=folder / "run.json")
+            return Store.open(folder / saved["store"])
+    return None
+
+
+def open_held_out(
+    data: Sequence[str],
+    store: Store | None,
+    tokenizer: Tokenizer,
+    *,
+    text_column: str | None = None,
+    max_tokens: int | None = None,
+) -> HeldOut:
+    """Held-out tokens: those of `data`, or of the run's own store where none is given.
+
+    Raises UserError where there is nothing to evaluate on, or it is of another tokenizer.
+    """
+    if not data:
+        if store is None:
+            raise UserError(
+                "a model that is not a run has no held-out text of its own",
+                mend="name some: nextword evaluate MODEL DATA",
+            )
+        held_out = _of_store(store, tokenizer)
+    elif len(data) == 1 and (Path(data[0]) / "manifest.json").is_file():
+        held_out = _of_store(Store.open(data[0]), tokenizer)
+    else:
+        split = read_text(data, tokenizer, text_column=text_column, max_tokens=max_tokens)
+        held_out = HeldOut(", ".join(data), split)
+    return HeldOut(held_out.name, first_tokens(held_out.split, max_tokens))
+
+
+def _of_store(store: Store, tokenizer: Tokenizer) -> HeldOut:
+    if store.manifest["tokenizer"]["sha256"] != tokenizer.sha256:
+        raise UserError(
+            "was encoded with another tokenizer than the model's",
+            where=store.path,
+            mend="evaluate on the text itself: nextword evaluate MODEL TEXT",
+        )
+    if not len(store.val.tokens):
+        raise UserError(
+            "holds no held-out text (it was prepared with --val-fraction 0)",
+            where=store.path,
+            mend="name some: nextword evaluate MODEL DATA",
+        )
+    return HeldOut(f"held-out text of {store.path}", store.val)
+
+
+def read_text(
+    data: Sequence[str],
+    tokenizer: Tokenizer,
+    *,
+    text_column: str | None = None,
+    max_tokens: int | None = None,
+) -> Split:
+    """Files of text as tokens, cleaned as `prepare` does; each document ends in the end token.
+
+    Nothing is left out but empty documents. Stops reading after `max_tokens`.
+    """
+    tally, settings = Tally(), PrepareSettings(seed=0, deduplicate="none")
+    sources = expand(data)
+    encoded: list[np.ndarray] = []
+    lengths: list[int] = []
+    waiting: list[str] = []
+
+    def encode() -> None:
+        ids, counts = tokenizer.encode_batch(waiting)
+        ended = np.insert(ids, np.cumsum(counts), tokenizer.end_id)
+        encoded.append(ended.astype(narrowest(tokenizer.vocab_size)))
+        lengths.extend((counts + 1).tolist())
+        waiting.clear()
+
+    with Progress("Reading", unit="B") as bar:
+        for source in sources:
+            for document in read(source, text_column=text_column, tally=tally):
+                processed = process(document, settings)
+                if processed.reason:
+                    tally.drop(processed.reason, document.source)
+                    continue
+                waiting.append(processed.text)
+                bar.advance(len(processed.text))
+                if sum(map(len, waiting)) > ENCODED_AT_ONCE:
+                    encode()
+                if max_tokens and sum(lengths) >= max_tokens:
+                    break
+            if max_tokens and sum(lengths) >= max_tokens:
+                break
+    if waiting:
+        encode()
+    if not lengths:
+        raise UserError("holds no text", where=", ".join(data), mend="name files that do")
+    if tally.skipped:
+        say(f"{tally.skipped:,} of {tally.total:,} documents are empty and left out")
+    return Split(np.concatenate(encoded), np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def first_tokens(split: Split, count: int | None) -> Split:
+    if count is None or count >= len(split.tokens):
+        return split
+    return Split(split.tokens[:count], np.append(split.starts[split.starts < count], count))
+
+
+def seen_in_training(train: Split, held_out: Split) -> int | None:
+    """Held-out documents of which over half also stands in the training text, token for token.
+
+    Documents too short to tell are not counted. None where the training text is too long to look
+    through in passing.
+    """
+    if len(train.tokens) > MOST_TRAINING_TOKENS:
+        return None
+    overlap = Overlap()
+    for start, stop in zip(held_out.starts[:-1], held_out.starts[1:], strict=True):
+        overlap.add_val(_windows(held_out.tokens[start : stop - 1]))  # without the end token
+    for start in range(0, len(train.tokens), CHUNK):
+        overlap.add_train(_windows(train.tokens[start : start + CHUNK + WINDOW - 1]))
+    return overlap.documents_seen
+
+
+def _windows(tokens: np.ndarray) -> np.ndarray:
+    if len(tokens) < WINDOW:
+        return np.empty(0, np.uint32)
+    hashes = window_hashes(np.asarray(tokens), WINDOW)
+    return hashes[hashes < SAMPLED]

@@ -1,0 +1,102 @@
+"""Tables of comma- or tab-separated values, with or without a line of column names."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from collections.abc import Iterator
+
+from nextword.text.columns import NAMES
+from nextword.text.document import Bad, Document, Source, Tally, why
+from nextword.text.readers.lines import read_lines
+from nextword.text.readers.records import Found, documents
+
+_FIELD = 2**24  # characters in one field
+_NAME = re.compile(r"[^\W\d][\w.-]{0,40}")
+
+
+def read_delimited(
+    source: Source, text_column: str | None, tally: Tally
+) -> Iterator[Document | Bad]:
+    """Each row's text column; a row with another number of fields than the first is bad."""
+    yield from documents(_records(source, text_column, tally), text_column, source.path)
+
+
+def _records(source: Source, text_column: str | None, tally: Tally) -> Iterator[Found]:
+    columns: list[str] = []
+    for line, row in _rows(source, tally):
+        where = f"{source.path}:{line}"
+        if isinstance(row, Bad):
+            yield where, row
+            continue
+        if not columns:
+            if has_names(row, text_column):
+                columns = [name.strip() for name in row]
+                continue
+            columns = [str(number) for number in range(1, len(row) + 1)]
+        if len(row) == len(columns):
+            yield where, dict(zip(columns, row, strict=True))
+        else:
+            what = f"has {len(row)} fields, expected {len(columns)}"
+            yield where, Bad(what, where, " | ".join(row)[:1000], "wrong number of fields")
+
+
+def _rows(source: Source, tally: Tally) -> Iterator[tuple[int, list[str] | Bad]]:
+    """(line number, fields) of each row; lines that cannot be decoded pass the parser by."""
+    csv.field_size_limit(_FIELD)
+    lines = read_lines(source, tally)
+    fed: list[int] = []  # numbers of the lines of this row
+    passed_by: list[tuple[int, list[str] | Bad]] = []
+
+    def good_lines() -> Iterator[str]:
+        for number, line in lines:
+            if isinstance(line, Bad):
+                passed_by.append((number, line))
+            else:
+                fed.append(number)
+                yield line
+
+    text = good_lines()
+    first = list(itertools.islice(text, 1))
+    text = itertools.chain(first, text)
+    if source.kind == "tsv":
+        # There quotes are mostly characters like any other; a field between two is unquoted.
+        reader = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(text, delimiter=max("\t;|,", key="".join(first).count))
+    while True:
+        row: list[str] | Bad
+        try:
+            row = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            row = Bad(f"is not a row of a table ({why(error)})", "", kind="not a row")
+            row.source = f"{source.path}:{fed[0]}"
+        yield from passed_by
+        if row:
+            if source.kind == "tsv" and not isinstance(row, Bad):
+                row = [_unquoted(field) for field in row]
+            yield fed[0], row
+        fed.clear()
+        passed_by.clear()
+    yield from passed_by
+
+
+def _unquoted(field: str) -> str:
+    if (
+        len(field) >= 2
+        and field[0] == field[-1] == '"'
+        and '"' not in field[1:-1].replace('""', "")
+    ):
+        return field[1:-1].replace('""', '"')
+    return field
+
+
+def has_names(first: list[str], text_column: str | None) -> bool:
+    """Whether the first row names the columns."""
+    cells = [cell.strip() for cell in first]
+    if any(cell.lower() in NAMES or cell == text_column for cell in cells):
+        return True
+    return bool(cells) and len(set(cells)) == len(cells) and all(map(_NAME.fullmatch, cells))

@@ -1,0 +1,143 @@
+"""Encoders much faster than `tokenizers`, used only where their ids are proven to be the same.
+
+gigatoken's ids equal those of `tokenizers` for byte-level BPE with GPT-2's, Llama 3's or Qwen2's
+way of cutting text into words, for every character whose class (letter, number, space ...) both
+know alike. They follow different versions of Unicode: of all 1,112,064 characters 4,240 differ,
+none of them assigned before Unicode 16. All those, and everything near them, go to `tokenizers`.
+Each tokenizer is also checked on a probe before its fast encoder is used at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextword.tokens.plain import byte_alphabet, dumps
+
+if TYPE_CHECKING:
+    import tokenizers
+
+Ids = NDArray[np.uint32]
+Encoder = Callable[[str], "Ids | None"]  # None: this text is not for it
+
+QWEN2_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+LLAMA3_WORDS = QWEN2_WORDS.replace(r"\p{N}|", r"\p{N}{1,3}|", 1)
+
+# Outside of the BMP only emoji and Chinese that all versions know are let through.
+_UNPROVEN = re.compile(
+    "[\u088f\u0c5c\u0cdc\ua7ce\ua7cf\ua7d2\ua7d4\ua7f1\ud800-\udfff\U00010000-\U0001efff"
+    "\U0001fb00-\U0001ffff\U0002a6e0-\U0002a6ff\U0002b73a-\U0010ffff]"
+)
+_PROBE = "".join(
+    f"ab{c}cd {c}x{c}{c} 1{c}2'{c}e\n{c}\n {c} \t{c} .{c}!{c}\r\n'{c}  {c}"
+    for c in "aZéßſñДяαיع हिก中の가，。「」—…“”’'\"!?.,;:-()[]{}<>|_#$%^&*+=/\\~`@0９²½Ⅷ٣ \u00a0"
+    "\u3000\u2028\u0085\x1c\x0b\x0c\t\r\n\0\ufeff\ufffd\u200d\u0301🙂𠀀"
+) + (
+    "He'd said we'RE 12,345.678 times—\"don't!\"\n\n\n    def f(x):\n\treturn x**2  \r\n"
+    "<|endoftext|></s><s>[SEP] 第3章：“他說：12345年……”\n\n https://a.b/c?d=e&f "
+) * 3 + "a" * 2000 + " " * 300 + "^" * 2000 + "\n" * 99 + "中" * 2000
+
+
+def byte_pairs(plain: dict[str, Any], reference: tokenizers.Tokenizer) -> Encoder | None:
+    """gigatoken, if this is a byte-level BPE of a proven kind and the probe's ids agree."""
+    if not _is_proven_kind(plain):
+        return None
+    import gigatoken
+
+    try:
+        backend = gigatoken.Tokenizer.from_json(dumps(plain))._backend
+        agrees = backend.encode(_PROBE).tolist() == reference.encode(_PROBE).ids
+    except Exception:
+        return None
+    if not agrees:
+        return None
+
+    def encode(text: str) -> Ids | None:
+        if not text.isascii() and _UNPROVEN.search(text):
+            return None
+        return backend.encode(text)
+
+    return encode
+
+
+def _is_proven_kind(plain: dict[str, Any]) -> bool:
+    model, cutting = plain["model"], plain.get("pre_tokenizer") or {}
+    if model.get("type") != "BPE" or plain.get("normalizer") or plain.get("added_tokens"):
+        return False
+    if any(model.get(name) for name in _UNUSUAL) or not model.get("merges"):
+        return False
+    if not all(character in model["vocab"] for character in byte_alphabet()):
+        return False
+    if cutting.get("type") == "ByteLevel":
+        return cutting.get("use_regex", True) and not cutting.get("add_prefix_space")
+    parts = cutting.get("pretokenizers") or [{}]
+    return (
+        [part.get("type") for part in parts] == ["Split", "ByteLevel"]
+        and parts[0].get("pattern", {}).get("Regex") in (QWEN2_WORDS, LLAMA3_WORDS)
+        and parts[0].get("behavior") == "Isolated"
+        and not parts[0].get("invert")
+        and not parts[1].get("add_prefix_space")
+        and not parts[1].get("use_regex", True)
+    )
+
+
+_UNUSUAL = (
+    "dropout",
+    "unk_token",
+    "continuing_subword_prefix",
+    "end_of_word_suffix",
+    "fuse_unk",
+    "byte_fallback",
+    "ignore_merges",
+)
+
+
+def single_bytes(plain: dict[str, Any]) -> Encoder | None:
+    """A table from bytes to ids, for a byte-level vocabulary without merges."""
+    model, cutting = plain["model"], plain.get("pre_tokenizer") or {}
+    if model.get("type") != "BPE" or model.get("merges") or plain.get("normalizer"):
+        return None
+    if cutting.get("type") != "ByteLevel" or cutting.get("add_prefix_space"):
+        return None
+    alphabet = byte_alphabet()
+    if plain.get("added_tokens") or not all(name in model["vocab"] for name in alphabet):
+        return None
+    table = np.zeros(256, np.uint32)
+    for name, byte in alphabet.items():
+        table[byte] = model["vocab"][name]
+    return lambda text: table[np.frombuffer(text.encode(), np.uint8)]
+
+
+def single_characters(plain: dict[str, Any]) -> Encoder | None:
+    """A table from characters to ids; texts with other characters are not for it."""
+    if plain["model"].get("type") != "WordLevel" or plain.get("normalizer"):
+        return None
+    if plain.get("added_tokens") or plain.get("pre_tokenizer") != EACH_CHARACTER:
+        return None
+    known = {name: id for name, id in plain["model"]["vocab"].items() if len(name) == 1}
+    missing = np.uint32(2**32 - 1)
+    table = np.full(max(map(ord, known), default=0) + 2, missing, np.uint32)
+    for name, id in known.items():
+        table[ord(name)] = id
+
+    def encode(text: str) -> Ids | None:
+        points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        ids = table[np.minimum(points, len(table) - 1)]
+        return None if (ids == missing).any() else ids
+
+    return encode
+
+
+EACH_CHARACTER = {
+    "type": "Split",
+    "pattern": {"Regex": r"[\s\S]"},
+    "behavior": "Isolated",
+    "invert": False,
+}

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nextword.text.document import Document, Tally
+from nextword.text.sources import expand, read
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+ReadBytes = Callable[..., tuple[list[Document], Tally]]
+
+
+@pytest.fixture
+def read_bytes(tmp_path: Path) -> ReadBytes:
+    """(name, content, options of read) → (documents, tally)."""
+
+    def run(name: str, content: bytes | str, **options: object) -> tuple[list[Document], Tally]:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        tally = Tally()
+        [source] = expand([str(path)])
+        documents = list(read(source, tally=tally, **options))  # type: ignore[arg-type]
+        for document in documents:  # names, not the folder they happen to be in
+            document.source = document.source.removeprefix(f"{tmp_path}/")
+        return documents, tally
+
+    return run

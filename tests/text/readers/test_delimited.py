@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from conftest import ReadBytes
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nextword.errors import UserError
+from nextword.text.readers.delimited import has_names
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)))
+def test_what_a_csv_writer_wrote_is_read_back(read_bytes: ReadBytes, texts: list[str]) -> None:
+    file = io.StringIO()
+    writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+    writer.writerow(["id", "text"])
+    writer.writerows(enumerate(texts))
+    documents, tally = read_bytes("a.csv", file.getvalue())
+    assert [d.text for d in documents] == [t for t in texts if not t.isspace()]
+    assert tally.total == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        (["id", "text"], True),
+        (["label", "tweet"], True),
+        (["one long string of cliches", "0"], False),
+        (["no movement , no yuks", "0"], False),
+        (["a", "a"], False),
+        (["3", "4"], False),
+    ],
+)
+def test_a_line_of_names_is_told_from_one_of_values(row: list[str], named: bool) -> None:
+    assert has_names(row, None) == named
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_found(delimiter: str, read_bytes: ReadBytes) -> None:
+    documents, _ = read_bytes("a.csv", delimiter.join(["id", "text"]) + "\n" + f"1{delimiter}hello")
+    assert [d.text for d in documents] == ["hello"]
+
+
+def test_quotes_in_tab_separated_values_are_characters(read_bytes: ReadBytes) -> None:
+    content = 'text\tlabel\n"Quite," he said\t1\n"a ""b"" c"\t0\n5" wide\t1\n'
+    documents, _ = read_bytes("a.tsv", content)
+    assert [d.text for d in documents] == ['"Quite," he said', 'a "b" c', '5" wide']
+
+
+def test_a_row_of_another_width_is_named_by_its_line(read_bytes: ReadBytes) -> None:
+    content = 'id,text\n1,"two\nlines"\n2,a,b\n3,fine\n'
+    with pytest.raises(UserError, match=r"a\.csv:4: has 3 fields, expected 2"):
+        read_bytes("a.csv", content)
+    documents, tally = read_bytes("a.csv", content, skip_bad=True)
+    assert [d.text for d in documents] == ["two\nlines", "fine"] and tally.rejected == 1
+
+
+def test_columns_without_names_have_numbers(read_bytes: ReadBytes) -> None:
+    content = "what a fine film\t1\nwhat a bore\t0\n"
+    documents, _ = read_bytes("a.tsv", content)
+    assert [d.text for d in documents] == ["what a fine film", "what a bore"]
+    documents, _ = read_bytes("a.tsv", content, text_column="2")
+    assert [d.text for d in documents] == ["1", "0"]

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import codecs
+
+import pytest
+from conftest import ReadBytes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nextword.errors import UserError
+from nextword.text.encoding import decode, decode_pieces, detect
+
+CHINESE = "人们常说，学习是一件快乐的事情。我们在这里读书，也在这里生活，时间过得很快。\n" * 3
+TRADITIONAL = "我們在這裡讀書，也在這裡生活，時間過得很快。他說這個國家的人都知道這件事情。\n" * 3
+JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n" * 3
+KOREAN = "나는 오늘 학교에 가서 책을 읽고 친구들과 이야기를 하였다. 그리고 집으로 돌아왔다.\n" * 3
+RUSSIAN = "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива.\n" * 3
+FRENCH = (
+    "Longtemps, je me suis couché de bonne heure. À peine ma bougie éteinte, « je m’endors ».\n" * 3
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (CHINESE, "gb18030"),
+        (CHINESE, "gbk"),
+        (TRADITIONAL, "big5"),
+        (TRADITIONAL, "gb18030"),
+        (JAPANESE, "shift_jis"),
+        (JAPANESE, "euc_jp"),
+        (KOREAN, "cp949"),
+        (RUSSIAN, "cp1251"),
+        (RUSSIAN, "koi8_r"),
+        (FRENCH, "cp1252"),
+        *[
+            (text, encoding)
+            for text in (CHINESE, RUSSIAN, FRENCH)
+            for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
+            if not (text is CHINESE and encoding in ("utf-16-le", "utf-16-be"))
+        ],
+    ],
+)
+def test_the_encoding_of_real_text_is_found(text: str, encoding: str) -> None:
+    content = text.encode(encoding)
+    assert decode(content, detect(content)) == text
+    prefix = ("plain words " * 300).encode(encoding)
+    if not encoding.startswith("utf-") and len(text) > 0:
+        assert decode(prefix + content, detect(prefix + content)).endswith(text)
+
+
+@pytest.mark.parametrize("damage", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\xaf", b"\xe4\xb8"])
+@pytest.mark.parametrize("text", [CHINESE, FRENCH, "All of it plain.\n" * 5])
+def test_a_damaged_byte_is_named_and_never_replaced(
+    damage: bytes, text: str, read_bytes: ReadBytes
+) -> None:
+    before = text.encode()
+    with pytest.raises(UserError, match=rf"a\.txt: is not UTF-8: .* at byte {len(before)}"):
+        read_bytes("a.txt", before + damage + b" " + text.encode())
+
+
+def test_a_damaged_line_costs_no_other(read_bytes: ReadBytes) -> None:
+    lines = [b'{"text": "caf\xc3\xa9"}', b'{"text": "\xff"}', b'{"text": "fin"}']
+    documents, tally = read_bytes("a.jsonl", b"\n".join(lines), skip_bad=True)
+    assert [d.text for d in documents] == ["café", "fin"] and tally.rejected == 1
+    with pytest.raises(UserError, match=rf"a\.jsonl:2: .*0xff at byte {len(lines[0]) + 11};"):
+        read_bytes("a.jsonl", b"\n".join(lines))
+
+
+def test_nul_is_named(read_bytes: ReadBytes) -> None:
+    for place in (3, 100_000):
+        content = b"a" * place + b"\0" + b"b" * 50
+        with pytest.raises(UserError, match=f"NUL at byte {place}"):
+            read_bytes("a.txt", content)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(read_bytes: ReadBytes) -> None:
+    for mark, encoding in ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_BE, "utf-16-be")):
+        documents, tally = read_bytes("a.txt", mark + "καλημέρα".encode(encoding))
+        assert documents[0].text == "καλημέρα" and len(tally.notes) == 1
+        lines = mark + '{"text": "καλημέρα"}\n{"text": "b"}\n'.encode(encoding)
+        documents, _ = read_bytes("a.jsonl", lines)
+        assert [d.text for d in documents] == ["καλημέρα", "b"]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(max_size=200), st.sampled_from(["utf-8", "utf-16-le", "gb18030"]), st.integers(1, 9))
+def test_pieces_cut_anywhere_decode_like_the_whole(text: str, encoding: str, size: int) -> None:
+    content = text.encode(encoding)
+    pieces = [content[at : at + size] for at in range(0, len(content), size)]
+    assert "".join(decode_pieces(pieces, encoding)) == text
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.binary(max_size=60), st.integers(1, 9))
+def test_damage_is_found_at_the_same_byte_in_pieces(noise: bytes, size: int) -> None:
+    content = "éà".encode() + noise
+    pieces = [content[at : at + size] for at in range(0, len(content), size)]
+
+    def outcome(action: object) -> str:
+        try:
+            return action()  # type: ignore[operator]
+        except UserError as error:
+            return error.what
+
+    whole = outcome(lambda: decode(content, "utf-8"))
+    assert outcome(lambda: "".join(decode_pieces(pieces, "utf-8"))) == whole
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.binary(max_size=300))
+def test_any_bytes_are_decoded_losslessly_or_refused(content: bytes) -> None:
+    try:
+        encoding = detect(content)
+        text = decode(content, encoding)
+    except UserError as error:
+        assert "byte" in error.what
+        return
+    assert "\ufffd" not in text or "\ufffd".encode(encoding) in content

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import types
+from pathlib import Path
+
+import pytest
+from samples import PARAGRAPHS, TEXT, all_kinds, jsonl
+
+from nextword.errors import UserError
+from nextword.text.document import Tally
+from nextword.text.sources import expand, fingerprint, read
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, content in all_kinds().items():
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+def names(data: list[str]) -> list[str]:
+    return [Path(source.path).name for source in expand(data)]
+
+
+def test_a_folder_is_read_with_all_inside_in_a_stable_order(folder: Path) -> None:
+    (folder / "z" / "deeper").mkdir(parents=True)
+    (folder / "z" / "deeper" / "b.txt").write_text("hello")
+    assert names([str(folder)]) == [*sorted(all_kinds()), "b.txt"]
+
+
+def test_hidden_files_binaries_and_caches_in_a_folder_are_passed_over(tmp_path: Path) -> None:
+    for name in (".git/config", "__pycache__/a.txt", ".hidden.txt", "sub/program.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("import this\n")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    assert names([str(tmp_path)]) == ["program.py"]
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    inside, beside = tmp_path / "safe", tmp_path / "safe_not"
+    inside.mkdir(), beside.mkdir()
+    (inside / "a.txt").write_text("a")
+    (beside / "secret.txt").write_text("s")
+    (inside / "link.txt").symlink_to(beside / "secret.txt")
+    (inside / "folder").symlink_to(beside)
+    assert names([str(inside)]) == ["a.txt"]
+
+
+def test_patterns_are_expanded_and_each_file_is_read_once(folder: Path) -> None:
+    assert names([f"{folder}/*.txt", f"{folder}/a.txt", f"{folder}/**/*.t*"]) == [
+        "a.txt",
+        "a.tsv",
+        "a.txt.gz",
+    ]
+
+
+def test_a_file_with_a_pattern_in_its_name_is_that_file(tmp_path: Path) -> None:
+    (tmp_path / "a[1].txt").write_text("x")
+    assert names([str(tmp_path / "a[1].txt")]) == ["a[1].txt"]
+
+
+@pytest.mark.parametrize("name", ["nothing.txt", "*.nothing", "", "a\0b", "~nobody/x", "x" * 5000])
+def test_data_that_is_not_there_is_a_sentence(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError):
+        expand([str(tmp_path / name)])
+
+
+def test_a_mistyped_name_is_suggested(tmp_path: Path) -> None:
+    (tmp_path / "novel.txt").write_text("x")
+    with pytest.raises(UserError, match=r"did you mean .*novel\.txt"):
+        expand([str(tmp_path / "novle.txt")])
+
+
+def test_the_fingerprint_changes_with_the_data_only(folder: Path) -> None:
+    before = fingerprint(expand([str(folder)]))
+    assert fingerprint(expand([str(folder)])) == before
+    os.utime(folder / "a.txt", ns=(0, 1))
+    assert fingerprint(expand([str(folder)])) != before
+
+
+def test_every_kind_of_file_gives_its_text(folder: Path) -> None:
+    tally = Tally()
+    for source in expand([str(folder)]):
+        text = "\n".join(document.text for document in read(source, tally=tally))
+        expected = "bright cold day" if source.kind == "pdf" else PARAGRAPHS[1]
+        assert expected in text, source
+    assert tally.accepted == tally.total and tally.rejected == 0
+
+
+def test_a_document_says_where_it_comes_from(folder: Path) -> None:
+    places = {
+        source.path.split("/")[-1]: [d.source.split("/")[-1] for d in read(source, tally=Tally())]
+        for source in expand([str(folder)])
+    }
+    assert places["a.txt"] == ["a.txt"]
+    assert places["a.jsonl"][1] == "a.jsonl:2"
+    assert places["a.json"][1] == "a.json:record 2"
+    assert places["a.csv"][1] == "a.csv:3"
+    assert places["a.parquet"][3] == "a.parquet:row 4"
+
+
+def test_damage_is_an_error_unless_skipped_and_then_counted_and_quarantined(tmp_path: Path) -> None:
+    lines = jsonl().decode().splitlines()
+    lines[1] = lines[1][:-5]
+    lines[2] = '{"id": 7, "text": 3}'
+    lines += ['{"text": ""}', "", '{"other": "x"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    [source] = expand([str(tmp_path / "a.jsonl")])
+    with pytest.raises(UserError, match=r"a\.jsonl:2: is not valid JSON .*--skip-bad"):
+        list(read(source, tally=Tally()))
+
+    tally = Tally(quarantine=tmp_path / "quarantine.jsonl")
+    documents = list(read(source, skip_bad=True, tally=tally))
+    assert [d.text for d in documents] == [PARAGRAPHS[0], PARAGRAPHS[3]]
+    assert (tally.accepted, tally.skipped, tally.rejected, tally.total) == (2, 1, 3, 6)
+    kept = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").open()]
+    assert [item["source"].rpartition(":")[2] for item in kept] == ["2", "3", "7"]
+    assert kept[1]["reason"] == "field 'text' is a number, expected text or a list of texts"
+    assert kept[0]["content"].startswith(lines[1])
+
+
+def test_a_truncated_archive_keeps_what_came_before(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": f"line {i} {os.urandom(30).hex()}"}) for i in range(20_000)]
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode())[:-5000])
+    [source] = expand([str(tmp_path / "a.jsonl.gz")])
+    tally = Tally()
+    documents = list(read(source, skip_bad=True, tally=tally))
+    assert 15_000 < len(documents) < 20_000
+    assert tally.rejected == 1 and tally.accepted == len(documents)
+
+
+def test_tallies_of_workers_add_up() -> None:
+    total, worker = Tally(), Tally()
+    for index in range(5):
+        worker.accept()
+        worker.reject("not JSON", f"a:{index}", "x" * 200)
+    worker.drop("duplicate", "b", "text\nof two lines")
+    total.merge(worker)
+    total.merge(worker)
+    assert (total.accepted, total.skipped, total.rejected, total.total) == (8, 2, 10, 20)
+    assert total.reasons["not JSON"].count == 10
+    assert [len(text) for _, text in total.reasons["not JSON"].examples] == [80] * 3
+    assert total.reasons["duplicate"].examples[0] == ("b", "text of two lines")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """A stand-in for `datasets` that records how it is called."""
+    calls: list[tuple[object, ...]] = []
+
+    def load_dataset(name: str, config: str | None, *, split: str, streaming: bool) -> object:
+        calls.append((name, config, split, streaming))
+        if name == "nobody/nothing":
+            raise ConnectionError("cannot reach the Hub")
+        return iter([{"label": 0, "text": PARAGRAPHS[0], "summary": "Cold."}])
+
+    module = types.ModuleType("datasets")
+    module.load_dataset = load_dataset  # type: ignore[attr-defined]
+    monkeypatch.setitem(__import__("sys").modules, "datasets", module)
+    return calls
+
+
+def test_a_data_set_of_the_hub_is_streamed(hub: list[tuple[object, ...]]) -> None:
+    for name, text in (
+        ("hf://owner/name", PARAGRAPHS[0]),
+        ("hf://owner/name/small:test:summary", "Cold."),
+    ):
+        [source] = expand([name])
+        [document] = read(source, tally=Tally())
+        assert document.text == text
+    assert hub == [("owner/name", None, "train", True), ("owner/name", "small", "test", True)]
+
+
+def test_what_the_hub_refuses_is_a_sentence(hub: list[tuple[object, ...]]) -> None:
+    with pytest.raises(UserError, match="cannot reach the Hub"):
+        list(read(expand(["hf://nobody/nothing"])[0], tally=Tally()))
+    for name in ("hf://", "hf://name", "hf://a/b:c:d:e"):
+        with pytest.raises(UserError, match="not the name of a data set"):
+            expand([name])
+
+
+def test_a_long_text_comes_in_parts_that_add_up_to_it(tmp_path: Path) -> None:
+    text = TEXT * 50_000
+    (tmp_path / "long.txt").write_text(text)
+    documents = list(read(expand([str(tmp_path / "long.txt")])[0], tally=Tally()))
+    assert len(documents) > 1 and "".join(d.text for d in documents) == text
+    assert all(d.text.endswith("\n\n") for d in documents[:-1])
+    place = int(documents[1].source.rpartition("byte ")[2])
+    assert text.encode()[place:].startswith(documents[1].text[:50].encode())
+
+
+def test_the_published_text_is_read(shared_data: Path) -> None:
+    tally = Tally()
+    counts = {
+        folder: sum(
+            1 for source in expand([str(shared_data / folder)]) for _ in read(source, tally=tally)
+        )
+        for folder in ("novels", "sst2", "dialogsum", "cmrc2018", "tinyshakespeare.txt")
+    }
+    assert counts["novels"] == 30 and counts["tinyshakespeare.txt"] == 1
+    assert counts["sst2"] == 6920 + 872 + 1821 and counts["dialogsum"] == 1000
+    assert tally.rejected == 0
+    [source] = expand([str(shared_data / "poetry-zh" / "poet.tang.0.json")])
+    documents = list(read(source, tally=Tally()))
+    poems = json.loads(Path(source.path).read_text())
+    assert [d.text for d in documents] == ["\n".join(poem["paragraphs"]) for poem in poems]
