@@ -1,4 +1,4 @@
-"""nextword prepare DATA... --out STORE"""
+"""`nextword prepare DATA... --out STORE`"""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import argparse
 from pathlib import Path
 
 from nextword.cli.options import parse, print_json
-from nextword.errors import UserError
 from nextword.settings import PrepareSettings
 
 
 def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
-    parser.description = "Read, clean, de-duplicate, split, train a tokenizer, encode."
-    parser.add_argument("data", nargs="*", metavar="DATA", help="files, folders, globs, hf://…")
-    parser.add_argument("--out", type=Path, required=True, metavar="STORE", help="folder to make")
-    parser.add_argument("--json", action="store_true", help="print the store's manifest")
-    parsed, settings = parse(parser, PrepareSettings, arguments, also=("data",))
-    if not parsed.data:
-        raise UserError("no data was given", mend="nextword prepare DATA... --out STORE")
-
+    parser.description = "Raw text to a token store: read, clean, de-duplicate, split, tokenize."
+    parser.add_argument(
+        "data", nargs="+", metavar="DATA", help="files, folders, patterns, hf://owner/dataset"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="STORE", help="where it goes")
+    parser.add_argument("--json", action="store_true", help="print the manifest on stdout")
+    parsed, settings = parse(parser, PrepareSettings, arguments)
     from nextword.tokens.prepare import prepare
 
     store = prepare(parsed.data, parsed.out, settings)
     if parsed.json:
-        print_json(store.manifest)
+        print_json({"store": str(parsed.out), **store.manifest})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from nextword.errors import UserError
+from nextword.files import read_json
+from nextword.hub.directory import load as load_directory
+from nextword.hub.resolve import resolve as find_directory
 from nextword.inference.generate import (
     Decoder,
     Finish,
@@ -23,6 +26,8 @@ from nextword.models.transformer import Transformer
 from nextword.settings import GenerateSettings, resolve
 from nextword.tokens.tokenizer import Tokenizer
 
+UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+JOINED = 4  # tokens of the prompt that what follows is decoded with
 PRECISIONS = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
@@ -39,12 +44,13 @@ class Completion:
 
 @dataclass
 class LanguageModel:
-    """What `load` returns. `end_ids` are the tokens that end a text."""
+    """What `load` returns. A text begins with `start_id` and ends at any of `end_ids`."""
 
     name: str
     transformer: Transformer
     tokenizer: Tokenizer
-    end_ids: frozenset[int] = field(default_factory=frozenset)
+    start_id: int
+    end_ids: frozenset[int]
 
     def generate(
         self,
@@ -58,13 +64,13 @@ class LanguageModel:
         that many in its place. Settings are GenerateSettings' names: `temperature=0`, `stop=[...]`.
         """
         settings = _settings(settings, overrides)
-        several = prompt is not None and not isinstance(prompt, str)
-        prompts = list(prompt) if prompt is not None and several else [_one(prompt)]
+        several = None if prompt is None or isinstance(prompt, str) else list(prompt)
+        prompts = several if several is not None else [str(prompt or "")]
         texts = [completion.text for completion in self.complete(prompts, settings)]
         count = settings.num_samples
         grouped = [texts[start : start + count] for start in range(0, len(texts), count)]
         answers = grouped if count > 1 else texts
-        return answers if several else answers[0]
+        return answers[0] if several is None else answers
 
     def stream(
         self, prompt: str | None = None, settings: GenerateSettings | None = None, **overrides: Any
@@ -73,7 +79,7 @@ class LanguageModel:
         settings = _settings(settings, overrides)
         if settings.num_samples != 1:
             raise UserError("only one continuation can be streamed", mend="leave num_samples at 1")
-        for _, piece in self._write([_one(prompt)], settings):
+        for _, piece in self._write([prompt or ""], settings):
             if isinstance(piece, str):
                 yield piece
 
@@ -90,20 +96,7 @@ class LanguageModel:
 
         Names of special tokens in the prompt are read as the characters they are.
         """
-        try:
-            prompt.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"the prompt is not text: character {error.start + 1} is half of a pair",
-                mend="give it in UTF-8",
-            ) from None
         return self.tokenizer.encode(prompt, template=True) or [self.start_id]
-
-    @property
-    def start_id(self) -> int:
-        """What a text begins with: the tokenizer's own start token, else its end token."""
-        bos = self.tokenizer.bos_id
-        return self.tokenizer.end_id if bos is None else bos
 
     def _write(
         self, prompts: Sequence[str], settings: GenerateSettings
@@ -124,7 +117,7 @@ class LanguageModel:
                 samples=[numbers[row] for row in rows],
                 vocab_size=self.tokenizer.vocab_size,
             )
-            writers = [_Writer(self.tokenizer, settings.stop) for _ in rows]
+            writers = [_Writer(self.tokenizer, encoded[row], settings.stop) for row in rows]
             open_rows = set(range(len(rows)))
             while open_rows:
                 for index, token in decoder.step():
@@ -141,7 +134,10 @@ class LanguageModel:
                         yield rows[index], piece
                     finish = "stop" if writers[index].stops.stopped else result.finish
                     text = "".join(writers[index].pieces)
-                    yield rows[index], Completion(prompts[rows[index]], text, len(result.ids), finish)
+                    yield (
+                        rows[index],
+                        Completion(prompts[rows[index]], text, len(result.ids), finish),
+                    )
 
     def _check_precision(self, settings: GenerateSettings) -> None:
         present = PRECISIONS[self.transformer.activation_dtype]
@@ -155,17 +151,21 @@ class LanguageModel:
 class _Writer:
     """One row's text: whole characters, up to the first stop string."""
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str]) -> None:
         self.stops = StopFilter(stops)
         self.pieces: list[str] = []
         self._characters = tokenizer.stream()
+        for token in prompt[-JOINED:]:  # some tokenizers drop the space a text begins with
+            self._characters.feed(token)
+        self._characters.flush()
 
     def write(self, token: int) -> str:
         return self._keep(self.stops.feed(self._characters.feed(token)))
 
     def finish(self) -> str:
-        last = self.stops.feed(self._characters.flush())
-        return self._keep(last + self.stops.flush())
+        """The rest, without a character that was left unfinished."""
+        rest = self._characters.flush().rstrip(UNFINISHED)
+        return self._keep(self.stops.feed(rest) + self.stops.flush())
 
     def _keep(self, piece: str) -> str:
         if piece:
@@ -185,16 +185,30 @@ def load(
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    transformer, tokenizer = load_pretrained(str(name))
+    directory = find_directory(name)
+    transformer, tokenizer = load_directory(directory)
     compute_in(transformer, choose_dtype(precision, transformer, torch.device(device)))
     transformer.to(device).eval().requires_grad_(False)
-    return LanguageModel(str(name), transformer, tokenizer, _end_ids(name, tokenizer))
+    start_id, end_ids = _boundaries(directory, tokenizer)
+    return LanguageModel(str(name), transformer, tokenizer, start_id, end_ids)
+
+
+def _boundaries(directory: Path, tokenizer: Tokenizer) -> tuple[int, frozenset[int]]:
+    """What a text begins with, and what ends it: as the model's files say, else its tokenizer."""
+    said: dict[str, Any] = {}
+    for file in (directory / "config.json", directory / "generation_config.json"):
+        values = read_json(file) if file.is_file() else None
+        if isinstance(values, dict):
+            said |= {name: value for name, value in values.items() if value is not None}
+    start = said.get("bos_token_id", tokenizer.bos_id)
+    if not isinstance(start, int) or not 0 <= start < tokenizer.vocab_size:
+        start = tokenizer.end_id
+    ends = said.get("eos_token_id", [])
+    ends = ends if isinstance(ends, list) else [ends]
+    end_ids = frozenset(number for number in ends if isinstance(number, int))
+    return start, end_ids | {tokenizer.end_id}
 
 
 def _settings(given: GenerateSettings | None, overrides: dict[str, Any]) -> GenerateSettings:
     values = given.model_dump() if given else {}
     return resolve(GenerateSettings, values | overrides)
-
-
-def _one(prompt: str | None) -> str:
-    return prompt or ""

@@ -6,7 +6,6 @@ from typing import Literal
 
 import torch
 
-from nextword.models.layers import Linear
 from nextword.models.transformer import Transformer
 
 LARGE = 100_000_000  # parameters: from here on, reading the weights is what takes the time
@@ -42,6 +41,6 @@ def compute_in(model: Transformer, dtype: torch.dtype) -> None:
     A model that was put in bf16 has lost the digits that fp32 had: load it anew for those.
     """
     model.activation_dtype = dtype
-    for module in model.modules():
-        if isinstance(module, Linear | torch.nn.Embedding) and module.weight.dtype != dtype:
-            module.weight.data = module.weight.data.to(dtype)
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            parameter.data = parameter.data.to(dtype)

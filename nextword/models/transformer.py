@@ -106,8 +106,8 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = NORMS[config.norm](config.width, config.norm_epsilon)
         self.head = None if config.tied else Linear(config.width, config.vocab_size, bias=False)
-        self.frequencies: Tensor | None
-        self.register_buffer("frequencies", None, persistent=False)
+        # Neither saved nor a buffer: .to(bfloat16) would round the angles of far positions.
+        self.frequencies: Tensor | None = None
         if config.positions == "rotary":
             self.frequencies, self.rotation_factor = rotary_frequencies(config)
         if seed is not None:
@@ -143,6 +143,7 @@ class Transformer(nn.Module):
             x = F.dropout(x, self.config.dropout)
         turns = None
         if self.frequencies is not None:
+            self.frequencies = self.frequencies.to(tokens.device)
             turns = rotation(at, self.frequencies, self.rotation_factor, x.dtype)
         biases = self._biases(mask, None if cache is None else at)
         for block in self.blocks:

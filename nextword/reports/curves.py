@@ -83,8 +83,8 @@ def chart(
     clip = "clip-" + re.sub(r"\W+", "-", title.lower())
     parts = [
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">',
-        f'<clipPath id="{clip}"><rect x="{frame.left}" y="{frame.top - 6}" '
-        f'width="{frame.right - frame.left + 6}" height="{frame.bottom - frame.top + 6}"/></clipPath>',
+        f'<clipPath id="{clip}"><rect x="{frame.left}" y="{frame.top - 6}" width='
+        f'"{frame.right - frame.left + 6}" height="{frame.bottom - frame.top + 6}"/></clipPath>',
         *_grid(frame, unit, second_axis),
         *(_mark(frame, step, word) for step, word in marks),
         f'<g clip-path="url(#{clip})">',
@@ -139,19 +139,23 @@ def _range_of(lines: Sequence[Line], from_zero: bool) -> tuple[float, float]:
 
 
 def _grid(frame: Frame, unit: str, second: tuple[float, str] | None) -> list[str]:
-    parts = [_text(frame.left - 48, 14, "start", unit)]
+    left, right, bottom = frame.left, frame.right, frame.bottom
+    parts = [_text(left - 48, 14, "start", unit)]
     for y in ticks(*frame.y):
         row = frame.row(y)
-        parts.append(_segment("grid", frame.left, row, frame.right, row))
-        parts.append(_text(frame.left - 8, row + 4, "end", _short(y)))
+        parts += [
+            _segment("grid", left, row, right, row),
+            _text(left - 8, row + 4, "end", _short(y)),
+        ]
     for x in ticks(*frame.x, count=6):
-        parts.append(_text(frame.column(x), frame.bottom + 20, "middle", _short(x)))
-    parts.append(_segment("axis", frame.left, frame.bottom, frame.right, frame.bottom))
+        parts += [_text(frame.column(x), bottom + 20, "middle", _short(x))]
+    parts += [_segment("axis", left, bottom, right, bottom), _text(8, bottom + 20, "start", "step")]
     if second:
         factor, name = second
-        parts.append(_text(frame.right + 52, 14, "end", name))
+        parts += [_text(right + 52, 14, "end", name)]
         for value in ticks(frame.y[0] * factor, frame.y[1] * factor):
-            parts.append(_text(frame.right + 8, frame.row(value / factor) + 4, "start", _short(value)))
+            row = frame.row(value / factor)
+            parts += [_text(right + 8, row + 4, "start", _short(value))]
     return parts
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from nextword.reports.run import Record, Run
 from nextword.terminal import duration, quantity
 
-CLOSE = 0.05  # nats between training and held-out loss that are not worth a word
+CLOSE = 0.1  # nats between training and held-out loss that are not worth a word
 RISEN = 0.02  # nats by which held-out loss must have risen above its best to be called worse
 
 
@@ -114,7 +114,7 @@ def elapsed(run: Run) -> float | None:
     return max(times, default=None)
 
 
-def spread(samples: list[Record], count: int = 8) -> tuple[list[Record], list[Record]]:
+def spread(samples: list[Record], count: int = 5) -> tuple[list[Record], list[Record]]:
     """(`count` samples evenly over the run, the newest first; the rest, the newest first)."""
     newest = samples[::-1]
     if len(newest) <= count:
@@ -137,8 +137,8 @@ def _more_training(run: Run) -> str:
         return ""
     before, last = run.validations[-2]["loss"], run.validations[-1]["loss"]
     if before - last > 0.01:
-        return "It was still improving when this was written: longer training would help."
-    return "It has levelled off: a larger model or more text would help more than more steps."
+        return "It was still improving at the end: longer training would likely help."
+    return "It has levelled off: more text or a larger model would likely help, more steps less."
 
 
 def _perplexity_means(run: Run) -> str:

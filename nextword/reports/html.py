@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from markupsafe import Markup
 
 import nextword
 from nextword.reports import findings
+from nextword.reports.corpus import document_table, overlap, pairs, split_table
 from nextword.reports.curves import Line, chart
 from nextword.reports.run import Record, Run
 from nextword.terminal import duration, quantity
@@ -31,12 +31,6 @@ class Curve:
     title: str
     lines: list[Line]
     svg: Markup
-
-
-@dataclass(frozen=True)
-class Row:
-    name: str
-    cells: list[str]
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,8 @@ def render(run: Run) -> str:
         unprompted=not any(sample["prompt"] for sample in (*samples, *more)),
         data=run.data,
         splits={"columns": columns, "rows": rows} if rows else None,
-        facts=list(pairs({k: v for k, v in run.manifest.items() if k not in ("splits", "files")})),
+        documents=document_table(run.manifest),
+        overlap=overlap(run.manifest),
         has_model=run.has_model,
         model_path=run.path / "model",
         uses=uses(run),
@@ -129,56 +124,32 @@ def curves(run: Run) -> list[Curve]:
     return result
 
 
-def split_table(manifest: Record) -> tuple[list[str], list[Row]]:
-    """The counts of each split: a row a split, a column a kind of thing counted."""
-    splits = manifest.get("splits")
-    counts = {
-        str(name): {str(k): v for k, v in values.items() if _is_count(v)}
-        for name, values in (splits.items() if isinstance(splits, dict) else ())
-        if isinstance(values, dict)
-    }
-    columns = list(dict.fromkeys(column for values in counts.values() for column in values))
-    names = {"train": "training", "val": "held out"}
-    rows = []
-    for name, values in counts.items():
-        cells = [f"{values[column]:,}" if column in values else "–" for column in columns]
-        tokens, size = values.get("tokens"), values.get("bytes")
-        rows.append(Row(names.get(name, name), [*cells, f"{size / tokens:.2f}" if tokens and size else "–"]))
-    return [*(column.replace("_", " ") for column in columns), "bytes per token"], rows
-
-
-def pairs(values: Record, prefix: str = "") -> Iterable[tuple[str, str]]:
-    """A mapping's leaves as (name, value), nested names joined; long values cut."""
-    for name, value in values.items():
-        label = f"{prefix}{name}"
-        if isinstance(value, dict) and value:
-            yield from pairs(value, f"{label} · ")
-        elif value is not None and value not in ([], {}):
-            yield label, _value(value)
-
-
 def uses(run: Run) -> list[Use]:
     """Commands and code that can be copied as they stand."""
-    path = str(run.path)
-    quoted, folder = shlex.quote(path), str(run.path / "model")
+    path, folder = str(run.path), str(run.path / "model")
+    quoted, prompt = shlex.quote(path), '"Once upon a time"'
     found = []
     if run.has_model:
+        python = [
+            "import nextword as nw",
+            "",
+            f"model = nw.load({path!r})",
+            f"print(model.generate({prompt}, temperature=0.8))",
+            f"for piece in model.stream({prompt}):",
+            '    print(piece, end="")',
+        ]
+        transformers = [
+            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            "",
+            f"model = AutoModelForCausalLM.from_pretrained({folder!r})",
+            f"tokenizer = AutoTokenizer.from_pretrained({folder!r})",
+        ]
+        measure = [f"nextword evaluate {quoted}", f"nextword evaluate {quoted} other_text/"]
         found = [
-            Use("Let it write", f'nextword generate {quoted} "Once upon a time" --max-new-tokens 200'),
-            Use("Measure it", f"nextword evaluate {quoted}\nnextword evaluate {quoted} other_text/"),
-            Use(
-                "In Python",
-                "import nextword as nw\n\n"
-                f"model = nw.load({path!r})\n"
-                'print(model.generate("Once upon a time", temperature=0.8))\n'
-                'for piece in model.stream("Once upon a time"):\n    print(piece, end="")',
-            ),
-            Use(
-                "In transformers",
-                "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-                f"model = AutoModelForCausalLM.from_pretrained({folder!r})\n"
-                f"tokenizer = AutoTokenizer.from_pretrained({folder!r})",
-            ),
+            Use("Let it write", f"nextword generate {quoted} {prompt} --max-new-tokens 200"),
+            Use("Measure it", "\n".join(measure)),
+            Use("In Python", "\n".join(python)),
+            Use("In transformers", "\n".join(transformers)),
         ]
     if not run.finished:
         again = " ".join(["nextword pretrain", *map(shlex.quote, run.data)])
@@ -220,18 +191,3 @@ def _bits_per_nat(run: Run) -> float | None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= 10_000 else str(value)
-    if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= 200 else text[:200] + " …"

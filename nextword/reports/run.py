@@ -169,7 +169,8 @@ def _finished(run: Path, events: list[Record]) -> str:
 
 
 def _precision(measured: Record) -> list[str]:
-    return [f"{measured['name']}: {measured['reason']}"] if {"name", "reason"} <= set(measured) else []
+    known = {"name", "reason"} <= set(measured)
+    return [f"{measured['name']}: {measured['reason']}"] if known else []
 
 
 def _texts(value: Any) -> list[str]:

@@ -21,7 +21,7 @@ from nextword.settings import EvaluateSettings, resolve
 from nextword.tasks.held_out import HeldOut, open_held_out, run_store, seen_in_training
 from nextword.tasks.intervals import ratio_interval, units
 from nextword.terminal import Progress, say, warn
-from nextword.tokens.loader import IGNORE, Windows
+from nextword.tokens.loader import IGNORE, windows
 from nextword.tokens.store import Split
 
 LONGEST_DEFAULT = 4096  # tokens seen at once by models that could see more, unless asked for
@@ -76,9 +76,7 @@ def evaluate(
     there is no text, or it does not fit the model.
     """
     started = time.monotonic()
-    settings = resolve(
-        EvaluateSettings, (settings.model_dump() if settings else {}) | overrides
-    )
+    settings = resolve(EvaluateSettings, (settings.model_dump() if settings else {}) | overrides)
     if not isinstance(model, LanguageModel):
         model = load(model, precision=settings.precision)
     items = [] if data is None else [data] if isinstance(data, str | Path) else list(data)
@@ -91,29 +89,39 @@ def evaluate(
         max_tokens=settings.max_tokens,
     )
     context = _context(model.transformer, settings)
-    windows = Windows(held_out.split, context, model.start_id, settings.stride)
-    nats = token_losses(model.transformer, windows, settings.batch_size)
+    stride = settings.stride or context
+    nats = token_losses(
+        model.transformer, held_out.split, context, stride, settings.batch_size, model.start_id
+    )
     seen = seen_in_training(store.train, held_out.split) if store is not None else None
-    return _summary(model, held_out, nats, windows, seen, settings.seed, started)
+    return _summary(model, held_out, nats, context, stride, seen, settings.seed, started)
 
 
 @torch.inference_mode()
 def token_losses(
-    model: Transformer, windows: Windows, batch_size: int
+    model: Transformer,
+    split: Split,
+    context: int,
+    stride: int,
+    batch_size: int,
+    start_id: int | None = None,
 ) -> NDArray[np.float32]:
-    """The loss in nats of every token of a split, in its order, [tokens]."""
+    """The loss in nats of every token of a split, in its order, [tokens].
+
+    `start_id` is what the model knows as the start of a text, where that is not the end token.
+    """
     model.eval()
     device = model.embedding.weight.device
-    rows = max(1, min(batch_size, SCORES_AT_ONCE // windows.context_length**2))
-    nats = np.empty(len(windows.split.tokens), np.float32)
+    rows = max(1, min(batch_size, SCORES_AT_ONCE // context**2))
+    nats = np.empty(len(split), np.float32)
     done = 0
     with Progress("Evaluating", len(nats), "tokens") as bar:
-        for start in range(0, len(windows), rows):
-            numbers = range(start, min(start + rows, len(windows)))
-            batch = windows.batch(numbers).to(device)
-            losses = causal.token_losses(model, batch)
+        for batch in windows(split, context, stride, rows):
+            if start_id is not None:  # an input that is the end token begins a document
+                batch.tokens[batch.tokens == split.end_id] = start_id
+            losses = causal.token_losses(model, batch.to(device))
             # Windows come in order and score each token once: what is scored is the text itself.
-            scored = losses[batch.targets.cpu() != IGNORE].numpy()
+            scored = losses[batch.targets != IGNORE].numpy()
             nats[done : done + len(scored)] = scored
             done += len(scored)
             bar.advance(len(scored))
@@ -145,7 +153,8 @@ def _summary(
     model: LanguageModel,
     held_out: HeldOut,
     nats: NDArray[np.float32],
-    windows: Windows,
+    context: int,
+    stride: int,
     seen: int | None,
     seed: int,
     started: float,
@@ -154,7 +163,8 @@ def _summary(
     drawn = units(split.starts)
     begins = drawn.starts[:-1]
     nats_of = np.add.reduceat(nats, begins, dtype=np.float64)
-    bytes_of = np.add.reduceat(model.tokenizer.bytes_per_id[split.tokens], begins)
+    bytes_of = np.add.reduceat(model.tokenizer.bytes_per_id()[split.tokens], begins)
+    documents = len(split.starts) - 1
     targets, total, size = len(nats), float(nats_of.sum()), int(bytes_of.sum())
     loss = total / targets
     if not math.isfinite(loss):
@@ -165,12 +175,12 @@ def _summary(
         )
     loss_interval = ratio_interval(nats_of, np.diff(drawn.starts), seed)
     bits_of = nats_of / math.log(2)
-    over = _documents_over(split, windows.context_length)
-    if over and windows.stride == windows.context_length:
+    over = int((np.diff(split.starts) > context).sum())
+    if over and stride == context:
         warn(
-            f"{over:,} of {split.documents:,} documents are longer than the "
-            f"{windows.context_length:,} tokens seen at once: they are scored in pieces, each begun "
-            f"without what came before (--stride {max(1, windows.context_length // 2)} gives more)"
+            f"{over:,} of {documents:,} documents are longer than the "
+            f"{context:,} tokens seen at once: they are scored in pieces, each "
+            f"begun without what came before (--stride {max(1, context // 2)} gives more)"
         )
     return Evaluation(
         model=model.name,
@@ -185,18 +195,14 @@ def _summary(
         bits_per_byte_interval=ratio_interval(bits_of, bytes_of, seed),
         tokens=targets,
         bytes=size,
-        documents=split.documents,
+        documents=documents,
         documents_seen=seen,
         documents_over_context=over,
         interval_units=drawn.kind,
-        context_length=windows.context_length,
-        stride=windows.stride,
+        context_length=context,
+        stride=stride,
         seconds=time.monotonic() - started,
     )
-
-
-def _documents_over(split: Split, context: int) -> int:
-    return int((np.diff(split.starts) > context).sum())
 
 
 def _exponential(loss: float) -> float:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.settings import PrepareSettings
+from nextword.settings import PrepareSettings, resolve
 from nextword.terminal import Progress, say
 from nextword.text.document import Tally
 from nextword.text.overlap import Overlap
 from nextword.text.process import process
 from nextword.text.shingles import window_hashes
 from nextword.text.sources import expand, read
-from nextword.tokens.store import Split, Store, narrowest
+from nextword.tokens.store import Split, Store, id_dtype, is_store
 from nextword.tokens.tokenizer import Tokenizer
 
 ENCODED_AT_ONCE = 4_000_000  # characters
@@ -35,7 +37,10 @@ class HeldOut:
 
 def run_store(model: Path) -> Store | None:
     """The store a run was trained on, if `model` is a run directory (or the model in one)."""
-    for folder in (model, model.parent):
+    if not model.is_dir():
+        return None
+    own = model.resolve()
+    for folder in (own, own.parent) if own.name == "model" else (own,):
         if (folder / "run.json").is_file():
             saved = read_json(folder / "run.json")
             if not isinstance(saved, dict) or not isinstance(saved.get("store"), str):
@@ -63,7 +68,7 @@ def open_held_out(
                 mend="name some: nextword evaluate MODEL DATA",
             )
         held_out = _of_store(store, tokenizer)
-    elif len(data) == 1 and (Path(data[0]) / "manifest.json").is_file():
+    elif len(data) == 1 and is_store(data[0]):
         held_out = _of_store(Store.open(data[0]), tokenizer)
     else:
         split = read_text(data, tokenizer, text_column=text_column, max_tokens=max_tokens)
@@ -98,16 +103,16 @@ def read_text(
 
     Nothing is left out but empty documents. Stops reading after `max_tokens`.
     """
-    tally, settings = Tally(), PrepareSettings(seed=0, deduplicate="none")
+    tally, settings = Tally(), resolve(PrepareSettings, {"deduplicate": "none"})
     sources = expand(data)
-    encoded: list[np.ndarray] = []
+    encoded: list[NDArray[Any]] = []
     lengths: list[int] = []
     waiting: list[str] = []
 
     def encode() -> None:
         ids, counts = tokenizer.encode_batch(waiting)
         ended = np.insert(ids, np.cumsum(counts), tokenizer.end_id)
-        encoded.append(ended.astype(narrowest(tokenizer.vocab_size)))
+        encoded.append(ended.astype(id_dtype(tokenizer.vocab_size)))
         lengths.extend((counts + 1).tolist())
         waiting.clear()
 
@@ -132,13 +137,18 @@ def read_text(
         raise UserError("holds no text", where=", ".join(data), mend="name files that do")
     if tally.skipped:
         say(f"{tally.skipped:,} of {tally.total:,} documents are empty and left out")
-    return Split(np.concatenate(encoded), np.concatenate([[0], np.cumsum(lengths)]))
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return Split(
+        "held-out", np.concatenate(encoded), starts, tokenizer.end_id, tokenizer.vocab_size
+    )
 
 
 def first_tokens(split: Split, count: int | None) -> Split:
+    """All of a split up to a number of tokens; its last document may be cut short."""
     if count is None or count >= len(split.tokens):
         return split
-    return Split(split.tokens[:count], np.append(split.starts[split.starts < count], count))
+    starts = np.append(split.starts[split.starts < count], count)
+    return replace(split, tokens=split.tokens[:count], starts=starts)
 
 
 def seen_in_training(train: Split, held_out: Split) -> int | None:
@@ -157,7 +167,7 @@ def seen_in_training(train: Split, held_out: Split) -> int | None:
     return overlap.documents_seen
 
 
-def _windows(tokens: np.ndarray) -> np.ndarray:
+def _windows(tokens: NDArray[Any]) -> NDArray[np.uint32]:
     if len(tokens) < WINDOW:
         return np.empty(0, np.uint32)
     hashes = window_hashes(np.asarray(tokens), WINDOW)

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _LARGEST_SHARE = 0.1  # of all text; a document beyond this is cut rather than held out whole
-_PASSAGE = 20_000  # characters; one passage is held out of about so many times ten
+_MATTERS = 0.01  # share of all text
+_CHOICES = 16
+_PASSAGE = 10_000  # characters held out in one place
 _MOST_PASSAGES = 10  # held out of one document
 _SLACK = 0.2  # of a passage, in which its ends look for a break between paragraphs
 _BREAKS = [re.compile(r"\n[ \t]*\n\s*"), re.compile(r"\n"), re.compile(r"[.!?。！？]\s?|\s")]
@@ -71,7 +73,10 @@ def plan(
     _, members = np.unique(np.asarray(clusters), return_inverse=True)
     sizes = np.bincount(members, weights=lengths).astype(np.int64)
     large = sizes > min(fraction, _LARGEST_SHARE) * lengths.sum()
-    held = _choose(np.where(large, 0, sizes), fraction * sizes[~large].sum(), seed)
+    target = fraction * sizes[~large].sum()
+    held = _choose(np.where(large, 0, sizes), target, seed)
+    if sizes[held].sum() < target / 2 and target > _MATTERS * lengths.sum():
+        large[:] = True  # too few to choose among
     whole = np.where(large[members], -1, held[members]).astype(np.int8)
     cuts = {
         int(index): _passages(int(lengths[index]), fraction, (seed, int(members[index])))
@@ -92,23 +97,33 @@ def _by_position(lengths: NDArray[np.int64], fraction: float) -> Plan:
 
 
 def _choose(sizes: NDArray[np.int64], target: float, seed: int) -> NDArray[np.bool_]:
-    """A random choice of clusters whose sizes add up to nearly `target`, never more."""
-    held = np.zeros(len(sizes), np.bool_)
-    order = np.random.default_rng(seed).permutation(len(sizes))
-    order = order[sizes[order] > 0]
-    filled = int(np.searchsorted(np.cumsum(sizes[order]), target, side="right"))
-    held[order[:filled]] = True
-    room = target - int(sizes[order[:filled]].sum())
-    for cluster in order[filled : filled + 10_000]:  # smaller ones further on fill the rest
-        if sizes[cluster] <= room:
-            held[cluster] = True
-            room -= int(sizes[cluster])
-    return held
+    """A random choice of clusters whose sizes add up to nearly `target`, never more.
+
+    Where they are so few that a choice falls short by a tenth, the best of several.
+    """
+    random = np.random.default_rng(seed)
+    best = np.zeros(len(sizes), np.bool_)
+    for _ in range(_CHOICES):
+        order = random.permutation(len(sizes))
+        order = order[sizes[order] > 0]
+        filled = int(np.searchsorted(np.cumsum(sizes[order]), target, side="right"))
+        held = np.zeros(len(sizes), np.bool_)
+        held[order[:filled]] = True
+        room = target - int(sizes[held].sum())
+        for cluster in order[filled : filled + 10_000]:  # smaller ones further on fill the rest
+            if sizes[cluster] <= room:
+                held[cluster] = True
+                room -= int(sizes[cluster])
+        if sizes[held].sum() > sizes[best].sum():
+            best = held
+        if room <= 0.1 * target:
+            break
+    return best
 
 
 def _passages(length: int, fraction: float, seed: Sequence[int]) -> Spans:
     """Equal passages, one at a random place in each of the equal stretches of a document."""
-    count = min(max(round(length * fraction / _PASSAGE * 2), 1), _MOST_PASSAGES)
+    count = min(max(round(length * fraction / _PASSAGE), 1), _MOST_PASSAGES)
     starts = np.random.default_rng(seed).random(count)
     stretch = length / count
     size = stretch * fraction

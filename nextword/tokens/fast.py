@@ -2,14 +2,15 @@
 
 gigatoken's ids equal those of `tokenizers` for byte-level BPE with GPT-2's, Llama 3's or Qwen2's
 way of cutting text into words, for every character whose class (letter, number, space ...) both
-know alike. They follow different versions of Unicode: of all 1,112,064 characters 4,240 differ,
-none of them assigned before Unicode 16. All those, and everything near them, go to `tokenizers`.
+know alike. They follow different versions of Unicode: of all 1,112,064 characters 4,240 are classed
+differently, all from the newest versions. A text with one of those goes to `tokenizers`.
 Each tokenizer is also checked on a probe before its fast encoder is used at all.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ LLAMA3_WORDS = QWEN2_WORDS.replace(r"\p{N}|", r"\p{N}{1,3}|", 1)
 
 # Outside of the BMP only emoji and Chinese that all versions know are let through.
 _UNPROVEN = re.compile(
-    "[\u088f\u0c5c\u0cdc\ua7ce\ua7cf\ua7d2\ua7d4\ua7f1\ud800-\udfff\U00010000-\U0001efff"
+    "[\u088f\u0897\u0c5c\u0cf3\u0ece\u1acf-\u1aff\u0cdc\ua7ce\ua7cf\ua7d2\ua7d4\ua7f1\ud800-\udfff\U00010000-\U0001efff"
     "\U0001fb00-\U0001ffff\U0002a6e0-\U0002a6ff\U0002b73a-\U0010ffff]"
 )
 _PROBE = "".join(
@@ -51,17 +52,23 @@ def byte_pairs(plain: dict[str, Any], reference: tokenizers.Tokenizer) -> Encode
         return None
     import gigatoken
 
+    composed = plain.get("normalizer") == {"type": "NFC"}
+    plain = {**plain, "normalizer": None}
     try:
         backend = gigatoken.Tokenizer.from_json(dumps(plain))._backend
-        agrees = backend.encode(_PROBE).tolist() == reference.encode(_PROBE).ids
+        probe = unicodedata.normalize("NFC", _PROBE) if composed else _PROBE
+        agrees = backend.encode(probe).tolist() == reference.encode(probe).ids
     except Exception:
         return None
     if not agrees:
         return None
 
     def encode(text: str) -> Ids | None:
-        if not text.isascii() and _UNPROVEN.search(text):
-            return None
+        if not text.isascii():
+            if _UNPROVEN.search(text):
+                return None
+            if composed and not unicodedata.is_normalized("NFC", text):
+                return None
         return backend.encode(text)
 
     return encode
@@ -69,7 +76,9 @@ def byte_pairs(plain: dict[str, Any], reference: tokenizers.Tokenizer) -> Encode
 
 def _is_proven_kind(plain: dict[str, Any]) -> bool:
     model, cutting = plain["model"], plain.get("pre_tokenizer") or {}
-    if model.get("type") != "BPE" or plain.get("normalizer") or plain.get("added_tokens"):
+    if model.get("type") != "BPE" or plain.get("added_tokens"):
+        return False
+    if plain.get("normalizer") not in (None, {"type": "NFC"}):
         return False
     if any(model.get(name) for name in _UNUSUAL) or not model.get("merges"):
         return False

@@ -64,14 +64,19 @@ class Gathered:
         """Where each text begins in texts.bin, and where the last one ends."""
         return np.concatenate([[0], np.cumsum(self.records["bytes"])])
 
-    def texts(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
-        """(number, text) of documents, in the order given."""
+    def documents(self, numbers: NDArray[np.int64]) -> Iterator[Document]:
+        """Documents by their numbers, which ascend."""
         offsets = self.offsets
-        with open(self.folder / "texts.bin", "rb") as file:
+        with (
+            open(self.folder / "texts.bin", "rb") as texts,
+            open(self.folder / "names.jsonl", encoding="utf-8") as names,
+        ):
+            lines = enumerate(names)
             for number in numbers.tolist():
-                file.seek(offsets[number])
-                raw = file.read(int(self.records["bytes"][number]))
-                yield number, raw.decode("utf-8", "surrogatepass")
+                texts.seek(offsets[number])
+                raw = texts.read(int(self.records["bytes"][number]))
+                line = next(line for place, line in lines if place == number)
+                yield Document(raw.decode("utf-8", "surrogatepass"), json.loads(line))
 
     def name(self, wanted: set[int]) -> dict[int, str]:
         """Where documents came from."""

@@ -1,175 +1,167 @@
-"""Batches from a token store, in an order that is a pure function of (seed, epoch, index).
+"""Batches from a split, in an order that is a pure function of (seed, epoch, index).
 
-A split is a ring of tokens: before a document's first token stands the end-of-document token of the
-one before it, which serves as its start. A window of `context_length` consecutive targets is a
-sample; its inputs are the same tokens one place earlier. The ring is cut at another place every
-epoch, and its windows are shuffled by a permutation that is computed, never stored.
+The stream of a split is read in a circle: each document ends with the end token, which serves as
+the start of the next, and the last one's as the start of the first. So every stored token is a
+target exactly once an epoch, and any batch of a run is found at once, whatever came before.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nextword.errors import UserError
+from nextword.tokens.permutation import key, permute
 from nextword.tokens.store import Split
 
-if TYPE_CHECKING:
-    import torch
-
-IGNORE = -100
+IGNORE = -100  # the target of a place that has none
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batch:
-    """Tokens and what follows each of them.
+    tokens: Tensor  # [batch, time] int64
+    targets: Tensor  # [batch, time] int64, IGNORE where there is none
+    documents: Tensor | None  # [batch, time] int32; None: each row is of one document
+    positions: Tensor | None  # [batch, time] int64, from 0 in each document; None: 0 ... time - 1
+    samples: list[tuple[int, int]]  # (epoch, index) of each row
 
-    `documents` numbers the documents of each row, and `positions` counts from each one's start; both
-    are None where every row is a single document.
-    """
-
-    tokens: torch.Tensor  # int64 [batch, time]
-    targets: torch.Tensor  # int64 [batch, time], IGNORE where there is none
-    documents: torch.Tensor | None = None  # int32 [batch, time]
-    positions: torch.Tensor | None = None  # int64 [batch, time]
-    samples: list[tuple[int, int]] = field(default_factory=list)  # (epoch, index) of each row
-
-    def to(self, device: torch.device) -> Batch:
-        if device == self.tokens.device:
+    def to(self, device: torch.device | str) -> Batch:
+        if torch.device(device).type == "cpu":
             return self
-        return replace(
-            self,
-            tokens=self.tokens.to(device),
-            targets=self.targets.to(device),
-            documents=None if self.documents is None else self.documents.to(device),
-            positions=None if self.positions is None else self.positions.to(device),
-        )
+        moved = {
+            name: tensor.to(device, non_blocking=True)
+            for name in ("tokens", "targets", "documents", "positions")
+            if (tensor := getattr(self, name)) is not None
+        }
+        return replace(self, **moved)
 
 
 class BlockLoader:
-    """Training samples of a split: every token is a target exactly once an epoch."""
+    """Blocks of `context_length` tokens, shuffled anew each epoch and cut at another offset."""
 
-    def __init__(self, split: Split, context_length: int, seed: int, end_id: int) -> None:
-        tokens = len(split.tokens)
-        if tokens <= context_length:
+    def __init__(self, split: Split, context_length: int, seed: int) -> None:
+        self.split, self.context_length, self.seed = split, context_length, seed
+        if len(split) < context_length:
             raise UserError(
-                f"a block of {context_length} tokens needs at least {context_length + 1:,} tokens, "
-                f"the training text has {tokens:,}",
-                mend="give more text, or a smaller --context-length",
+                f"the {split.name} text needs at least {context_length:,} tokens, "
+                f"has {len(split):,}",
+                where=split.path,
+                mend=f"add text, or lower --context-length to {max(8, len(split))} or less",
             )
-        self.split, self.context_length, self.seed, self.end_id = split, context_length, seed, end_id
-        self.windows = -(-tokens // context_length)  # an epoch's samples
+        self.blocks = -(-len(split) // context_length)  # an epoch's
 
     def batch(self, first: int, count: int) -> Batch:
-        """Samples number `first` to `first + count`, counted from the run's beginning."""
-        samples = [divmod(number, self.windows) for number in range(first, first + count)]
-        tokens = len(self.split.tokens)
-        rows = np.empty((count, self.context_length), np.int64)  # the targets' places in the ring
-        kept = np.ones((count, self.context_length), np.bool_)
-        for row, (epoch, index) in enumerate(samples):
-            window = permuted(index, self.windows, f"{self.seed}/{epoch}")
-            offset = random.Random(f"offset/{self.seed}/{epoch}").randrange(tokens)
-            begin = window * self.context_length
-            rows[row] = (offset + begin + np.arange(self.context_length)) % tokens
-            kept[row] = begin + np.arange(self.context_length) < tokens
-        return _batch(self.split, rows, kept, self.end_id, samples)
+        """`count` rows: the samples numbered from `first`, counted on through the epochs."""
+        samples = [divmod(number, self.blocks) for number in range(first, first + count)]
+        places = [self._place(epoch, index) for epoch, index in samples]
+        starts = np.array([start for start, _ in places])
+        skipped = np.array([skip for _, skip in places])
+        return make_batch(self.split, starts, skipped, self.context_length, samples)
 
-    def documents(self, batches: Sequence[Batch]) -> list[int]:
-        """The numbers of the documents that batches were drawn from, in order."""
-        found: set[int] = set()
-        for batch in batches:
-            for epoch, index in batch.samples:
-                window = permuted(index, self.windows, f"{self.seed}/{epoch}")
-                offset = random.Random(f"offset/{self.seed}/{epoch}").randrange(len(self.split.tokens))
-                begin = offset + window * self.context_length
-                places = np.arange(begin, begin + self.context_length) % len(self.split.tokens)
-                found.update(np.unique(_document_of(self.split, places)).tolist())
-        return sorted(found)
+    def epoch_of(self, sample: int) -> float:
+        return sample / self.blocks
 
+    def documents(self, batches: Iterable[Batch]) -> list[str]:
+        """Where the documents in some of this loader's batches came from."""
+        numbers: set[int] = set()
+        for epoch, index in {sample for batch in batches for sample in batch.samples}:
+            start, _ = self._place(epoch, index)
+            ids = (start + np.arange(self.context_length)) % len(self.split)
+            found = np.searchsorted(self.split.starts, ids, side="right") - 1
+            numbers.update(np.unique(found).tolist())
+        return self.split.sources(np.array(sorted(numbers), np.int64))
 
-class Windows:
-    """A split's text in order, for evaluation: every token is a target exactly once.
+    def _place(self, epoch: int, index: int) -> tuple[int, int]:
+        """(number of a block's first target, how many of its first are no targets).
 
-    A window scores `stride` targets (the first one, up to `context_length`), seeing as many tokens
-    before them as fit. Windows do not depend on the batch they are computed in.
-    """
-
-    def __init__(
-        self, split: Split, context_length: int, end_id: int, stride: int | None = None
-    ) -> None:
-        self.split, self.context_length, self.end_id = split, context_length, end_id
-        self.stride = min(stride or context_length, context_length)
-
-    def __len__(self) -> int:
-        tokens = len(self.split.tokens)
-        if tokens == 0:
-            return 0
-        return 1 + max(0, -(-(tokens - self.context_length) // self.stride))
-
-    def batch(self, numbers: Sequence[int]) -> Batch:
-        tokens, time = len(self.split.tokens), self.context_length
-        begins = np.asarray(numbers, np.int64)[:, None] * self.stride
-        rows = begins + np.arange(time)
-        kept = rows < tokens
-        kept &= (begins == 0) | (np.arange(time) >= time - self.stride)
-        return _batch(self.split, np.minimum(rows, tokens - 1), kept, self.end_id, [])
+        The blocks of an epoch follow one another from its offset on. The last would reach into
+        the first: it begins earlier instead, and what the one before it scored is no target.
+        """
+        seed, offset = _order(self.seed, epoch, len(self.split))
+        block = int(permute(index, self.blocks, seed))
+        start = block * self.context_length
+        overhang = max(0, start + self.context_length - len(self.split))
+        return (offset + start - overhang) % len(self.split), overhang
 
 
-def _batch(
+@lru_cache(maxsize=64)
+def _order(seed: int, epoch: int, size: int) -> tuple[int, int]:
+    """(seed of an epoch's shuffle, its offset)."""
+    return key(seed, epoch, "order"), key(seed, epoch, "offset") % size
+
+
+def windows(
     split: Split,
-    places: NDArray[np.int64],
-    kept: NDArray[np.bool_],
-    end_id: int,
+    context_length: int,
+    stride: int | None = None,
+    batch_size: int = 16,
+    max_tokens: int | None = None,
+) -> Iterator[Batch]:
+    """The whole split from its start, for measuring: each token is a target exactly once.
+
+    The first window scores all its targets, each later one its last `stride`, having seen what
+    is before them; without a stride windows do not overlap. They do not depend on `batch_size`.
+    `max_tokens` ends it early. A sample's index is the window's number.
+    """
+    size = min(len(split), max_tokens or len(split))
+    if size == 0:
+        where = split.path
+        raise UserError("there is no held-out text to measure on", where=where)
+    stride = min(stride or context_length, context_length)
+    ends = [min(context_length, size)]
+    ends += list(range(ends[0] + stride, size, stride)) + ([size] if size > ends[0] else [])
+    length = ends[0]  # shorter than the context where the text is
+    for first in range(0, len(ends), batch_size):
+        stops = np.array(ends[first : first + batch_size])
+        scored = np.diff([ends[first - 1] if first else 0, *stops])
+        samples = [(0, first + row) for row in range(len(stops))]
+        yield make_batch(split, stops - length, length - scored, length, samples)
+
+
+def make_batch(
+    split: Split,
+    starts: NDArray[np.int64],
+    skipped: NDArray[np.int64],
+    length: int,
     samples: list[tuple[int, int]],
 ) -> Batch:
-    """Rows of targets at `places` of the ring, [batch, time], those not kept being no targets."""
-    import torch
-
-    targets = split.tokens[places].astype(np.int64)
-    tokens = split.tokens[places - 1].astype(np.int64)  # the ring's place -1 is its last token
-    owners = _document_of(split, places)
-    tokens[places == split.starts[owners]] = end_id
-    targets[~kept] = IGNORE
+    """Rows of `length` targets from `starts` [batch] on, in the circle; the first `skipped`
+    [batch] of each are read but not scored."""
+    steps = np.arange(length)
+    numbers = (starts[:, None] + steps) % len(split)  # [batch, time]
+    rows = [_stretch(split, int(start), length + 1) for start in starts]
+    stream = np.stack(rows).astype(np.int64)  # [batch, time + 1]
+    if not 0 <= int(stream.min()) <= int(stream.max()) < split.vocab_size:
+        raise UserError(
+            f"holds id {int(stream.max())}, but the tokenizer has {split.vocab_size:,} tokens",
+            where=split.path,
+            mend="prepare the store again",
+        )
+    tokens, targets = stream[:, :-1], stream[:, 1:].copy()
+    targets[steps < skipped[:, None]] = IGNORE
+    # By where documents lie, not by their ids: what others encoded may lack the end token.
+    begins = split.starts[np.searchsorted(split.starts, numbers)] == numbers
+    tokens = np.where(begins, split.end_id, tokens)
     documents = positions = None
-    begins = np.ones(places.shape, np.bool_)  # where a document begins in its row
-    begins[:, 1:] = (owners[:, 1:] != owners[:, :-1]) | (places[:, 1:] == split.starts[owners[:, 1:]])
     if begins[:, 1:].any():
-        time = np.arange(places.shape[1])
-        numbers = np.cumsum(begins, axis=1)
-        documents = torch.from_numpy(numbers.astype(np.int32))
-        first = np.maximum.accumulate(np.where(begins, time, 0), axis=1)
-        positions = torch.from_numpy(time - first)
+        documents = torch.from_numpy(np.cumsum(begins, axis=1, dtype=np.int32))
+        last = np.maximum.accumulate(np.where(begins, steps, 0), axis=1)
+        positions = torch.from_numpy(steps - last)
     return Batch(
         torch.from_numpy(tokens), torch.from_numpy(targets), documents, positions, samples
     )
 
 
-def _document_of(split: Split, places: NDArray[np.int64]) -> NDArray[Any]:
-    return np.searchsorted(split.starts, places, side="right") - 1
-
-
-def permuted(index: int, count: int, key: str) -> int:
-    """Where `index` goes in a shuffle of range(count): a Feistel network with cycle walking.
-
-    Luby and Rackoff 1988; Black and Rogaway 2002 for domains that are no power of four.
-    """
-    if not 0 <= index < count:
-        raise IndexError(index)
-    half = max(1, ((count - 1).bit_length() + 1) // 2)
-    mask = (1 << half) - 1
-    keys = [random.Random(f"{key}/{turn}").getrandbits(64) for turn in range(4)]
-    while True:
-        left, right = index >> half, index & mask
-        for word in keys:
-            mixed = ((right ^ word) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-            mixed ^= mixed >> 29
-            mixed = (mixed * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-            left, right = right, left ^ ((mixed ^ mixed >> 32) & mask)
-        index = left << half | right
-        if index < count:
-            return index
+def _stretch(split: Split, first_target: int, length: int) -> NDArray[np.int64]:
+    """Ids from the one before a target on, around the circle as often as it takes."""
+    start = (first_target - 1) % len(split)
+    found = split.tokens[start : start + length]
+    while len(found) < length:
+        found = np.concatenate([found, split.tokens[: length - len(found)]])
+    return found

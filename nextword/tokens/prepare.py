@@ -1,65 +1,70 @@
-"""`prepare`: raw text in, a token store out.
+"""Raw text to a token store: read → clean → de-duplicate → split → tokenizer → encode.
 
-    read, clean, sign → drop duplicates → split → tokenizer → encode → manifest
-
-Every stage leaves its result in STORE/work, so that a run that was killed goes on from there; the
-manifest is written last, and without it nothing takes the folder for a store.
+Each stage goes from shards on the disk to shards on the disk, in worker processes, so memory does
+not grow with the corpus and a killed run goes on with the first shard it lacks. The store appears
+under its name only when all of it is there.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import fcntl
 import json
+import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import nextword
 from nextword.errors import UserError
-from nextword.files import read_json, sha256, sync_directory, sync_file, write_json
+from nextword.files import read_json, whole_directory, write_json
 from nextword.settings import PrepareSettings, resolve
-from nextword.terminal import Progress, duration, say, table
+from nextword.terminal import Progress, say, warn
+from nextword.text.document import Document, Source, Tally
 from nextword.text.duplicates import Duplicates
-from nextword.text.overlap import Overlap, windows
-from nextword.text.sources import expand, fingerprint
+from nextword.text.overlap import Overlap
+from nextword.text.paragraphs import Paragraphs, hashes, without
+from nextword.text.sources import expand, fingerprint, read
 from nextword.text.split import Plan, plan
-from nextword.tokens import training
-from nextword.tokens.gather import Gathered, gather, tally_to_json
-from nextword.tokens.store import FORMAT, SplitWriter, Store
+from nextword.tokens import stages
+from nextword.tokens.pool import Workers, cores
+from nextword.tokens.shards import (
+    SUFFIX,
+    Shard,
+    strings_as_arrays,
+    tally_from_json,
+    tally_to_json,
+    write_arrays,
+)
+from nextword.tokens.stages import Part
+from nextword.tokens.store import MANIFEST, SPLITS, TOKENIZER, SplitWriter, Store, write_manifest
+from nextword.tokens.summary import show
 from nextword.tokens.tokenizer import Tokenizer
+from nextword.tokens.training import bytes_tokenizer, characters
 
-BATCH_CHARACTERS = 2_000_000  # encoded at once
-PASSAGE = 10_000  # characters; the tokenizer's sample is made of such passages
+UNIT = 2_000_000  # bytes of sources, or characters of documents, in a shard
+LARGE = 16_000_000  # bytes; a larger file is read here and its documents shared out
+ALONE = 1_000_000  # bytes; less text is not worth starting processes for
 
 
 @dataclass
 class Corpus:
-    """The documents that are kept, and which parts of them are held out."""
+    """What is known of all documents while a store is made; a few hundred bytes for each."""
 
-    gathered: Gathered
-    kept: NDArray[np.int64]  # numbers of documents
-    plan: Plan
-
-    def pieces(self, split: str) -> Iterator[str]:
-        """The pieces of one split, in the order of the sources."""
-        held_out = split == "val"
-        whole = self.plan.whole
-        mine = np.flatnonzero((whole < 0) | (whole == held_out))
-        for index, (_, text) in zip(
-            mine.tolist(), self.gathered.texts(self.kept[mine]), strict=True
-        ):
-            yield from self.plan.pieces(index, text)[held_out]
-
-    @property
-    def characters(self) -> int:
-        return int(self.gathered.records["characters"][self.kept].sum())
+    shards: list[Path]
+    keep: list[NDArray[np.bool_]] = field(default_factory=list)  # of each shard, [documents]
+    tally: Tally = field(default_factory=Tally)
+    languages: Counter[str] = field(default_factory=Counter)  # characters
+    duplicates: dict[str, int] = field(default_factory=dict)
+    characters: int = 0
+    bytes: int = 0
+    clusters: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    lengths: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 def prepare(
@@ -68,256 +73,360 @@ def prepare(
     settings: PrepareSettings | None = None,
     **overrides: Any,
 ) -> Store:
-    """Make a token store from raw text. Raises UserError where data cannot be read or is too little.
+    """Make a token store at `out` of files, folders, patterns and hf:// data sets.
 
-    The same call again opens the finished store, or goes on with an unfinished one.
+    Run again after a kill it goes on where it was; run again when done it returns what is there.
+    Raises UserError for text that cannot be read, or an `out` that holds something else.
     """
-    started = time.monotonic()
-    given = {} if settings is None else settings.model_dump(exclude_unset=True)
-    settings = resolve(PrepareSettings, given | overrides)
-    names = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
+    if settings is None or overrides:
+        given = settings.model_dump(exclude_unset=True) if settings else {}
+        settings = resolve(type(settings) if settings else PrepareSettings, given | overrides)
     out = Path(out)
-    sources = expand(names)
-    identity = _identity(fingerprint(sources), settings)
-    if _is_ready(out, identity):
-        say(f"{out} is prepared already")
-        return Store.open(out)
-    work = _begin(out, identity)
-    quarantine = out / "quarantine.jsonl" if settings.skip_bad else None
-    gathered = gather(sources, settings, work, quarantine)
-    corpus, languages = _select(gathered, settings)
-    tokenizer = _tokenizer(corpus, settings, work)
-    counts, overlap = _encode(corpus, tokenizer, out)
-    tokenizer.save(out / "tokenizer")
-    manifest = {
-        "format": FORMAT,
-        "nextword": nextword.__version__,
-        "identity": identity,
-        "data": names,
-        "settings": settings.model_dump(exclude={"workers"}),
-        "tokenizer": {
-            "kind": settings.tokenizer,
-            "sha256": tokenizer.sha256,
-            "vocab_size": tokenizer.vocab_size,
-        },
-        "splits": counts,
-        "languages": languages,
-        "documents": tally_to_json(gathered.tally),
-        "overlap": overlap,
-        "files": _files(out),
+    names = [data] if isinstance(data, (str, Path)) else list(data)
+    sources = _outside(expand([str(name) for name in names]), out)
+    given_tokenizer = _given_tokenizer(settings)
+    identity = {
+        "fingerprint": fingerprint(sources),
+        "settings": _relevant(settings),
+        "given_tokenizer": given_tokenizer.sha256 if given_tokenizer else None,
     }
-    shutil.rmtree(work)
-    write_json(out / "manifest.json", manifest)
-    show(manifest)
-    say(f"Prepared {out} in {duration(time.monotonic() - started)}")
-    return Store.open(out)
-
-
-def _identity(sources: str, settings: PrepareSettings) -> str:
-    chosen = settings.model_dump(include=set(PrepareSettings.model_fields) - {"workers"})
-    return hashlib.sha256(json.dumps([sources, chosen], sort_keys=True).encode()).hexdigest()
-
-
-def _is_ready(out: Path, identity: str) -> bool:
-    if out.exists() and not out.is_dir():
-        raise UserError("is a file; a store needs a folder", where=out, mend="another --out")
-    if not (out / "manifest.json").is_file():
-        return False
-    manifest = read_json(out / "manifest.json")
-    if manifest.get("identity") != identity:
-        raise UserError(
-            "holds a store of other text or settings",
-            where=out,
-            mend="choose another --out, or delete it",
+    if finished := _finished(out, identity):
+        say(f"{out} is prepared already")
+        return finished
+    out.parent.mkdir(parents=True, exist_ok=True)
+    size = sum(source.size for source in sources)
+    count = settings.workers or (1 if 0 < size < ALONE else cores())
+    with _work_directory(out, identity) as (work, lock), Workers(count, [lock]) as workers:
+        shards = _read(sources, settings, work, workers)
+        corpus = _choose(shards, settings, work)
+        parts = _split(corpus, settings)
+        summary, tokenizer = _tokenizer_and_overlap(
+            corpus, parts, settings, given_tokenizer, work, workers
         )
-    return True
+        encoded = _encode(parts, work, workers)
+        with whole_directory(out) as aside:
+            splits = _assemble(encoded, tokenizer, aside)
+            _gather_quarantine(work, aside)
+            tokenizer.save(aside / TOKENIZER)
+            content = {**identity, "splits": splits, "summary": summary}
+            write_manifest(aside, tokenizer, content)
+    shutil.rmtree(work, ignore_errors=True)
+    store = Store.open(out)
+    show(store)
+    return store
 
 
-def _begin(out: Path, identity: str) -> Path:
-    """The folder that stages leave their results in; emptied if it was for something else."""
-    work = out / "work"
-    if out.is_dir() and any(out.iterdir()) and not work.is_dir():
-        raise UserError("is not empty", where=out, mend="choose another --out")
-    job = work / "job.json"
-    if not job.is_file() or read_json(job) != {"identity": identity}:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        write_json(job, {"identity": identity})
-    elif (work / "gathered.json").is_file():
-        say(f"Going on with {out}")
-    return work
+def _relevant(settings: PrepareSettings) -> dict[str, Any]:
+    """The settings that another result would come from."""
+    names = set(PrepareSettings.model_fields) - {"workers"}
+    dumped: dict[str, Any] = settings.model_dump(mode="json", include=names)
+    return dumped
 
 
-def _select(gathered: Gathered, settings: PrepareSettings) -> tuple[Corpus, dict[str, int]]:
-    """Drop duplicates, and choose what is held out."""
-    records = gathered.records
-    duplicates = Duplicates(settings.similarity)
-    for digest, signature in zip(records["digest"], records["signature"], strict=True):
-        duplicates.add(digest.tobytes(), signature if signature.any() else None)
-    numbers = np.arange(len(records))
-    clusters = duplicates.clusters() if len(records) else numbers
-    first = {"near": clusters, "none": numbers}.get(settings.deduplicate)
-    if first is None:
-        first = duplicates.exact() if len(records) else numbers
-    repeated = np.flatnonzero(first != numbers)
-    _tell_repeated(gathered, repeated, first, duplicates.exact() if len(repeated) else first)
-    kept = np.flatnonzero(first == numbers)
-    if not len(kept):
-        reasons = ", ".join(f"{r} ({e.count:,})" for r, e in gathered.tally.reasons.items())
-        raise UserError(
-            f"no text is left{': ' + reasons if reasons else ''}",
-            mend="give other data, or loosen the filters",
-        )
-    chosen = plan(
-        records["characters"][kept],
-        clusters[kept],
-        settings.val_fraction,
-        settings.seed,
-        settings.split,
-    )
-    languages = Counter(language.decode() for language in records["language"][kept])
-    return Corpus(gathered, kept, chosen), dict(languages.most_common())
+def _outside(sources: list[Source], out: Path) -> list[Source]:
+    """Without the store's own files, where it lies within the data."""
+    inside = os.path.realpath(out) + os.sep
+    return [s for s in sources if s.kind == "hub" or not os.path.realpath(s.path).startswith(inside)]
 
 
-def _tell_repeated(
-    gathered: Gathered, repeated: NDArray[np.int64], first: NDArray[Any], exact: NDArray[Any]
-) -> None:
-    shown = repeated[:3]
-    names = gathered.name(set(shown.tolist()) | set(first[shown].tolist()))
-    for number in repeated.tolist():
-        kind = "exact duplicate" if exact[number] != number else "near duplicate"
-        example = f"repeats {names[int(first[number])]}" if number in shown else ""
-        gathered.tally.drop(kind, names.get(number, ""), example)
-
-
-def _tokenizer(corpus: Corpus, settings: PrepareSettings, work: Path) -> Tokenizer:
-    """The tokenizer asked for, trained on training text where it is a new one."""
-    if (work / "tokenizer" / "tokenizer_config.json").is_file():
-        return Tokenizer.load(work / "tokenizer")
-    kind = settings.tokenizer
-    if kind != "bpe" and settings.vocab_size is not None:
-        raise UserError(
-            f"--vocab-size is for a new vocabulary, but the tokenizer is {kind}",
-            mend="leave one of the two out",
-        )
-    if kind == "bytes":
-        tokenizer = training.bytes_tokenizer()
-    elif kind == "chars":
-        tokenizer = training.characters(
-            piece for split in ("train", "val") for piece in corpus.pieces(split)
-        )
-    elif kind == "bpe":
-        sample = list(_sample(corpus, settings.tokenizer_sample))
-        size = settings.vocab_size or _vocab_size(corpus.characters, sample)
-        say(f"Training a tokenizer of {size:,} tokens on {sum(map(len, sample)):,} characters")
-        tokenizer = training.train_bpe(sample, size)
-    else:
-        tokenizer = Tokenizer.load(kind)
-    tokenizer.save(work / "tokenizer")
+def _given_tokenizer(settings: PrepareSettings) -> Tokenizer | None:
+    """The one named, before any text is read; None if it is to be made from the text."""
+    if settings.tokenizer in ("bpe", "chars"):
+        return None
+    if settings.tokenizer == "bytes":
+        return bytes_tokenizer()
+    tokenizer = Tokenizer.load(settings.tokenizer)
+    _ = tokenizer.end_id
     return tokenizer
 
 
-def _sample(corpus: Corpus, most: int) -> Iterator[str]:
-    """Passages spread evenly over the training text, `most` characters in all."""
-    share = min(1.0, most / max(1, corpus.characters))
-    owed = 0.0
-    for piece in corpus.pieces("train"):
-        for start in range(0, len(piece), PASSAGE):
-            passage = piece[start : start + PASSAGE]
-            owed += share * len(passage)
-            if owed >= len(passage) - 0.5:
-                owed -= len(passage)
-                yield passage
+def _finished(out: Path, identity: dict[str, Any]) -> Store | None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    if out.is_dir() and (out / MANIFEST).is_file():
+        manifest = read_json(out / MANIFEST)
+        if isinstance(manifest, dict) and all(manifest.get(k) == v for k, v in identity.items()):
+            return Store.open(out)
+        what = "holds a store made from other data, or with other settings"
+    else:
+        what = "exists and is not a token store"
+    raise UserError(what, where=out, mend="remove it, or name another place with --out")
 
 
-def _vocab_size(characters: int, sample: list[str]) -> int:
-    common = Counter[str]()
-    for passage in sample:
-        common.update(passage)
-    return training.choose_vocab_size(
-        characters, sum(ord(c) > 0x2E7F and n > 4 for c, n in common.items())
+@contextlib.contextmanager
+def _work_directory(out: Path, identity: dict[str, Any]) -> Iterator[tuple[Path, int]]:
+    """`.NAME.work` beside the store, with what a killed run of the same work left in it.
+
+    Yields it and the descriptor of the lock that keeps a second run out.
+    """
+    work = out.with_name(f".{out.name}.work")
+    work.mkdir(exist_ok=True)
+    with open(work / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError("is being prepared by another process", where=out) from None
+        identity_file = work / "identity.json"
+        if not identity_file.is_file() or read_json(identity_file) != identity:
+            for item in work.iterdir():
+                if item.is_dir():
+                    shutil.rmtree(item)
+                elif item.name != "lock":
+                    item.unlink()
+            write_json(identity_file, identity)
+        for stage in ("text", "distinct", "ids", "quarantine"):
+            (work / stage).mkdir(exist_ok=True)
+        yield work, lock.fileno()
+
+
+def _read(
+    sources: list[Source], settings: PrepareSettings, work: Path, workers: Workers
+) -> list[Path]:
+    """Shards of documents, cleaned and signed, in the order of the sources."""
+    names: list[str] = []
+    total = sum(source.size for source in sources)
+    with Progress("Reading", total, "B") as progress:
+
+        def tasks() -> Iterator[tuple[Any, ...]]:
+            for name, found in _units(sources, settings, work):
+                names.append(name)
+                target = work / "text" / (name + SUFFIX)
+                if not target.is_file():
+                    yield target, found, settings, work / "quarantine" / f"{name}.jsonl"
+                progress.advance(sum(s.size for s in found if isinstance(s, Source)))
+
+        for _ in workers.map(stages.read_stage, tasks()):
+            pass
+    return [work / "text" / (name + SUFFIX) for name in names]
+
+
+def _units(
+    sources: list[Source], settings: PrepareSettings, work: Path
+) -> Iterator[tuple[str, tuple[Source, ...] | list[Document]]]:
+    """Several small files, or some of the documents of a large one, each with a name; the same
+    ones whenever the same work is done."""
+    small: list[Source] = []
+    for number, source in enumerate(sources):
+        limit = LARGE // 8 if source.compression else LARGE
+        if source.kind != "hub" and source.size <= limit:
+            small.append(source)
+            if sum(each.size for each in small) >= UNIT or number == len(sources) - 1:
+                yield f"{number:08d}-files", tuple(small)
+                small = []
+            continue
+        if small:
+            yield f"{number - 1:08d}-files", tuple(small)
+            small = []
+        yield from _batches(number, source, settings, work)
+
+
+def _batches(
+    number: int, source: Source, settings: PrepareSettings, work: Path
+) -> Iterator[tuple[str, list[Document]]]:
+    counted = work / "text" / f"{number:08d}.json"  # what was found, once all has been read
+    if counted.is_file():
+        yield from ((name, []) for name in read_json(counted)["names"])
+        return
+    quarantine = work / "quarantine" / f"{number:08d}.jsonl"
+    quarantine.unlink(missing_ok=True)
+    tally = Tally(quarantine)
+    documents = read(
+        source, text_column=settings.text_column, skip_bad=settings.skip_bad, tally=tally
     )
-
-
-def _encode(
-    corpus: Corpus, tokenizer: Tokenizer, out: Path
-) -> tuple[dict[str, dict[str, int]], dict[str, Any]]:
-    """Write both splits; also measures how much of the held-out text is in the training text."""
-    overlap = Overlap()
-    counts = {}
-    with Progress("Encoding", corpus.characters, "characters") as progress:
-        for split, look in (("val", overlap.add_val), ("train", overlap.add_train)):
-            writer = SplitWriter(out / split, tokenizer.vocab_size, tokenizer.end_id)
-            characters = raw = documents = 0
-            for texts in _batches(corpus.pieces(split)):
-                writer.add(*tokenizer.encode_batch(texts))
-                for text in texts:
-                    look(windows(text))
-                    raw += len(text.encode("utf-8", "surrogatepass"))
-                size = sum(map(len, texts))
-                characters += size
-                documents += len(texts)
-                progress.advance(size)
-            tokens = writer.finish()
-            counts[split] = {
-                "documents": documents,
-                "tokens": tokens,
-                "characters": characters,
-                "bytes": raw,
-            }
-    if not counts["train"]["tokens"]:
-        raise UserError("no text is left to train on", mend="lower --val-fraction")
-    seen = {"share": round(overlap.share, 6), "documents_seen": overlap.documents_seen}
-    return counts, seen
-
-
-def _batches(pieces: Iterator[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for piece in pieces:
-        batch.append(piece)
-        size += len(piece)
-        if size >= BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
+    names: list[str] = []
+    batch: list[Document] = []
+    held = 0
+    for document in documents:
+        batch.append(document)
+        held += len(document.text)
+        if held >= UNIT:
+            names.append(f"{number:08d}-{len(names):08d}")
+            yield names[-1], batch
+            batch, held = [], 0
     if batch:
-        yield batch
+        names.append(f"{number:08d}-{len(names):08d}")
+        yield names[-1], batch
+    write_json(counted, {"names": names, "tally": tally_to_json(tally)})
 
 
-def _files(out: Path) -> dict[str, dict[str, Any]]:
-    files = {}
-    for path in sorted([*out.glob("*.bin"), *out.glob("*.idx"), *(out / "tokenizer").iterdir()]):
-        sync_file(path)
-        name = path.relative_to(out).as_posix()
-        files[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    sync_directory(out)
-    return files
+def _choose(shards: list[Path], settings: PrepareSettings, work: Path) -> Corpus:
+    """Leave out duplicates; count what is left."""
+    corpus = Corpus(shards)
+    for counted in sorted((work / "text").glob("*.json")):
+        corpus.tally.merge(tally_from_json(read_json(counted)["tally"]))
+    duplicates = Duplicates(settings.similarity)
+    counts = []
+    for path in shards:
+        shard = Shard(path)
+        corpus.tally.merge(tally_from_json(shard.notes["tally"]))
+        digests = shard["digest"].tobytes()
+        counts.append(len(digests) // 16)
+        signatures = shard["signature"] if shard.notes["signed"] else [None] * counts[-1]
+        for number, signature in enumerate(signatures):
+            duplicates.add(digests[16 * number : 16 * number + 16], signature)
+    everything = np.arange(sum(counts))
+    clusters, exact = duplicates.clusters(), duplicates.exact()
+    first = {"near": clusters, "exact": exact, "none": everything}[settings.deduplicate]
+    kept = first == everything
+    bounds = np.cumsum([0, *counts])
+    corpus.keep = [kept[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    _tell_duplicates(corpus, kept, exact == everything, bounds)
+    if settings.deduplicate_paragraphs:
+        corpus.shards = _without_paragraphs(corpus, work)
+    lengths = []
+    for path, keep in zip(corpus.shards, corpus.keep, strict=True):
+        shard = Shard(path)
+        lengths.append(shard["characters"][keep])
+        names = np.array(shard.notes["languages"] or [""])
+        for name, number in zip(names[shard["language"][keep]], lengths[-1], strict=True):
+            corpus.languages[str(name)] += int(number)
+        corpus.bytes += int(np.diff(shard["text.ends"], prepend=0)[keep].sum())
+    corpus.lengths = np.concatenate([np.empty(0, np.int64), *lengths])
+    corpus.clusters = clusters[kept]
+    corpus.characters = int(corpus.lengths.sum())
+    if corpus.characters == 0:
+        reasons = ", ".join(f"{r.count:,} {name}" for name, r in corpus.tally.reasons.items())
+        raise UserError(
+            f"no text is left of {corpus.tally.total:,} documents found"
+            + (f" (left out: {reasons})" if reasons else ""),
+            mend="give other data, or looser filters",
+        )
+    return corpus
 
 
-def show(manifest: dict[str, Any]) -> None:
-    """What is in a store, and what became of every document, for people."""
-    splits, total = manifest["splits"], manifest["documents"]
-    rows = []
-    for name in ("train", "val"):
-        split = splits[name]
-        width = split["bytes"] / max(1, split["tokens"])
-        rows.append((name, split["documents"], split["characters"], split["tokens"], width))
-    table("Text", ["split", "pieces", "characters", "tokens", "bytes/token"], rows)
-    found = [("found", total["accepted"] + total["skipped"] + total["rejected"], "")]
-    found.append(("kept", total["accepted"], _shares(manifest["languages"])))
-    for reason, entry in total["reasons"].items():
-        examples = "; ".join(": ".join(filter(None, pair)) for pair in entry["examples"][:2])
-        found.append((f"left out, {reason}", entry["count"], examples[:120]))
-    table("Documents", ["", "documents", ""], found)
-    for note, count in total["notes"].items():
-        say(f"  {note}: {count:,}")
-    overlap = manifest["overlap"]
-    say(
-        f"  {overlap['share']:.2%} of the held-out text's long passages stand in the training text "
-        f"too; {overlap['documents_seen']:,} held-out pieces were mostly seen in training"
+def _tell_duplicates(
+    corpus: Corpus, kept: NDArray[np.bool_], distinct: NDArray[np.bool_], bounds: NDArray[np.int64]
+) -> None:
+    for number in np.unique(np.searchsorted(bounds, np.flatnonzero(~kept), side="right") - 1):
+        shard = Shard(corpus.shards[number])
+        sources, texts = shard.strings("source"), shard.strings("text")
+        for index in np.flatnonzero(~corpus.keep[number]):
+            kind = "near duplicate" if distinct[bounds[number] + index] else "exact duplicate"
+            corpus.tally.drop(kind, sources[index], texts[index][:80])
+            corpus.duplicates[kind] = corpus.duplicates.get(kind, 0) + 1
+
+
+def _without_paragraphs(corpus: Corpus, work: Path) -> list[Path]:
+    """The same shards, their texts without paragraphs that an earlier document has."""
+    seen = Paragraphs()
+    targets = []
+    for path, keep in zip(corpus.shards, corpus.keep, strict=True):
+        shard, target = Shard(path), work / "distinct" / path.name
+        texts = shard.strings("text")
+        dropped = 0
+        for index in np.flatnonzero(keep):
+            unseen = seen.unseen(hashes(texts[index]))
+            dropped += int((~unseen).sum())
+            texts[index] = without(texts[index], unseen)
+            if not texts[index].strip():
+                keep[index] = False
+                corpus.tally.drop("all paragraphs seen before", shard.strings("source")[index])
+        arrays = {
+            **strings_as_arrays("text", texts),
+            **{name: shard[name] for name in ("source", "source.ends", "language")},
+            "characters": np.array([len(text) for text in texts], np.int64),
+        }
+        write_arrays(target, arrays, {"languages": shard.notes["languages"]})
+        corpus.duplicates["paragraph"] = corpus.duplicates.get("paragraph", 0) + dropped
+        targets.append(target)
+    return targets
+
+
+def _split(corpus: Corpus, settings: PrepareSettings) -> list[Part]:
+    whole = plan(
+        corpus.lengths, corpus.clusters, settings.val_fraction, settings.seed, settings.split
     )
+    parts = []
+    start = 0
+    for path, keep in zip(corpus.shards, corpus.keep, strict=True):
+        stop = start + int(keep.sum())
+        cuts = {index - start: spans for index, spans in whole.cuts.items() if start <= index < stop}
+        parts.append(Part(path, keep, Plan(whole.whole[start:stop], cuts, whole.exact)))
+        start = stop
+    return parts
 
 
-def _shares(languages: dict[str, int]) -> str:
-    whole = max(1, sum(languages.values()))
-    return ", ".join(f"{name} {n / whole:.0%}" for name, n in list(languages.items())[:6])
+def _tokenizer_and_overlap(
+    corpus: Corpus,
+    parts: list[Part],
+    settings: PrepareSettings,
+    given: Tokenizer | None,
+    work: Path,
+    workers: Workers,
+) -> tuple[dict[str, Any], Tokenizer]:
+    """Train the tokenizer; meanwhile measure how much held-out text is in the training text."""
+    saved = work / TOKENIZER
+    training = None
+    if given is not None:
+        given.save(saved)
+    elif settings.tokenizer == "chars":
+        characters(t for part in parts for _, *both in part.pieces() for p in both for t in p).save(
+            saved
+        )
+    elif not (saved / "complete").is_file():
+        train_characters = int(corpus.characters * (1 - settings.val_fraction))
+        say("Training the tokenizer")
+        training = workers.submit(
+            stages.tokenizer_stage, parts, train_characters, corpus.bytes, settings
+        )
+    overlap = Overlap()
+    for found in workers.map(stages.windows_stage, ((part, True) for part in parts)):
+        for windows in found:
+            overlap.add_val(windows)
+    for found in workers.map(stages.windows_stage, ((part, False) for part in parts)):
+        overlap.add_train(found[0])
+    if training is not None:
+        training().save(saved)
+        (saved / "complete").touch()
+    summary = {
+        **tally_to_json(corpus.tally),
+        "total": corpus.tally.total,
+        "languages": dict(corpus.languages.most_common()),
+        "duplicates": corpus.duplicates,
+        "overlap": {"share": overlap.share, "documents_seen": overlap.documents_seen},
+    }
+    return json.loads(json.dumps(summary)), Tokenizer.load(saved)
+
+
+def _encode(parts: list[Part], work: Path, workers: Workers) -> list[Path]:
+    targets = [work / "ids" / part.path.name for part in parts]
+    with Progress("Encoding", len(parts), "shards") as progress:
+        tasks = [
+            (target, part, work / TOKENIZER)
+            for target, part in zip(targets, parts, strict=True)
+            if not target.is_file()
+        ]
+        progress.advance(len(parts) - len(tasks))
+        for _ in workers.map(stages.encode_stage, tasks):
+            progress.advance()
+    return targets
+
+
+def _assemble(
+    encoded: list[Path], tokenizer: Tokenizer, directory: Path
+) -> dict[str, dict[str, int]]:
+    """Join the encoded shards into train and val; returns their counts."""
+    counts: dict[str, Counter[str]] = {name: Counter() for name in SPLITS}
+    for name in SPLITS:
+        with SplitWriter(directory, name, tokenizer.vocab_size, tokenizer.end_id) as writer:
+            for path in encoded:
+                shard = Shard(path)
+                writer.append(
+                    shard[f"{name}.ids"],
+                    shard[f"{name}.lengths"],
+                    shard.strings(f"{name}.source"),
+                )
+                counts[name].update(shard.notes[name])
+        if not counts[name]["tokens"]:
+            what = "training" if name == "train" else "held-out"
+            warn(f"there is no {what} text; --val-fraction says how much is held out")
+    return {name: dict(count) for name, count in counts.items()}
+
+
+def _gather_quarantine(work: Path, directory: Path) -> None:
+    """One file of all that was rejected, if anything was."""
+    found = sorted((work / "quarantine").glob("*.jsonl"))
+    if found:
+        with open(directory / "quarantine.jsonl", "wb") as file:
+            for part in found:
+                file.write(part.read_bytes())

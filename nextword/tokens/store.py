@@ -1,51 +1,204 @@
-"""The token store: memory-mapped documents in Megatron's indexed-data-set layout.
+"""The token store: ids of a corpus on the disk, in the layout of Megatron's indexed data sets.
 
-    STORE/manifest.json     counts, SHA-256 of every file, tokenizer, settings; written last
-    STORE/tokenizer/        tokenizer.json and tokenizer_config.json
-    STORE/train.bin .idx    ids of every document, each followed by the end-of-document id
-    STORE/val.bin .idx      the same for held-out text
+    STORE/manifest.json   counts, SHA-256 of every file, tokenizer, settings; written last
+          tokenizer/      as AutoTokenizer opens it
+          train.bin       ids one after another, each document followed by the end token
+          train.idx       where each document lies (Megatron-LM, indexed_dataset.py)
+          train.sources   the place each document came from, a line each
+          val.bin ...     the same of the held-out text
 """
 
 from __future__ import annotations
 
 import struct
-from array import array
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
-from nextword.files import read_json
+from nextword.files import read_json, sha256, write_json
 from nextword.tokens.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT, VERSION = "nextword token store", 1
+MANIFEST, TOKENIZER = "manifest.json", "tokenizer"
+SPLITS = ("train", "val")
+
 MAGIC = b"MMIDIDX\x00\x00"
-HEADER = struct.Struct("<9sQBQQ")  # magic, version, number type, sequences, documents + 1
-TYPES: dict[int, Any] = {
-    1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16
-}  # fmt: skip
-CODES = {np.dtype(kind): code for code, kind in TYPES.items()}
+HEADER = struct.Struct("<9sQBQQ")  # magic, version, code of the type, sequences, documents + 1
+DTYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}  # by Megatron's codes
+HASHED_ON_OPENING = 2**28  # bytes; a larger file is hashed by `verify` alone
 
 
-def narrowest(vocab_size: int) -> np.dtype[Any]:
-    """The type ids are stored in: 16 bits where every id fits, else 32."""
-    return np.dtype(np.uint16) if vocab_size <= 1 << 16 else np.dtype(np.int32)
+def id_dtype(vocab_size: int) -> np.dtype[Any]:
+    """uint16 below 65,536 ids, else int32: the narrowest type of Megatron's that holds them."""
+    return np.dtype("<u2" if vocab_size <= 2**16 else "<i4")
 
 
 @dataclass(frozen=True)
 class Split:
-    """`tokens` [tokens] on disk; document d is tokens[starts[d] : starts[d + 1]]."""
+    """One part of a store: `tokens` [tokens], memory-mapped; `starts` int64 [documents + 1]."""
 
+    name: str
     tokens: NDArray[Any]
     starts: NDArray[np.int64]
+    end_id: int
+    vocab_size: int
+    path: Path | None = None  # of its .bin
 
-    @property
-    def documents(self) -> int:
-        return len(self.starts) - 1
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def sources(self, documents: NDArray[np.int64]) -> list[str]:
+        """The places that some documents came from, or their numbers where those are unknown."""
+        wanted = [int(number) for number in documents]
+        names = {number: f"{self.name} document {number}" for number in wanted}
+        file = self.path.with_suffix(".sources") if self.path else None
+        if file is not None and file.is_file() and wanted:
+            with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+                for number, line in enumerate(lines):
+                    if number in names:
+                        names[number] = line.rstrip("\n")
+                    if number >= max(wanted):
+                        break
+        return [names[number] for number in wanted]
+
+
+class SplitWriter:
+    """Writes NAME.bin, NAME.idx and NAME.sources; memory grows by four bytes a document."""
+
+    def __init__(self, directory: Path, name: str, vocab_size: int, end_id: int) -> None:
+        self.path = directory / f"{name}.bin"
+        self.dtype = id_dtype(vocab_size)
+        self.vocab_size, self.end_id = vocab_size, end_id
+        self._lengths: list[NDArray[np.int32]] = []
+        self._ids = open(self.path, "wb")  # noqa: SIM115
+        self._sources = open(self.path.with_suffix(".sources"), "wb")  # noqa: SIM115
+
+    def append(
+        self, ids: NDArray[Any], lengths: NDArray[Any], sources: list[str] | None = None
+    ) -> None:
+        """Documents one after another, each with its end token, counted in its length."""
+        if int(np.sum(lengths)) != len(ids):
+            raise ValueError(f"documents of {int(np.sum(lengths))} ids in all, but {len(ids)} ids")
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self.vocab_size:
+            raise ValueError(f"id {int(ids.max())} is outside a vocabulary of {self.vocab_size}")
+        if len(ids) and (ids[np.cumsum(lengths) - 1] != self.end_id).any():
+            raise ValueError("a document lacks its end token")
+        self._ids.write(ids.astype(self.dtype).tobytes())
+        self._lengths.append(np.asarray(lengths, np.int32))
+        for source in sources or []:
+            line = " ".join(source.splitlines()) + "\n"
+            self._sources.write(line.encode("utf-8", "surrogateescape"))
+
+    def close(self) -> None:
+        self._ids.close()
+        self._sources.close()
+        lengths = np.concatenate([np.empty(0, np.int32), *self._lengths])
+        write_index(self.path.with_suffix(".idx"), lengths, self.dtype)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ids.close()
+        self._sources.close()
+        if kind is None:
+            self.close()
+
+
+def write_index(path: Path, lengths: NDArray[np.int32], dtype: np.dtype[Any]) -> None:
+    """An .idx in which every document is one sequence."""
+    code = next(code for code, name in DTYPES.items() if np.dtype(name) == dtype)
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    with open(path, "wb") as file:
+        file.write(HEADER.pack(MAGIC, 1, code, len(lengths), len(lengths) + 1))
+        file.write(lengths.astype("<i4").tobytes())
+        file.write((starts[:-1] * dtype.itemsize).astype("<i8").tobytes())
+        file.write(np.arange(len(lengths) + 1, dtype="<i8").tobytes())
+
+
+def read_index(path: Path) -> tuple[NDArray[np.int64], np.dtype[Any]]:
+    """Where documents start, in ids, [documents + 1]; and the type of the ids.
+
+    Documents of several sequences, as other tools write them, are joined. Raises UserError naming
+    the file where it is not such an index, cut short, or does not add up.
+    """
+    content = path.read_bytes()
+    if len(content) < HEADER.size or not content.startswith(MAGIC):
+        raise UserError("is not an index of tokens", where=path, mend="prepare the store again")
+    _, version, code, sequences, documents = HEADER.unpack_from(content)
+    if version != 1 or code not in DTYPES:
+        raise UserError(
+            f"is an index of version {version}, type {code}; known are version 1 and integers",
+            where=path,
+        )
+    size = HEADER.size + 12 * sequences + 8 * documents
+    if len(content) < size or documents < 1:
+        raise UserError(
+            f"is damaged: {len(content)} bytes, expected {size}",
+            where=path,
+            mend="prepare the store again",
+        )
+    dtype = np.dtype(DTYPES[code])
+    lengths = np.frombuffer(content, "<i4", sequences, HEADER.size)
+    pointers = np.frombuffer(content, "<i8", sequences, HEADER.size + 4 * sequences)
+    firsts = np.frombuffer(content, "<i8", documents, HEADER.size + 12 * sequences)
+    ends = np.zeros(sequences + 1, np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    sound = (
+        (lengths >= 0).all()
+        and (pointers == ends[:-1] * dtype.itemsize).all()
+        and firsts[0] == 0
+        and firsts[-1] == sequences
+        and (np.diff(firsts) >= 0).all()
+    )
+    if not sound:
+        raise UserError(
+            "is damaged: its documents do not follow one another",
+            where=path,
+            mend="prepare the store again",
+        )
+    return ends[firsts], dtype
+
+
+def read_split(path: Path, end_id: int, vocab_size: int) -> Split:
+    """The documents of PATH.bin, found by PATH.idx; both checked against each other."""
+    bin_path = path.with_suffix(".bin")
+    for file in (bin_path, path.with_suffix(".idx")):
+        if not file.is_file():
+            raise UserError("is missing from the store", where=file, mend="prepare it again")
+    starts, dtype = read_index(path.with_suffix(".idx"))
+    if np.iinfo(dtype).max < vocab_size - 1:
+        raise UserError(
+            f"holds ids of {8 * dtype.itemsize} bits, too few for {vocab_size:,} tokens",
+            where=bin_path,
+            mend="prepare the store again",
+        )
+    expected = int(starts[-1]) * dtype.itemsize
+    if bin_path.stat().st_size != expected:
+        raise UserError(
+            f"is damaged: {bin_path.stat().st_size:,} bytes, its index expects {expected:,}",
+            where=bin_path,
+            mend="prepare the store again",
+        )
+    tokens = np.memmap(bin_path, dtype, "r") if expected else np.empty(0, dtype)
+    return Split(path.stem, tokens, starts, end_id, vocab_size, bin_path)
+
+
+def is_store(path: str | Path) -> bool:
+    """Whether it is a directory that says it is a store; it may still be damaged."""
+    return (Path(path) / MANIFEST).is_file()
 
 
 @dataclass(frozen=True)
@@ -57,114 +210,82 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
-        """Check a store's sizes and types against its manifest and map it into memory."""
+        """Raises UserError naming the file that is missing, damaged or belongs elsewhere."""
         path = Path(path)
-        if not (path / "manifest.json").is_file():
-            unfinished = (path / "work").is_dir()
+        if not is_store(path):
             raise UserError(
-                "is an unfinished store" if unfinished else "is not a token store (no manifest.json)",
-                where=path,
-                mend="run the same `nextword prepare` again; it goes on where it was"
-                if unfinished
-                else "make one with `nextword prepare DATA... --out STORE`",
+                "is not a token store", where=path, mend="make one with `nextword prepare`"
             )
-        manifest = read_json(path / "manifest.json")
+        manifest = read_json(path / MANIFEST)
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            raise UserError("is not the manifest of a token store", where=path / MANIFEST)
+        if manifest.get("version") != VERSION:
+            raise UserError(
+                f"is a store of version {manifest.get('version')}, this nextword reads {VERSION}",
+                where=path / MANIFEST,
+                mend="prepare it again",
+            )
         try:
-            if manifest["format"] != FORMAT:
-                raise UserError(
-                    f"has format {manifest['format']}, this version reads {FORMAT}",
-                    where=path / "manifest.json",
-                    mend="prepare the text again",
-                )
-            for name, entry in manifest["files"].items():
-                file = path / name
-                size = file.stat().st_size if file.is_file() else -1
-                if size != entry["bytes"]:
-                    raise UserError(
-                        "is missing" if size < 0 else f"has {size:,} bytes, its manifest says {entry['bytes']:,}",
-                        where=file,
-                        mend="prepare the text again",
-                    )
-            vocab_size = int(manifest["tokenizer"]["vocab_size"])
-            counts = [manifest["splits"][name]["tokens"] for name in ("train", "val")]
+            end_id, vocab_size = manifest["tokenizer"]["end_id"], manifest["tokenizer"]["vocab_size"]
+            sizes = {name: file["bytes"] for name, file in manifest["files"].items()}
+            small = [name for name, size in sizes.items() if size <= HASHED_ON_OPENING]
         except (KeyError, TypeError, AttributeError):
-            raise UserError("is not a store's manifest", where=path / "manifest.json") from None
-        splits = [read_split(path / name, vocab_size) for name in ("train", "val")]
-        for name, split, count in zip(("train", "val"), splits, counts, strict=True):
-            if len(split.tokens) != count:
-                raise UserError(
-                    f"holds {len(split.tokens):,} tokens, its manifest says {count:,}",
-                    where=path / f"{name}.bin",
-                )
+            raise UserError("lacks what a store's manifest says", where=path / MANIFEST) from None
+        _verify(path, manifest, small)
+        splits = [read_split(path / name, end_id, vocab_size) for name in SPLITS]
         return cls(path, manifest, *splits)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        tokenizer = Tokenizer.load(self.path / "tokenizer")
+        tokenizer = Tokenizer.load(self.path / TOKENIZER)
         if tokenizer.sha256 != self.manifest["tokenizer"]["sha256"]:
             raise UserError(
-                "is not the tokenizer this store was encoded with",
-                where=self.path / "tokenizer",
-                mend="put the old one back, or prepare the text again",
+                "is not the tokenizer that this store was made with",
+                where=self.path / TOKENIZER,
+                mend="prepare the store again",
             )
         return tokenizer
 
+    def counts(self, split: str) -> dict[str, int]:
+        """documents, tokens (end tokens among them), characters, bytes of "train" or "val"."""
+        counts: dict[str, int] = self.manifest["splits"][split]
+        return counts
 
-def read_split(prefix: Path, vocab_size: int | None = None) -> Split:
-    """Map PREFIX.bin and PREFIX.idx, also ones that Megatron's own tools wrote."""
-    index = prefix.with_suffix(".idx")
-    try:
-        raw = index.read_bytes()
-        magic, version, code, sequences, _ = HEADER.unpack_from(raw)
-    except (OSError, struct.error):
-        raise UserError("is missing or too short for an index", where=index) from None
-    if magic != MAGIC or version != 1 or code not in TYPES:
-        raise UserError("is not an index in Megatron's layout", where=index)
-    kind = np.dtype(TYPES[code])
-    if len(raw) < HEADER.size + sequences * 12:
-        raise UserError(f"is cut short: {sequences:,} sequences do not fit in it", where=index)
-    if vocab_size is not None and np.iinfo(kind).max < vocab_size - 1:
-        raise UserError(
-            f"stores ids as {kind.name}, too narrow for a vocabulary of {vocab_size:,}", where=index
-        )
-    lengths = np.frombuffer(raw, "<i4", sequences, HEADER.size).astype(np.int64)
-    pointers = np.frombuffer(raw, "<i8", sequences, HEADER.size + 4 * sequences)
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    binary = prefix.with_suffix(".bin")
-    size = binary.stat().st_size if binary.is_file() else -1
-    if size != starts[-1] * kind.itemsize or (pointers != starts[:-1] * kind.itemsize).any():
-        raise UserError(f"does not fit its index {index.name}", where=binary)
-    if size == 0:
-        return Split(np.empty(0, kind), starts)
-    return Split(np.memmap(binary, kind, "r"), starts)
+    def verify(self) -> None:
+        """Hash every file. Raises UserError naming the first that is not as it was written."""
+        _verify(self.path, self.manifest, list(self.manifest["files"]))
 
 
-class SplitWriter:
-    """Appends documents to PREFIX.bin; `finish` writes PREFIX.idx."""
+def _verify(path: Path, manifest: dict[str, Any], hashed: list[str]) -> None:
+    for name, expected in manifest["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise UserError("is missing from the store", where=file, mend="prepare it again")
+        if file.stat().st_size != expected["bytes"] or (
+            name in hashed and sha256(file) != expected["sha256"]
+        ):
+            raise UserError(
+                "is damaged: not what the manifest says was written",
+                where=file,
+                mend="prepare the store again",
+            )
 
-    def __init__(self, prefix: Path, vocab_size: int, end_id: int) -> None:
-        self.prefix, self.kind, self.end_id = prefix, narrowest(vocab_size), end_id
-        self.vocab_size = vocab_size
-        self.lengths = array("q")
-        self._file: BinaryIO = open(prefix.with_suffix(".bin"), "wb")  # noqa: SIM115
 
-    def add(self, ids: NDArray[Any], lengths: NDArray[np.int64]) -> None:
-        """Documents one after the other; each gets the end-of-document id after it."""
-        if len(ids) and int(ids.max()) >= self.vocab_size:
-            raise ValueError(f"id {int(ids.max())} in a vocabulary of {self.vocab_size}")
-        ends = np.cumsum(lengths)
-        self._file.write(np.insert(ids, ends, self.end_id).astype(self.kind).tobytes())
-        self.lengths.extend((lengths + 1).tolist())
-
-    def finish(self) -> int:
-        """Write the index; returns how many tokens there are."""
-        self._file.close()
-        lengths = np.asarray(self.lengths, np.int64)
-        if len(lengths) and lengths.max() > np.iinfo(np.int32).max:
-            raise UserError("a document has more than 2^31 tokens", mend="cut it into parts")
-        pointers = (np.cumsum(lengths) - lengths) * self.kind.itemsize
-        header = HEADER.pack(MAGIC, 1, CODES[self.kind], len(lengths), len(lengths) + 1)
-        with open(self.prefix.with_suffix(".idx"), "wb") as file:
-            file.write(header + lengths.astype("<i4").tobytes() + pointers.astype("<i8").tobytes())
-            file.write(np.arange(len(lengths) + 1, dtype="<i8").tobytes())
-        return int(lengths.sum())
+def write_manifest(directory: Path, tokenizer: Tokenizer, content: dict[str, Any]) -> None:
+    """The last file of a store; `content` are its "splits" and whatever else is worth keeping."""
+    files = sorted(f for f in directory.rglob("*") if f.is_file() and f.name != MANIFEST)
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "tokenizer": {
+            "sha256": tokenizer.sha256,
+            "vocab_size": tokenizer.vocab_size,
+            "end_id": tokenizer.end_id,
+        },
+        **content,
+        "files": {
+            f.relative_to(directory).as_posix(): {"bytes": f.stat().st_size, "sha256": sha256(f)}
+            for f in files
+        },
+    }
+    write_json(directory / MANIFEST, manifest)

@@ -1,323 +1,286 @@
-"""Text to ids and back, with a Hugging Face `tokenizer.json` underneath.
+"""A tokenizer: text to ids and back, as Hugging Face's `tokenizers` gives them, but faster.
 
-What people wrote never becomes a control token: "<|endoftext|>" inside a text is encoded as the
-characters it is made of. Control ids are put beside text by the code that needs them.
+What a person writes never becomes a control token: "<|endoftext|>" in a text is encoded as the
+characters it is made of. Control tokens are joined to text as ids.
 """
 
 from __future__ import annotations
 
-import codecs
+import functools
 import hashlib
 import json
-import re
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import tokenizers
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
-from nextword.files import read_json, write_json
+from nextword.files import read_json, write_atomically
+from nextword.tokens import fast
+from nextword.tokens.plain import byte_alphabet, controls, dumps, without_controls
+from nextword.tokens.stream import TextStream
+
+if TYPE_CHECKING:
+    import tokenizers
 
 END = "<|endoftext|>"
-END_NAMES = (END, "</s>", "<|end_of_text|>", "<eos>", "[SEP]")
-# The pre-tokenizer patterns for which gigatoken and tokenizers were compared on every code point
-# of Unicode in the places where it matters, with no difference.
-QWEN2_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-BYTE_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
+DEFINITION, CONFIG = "tokenizer.json", "tokenizer_config.json"
+_SHORT = 2000  # characters, below which the fast encoder is not worth building
+Result = TypeVar("Result")
 
 
 class Tokenizer:
-    """A tokenizer and the settings transformers keeps beside it."""
+    """`definition` is the text of a tokenizer.json, `config` what tokenizer_config.json says."""
 
-    def __init__(self, inner: tokenizers.Tokenizer, config: dict[str, Any] | None = None) -> None:
-        self.inner = inner
-        self.inner.encode_special_tokens = True
-        self.inner.no_truncation()
-        self.inner.no_padding()
-        self.config = dict(config or {})
-        self._specification = json.loads(inner.to_str())
+    def __init__(
+        self, definition: str, config: dict[str, Any] | None = None, *, where: Path | None = None
+    ) -> None:
+        self.definition = definition
+        self.config = config or {}
+        self.where = where
+        try:
+            self._parsed: dict[str, Any] = json.loads(definition)
+            self._controls = controls(self._parsed)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise UserError("is not the definition of a tokenizer", where=where) from None
+        self._named = {name: id for id, name in self._controls.items()}
 
     @classmethod
     def load(cls, place: str | Path) -> Tokenizer:
-        """From a directory, a `tokenizer.json`, or a name on the Hub."""
-        path = Path(place)
-        if path.is_file():
-            return cls._read(path, path.with_name("tokenizer_config.json"))
-        for folder in (path, path / "model", path / "tokenizer"):
-            if (folder / "tokenizer.json").is_file():
-                return cls._read(folder / "tokenizer.json", folder / "tokenizer_config.json")
-        if path.exists():
-            return cls._convert(path)
-        return cls.load(_download(str(place)))
-
-    @classmethod
-    def _read(cls, file: Path, config: Path) -> Tokenizer:
+        """From a directory, a tokenizer.json, or a name on the Hugging Face Hub."""
+        file = _find(place)
+        config_file = file.with_name(CONFIG)
+        config = read_json(config_file) if config_file.is_file() else {}
         try:
-            inner = tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:  # tokenizers raises plain Exceptions
-            raise UserError(f"is not a tokenizer ({error})", where=file) from None
-        settings = read_json(config) if config.is_file() else {}
-        if not isinstance(settings, dict):
-            raise UserError("expected a JSON object", where=config)
-        return cls(inner, settings)
+            definition = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"is not UTF-8 at byte {error.start}", where=file) from None
+        tokenizer = cls(definition, config if isinstance(config, dict) else {}, where=file)
+        _ = tokenizer._whole  # a damaged definition is found here
+        return tokenizer
 
-    @classmethod
-    def _convert(cls, folder: Path) -> Tokenizer:
-        """An older directory without tokenizer.json, by way of transformers."""
-        if not any((folder / name).is_file() for name in ("vocab.json", "tokenizer.model")):
-            raise UserError("holds no tokenizer.json", where=folder)
-        import transformers
+    def save(self, directory: str | Path) -> None:
+        """Write what `transformers.AutoTokenizer.from_pretrained` opens with identical ids."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_atomically(directory / DEFINITION, self.definition)
+        config = json.dumps(self.config, indent=2, ensure_ascii=False)
+        write_atomically(directory / CONFIG, config + "\n")
 
-        try:
-            loaded = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except Exception as error:
-            raise UserError(f"holds no tokenizer transformers can read ({error})", where=folder) from None
-        names = {n: str(getattr(loaded, n)) for n in ("bos_token", "eos_token") if getattr(loaded, n)}
-        return cls(loaded.backend_tokenizer, names)
+    def __getstate__(self) -> tuple[str, dict[str, Any], Path | None]:
+        return self.definition, self.config, self.where
 
-    def save(self, folder: Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json, for AutoTokenizer to open."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self.inner.save(str(folder / "tokenizer.json"))
-        config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-        write_json(folder / "tokenizer_config.json", config | self.config)
+    def __setstate__(self, state: tuple[str, dict[str, Any], Path | None]) -> None:
+        definition, config, where = state
+        self.__init__(definition, config, where=where)  # type: ignore[misc]
 
-    # Text to ids
+    @functools.cached_property
+    def _whole(self) -> tokenizers.Tokenizer:
+        """With its control tokens: for decoding and templates."""
+        return _build(self.definition, self.where)
+
+    @functools.cached_property
+    def _plain(self) -> tokenizers.Tokenizer:
+        """Without its control tokens: for encoding text."""
+        return _build(dumps(without_controls(self._parsed)), self.where)
+
+    @functools.cached_property
+    def _fast(self) -> fast.Encoder | None:
+        plain = without_controls(self._parsed)
+        table = fast.single_bytes(plain) or fast.single_characters(plain)
+        return table or fast.byte_pairs(plain, self._plain)
+
+    @functools.cached_property
+    def _characters(self) -> frozenset[str] | None:
+        """All that a tokenizer of characters can encode."""
+        if self._parsed["model"].get("type") != "WordLevel":
+            return None
+        if self._parsed.get("pre_tokenizer") != fast.EACH_CHARACTER:
+            return None
+        return frozenset(name for name in self._parsed["model"]["vocab"] if len(name) == 1)
 
     def encode(self, text: str, *, template: bool = False) -> list[int]:
-        """Ids of a text. `template` adds the ids the tokenizer's own template puts around it."""
-        if self._table is not None and not template:
-            return [int(number) for number in self._look_up(text)]
-        ids: list[int] = self.inner.encode(_storable(text), add_special_tokens=template).ids
-        return ids
+        """Ids of a text, in which nothing is a control token.
+
+        `template` adds what the tokenizer itself puts around a text (BOS, EOS), as
+        transformers does. Raises UserError for text that is not Unicode, or holds a character
+        that a tokenizer of characters has never seen.
+        """
+        if not template:
+            return self._ids(text).tolist()
+        self._check(text)
+        encoding = self._plain.encode(text, add_special_tokens=False)
+        return list(self._whole.post_process(encoding, add_special_tokens=True).ids)
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """The ids of all texts one after the other, and how many each has."""
-        if self._table is not None:
-            parts = [self._look_up(text) for text in texts]
-        elif self._fast is not None:
-            array = self._fast.encode_batch([_storable(text) for text in texts]).layout
-            offsets = np.asarray(array.offsets.data, np.int64)
-            ids = np.asarray(array.content.data)[offsets[0] : offsets[-1]]
-            return ids.astype(np.uint32, copy=False), np.diff(offsets)
-        else:
-            encodings = self.inner.encode_batch(
-                [_storable(text) for text in texts], add_special_tokens=False
+        """All ids one after another, uint32 [tokens], and the number of each text's, [texts]."""
+        parts: list[NDArray[np.uint32] | None] = [None] * len(texts)
+        slow = []
+        for number, text in enumerate(texts):
+            self._check(text)
+            parts[number] = self._fast(text) if self._fast and text else None
+            if parts[number] is None:
+                slow.append(number)
+        if slow:
+            encodings = self._plain.encode_batch_fast(
+                [texts[number] for number in slow], add_special_tokens=False
             )
-            parts = [np.asarray(encoding.ids, np.uint32) for encoding in encodings]
-        lengths = np.asarray([len(part) for part in parts], np.int64)
+            for number, encoding in zip(slow, encodings, strict=True):
+                parts[number] = np.array(encoding.ids, np.uint32)
+        lengths = np.array([len(part) for part in parts if part is not None], np.int64)
         return np.concatenate([np.empty(0, np.uint32), *parts]), lengths
 
-    @cached_property
-    def _fast(self) -> Any:
-        """gigatoken, for the byte-level BPE tokenizers it was proven identical on; else None."""
-        model, normalizer = self._specification["model"], self._specification["normalizer"]
-        proven = (
-            model["type"] == "BPE"
-            and normalizer is None
-            and not model.get("dropout")
-            and not model.get("ignore_merges")
-            and model["merges"]
-            and self._specification["pre_tokenizer"] == _qwen2_pre_tokenizer()
-        )
-        if not proven:
-            return None
-        import gigatoken
+    def _ids(self, text: str) -> NDArray[np.uint32]:
+        self._check(text)
+        ids = None
+        if text and (len(text) > _SHORT or "_fast" in self.__dict__) and self._fast:
+            ids = self._fast(text)
+        if ids is None:
+            ids = np.array(self._plain.encode(text, add_special_tokens=False).ids, np.uint32)
+        return ids
 
-        # Without added tokens it has no way to turn text into control ids.
-        return gigatoken.Tokenizer.from_json(json.dumps(self._specification | {"added_tokens": []}))
-
-    @cached_property
-    def _table(self) -> NDArray[np.int64] | None:
-        """Code point to id for a tokenizer of single characters, -1 where unknown; else None."""
-        if self._specification["model"]["type"] != "WordLevel":
-            return None
-        vocabulary: dict[str, int] = self._specification["model"]["vocab"]
-        table = np.full(0x110000, -1, np.int64)
-        for token, number in vocabulary.items():
-            if len(token) != 1:
-                if token not in self._control_names:
-                    return None
-                continue
-            table[ord(token)] = number
-        return table
-
-    def _look_up(self, text: str) -> NDArray[np.uint32]:
-        assert self._table is not None
-        ids = self._table[np.frombuffer(_storable(text).encode("utf-32-le"), np.uint32)]
-        if len(ids) and ids.min() < 0:
-            place = int(np.argmin(ids))
+    def _check(self, text: str) -> None:
+        try:
+            if not text.isascii():
+                text.encode()
+        except UnicodeEncodeError as error:
+            surrogate = f"U+{ord(text[error.start]):04X}"
             raise UserError(
-                f"character {text[place]!r} (at {place:,}) is not in this tokenizer's vocabulary",
-                mend="take it out of the text, or train with --tokenizer bpe, which knows all text",
-            )
-        return ids.astype(np.uint32)
+                f"the text holds a lone surrogate ({surrogate}) at character {error.start}"
+            ) from None
+        if self._characters is not None:
+            unknown = sorted(set(text) - self._characters)
+            if unknown:
+                raise UserError(
+                    f"the text holds {unknown[0]!r} (U+{ord(unknown[0]):04X}) at character "
+                    f"{text.index(unknown[0])}, which this tokenizer of characters has never seen",
+                    mend="leave it out, or train with --tokenizer bpe, which knows all characters",
+                )
 
-    # Ids to text
-
-    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
-        text: str = self.inner.decode([int(i) for i in ids], skip_special_tokens=skip_special)
-        return text
+    def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
+        """Text of ids; bytes that are no character become U+FFFD."""
+        ids = [int(id) for id in ids]
+        return str(self._whole.decode(ids, skip_special_tokens=skip_special))
 
     def stream(self) -> TextStream:
-        """Decodes one id at a time and never gives out half a character."""
         return TextStream(self)
 
-    # What it is made of
-
-    @cached_property
+    @functools.cached_property
     def vocab_size(self) -> int:
         """One more than the largest id."""
-        return max(self.inner.get_vocab(with_added_tokens=True).values()) + 1
+        return 1 + max(self._whole.get_vocab(with_added_tokens=True).values())
 
-    @cached_property
+    @functools.cached_property
     def end_id(self) -> int:
-        """The token that ends a document, and serves as the start of the next."""
-        named = self._named("eos_token")
-        if named is not None:
-            return named
-        for name in END_NAMES:
-            number: int | None = self.inner.token_to_id(name)
-            if number is not None:
-                return number
+        """The token that ends a document, and so stands before the next one."""
+        eos = self._special("eos_token")
+        for name in (END, eos, "</s>", "[SEP]"):
+            if name is not None and (id := self._whole.token_to_id(name)) is not None:
+                return int(id)
         raise UserError(
             "the tokenizer has no token for the end of a document",
-            mend='add "eos_token" to its tokenizer_config.json',
+            where=self.where,
+            mend='name one as "eos_token" in its tokenizer_config.json',
         )
 
-    @cached_property
+    @functools.cached_property
     def bos_id(self) -> int | None:
-        return self._named("bos_token")
+        name = self._special("bos_token")
+        return None if name is None else self._whole.token_to_id(name)
 
-    @cached_property
+    @functools.cached_property
+    def pad_id(self) -> int | None:
+        name = self._special("pad_token")
+        return None if name is None else self._whole.token_to_id(name)
+
+    def _special(self, role: str) -> str | None:
+        named = self.config.get(role)
+        return named.get("content") if isinstance(named, dict) else named
+
+    @property
     def special_ids(self) -> frozenset[int]:
-        added = self.inner.get_added_tokens_decoder().items()
-        return frozenset(number for number, token in added if token.special)
+        """Control tokens, which no text is ever encoded to."""
+        return frozenset(self._controls)
 
-    @cached_property
-    def _control_names(self) -> frozenset[str]:
-        added = self.inner.get_added_tokens_decoder().values()
-        return frozenset(token.content for token in added)
-
-    @cached_property
+    @functools.cached_property
     def sha256(self) -> str:
-        return hashlib.sha256(self.inner.to_str().encode()).hexdigest()
+        return hashlib.sha256(self.definition.encode()).hexdigest()
 
-    @cached_property
-    def _byte_level(self) -> bool:
-        return '"ByteLevel"' in json.dumps(self._specification["decoder"])
+    def token_bytes(self, id: int) -> bytes | None:
+        """The bytes a token stands for; None for control tokens and ids that do not exist."""
+        return self._bytes[id] if 0 <= id < len(self._bytes) else None
 
-    def token_bytes(self, number: int) -> bytes | None:
-        """The bytes a token stands for; None for control tokens and unknown ids."""
-        token = self.inner.id_to_token(number)
-        if token is None or number in self.special_ids:
-            return None
-        if self._byte_level:
-            try:
-                return bytes(_BYTES[character] for character in token)
-            except KeyError:  # an added token, in plain text
-                return str(token).encode()
-        fallback = BYTE_FALLBACK.fullmatch(token)
-        return bytes([int(fallback[1], 16)]) if fallback else token.replace("▁", " ").encode()
-
-    @cached_property
     def bytes_per_id(self) -> NDArray[np.int64]:
-        """How many bytes of text each id stands for, [vocab_size]; control tokens stand for none."""
-        return np.asarray([len(self.token_bytes(i) or b"") for i in range(self.vocab_size)])
+        """The length in bytes of each token's text, [vocabulary]; 0 for control tokens."""
+        return np.array([len(value or b"") for value in self._bytes], np.int64)
 
-    def _named(self, role: str) -> int | None:
-        value = self.config.get(role)
-        name = value.get("content") if isinstance(value, dict) else value
-        number: int | None = self.inner.token_to_id(name) if isinstance(name, str) else None
-        return number
+    @functools.cached_property
+    def is_byte_level(self) -> bool:
+        """Whether a token stands for the same bytes wherever it is."""
+        return (self._parsed.get("decoder") or {}).get("type") == "ByteLevel"
 
-
-class TextStream:
-    """Incremental decoding: `feed` an id, get the text that is certain so far."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._bytes = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._ids: list[int] = []
-        self._given = 0
-
-    def feed(self, number: int) -> str:
-        if self._tokenizer._byte_level:
-            return self._bytes.decode(self._tokenizer.token_bytes(number) or b"")
-        self._ids.append(number)
-        text = self._tokenizer.decode(self._ids)
-        if text.endswith("\N{REPLACEMENT CHARACTER}"):
-            return ""
-        new, self._given = text[self._given :], len(text)
-        return new
-
-    def flush(self) -> str:
-        """What is left; bytes that never became a character come out as U+FFFD."""
-        if self._tokenizer._byte_level:
-            return self._bytes.decode(b"", final=True)
-        text = self._tokenizer.decode(self._ids)
-        new, self._given = text[self._given :], len(text)
-        return new
+    @functools.cached_property
+    def _bytes(self) -> list[bytes | None]:
+        alphabet = byte_alphabet() if self.is_byte_level else None
+        found: list[bytes | None] = [None] * self.vocab_size
+        added = {token["id"] for token in self._parsed.get("added_tokens") or []}
+        for name, id in self._whole.get_vocab(with_added_tokens=True).items():
+            if id in self._controls:
+                continue
+            if id in added:
+                found[id] = name.encode()
+            elif alphabet is not None:
+                found[id] = bytes(alphabet[c] for c in name if c in alphabet)
+            elif len(name) == 6 and name.startswith("<0x") and name.endswith(">"):
+                found[id] = bytes.fromhex(name[3:5])
+            else:
+                found[id] = name.replace("▁", " ").encode()
+        return found
 
 
-def _storable(text: str) -> str:
-    """Lone surrogates cannot be written as UTF-8: refused rather than replaced."""
+def _build(definition: str, where: Path | None) -> tokenizers.Tokenizer:
+    import tokenizers
+
+    return _rust(lambda: tokenizers.Tokenizer.from_str(definition), where)
+
+
+def _rust(call: Callable[[], Result], where: Path | None) -> Result:
+    """Run it; a panic, which is no Exception, is a UserError as well."""
     try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"character {error.start:,} of the text is half a surrogate pair (U+{ord(text[error.start]):04X})",
-            mend="it is not valid Unicode; take it out",
-        ) from None
-    return text
+        return call()
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise UserError(f"is not a tokenizer that can be used ({reason})", where=where) from None
 
 
-def _qwen2_pre_tokenizer() -> dict[str, Any]:
-    return {
-        "type": "Sequence",
-        "pretokenizers": [
-            {
-                "type": "Split",
-                "pattern": {"Regex": QWEN2_PATTERN},
-                "behavior": "Isolated",
-                "invert": False,
-            },
-            {
-                "type": "ByteLevel",
-                "add_prefix_space": False,
-                "trim_offsets": True,
-                "use_regex": False,
-            },
-        ],
-    }
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's printable stand-in for each byte (Radford et al. 2019)."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    table = {chr(byte): byte for byte in printable}
-    return table | {chr(256 + place): byte for place, byte in enumerate(others)}
-
-
-_BYTES = _byte_alphabet()
-
-
-def _download(name: str) -> Path:
+def _find(place: str | Path) -> Path:
+    """The tokenizer.json meant by a file, a directory (of a tokenizer, model, store or run) or a
+    name on the Hub."""
+    path = Path(place).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        for folder in ("", "tokenizer", "model"):
+            if (path / folder / DEFINITION).is_file():
+                return path / folder / DEFINITION
+        raise UserError(f"has no {DEFINITION}", where=path)
+    name = str(place)
+    if name.count("/") > 1 or name.startswith((".", "/", "~")) or path.suffix == ".json":
+        raise UserError("no such file or directory", where=place)
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["tokenizer*.json", "vocab.json", "merges.txt"]))
+        folder = snapshot_download(name, allow_patterns=[DEFINITION, CONFIG])
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(
-            f"tokenizer {name!r} is neither here nor on the Hub ({reason})",
-            mend="give a directory, a tokenizer.json, bpe, bytes or chars",
+            f"no tokenizer {name!r} here, and none could be had from the Hub ({reason})",
+            mend="name bpe, bytes, chars, a directory, a tokenizer.json or a Hub name",
         ) from None
+    if not (Path(folder) / DEFINITION).is_file():
+        raise UserError(f"{name} has no {DEFINITION} on the Hub")
+    return Path(folder) / DEFINITION

@@ -1,103 +1,176 @@
-"""New tokenizers: byte-level BPE trained on a person's text, plain bytes, or single characters."""
+"""New tokenizers: byte-level BPE trained on text, single bytes, single characters.
+
+Byte pair encoding: Gage (1994), Sennrich et al. (2016); on bytes: Radford et al. (2019). Words are
+cut as Qwen2 cuts them, so that engines which know that model know these: digits stand alone,
+Chinese is cut at punctuation only. All 256 bytes are tokens: nothing is unknown.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
-
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
-from tokenizers import Tokenizer as Inner
+from typing import Any
 
 from nextword.errors import UserError
-from nextword.tokens.tokenizer import END, QWEN2_PATTERN, Tokenizer
+from nextword.tokens.fast import EACH_CHARACTER, QWEN2_WORDS
+from nextword.tokens.plain import byte_alphabet
+from nextword.tokens.tokenizer import END, Tokenizer
 
-PAD = "<|pad|>"
-SPECIALS = [END, "<|im_start|>", "<|im_end|>", PAD]
-LARGEST_VOCABULARY = 65_536  # the most that 16 bits hold
-SMALLEST_VOCABULARY = 512
-MOST_CHARACTERS = 50_000  # in a vocabulary of single characters
+CONTROLS = (END, "<|im_start|>", "<|im_end|>", "<|pad|>")
+UNKNOWN = "<|unknown|>"
+SMALLEST, LARGEST = 512, 32_768  # of the vocabularies chosen
+PER_ROOT = 1.6  # tokens in a vocabulary for the square root of the corpus's bytes
+PASSAGE = 50_000  # characters given to the trainer at once
 
 
-def choose_vocab_size(characters: int, distinct: int = 0) -> int:
-    """A vocabulary for a corpus of so many characters, `distinct` of them different.
+def choose_vocab_size(corpus_bytes: int, common_characters: int = 0) -> int:
+    """A power of two that grows with the square root of the text (Heaps' law has words grow so).
 
-    It grows with the root of the corpus (Heaps' law), so that each token is seen often enough to be
-    learnt; scripts of many characters, such as Chinese, need room for those first.
+    1 MB: 2,048; 24 MB: 8,192; 400 MB and more: 32,768. It has room for the characters that are
+    common in the text, so that most Chinese ones are one token.
     """
-    size = 2 ** round(math.log2(1.7 * math.sqrt(max(characters, 1))))
-    room = 256 + len(SPECIALS) + int(1.25 * distinct)
-    while size < room:
-        size *= 2
-    return min(max(size, SMALLEST_VOCABULARY), LARGEST_VOCABULARY)
+    root = max(PER_ROOT * math.sqrt(max(corpus_bytes, 1)), SMALLEST)
+    by_size = 2 ** round(math.log2(root))
+    by_script = 2 ** math.ceil(math.log2(256 + 1.5 * common_characters))
+    # a corpus too small for its script still gets no more than twice what its size allows
+    return min(max(by_size, min(by_script, 2 * by_size)), LARGEST)
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) with Qwen2's pre-tokenizer.
+def common_characters(text: Iterable[str], share: float = 0.995) -> int:
+    """How many characters beyond ASCII make up this share of all such characters."""
+    counts: Counter[str] = Counter()
+    for part in text:
+        counts.update(part)
+    beyond = sorted((n for c, n in counts.items() if not c.isascii()), reverse=True)
+    left = share * sum(beyond)
+    for number, count in enumerate(beyond, start=1):
+        left -= count
+        if left <= 0:
+            return number
+    return 0
 
-    Every byte is in the vocabulary, so any text has ids; digits are single tokens.
+
+def train_bpe(texts: Iterable[str], vocab_size: int, sample_characters: int) -> Tokenizer:
+    """Train on the first `sample_characters` of `texts`, which should be a fair sample.
+
+    `vocab_size` counts the control tokens, which come last; a small text yields fewer tokens.
     """
-    inner = _byte_level()
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import models, pre_tokenizers, trainers
+
+    if vocab_size < 256 + len(CONTROLS):
+        raise UserError(
+            f"a vocabulary of {vocab_size} is too small",
+            mend=f"--vocab-size takes {256 + len(CONTROLS)} or more",
+        )
+    backend = Backend(models.BPE())
+    words = json.loads(Backend(models.BPE()).to_str())
+    words["pre_tokenizer"] = _word_cutting()
+    backend = Backend.from_str(json.dumps(words))
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        vocab_size=vocab_size - len(CONTROLS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
-        max_token_length=64,
     )
-    trainer.vocab_size = vocab_size - len(SPECIALS)
-    inner.train_from_iterator(_passages(texts), trainer)
-    return _with_specials(inner)
+    backend.train_from_iterator(_bounded(texts, sample_characters), trainer)
+    model = json.loads(backend.to_str())["model"]
+    alphabet = byte_alphabet()  # bytes first, in order, then pairs in order of their merging
+    names = sorted(alphabet, key=alphabet.__getitem__) + ["".join(m) for m in model["merges"]]
+    vocabulary = {name: id for id, name in enumerate(dict.fromkeys(names))}
+    return _bpe(vocabulary, model["merges"], _word_cutting())
+
+
+def _bounded(texts: Iterable[str], most: int) -> Iterator[str]:
+    """Passages of the text, in all no more than `most` characters."""
+    for text in texts:
+        for start in range(0, len(text), PASSAGE):
+            passage = text[start : start + min(PASSAGE, most)]
+            yield passage
+            most -= len(passage)
+            if most <= 0:
+                return
 
 
 def bytes_tokenizer() -> Tokenizer:
-    """One token a byte; id and byte are not the same number, but every text has ids."""
-    inner = _byte_level()
-    inner.model = models.BPE(
-        vocab={c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, merges=[]
-    )
-    return _with_specials(inner)
+    """Each byte of UTF-8 is a token, its id the byte's value."""
+    whole = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    return _bpe(byte_alphabet(), [], whole | {"use_regex": False})
 
 
 def characters(texts: Iterable[str]) -> Tokenizer:
-    """One token for each character that occurs in the texts; no other text can be encoded."""
-    alphabet: set[str] = set()
+    """Each character found in the texts is a token."""
+    found: set[str] = set()
     for text in texts:
-        alphabet.update(text)
-    if len(alphabet) > MOST_CHARACTERS:
-        raise UserError(
-            f"the text has {len(alphabet):,} different characters, too many for a token each",
-            mend="--tokenizer bpe",
-        )
-    inner = Inner(models.WordLevel({c: i for i, c in enumerate(sorted(alphabet))}, unk_token=END))
-    inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    inner.decoder = decoders.Fuse()
-    return _with_specials(inner, [END])
+        found.update(text)
+    vocabulary = {character: id for id, character in enumerate(sorted(found))}
+    model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": UNKNOWN}
+    specials = (*CONTROLS, UNKNOWN)
+    vocabulary |= {name: len(found) + number for number, name in enumerate(specials)}
+    return _tokenizer(model, EACH_CHARACTER, {"type": "Fuse"}, specials)
 
 
-def _byte_level() -> Inner:
-    inner = Inner(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(QWEN2_PATTERN), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    inner.decoder = decoders.ByteLevel()
-    return inner
+def _bpe(vocabulary: dict[str, int], merges: list[Any], cutting: dict[str, Any]) -> Tokenizer:
+    vocabulary = dict(sorted(vocabulary.items(), key=lambda item: item[1]))
+    vocabulary |= {name: len(vocabulary) + number for number, name in enumerate(CONTROLS)}
+    model = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        "vocab": vocabulary,
+        "merges": [merge if isinstance(merge, list) else merge.split(" ") for merge in merges],
+    }
+    decoder = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    return _tokenizer(model, cutting, decoder | {"use_regex": False}, CONTROLS)
 
 
-def _with_specials(inner: Inner, names: list[str] = SPECIALS) -> Tokenizer:
-    inner.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
-    config = {"eos_token": END, "bos_token": END, "unk_token": None}
-    if PAD in names:
-        config["pad_token"] = PAD
-    else:
-        config["pad_token"] = END
-    return Tokenizer(inner, config)
+def _word_cutting() -> dict[str, Any]:
+    split = {"type": "Split", "pattern": {"Regex": QWEN2_WORDS}, "behavior": "Isolated"}
+    to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
+    return {
+        "type": "Sequence",
+        "pretokenizers": [split | {"invert": False}, to_bytes | {"use_regex": False}],
+    }
 
 
-def _passages(texts: Iterable[str], length: int = 10_000) -> Iterator[str]:
-    """Long texts cut up, so that counting words runs in parallel."""
-    for text in texts:
-        for start in range(0, len(text), length):
-            yield text[start : start + length]
+def _tokenizer(
+    model: dict[str, Any], cutting: dict[str, Any], decoder: dict[str, Any], specials: Iterable[str]
+) -> Tokenizer:
+    definition = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {
+                "id": model["vocab"][name],
+                "content": name,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
+            for name in specials
+        ],
+        "normalizer": None,
+        "pre_tokenizer": cutting,
+        "post_processor": None,
+        "decoder": decoder,
+        "model": model,
+    }
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": None,
+        "eos_token": END,
+        "pad_token": "<|pad|>",
+        "unk_token": UNKNOWN if UNKNOWN in specials else None,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 10**30,
+    }
+    return Tokenizer(json.dumps(definition, ensure_ascii=False, indent=1) + "\n", config)

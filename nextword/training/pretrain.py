@@ -22,14 +22,14 @@ from torch import Tensor, nn
 import nextword
 from nextword.errors import UserError
 from nextword.files import read_json, write_atomically, write_json
-from nextword.hub.save import save as save_directory
+from nextword.hub.directory import save as save_directory
 from nextword.models.config import TransformerConfig
 from nextword.models.sizes import flops_per_token
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import PrepareSettings, PretrainSettings, resolve
 from nextword.terminal import duration, say, warn
-from nextword.tokens.loader import Batch, BlockLoader, Windows
+from nextword.tokens.loader import Batch, BlockLoader
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
 from nextword.training import checkpoint, milestones, optimizers, planning, precision
@@ -164,11 +164,10 @@ def assemble(
         for block in model.blocks:
             block.compile()
     context = config.context_length
-    end = store.tokenizer.end_id
     held_out = store.val if len(store.val.tokens) else None
     if held_out is None:
         warn("no text is held out: the model is not validated (--val-fraction 0)")
-    counts = store.manifest["splits"]["val" if held_out else "train"]
+    counts = store.counts("val" if held_out else "train")
     return Job(
         run=run,
         model=model,
@@ -182,10 +181,11 @@ def assemble(
             betas=(settings.beta1, settings.beta2),
             row_blocks=model.row_blocks(),
         ),
-        loader=BlockLoader(store.train, context, settings.seed, end),
+        loader=BlockLoader(store.train, context, settings.seed),
         validator=Validator(
-            Windows(store.val, context, end),
+            store.val,
             store.tokenizer,
+            context_length=context,
             tokens_per_byte=counts["tokens"] / max(1, counts["bytes"]),
             batch_size=plan.micro_batch,
             max_tokens=plan.eval_tokens,
@@ -282,7 +282,7 @@ def _tokens_per_second(
     )
     if len(store.train.tokens) <= config.context_length:
         return 1.0  # refused by the plan, which says what is missing
-    loader = BlockLoader(store.train, config.context_length, settings.seed, store.tokenizer.end_id)
+    loader = BlockLoader(store.train, config.context_length, settings.seed)
     rows = group.share(batch)
     best, began = 0.0, time.perf_counter()
     for trial in range(4):

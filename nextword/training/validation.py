@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from nextword.inference.generate import generate
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import GenerateSettings
-from nextword.tokens.loader import Windows
+from nextword.tokens.loader import make_batch
+from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
 from nextword.training.parallel import Group
@@ -21,9 +23,10 @@ class Validator:
 
     def __init__(
         self,
-        windows: Windows,
+        split: Split,
         tokenizer: Tokenizer,
         *,
+        context_length: int,
         tokens_per_byte: float,
         batch_size: int,
         max_tokens: int,
@@ -31,19 +34,21 @@ class Validator:
     ) -> None:
         """`max_tokens` bounds what a validation reads; `tokens_per_byte` is the text's own."""
         self.tokens_per_byte = tokens_per_byte
-        self._windows, self._tokenizer = windows, tokenizer
+        self._split, self._tokenizer = split, tokenizer
         self._batch_size, self._seed = batch_size, seed
-        wanted = min(len(windows), max(1, max_tokens // windows.context_length))
-        self.numbers = [index * len(windows) // wanted for index in range(wanted)]
+        self._length = min(context_length, len(split))
+        blocks = len(split) // self._length if self._length else 0
+        wanted = min(blocks, max(1, max_tokens // max(1, self._length)))
+        self._starts = [index * blocks // wanted * self._length for index in range(wanted)]
 
     @property
     def is_empty(self) -> bool:
-        return not len(self._windows)
+        return not self._starts
 
     @torch.no_grad()
     def loss(self, model: Transformer, group: Group, interrupt: Interrupt) -> float | None:
         """Mean loss in nats a token; None when a stop was asked for meanwhile."""
-        mine = self.numbers[group.share(len(self.numbers))]
+        mine = self._starts[group.share(len(self._starts))]
         nats, targets = 0.0, 0
         training = model.training
         model.eval()
@@ -51,8 +56,10 @@ class Validator:
             for start in range(0, len(mine), self._batch_size):
                 if interrupt.requested and group.size == 1:
                     return None
-                batch = self._windows.batch(mine[start : start + self._batch_size])
-                batch = batch.to(group.device)
+                starts = np.asarray(mine[start : start + self._batch_size], np.int64)
+                batch = make_batch(
+                    self._split, starts, np.zeros_like(starts), self._length, []
+                ).to(group.device)
                 nats += float(causal.token_losses(model, batch).double().sum())
                 targets += causal.target_count(batch)
         finally:

@@ -32,7 +32,8 @@ def lifelike_metrics(steps: int = STEPS, overfit: bool = False) -> list[Record]:
                 "step": step,
                 "loss": loss + chance.gauss(0, 0.06),
                 "bits_per_byte": loss / math.log(2) * TOKENS_PER_BYTE,
-                "learning_rate": 0.003 * min(1, step / 60, max(0.0, (steps - step) / (0.4 * steps))),
+                "learning_rate": 0.003
+                * min(1, step / 60, max(0.0, (steps - step) / (0.4 * steps))),
                 "grad_norm": 0.4 + 3 * math.exp(-step / 60) + abs(chance.gauss(0, 0.08)),
                 "tokens": step * 8192,
                 "tokens_per_second": 16_500 + chance.gauss(0, 500),
@@ -83,9 +84,22 @@ def make_run(tmp_path: Path) -> MakeRun:
         }
         (run / "run.json").write_text(json.dumps(facts), encoding="utf-8")
         (run / "store").mkdir()
-        counts = {"documents": 27, "tokens": 6_048_000, "characters": 21_500_000, "bytes": 21_600_000}
-        held_out = {"documents": 3, "tokens": 671_000, "characters": 2_390_000, "bytes": 2_400_000}
-        manifest = {"vocab_size": 8192, "splits": {"train": counts, "val": held_out}}
+        names = ("documents", "tokens", "characters", "bytes")
+        counts = dict(zip(names, (27, 6_048_000, 21_500_000, 21_600_000), strict=True))
+        held_out = dict(zip(names, (3, 671_000, 2_390_000, 2_400_000), strict=True))
+        reasons = {"empty": {"count": 1, "examples": [["my_books/blank.txt", ""]]}}
+        manifest = {
+            "splits": {"train": counts, "val": held_out},
+            "summary": {
+                "accepted": 30,
+                "skipped": 1,
+                "rejected": 0,
+                "reasons": reasons,
+                "notes": {},
+                "languages": {"en": 21_000_000, "fr": 500_000},
+                "overlap": {"share": 0.0012, "documents_seen": 0},
+            },
+        }
         (run / "store" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         if records is not None:
             lines = "".join(json.dumps(record) + "\n" for record in records)

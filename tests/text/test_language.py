@@ -7,7 +7,7 @@ import pytest
 from nextword.text.language import language
 
 SENTENCES = {
-    "en": "It is a truth universally acknowledged, that a single man must be in want of a wife.",
+    "en": "It is a truth universally acknowledged, that a single man must be in want of one.",
     "de": "Die Würde des Menschen ist unantastbar. Sie zu achten ist Verpflichtung aller.",
     "fr": "Longtemps, je me suis couché de bonne heure, et les yeux se fermaient dans la nuit.",
     "es": "En un lugar de la Mancha, de cuyo nombre no quiero acordarme, vivía un hidalgo.",
@@ -21,7 +21,7 @@ SENTENCES = {
     "ar": "يولد جميع الناس أحرارا متساوين في الكرامة",
     "el": "Όλοι οι άνθρωποι γεννιούνται ελεύθεροι",
     "hi": "सभी मनुष्यों को गौरव और अधिकार",
-    "code": "def f(x):\n    if x > 1:\n        return x\n    for i in range(3):\n        print(i)\n",
+    "code": "def f(x):\n    if x > 1:\n        return x\n    for i in range(3):\n        go(i)\n",
     "other": "12345 67890 !!! ???",
 }
 

@@ -93,7 +93,7 @@ def test_every_character_is_in_exactly_one_piece(
             assert not val
 
 
-@pytest.mark.parametrize("count", [10, 11, 30, 300])
+@pytest.mark.parametrize("count", [1, 2, 5, 10, 11, 30, 300])
 def test_something_is_always_held_out(count: int) -> None:
     for seed in range(20):
         sizes = np.random.default_rng(seed).integers(100, 100_000, count)

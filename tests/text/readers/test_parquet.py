@@ -28,8 +28,8 @@ def test_lists_and_nested_fields_are_read(read_bytes: ReadBytes) -> None:
 
 def test_invalid_utf8_is_named_by_its_row(read_bytes: ReadBytes) -> None:
     content = parquet({"text": PARAGRAPHS})
-    damaged = content.replace("unantastbar".encode(), b"unantast\xffar")
-    with pytest.raises(UserError, match=r"a\.parquet:row 3: is not UTF-8: found 0xff at byte 35"):
+    damaged = content.replace(b"unantastbar", b"unantast\xffar")
+    with pytest.raises(UserError, match=r"a\.parquet:row 3: is not UTF-8: found 0xff at byte 36"):
         read_bytes("a.parquet", damaged)
     documents, tally = read_bytes("a.parquet", damaged, skip_bad=True)
     assert len(documents) == 3 and tally.rejected == 1

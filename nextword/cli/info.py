@@ -1,0 +1,106 @@
+"""`nextword info PATH`"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from nextword.cli import options
+from nextword.settings import Settings
+from nextword.terminal import duration, quantity, say, table
+
+Facts = list[tuple[str, Any]]
+
+
+def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
+    parser.description = "What a store, a run or a model is, in one screen."
+    parser.add_argument("path", metavar="PATH", help="a store, run or model; or the word: sizes")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parsed, _ = options.parse(parser, Settings, arguments)
+
+    from nextword.tasks.describe import describe, describe_sizes
+
+    found = describe_sizes() if parsed.path == "sizes" else describe(parsed.path)
+    SHOWN[found["kind"]](found)
+    if parsed.json:
+        options.print_json(found)
+
+
+def show_sizes(found: dict[str, Any]) -> None:
+    columns = ("layers", "width", "heads", "kv_heads", "vocab_size")
+    rows = [
+        (size["name"], *(size[c] for c in columns), quantity(size["parameters"]))
+        for size in found["sizes"]
+    ]
+    names = ["name", "layers", "width", "heads", "kv heads", "with vocabulary", "parameters"]
+    table("Sizes for --size", names, rows)
+
+
+def show_store(found: dict[str, Any]) -> None:
+    rows = []
+    for name, split in found["splits"].items():
+        width = split["bytes"] / max(1, split["tokens"])
+        rows.append((name, split["documents"], split["characters"], split["tokens"], width))
+    columns = ["split", "documents", "characters", "tokens", "bytes/token"]
+    table(f"Token store {found['path']}", columns, rows)
+    tokenizer, overlap = found["tokenizer"], found.get("overlap") or {}
+    documents, languages = found.get("documents") or {}, found.get("languages") or {}
+    facts: Facts = [
+        ("made from", ", ".join(found.get("data") or [])),
+        ("tokenizer", f"{tokenizer.get('kind', 'unknown')}, {tokenizer['vocab_size']:,} tokens"),
+        ("languages", ", ".join(f"{name} {count:,}" for name, count in languages.items())),
+        ("documents left out", (documents.get("skipped") or 0) + (documents.get("rejected") or 0)),
+        ("held-out text seen in training", f"{overlap['share']:.2%}" if overlap else "not known"),
+        ("on the disk", quantity(found["bytes"], "B")),
+    ]
+    table("About it", ["", ""], facts)
+
+
+def show_model(found: dict[str, Any]) -> None:
+    table(f"Model {found['path']}", ["", ""], _model_facts(found))
+
+
+def _model_facts(found: dict[str, Any]) -> Facts:
+    shared = "" if found["heads"] == found["kv_heads"] else f", {found['kv_heads']} key/value"
+    return [
+        ("family", found["family"]),
+        ("parameters", quantity(found["parameters"])),
+        ("layers × width", f"{found['layers']} × {found['width']}"),
+        ("heads", f"{found['heads']}{shared}"),
+        ("context", f"{found['context_length']:,} tokens"),
+        ("vocabulary", f"{found['vocab_size']:,} tokens"),
+        ("output head", "shared with the embedding" if found["tied"] else "its own"),
+        ("weights", f"{found['weights']}, {quantity(found['bytes'], 'B')}"),
+    ]
+
+
+def show_run(found: dict[str, Any]) -> None:
+    steps, best, train = found["steps"], found["best"], found["train"] or {}
+    planned = f" of {steps['planned']:,}" if steps["planned"] else ""
+    facts: Facts = [
+        ("trained on", ", ".join(found["data"] or [])),
+        ("steps", f"{steps['taken']:,}{planned}"),
+    ]
+    if train:
+        facts += [
+            ("tokens seen", quantity(train.get("tokens", 0))),
+            ("time", duration(train.get("seconds", 0))),
+            ("training loss", train.get("loss")),
+        ]
+    if best:
+        facts += [
+            ("best validation loss", f"{best['loss']:.4f} at step {best['step']:,}"),
+            ("... bits per byte", best.get("bits_per_byte")),
+            ("... perplexity", best.get("perplexity")),
+        ]
+    facts.append(("checkpoints", ", ".join(found["checkpoints"]) or "none"))
+    table(f"Run {found['path']}", ["", ""], facts)
+    if found["model"]:
+        table("Its model (the best so far)", ["", ""], _model_facts(found["model"]))
+    for event in found["events"][-3:]:
+        say(f"step {event.get('step', 0):,}: {event.get('message', '')}")
+    if found["sample"]:
+        say(f"It writes: “{' '.join(str(found['sample'].get('text')).split())[:300]}”")
+
+
+SHOWN = {"store": show_store, "run": show_run, "model": show_model, "sizes": show_sizes}

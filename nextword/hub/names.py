@@ -1,0 +1,86 @@
+"""What Hugging Face calls each weight of each family, as data.
+
+One of our matrices may be several of theirs, stacked along its rows (query, key and value; gate and
+input). GPT-2 keeps its matrices transposed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nextword.models.config import Family, TransformerConfig
+
+PREFIX: dict[Family, str] = {"gpt2": "transformer.", "llama": "model.", "qwen3": "model."}
+# Not weights: masks and tables that old checkpoints carry along.
+IGNORED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+
+GPT2_TOP = {
+    "embedding": "transformer.wte",
+    "positions": "transformer.wpe",
+    "norm": "transformer.ln_f",
+    "head": "lm_head",
+}
+GPT2_BLOCK = {
+    "attention_norm": "ln_1",
+    "attention.qkv": "attn.c_attn",
+    "attention.output": "attn.c_proj",
+    "mlp_norm": "ln_2",
+    "mlp.input": "mlp.c_fc",
+    "mlp.output": "mlp.c_proj",
+}
+LLAMA_TOP = {"embedding": "model.embed_tokens", "norm": "model.norm", "head": "lm_head"}
+LLAMA_BLOCK = {
+    "attention_norm": "input_layernorm",
+    "attention.qkv": "self_attn.q_proj self_attn.k_proj self_attn.v_proj",
+    "attention.query_norm": "self_attn.q_norm",
+    "attention.key_norm": "self_attn.k_norm",
+    "attention.output": "self_attn.o_proj",
+    "mlp_norm": "post_attention_layernorm",
+    "mlp.input": "mlp.gate_proj mlp.up_proj",
+    "mlp.output": "mlp.down_proj",
+}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One tensor of theirs: these `rows` of our parameter. `shape` is as it is stored."""
+
+    parameter: str
+    theirs: str
+    rows: slice
+    shape: tuple[int, ...]
+    transposed: bool = False
+
+
+def pieces(config: TransformerConfig, shapes: dict[str, tuple[int, ...]]) -> Iterator[Piece]:
+    """Every tensor of a model whose parameters have these shapes, in the model's order."""
+    gpt2 = config.family == "gpt2"
+    top, inside = (GPT2_TOP, GPT2_BLOCK) if gpt2 else (LLAMA_TOP, LLAMA_BLOCK)
+    for name, shape in shapes.items():
+        module, kind = name.rsplit(".", 1)
+        if module in top:
+            names = [top[module]]
+        else:
+            _, layer, ours = module.split(".", 2)
+            prefix = f"transformer.h.{layer}." if gpt2 else f"model.layers.{layer}."
+            names = [prefix + theirs for theirs in inside[ours].split()]
+        transposed = gpt2 and kind == "weight" and "c_" in names[0]
+        begin = 0
+        for theirs, rows in zip(names, _rows(config, module, shape[0], len(names)), strict=True):
+            stored = (rows, *shape[1:])
+            yield Piece(
+                name,
+                f"{theirs}.{kind}",
+                slice(begin, begin + rows),
+                stored[::-1] if transposed else stored,
+                transposed,
+            )
+            begin += rows
+
+
+def _rows(config: TransformerConfig, module: str, rows: int, parts: int) -> list[int]:
+    if parts == 3:
+        queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
+        return [queries, keys, keys]
+    return [rows // parts] * parts

@@ -1,0 +1,175 @@
+"""Named sizes and what they cost: a person's wishes to a config, its parameters and its work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nextword.errors import UserError, nearest
+from nextword.models.config import GATED, Family, TransformerConfig, divisors
+from nextword.settings import ModelSettings
+
+DEFAULT_SIZE = "10m"
+DEFAULT_CONTEXT = 1024
+HEAD_WIDTHS = (64, 32, 128, 96, 80, 48, 40, 16, 8)  # tried in this order
+WIDTH_A_LAYER = 64  # Kaplan et al. 2020: loss hardly depends on the shape near this
+
+
+@dataclass(frozen=True)
+class Size:
+    """A shape. It is named by its parameters with a vocabulary of `vocab_size`."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    vocab_size: int
+    mlp_width: int | None = None
+
+
+SIZES: dict[str, Size] = {
+    "0.5m": Size(4, 96, 3, 3, 1024),
+    "1m": Size(4, 128, 4, 4, 2048),
+    "2m": Size(4, 192, 6, 6, 2048),
+    "5m": Size(5, 256, 4, 4, 4096),
+    "10m": Size(7, 320, 5, 5, 4096),
+    "20m": Size(7, 448, 7, 7, 8192),
+    "50m": Size(10, 576, 9, 9, 16384),
+    "100m": Size(12, 768, 12, 4, 32768),
+    "200m": Size(16, 1024, 16, 4, 32768),
+    "300m": Size(24, 1024, 16, 4, 32768),
+    "500m": Size(24, 1280, 20, 5, 65536),
+    "1b": Size(26, 1792, 28, 7, 65536),
+    "1.5b": Size(28, 2048, 16, 8, 65536, 6144),
+    "gpt2": Size(12, 768, 12, 12, 50257),
+    "gpt2-medium": Size(24, 1024, 16, 16, 50257),
+    "gpt2-large": Size(36, 1280, 20, 20, 50257),
+    "gpt2-xl": Size(48, 1600, 25, 25, 50257),
+}
+
+STYLES: dict[Family, dict[str, Any]] = {
+    "gpt2": {
+        "norm": "layernorm",
+        "norm_epsilon": 1e-5,
+        "positions": "learned",
+        "mlp": "gelu_tanh",
+        "attention_bias": True,
+        "mlp_bias": True,
+    },
+    "llama": {"norm_epsilon": 1e-5},
+    "qwen3": {"norm_epsilon": 1e-6, "qk_norm": True},
+}
+
+
+def config_for(settings: ModelSettings, vocab_size: int) -> TransformerConfig:
+    """The model that was asked for: a named size, changed by any dimension given beside it.
+
+    GPT-2's sizes are of its family unless another is asked for. Raises UserError where dimensions
+    do not fit.
+    """
+    family = settings.family
+    if (
+        settings.size
+        and settings.size.startswith("gpt2")
+        and "family" not in settings.model_fields_set
+    ):
+        family = "gpt2"
+    size = _size(settings)
+    layers, width = settings.layers or size.layers, settings.width or size.width
+    if settings.width is None and settings.size is None and settings.layers:
+        width = WIDTH_A_LAYER * layers
+    heads = settings.heads or (size.heads if width == size.width else _heads(width))
+    if width % heads:
+        raise UserError(
+            f"width {width} is not divisible by {heads} heads",
+            mend=f"try --heads {min(divisors(width), key=lambda n: abs(n - heads))}"
+            f" or --width {heads * max(1, round(width / heads))}",
+        )
+    kv_heads = settings.kv_heads or (size.kv_heads if heads == size.heads else heads)
+    if family == "gpt2":
+        if settings.kv_heads not in (None, heads):
+            raise UserError(
+                f"GPT-2 has a key/value head for every head, not {settings.kv_heads} for {heads}",
+                mend="leave out --kv-heads or choose --family llama or qwen3",
+            )
+        kv_heads = heads
+    style = STYLES[family]
+    return TransformerConfig(
+        family=family,
+        vocab_size=vocab_size,
+        context_length=settings.context_length or DEFAULT_CONTEXT,
+        layers=layers,
+        width=width,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_width=width // heads,
+        mlp_width=settings.mlp_width or _mlp_width(size, width, style.get("mlp", "swiglu")),
+        tied=True if settings.tied is None else settings.tied,
+        dropout=settings.dropout,
+        **style,
+    )
+
+
+def _size(settings: ModelSettings) -> Size:
+    name = (settings.size or DEFAULT_SIZE).lower()
+    if name not in SIZES:
+        raise UserError(f"size {settings.size!r} is not known", mend=nearest(name, SIZES))
+    size = SIZES[name]
+    if settings.size is None and settings.width and not settings.layers:
+        layers = max(1, round(settings.width / WIDTH_A_LAYER))
+        return Size(layers, size.width, size.heads, size.kv_heads, size.vocab_size)
+    return size
+
+
+def _heads(width: int) -> int:
+    """Heads of a usual width, if one divides the model's."""
+    for head_width in HEAD_WIDTHS:
+        if width % head_width == 0 and width // head_width > 1:
+            return width // head_width
+    return 1
+
+
+def _mlp_width(size: Size, width: int, mlp: str) -> int:
+    """Four times the width; two thirds of that where a gate adds a third matrix (Shazeer 2020)."""
+    if mlp not in GATED:
+        return 4 * width
+    if size.mlp_width and width == size.width:
+        return size.mlp_width
+    multiple = 64 if width >= 256 else 32
+    return -(-8 * width // (3 * multiple)) * multiple
+
+
+def parameter_count(config: TransformerConfig) -> int:
+    """All parameters; a tied head counts once."""
+    width, norm = config.width, 2 if config.norm == "layernorm" else 1
+    queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
+    attention = width * (queries + 2 * keys) + queries * width
+    if config.attention_bias:
+        attention += queries + 2 * keys + width
+    if config.qk_norm:
+        attention += 2 * config.head_width
+    inner = config.mlp_width * (2 if config.gated else 1)
+    mlp = width * inner + config.mlp_width * width
+    if config.mlp_bias:
+        mlp += inner + width
+    block = attention + mlp + 2 * norm * width
+    embeddings = config.vocab_size * width * (1 if config.tied else 2)
+    positions = config.context_length * width if config.positions == "learned" else 0
+    return embeddings + positions + config.layers * block + norm * width
+
+
+def flops_per_token(config: TransformerConfig, context: int) -> float:
+    """Multiplications and additions to train on one token, forward and backward.
+
+    Six a weight that is multiplied by (a lookup is not), and the attention over half the context
+    on average, or over the window where it is shorter (Chowdhery et al. 2022, appendix B, who
+    count all of it).
+    """
+    queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
+    matrices = 3 if config.gated else 2
+    block = config.width * (2 * queries + 2 * keys + matrices * config.mlp_width)
+    weights = config.layers * block + config.vocab_size * config.width
+    seen = sum(
+        min(context / 2, config.window_of(layer) or context) for layer in range(config.layers)
+    )
+    return 6.0 * weights + 12.0 * queries * seen

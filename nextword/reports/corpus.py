@@ -1,0 +1,102 @@
+"""What a run learned from, as tables: the splits, what was kept and left out, the overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from nextword.reports.run import Record
+
+_NAMES = {"train": "training", "val": "held out"}
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    cells: list[str]
+    note: str = ""
+
+
+def split_table(manifest: Record) -> tuple[list[str], list[Row]]:
+    """The counts of each split: (what is counted, a row a split)."""
+    counts = {
+        str(name): {str(k): v for k, v in values.items() if _is_count(v)}
+        for name, values in _mapping(manifest.get("splits")).items()
+        if isinstance(values, dict)
+    }
+    columns = list(dict.fromkeys(column for values in counts.values() for column in values))
+    rows = []
+    for name, values in counts.items():
+        cells = [f"{values[column]:,}" if column in values else "–" for column in columns]
+        tokens, size = values.get("tokens"), values.get("bytes")
+        cells.append(f"{size / tokens:.2f}" if tokens and size else "–")
+        rows.append(Row(_NAMES.get(name, name), cells))
+    return [*(column.replace("_", " ") for column in columns), "bytes per token"], rows
+
+
+def document_table(manifest: Record) -> list[Row]:
+    """How many documents were found, kept and left out, and why, with examples."""
+    tally = _mapping(manifest.get("summary"))
+    counts = [tally.get(name) for name in ("accepted", "skipped", "rejected")]
+    if not all(_is_count(count) for count in counts):
+        return []
+    rows = [
+        Row("found", [f"{sum(counts):,}"]),  # type: ignore[arg-type]
+        Row("kept", [f"{counts[0]:,}"], _shares(_mapping(tally.get("languages")))),
+    ]
+    for reason, entry in _mapping(tally.get("reasons")).items():
+        examples = [
+            ": ".join(filter(None, map(str, pair))) for pair in entry.get("examples", [])[:3]
+        ]
+        rows.append(Row(f"left out: {reason}", [f"{entry.get('count', 0):,}"], "; ".join(examples)))
+    for note, count in _mapping(tally.get("notes")).items():
+        rows.append(Row(str(note), [f"{count:,}" if _is_count(count) else str(count)]))
+    return rows
+
+
+def overlap(manifest: Record) -> str:
+    """How much of the held-out text stands in the training text too, in a sentence."""
+    found = _mapping(_mapping(manifest.get("summary")).get("overlap"))
+    share, seen = found.get("share"), found.get("documents_seen")
+    if not isinstance(share, int | float) or not _is_count(seen):
+        return ""
+    return (
+        f"{share:.2%} of the held-out text's long passages stand in the training text too; "
+        f"{seen:,} held-out documents were mostly seen in training."
+    )
+
+
+def pairs(values: Record, prefix: str = "") -> Iterable[tuple[str, str]]:
+    """A mapping's leaves as (name, value), nested names joined; long values cut."""
+    for name, value in values.items():
+        label = f"{prefix}{name}"
+        if isinstance(value, dict) and value:
+            yield from pairs(value, f"{label} · ")
+        elif value is not None and value not in ([], {}):
+            yield label, _value(value)
+
+
+def _shares(languages: Record) -> str:
+    whole = sum(n for n in languages.values() if _is_count(n)) or 1
+    most = [(name, n) for name, n in languages.items() if _is_count(n)][:6]
+    return ", ".join(f"{name} {n / whole:.0%}" for name, n in most)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 200 else text[:200] + " …"
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _mapping(value: Any) -> Record:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,117 @@
+"""Worker processes that end with the one that started them, and give results in order."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from nextword.errors import UserError
+
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Those this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """`with Workers(2) as workers: for result in workers.map(function, tasks): ...`
+
+    With one worker everything runs in this process. Tasks and results are pickled between
+    processes of this run; nothing pickled is ever stored.
+    """
+
+    def __init__(self, count: int, close_in_workers: Sequence[int] = ()) -> None:
+        self.count = count
+        self._pool: ProcessPoolExecutor | None = None
+        self._close = tuple(close_in_workers)
+
+    def __enter__(self) -> Workers:
+        if self.count > 1:
+            # forked workers import nothing again, and a script needs no `__main__` guard
+            method = "fork" if sys.platform.startswith("linux") else "spawn"
+            self._pool = ProcessPoolExecutor(
+                self.count,
+                multiprocessing.get_context(method),
+                _begin,
+                (os.getpid(), self._close if method == "fork" else ()),
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def submit(self, function: Callable[..., Result], *arguments: Any) -> Callable[[], Result]:
+        """Start a task; the function returned waits for its result."""
+        if self._pool is None:
+            result = function(*arguments)
+            return lambda: result
+        future = self._submit(function, arguments)
+        return lambda: _result(future)
+
+    def map(self, function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
+        """Results in the tasks' order; only a few tasks wait in memory at a time."""
+        if self._pool is None:
+            for task in tasks:
+                yield function(*task)
+            return
+        waiting: collections.deque[Future[Result]] = collections.deque()
+        try:
+            for task in tasks:
+                waiting.append(self._submit(function, task))
+                if len(waiting) > 2 * self.count:
+                    yield _result(waiting.popleft())
+            while waiting:
+                yield _result(waiting.popleft())
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _submit(self, function: Callable[..., Result], task: tuple[Any, ...]) -> Future[Result]:
+        assert self._pool is not None
+        try:
+            return self._pool.submit(function, *task)
+        except BrokenProcessPool:
+            raise _lost() from None
+
+
+def _result(future: Future[Result]) -> Result:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise _lost() from None
+
+
+def _lost() -> UserError:
+    return UserError(
+        "a worker process was killed, perhaps for want of memory",
+        mend="run the same command again to go on from here, with --workers 1 if it recurs",
+    )
+
+
+def _begin(parent: int, close: Sequence[int]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # as many processes as there are cores already
+    for descriptor in close:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from nextword.cli.main import VERBS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def generator() -> ModuleType:
+    path = ROOT / "docs" / "generate_commands.py"
+    spec = importlib.util.spec_from_file_location("generate_commands", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_command_reference_is_that_of_the_code() -> None:
+    written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert written == generator().page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_shown_are_commands_that_parse(page: Path) -> None:
+    parsers = {verb: generator().parser_of(verb) for verb in VERBS}
+    text = page.read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"```(?:\w*)\n(.*?)```", text, flags=re.DOTALL))
+    for line in blocks.splitlines():
+        words = shlex.split(line, comments=True) if line.startswith("nextword ") else []
+        if page.name == "commands.md" or not words:
+            continue
+        known = {name for action in parsers[words[1]]._actions for name in action.option_strings}
+        flags = {word for word in words if word.startswith("--")}
+        assert flags <= known, f"{page.name}: {line}"
+
+
+def test_both_languages_show_the_same_commands() -> None:
+    def blocks(name: str) -> list[str]:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+    assert blocks("README.md") == blocks("README.zh-CN.md")

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from nextword.errors import UserError
+from nextword.hub.directory import save
+from nextword.inference.language_model import LanguageModel, load
+from nextword.models.sizes import config_for
+from nextword.models.transformer import Transformer
+from nextword.settings import GenerateSettings, ModelSettings
+from nextword.tokens.training import bytes_tokenizer, train_bpe
+
+TEXT = "从前有座山,山里有座庙。 It was a dark night; the old lamp burned low. 🙂🙂 naïve café\n" * 40
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights over bytes: it writes broken characters all the time."""
+    torch.set_num_threads(1)
+    tokenizer = bytes_tokenizer()
+    config = config_for(
+        ModelSettings(layers=2, width=32, heads=2, context_length=256), tokenizer.vocab_size
+    )
+    model = Transformer(config, seed=5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    folder = tmp_path_factory.mktemp("model")
+    save(folder, model, tokenizer)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(directory: Path) -> LanguageModel:
+    return load(directory)
+
+
+class Scripted:
+    """In place of the transformer's choice: writes a given text, then the end token."""
+
+    def __init__(self, model: LanguageModel, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ids = [*model.tokenizer.encode(text), model.tokenizer.end_id]
+        self.steps = 0
+
+        def choose(logits: torch.Tensor, *_: object) -> torch.Tensor:
+            self.steps += 1
+            return torch.full((len(logits),), self.ids[self.steps - 1])
+
+        monkeypatch.setattr("nextword.inference.generate.choose", choose)
+
+
+def test_streamed_pieces_are_whole_characters_and_join_to_the_text(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "山里有座庙。🙂 naïve"
+    Scripted(model, text, monkeypatch)
+    pieces = list(model.stream("x", max_new_tokens=200))
+    assert "".join(pieces) == text
+    assert not any("\ufffd" in piece for piece in pieces)
+    assert len(pieces) == len(text)
+
+
+def test_a_character_cut_off_by_the_length_is_left_out(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Scripted(model, "山🙂", monkeypatch)
+    assert model.generate("x", max_new_tokens=5) == "山"
+
+
+@pytest.mark.parametrize(
+    ("stops", "expected"),
+    [
+        (["里有"], "从前,山"),
+        (["庙"], "从前,山里有座"),
+        (["庙。x"], "从前,山里有座庙。"),
+        (["nothing", "座庙", "有座庙。"], "从前,山里有"),
+        (["从"], ""),
+    ],
+)
+def test_stop_strings_that_span_tokens_are_found_and_never_shown(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch, stops: list[str], expected: str
+) -> None:
+    script = Scripted(model, "从前,山里有座庙。", monkeypatch)
+    (completion,) = model.complete(["x"], GenerateSettings(stop=stops, max_new_tokens=100))
+    found = expected != "从前,山里有座庙。"
+    assert completion.text == expected
+    assert completion.finish == ("stop" if found else "end")
+    if found:
+        assert script.steps < len(script.ids), "the model goes on after the stop string"
+    script.steps = 0
+    assert "".join(model.stream("x", stop=stops, max_new_tokens=100)) == expected
+
+
+def test_generate_and_stream_agree(model: LanguageModel) -> None:
+    settings = GenerateSettings(max_new_tokens=100, temperature=1.0, seed=3)
+    assert model.generate("座", settings) == "".join(model.stream("座", settings))
+
+
+def test_no_prompt_begins_a_new_text(model: LanguageModel) -> None:
+    assert model.encode_prompt("") == [model.start_id] == [model.tokenizer.end_id]
+    assert model.generate(temperature=0) == model.generate("", temperature=0)
+
+
+def test_answers_have_the_shape_of_the_prompts(model: LanguageModel) -> None:
+    settings = GenerateSettings(max_new_tokens=5, temperature=1.0)
+    three = settings.model_copy(update={"num_samples": 3})
+    assert isinstance(model.generate("a", settings), str)
+    assert len(model.generate(["a", "bcd"], settings)) == 2
+    assert [type(x) for x in model.generate("a", three)] == [str] * 3
+    grouped = model.generate(["a", "bcd"], three)
+    assert [len(group) for group in grouped] == [3, 3]
+    assert grouped[1] == model.generate("bcd", three), "the answer depends on the batch"
+    assert model.generate([], settings) == []
+
+
+def test_special_tokens_in_a_prompt_are_read_as_characters(model: LanguageModel) -> None:
+    for name in ("<|endoftext|>", "a<|im_start|>b", "<|pad|><|endoftext|>"):
+        ids = model.encode_prompt(name)
+        assert not set(ids) & model.tokenizer.special_ids
+        assert model.tokenizer.decode(ids) == name
+
+
+def test_greedy_text_equals_transformers(tmp_path: Path) -> None:
+    tokenizer = train_bpe([TEXT], 400, 10_000)
+    config = config_for(
+        ModelSettings(layers=2, width=32, heads=2, context_length=128), tokenizer.vocab_size
+    )
+    save(tmp_path, Transformer(config, seed=1), tokenizer)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    their_tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ours = load(tmp_path)
+    for prompt in ("It was a dark", "从前有座", "🙂 "):
+        ids = their_tokenizer(prompt, return_tensors="pt")
+        answer = theirs.generate(**ids, max_new_tokens=64, do_sample=False, pad_token_id=0)[0]
+        written = answer[ids["input_ids"].shape[1] :]
+        expected = their_tokenizer.decode(written, skip_special_tokens=True)
+        text = ours.generate(prompt, temperature=0, max_new_tokens=64)
+        assert text == expected.rstrip("\ufffd")
+
+
+def test_end_tokens_are_those_the_model_names(directory: Path, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    shutil.copytree(directory, tmp_path / "model")
+    (tmp_path / "model" / "generation_config.json").write_text(json.dumps({"eos_token_id": [5, 7]}))
+    model = load(tmp_path / "model")
+    assert model.end_ids == {5, 7, model.tokenizer.end_id}
+
+
+def test_what_is_wrong_with_a_call_is_said(model: LanguageModel) -> None:
+    with pytest.raises(UserError, match="did you mean 'temperature'"):
+        model.generate("x", temprature=1)
+    with pytest.raises(UserError, match="sees 256 at once"):
+        model.generate("x" * 300)
+    with pytest.raises(UserError, match="surrogate"):
+        model.generate("a\ud800b")
+    with pytest.raises(UserError, match="only one"):
+        next(model.stream("x", num_samples=2))
+    with pytest.raises(UserError, match="loaded in fp32, not bf16"):
+        model.generate("x", precision="bf16")
+    with pytest.raises(UserError, match="stop string is empty"):
+        model.generate("x", stop=[""])
+
+
+def test_bf16_is_used_throughout_where_it_is_asked_for(directory: Path) -> None:
+    model = load(directory, precision="bf16")
+    assert model.transformer.activation_dtype == torch.bfloat16
+    assert model.transformer.output_weight.dtype == torch.bfloat16
+    assert model.transformer.frequencies is not None
+    assert model.transformer.frequencies.dtype == torch.float32
+    assert isinstance(model.generate("x", max_new_tokens=9), str)

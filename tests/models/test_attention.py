@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from nextword.models.attention import attend, causal_mask, document_mask, score_bias
+
+
+def by_hand(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """Softmax attention as the paper has it, in fp64."""
+    query, key, value = query.double(), key.double(), value.double()
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scores = query @ key.mT / query.shape[-1] ** 0.5
+    return scores.masked_fill(~mask, -torch.inf).softmax(-1) @ value
+
+
+def heads(batch: int, number: int, time: int, width: int, dtype: torch.dtype) -> Tensor:
+    return torch.randn(batch, number, time, width).to(dtype)
+
+
+def test_a_token_sees_its_own_document_up_to_itself() -> None:
+    mask = document_mask(torch.tensor([[7, 7, 9, 9, 9]]))[0, 0]
+    assert mask.int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 0, 1, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 1, 1, 1],
+    ]
+
+
+@pytest.mark.parametrize("kv_heads", [6, 2, 1])
+@pytest.mark.parametrize(("time", "seen"), [(9, 9), (1, 9), (4, 9)])
+def test_queries_are_the_last_of_the_tokens_seen(kv_heads: int, time: int, seen: int) -> None:
+    query = heads(2, 6, time, 8, torch.float32)
+    key, value = (heads(2, kv_heads, seen, 8, torch.float32) for _ in range(2))
+    mask = torch.ones(seen, seen, dtype=torch.bool).tril()[-time:]
+    expected = by_hand(query, key, value, mask)
+    torch.testing.assert_close(attend(query, key, value).double(), expected, atol=1e-5, rtol=0)
+
+
+def test_a_window_ends_the_sight_of_a_token() -> None:
+    assert causal_mask(2, 5, window=3).int().tolist() == [[0, 1, 1, 1, 0], [0, 0, 1, 1, 1]]
+    query, key, value = (heads(1, 2, 12, 8, torch.float32) for _ in range(3))
+    mixed = attend(query, key, value, window=3)
+    expected = by_hand(query, key, value, causal_mask(12, 12, 3))
+    torch.testing.assert_close(mixed.double(), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kv_heads", [4, 2])
+@pytest.mark.parametrize("time", [16, 128, 300])  # within, at and over a block of keys
+def test_gradients_in_bf16_are_those_of_exact_attention(
+    packed: bool, kv_heads: int, time: int
+) -> None:
+    torch.manual_seed(0)
+    parts = [heads(2, n, time, 32, torch.bfloat16) for n in (4, kv_heads, kv_heads)]
+    pull = torch.randn(2, 4, time, 32).bfloat16()
+    mask = torch.ones(time, time, dtype=torch.bool).tril()
+    bias = None
+    if packed:
+        mask = document_mask(torch.arange(time).div(7, rounding_mode="floor")[None].expand(2, -1))
+        bias = score_bias(mask, torch.bfloat16)
+    ours = [part.clone().requires_grad_() for part in parts]
+    exact = [part.double().requires_grad_() for part in parts]
+    mixed, expected = attend(*ours, bias), by_hand(*exact, mask)
+    mixed.backward(pull)
+    expected.backward(pull.double())
+    assert (mixed - expected).norm() < 0.01 * expected.norm()
+    for part, reference in zip(ours, exact, strict=True):
+        assert part.grad is not None and reference.grad is not None
+        assert (part.grad - reference.grad).norm() < 0.02 * reference.grad.norm()

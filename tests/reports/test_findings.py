@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nextword.reports.findings import headline, overfitting, spread, status
+from nextword.reports.run import read_run
+
+
+def test_the_headline_is_that_of_the_best_validation(make_run: Any, metrics: Any) -> None:
+    records = metrics(overfit=True)
+    best = min((r for r in records if r["kind"] == "validation"), key=lambda r: r["loss"])
+    figures = {figure.name: figure.value for figure in headline(read_run(make_run(records)))}
+    assert figures["validation loss"] == f"{best['loss']:.3f}"
+    assert figures["bits per byte"] == f"{best['bits_per_byte']:.3f}"
+    assert figures["parameters"] == "3.23 k"  # 100 × 32 + 32, from the file's header
+
+
+def test_a_rise_above_the_best_validation_is_named_overfitting(make_run: Any, metrics: Any) -> None:
+    verdict = overfitting(read_run(make_run(metrics(overfit=True))))
+    assert verdict.mood == "fair" and "upwards" in verdict.title
+    event = {"kind": "event", "step": 1200, "event": "overfitting", "message": "overfitting"}
+    verdict = overfitting(read_run(make_run([*metrics(overfit=True), event], name="named")))
+    assert verdict.mood == "bad" and verdict.title == "The model overfits"
+
+
+def test_a_close_held_out_loss_is_good_news(make_run: Any, metrics: Any) -> None:
+    verdict = overfitting(read_run(make_run(metrics())))
+    assert verdict.mood == "good" and "as well on held-out text" in verdict.text
+
+
+def test_a_large_gap_that_still_falls_is_neither(
+    make_run: Any, metrics: Callable[..., Any]
+) -> None:
+    records = metrics()
+    for record in records:
+        if record["kind"] == "validation":
+            record["train_loss"] -= 0.5
+    verdict = overfitting(read_run(make_run(records)))
+    assert verdict.mood == "fair" and "0.580 nats" in verdict.text
+
+
+def test_without_held_out_text_nothing_is_claimed(make_run: Any, metrics: Any) -> None:
+    records = [record for record in metrics() if record["kind"] == "train"]
+    run = read_run(make_run(records))
+    assert overfitting(run).mood == "unknown"
+    assert "bits per byte" not in {figure.name for figure in headline(run)}
+
+
+def test_a_run_that_is_not_over_says_how_to_go_on(make_run: Any, metrics: Any) -> None:
+    assert "step 1,200" in status(read_run(make_run(metrics())))
+    end = {"kind": "event", "step": 1200, "event": "finished", "message": "the last step"}
+    assert status(read_run(make_run([*metrics(), end], name="done"))) == "finished: the last step"
+
+
+def test_samples_shown_are_spread_over_the_run_and_none_is_lost() -> None:
+    samples: list[dict[str, Any]] = [{"step": step} for step in range(100)]
+    shown, rest = spread(samples)
+    assert shown[0]["step"] == 99 and shown[-1]["step"] == 0
+    assert [s["step"] for s in shown] == sorted((s["step"] for s in shown), reverse=True)
+    assert sorted(s["step"] for s in [*shown, *rest]) == list(range(100))

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer
+
+from nextword.errors import UserError
+from nextword.tokens import fast
+from nextword.tokens.plain import byte_alphabet
+from nextword.tokens.tokenizer import Tokenizer
+from nextword.tokens.training import bytes_tokenizer, characters, train_bpe
+
+PROSE = (
+    "He said: “I haven't 1,234 reasons—only one!”\n\n  \tThe café was closed; 第3章：他說，今天天氣很好。\n"
+    "def f(x):\r\n    return x ** 2  # naïve 🙂 ſ's 'S\n"
+) * 40
+CONTROLS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>", "<|unknown|>"]
+
+
+@pytest.fixture(scope="module")
+def trained() -> Tokenizer:
+    return train_bpe([PROSE], 700, 10**6)
+
+
+def as_hugging_face(tokenizer: Tokenizer, folder: Path) -> Any:
+    tokenizer.save(folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def random_text(rng: random.Random, length: int) -> str:
+    ranges = [(0, 0x80), (0, 0x500), (0x2000, 0x3100), (0x4E00, 0x5000), (0x1F300, 0x1F700)]
+    ranges.append((0, 0x110000))
+    points = (rng.randrange(*rng.choice(ranges)) for _ in range(length))
+    return "".join(chr(p) for p in points if not 0xD800 <= p < 0xE000)
+
+
+def every_pair_merges() -> Tokenizer:
+    """A vocabulary in which any two bytes merge, so that ids show where each word is cut."""
+    name = {byte: character for character, byte in byte_alphabet().items()}
+    pairs = [(a, b) for a in range(256) for b in range(256)]
+    random.Random(0).shuffle(pairs)
+    definition = json.loads(train_bpe([PROSE], 260, 10**4).definition)
+    vocab = {name[byte]: byte for byte in range(256)}
+    for a, b in pairs:
+        vocab.setdefault(name[a] + name[b], len(vocab))
+    definition["model"] |= {"vocab": vocab, "merges": [[name[a], name[b]] for a, b in pairs]}
+    definition["added_tokens"] = []
+    return Tokenizer(json.dumps(definition))
+
+
+@pytest.mark.parametrize("kind", ["bpe", "bytes", "chars"])
+def test_auto_tokenizer_opens_what_is_saved_with_identical_ids(kind: str, tmp_path: Path) -> None:
+    text = PROSE[:2000]
+    made = {
+        "bpe": lambda: train_bpe([PROSE], 700, 10**6),
+        "bytes": bytes_tokenizer,
+        "chars": lambda: characters([text]),
+    }[kind]()
+    theirs = as_hugging_face(made, tmp_path)
+    assert theirs(text)["input_ids"] == made.encode(text)
+    assert theirs.decode(made.encode(text)) == text == made.decode(made.encode(text))
+    assert theirs.eos_token_id == made.end_id
+    assert len(theirs) == made.vocab_size
+    again = Tokenizer.load(tmp_path)
+    assert again.sha256 == made.sha256
+    assert again.encode(text) == made.encode(text)
+
+
+def test_ids_are_those_of_tokenizers_on_published_text(shared_data: Path) -> None:
+    texts = []
+    for file in sorted(shared_data.rglob("*")):
+        if file.is_file():
+            texts.append(file.read_text(encoding="utf-8", errors="replace")[:60_000])
+    ours = train_bpe([text[:8000] for text in texts], 8192, 10**7)
+    assert ours._fast is not None, "the fast encoder is not in use"
+    definition = json.loads(ours.definition) | {"added_tokens": []}
+    reference = tokenizers.Tokenizer.from_str(json.dumps(definition))
+    flat, lengths = ours.encode_batch(texts)
+    expected = [encoding.ids for encoding in reference.encode_batch(texts)]
+    assert [len(ids) for ids in expected] == lengths.tolist()
+    assert flat.tolist() == [id for ids in expected for id in ids]
+
+
+def test_characters_classed_differently_by_gigatoken_still_get_the_ids_of_tokenizers() -> None:
+    ours = every_pair_merges()
+    assert ours._fast is not None
+    rng = random.Random(5)
+    texts = [f"ab{c}cd {c}x 1{c}{c}'s\n{c} " for c in "\u088f\u0c5c\ua7ce\U00010940\U00032400"]
+    texts += [random_text(rng, 40) for _ in range(3000)]
+    reference = tokenizers.Tokenizer.from_str(ours.definition)
+    flat, lengths = ours.encode_batch(texts)
+    expected = [encoding.ids for encoding in reference.encode_batch(texts)]
+    assert lengths.tolist() == [len(ids) for ids in expected]
+    assert flat.tolist() == [id for ids in expected for id in ids]
+
+
+def test_a_tokenizer_with_nfc_is_fast_and_identical() -> None:
+    definition = json.loads(train_bpe([PROSE], 700, 10**6).definition)
+    definition["normalizer"] = {"type": "NFC"}
+    ours = Tokenizer(json.dumps(definition))
+    assert ours._fast is not None
+    reference = tokenizers.Tokenizer.from_str(ours.definition)
+    for text in (PROSE, "cafe\u0301 naïve", "e\u0301" * 2000, "\u1100\u1161\u11a8가"):
+        assert ours.encode(text) == reference.encode(text).ids
+
+
+def test_an_encoder_whose_probe_differs_is_not_used(trained: Tokenizer) -> None:
+    plain = json.loads(trained.definition) | {"added_tokens": []}
+    other = tokenizers.Tokenizer.from_str(train_bpe(["zz zz zz qq"], 262, 100).definition)
+    assert fast.byte_pairs(plain, other) is None
+    plain["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"\p{L}+|\P{L}"
+    assert fast.byte_pairs(plain, tokenizers.Tokenizer.from_str(json.dumps(plain))) is None
+
+
+def unigram() -> tokenizers.Tokenizer:
+    pieces = [("<s>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    pieces += [(c, -5.0) for c in "▁<>/|[]_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    backend = tokenizers.Tokenizer(models.Unigram(pieces, unk_id=2))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    backend.add_special_tokens(["<s>", "</s>", "<unk>"])
+    return backend
+
+
+def sentence_piece_bpe() -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    specials = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=specials, show_progress=False)
+    backend.train_from_iterator([PROSE], trainer)
+    definition = json.loads(backend.to_str())
+    definition["added_tokens"] = definition["added_tokens"][:3]
+    return tokenizers.Tokenizer.from_str(json.dumps(definition))
+
+
+@pytest.mark.parametrize("kind", ["bpe", "bytes", "chars", "unigram", "sentencepiece", "markup"])
+def test_text_never_becomes_a_control_token(kind: str, trained: Tokenizer) -> None:
+    definition = json.loads(trained.definition)
+    think = {**definition["added_tokens"][0], "content": "<think>", "special": False, "id": 700}
+    definition["added_tokens"].append(think)
+    ours = {
+        "bpe": lambda: trained,
+        "bytes": bytes_tokenizer,
+        "chars": lambda: characters(["".join(CONTROLS) + "<think></s>[SEP] ab"]),
+        "unigram": lambda: Tokenizer(unigram().to_str()),
+        "sentencepiece": lambda: Tokenizer(sentence_piece_bpe().to_str()),
+        "markup": lambda: Tokenizer(json.dumps(definition)),
+    }[kind]()
+    names = [*ours._controls.values(), *CONTROLS, "<think>", "</s>"]
+    assert len(ours.special_ids) >= 3
+    unknown = ours._whole.token_to_id("<unk>")
+    for name in names:
+        for text in (name, f"a{name}b", f" {name} ", name * 3, f"a {name}" * 900):
+            for ids in (ours.encode(text), ours.encode_batch([text, "a"])[0].tolist()):
+                assert not (set(ids) - {unknown}) & ours.special_ids, (name, text[:40])
+            if kind not in ("unigram", "sentencepiece"):
+                assert ours.decode(ours.encode(text)) == text
+
+
+def test_added_words_and_spaces_are_text(trained: Tokenizer) -> None:
+    backend = tokenizers.Tokenizer.from_str(trained.definition)
+    backend.add_tokens(["covid", "        "])
+    ours = Tokenizer(backend.to_str())
+    text = "the covid\n        times"
+    assert ours.encode(text) == backend.encode(text).ids
+    assert backend.token_to_id("covid") in ours.encode(text)
+
+
+def test_a_template_is_added_as_transformers_does(trained: Tokenizer, tmp_path: Path) -> None:
+    backend = tokenizers.Tokenizer.from_str(trained.definition)
+    start, end = trained.end_id, backend.token_to_id("<|im_end|>")
+    backend.post_processor = processors.TemplateProcessing(
+        single="<|endoftext|> $A <|im_end|>",
+        special_tokens=[("<|endoftext|>", start), ("<|im_end|>", end)],
+    )
+    ours = Tokenizer(backend.to_str(), trained.config)
+    theirs = as_hugging_face(ours, tmp_path)
+    assert ours.encode("The café", template=True) == theirs("The café")["input_ids"]
+    assert ours.encode("The café", template=True) == [start, *ours.encode("The café"), end]
+    hostile = ours.encode("<|im_end|>", template=True)
+    assert hostile.count(end) == 1, "only the template's own"
+
+
+def test_random_unicode_comes_back_from_every_byte_level_tokenizer(trained: Tokenizer) -> None:
+    rng = random.Random(7)
+    texts = [random_text(rng, rng.randrange(30)) for _ in range(4000)]
+    for ours in (trained, bytes_tokenizer()):
+        flat, lengths = ours.encode_batch(texts)
+        for text, ids in zip(texts, np.split(flat, np.cumsum(lengths)[:-1]), strict=True):
+            assert ours.decode(ids) == text
+
+
+@pytest.mark.parametrize("kind", ["bpe", "sentencepiece"])
+def test_a_stream_joins_to_the_decoded_text_and_never_splits_a_character(
+    kind: str, trained: Tokenizer
+) -> None:
+    ours = trained if kind == "bpe" else Tokenizer(sentence_piece_bpe().to_str())
+    rng = random.Random(11)
+    for _ in range(100):
+        text = random_text(rng, 20).replace("\ufffd", "")
+        ids = ours.encode(text)
+        stream = ours.stream()
+        pieces = [stream.feed(id) for id in ids] + [stream.flush()]
+        assert "".join(pieces) == ours.decode(ids)
+        if kind == "bpe":
+            assert not any("\ufffd" in piece for piece in pieces)
+    for _ in range(300 if kind == "bpe" else 0):  # ids that are no text
+        ids = [rng.randrange(ours.vocab_size) for _ in range(12)]
+        stream = ours.stream()
+        assert "".join([*map(stream.feed, ids), stream.flush()]) == ours.decode(ids)
+
+
+def test_half_a_character_after_broken_bytes_is_held_back() -> None:
+    ours = bytes_tokenizer()
+    stream = ours.stream()
+    ids = [0xFF, 0xFF, 0xFF, *"🙂".encode()]
+    assert "".join(map(stream.feed, ids)) == "\ufffd\ufffd\ufffd🙂"
+
+
+def test_bytes_of_tokens_add_up_to_the_text(trained: Tokenizer) -> None:
+    ids = trained.encode(PROSE)
+    assert b"".join(trained.token_bytes(id) or b"" for id in ids) == PROSE.encode()
+    assert trained.bytes_per_id()[ids].sum() == len(PROSE.encode())
+    assert trained.token_bytes(trained.end_id) is None
+    assert trained.token_bytes(10**9) is None
+
+
+def test_a_lone_surrogate_and_an_unknown_character_are_named() -> None:
+    with pytest.raises(UserError, match=r"U\+D83D.* at character 3"):
+        bytes_tokenizer().encode("abc\ud83d")
+    with pytest.raises(UserError, match=r"'é' \(U\+00E9\) at character 2"):
+        characters(["abc"]).encode("abé")
+    with pytest.raises(UserError, match="'é'"):
+        characters(["abc"]).encode_batch(["abc", "é"])
+
+
+@pytest.mark.parametrize("text", ["a" * 10**6, "^" * 10**6, " " * 10**6, "中" * 300_000])
+def test_a_repeated_character_takes_no_more_than_ten_times_prose(text: str, trained: Tokenizer) -> None:
+    prose = PROSE * (len(text.encode()) // len(PROSE.encode()))
+    trained.encode(prose[:5000])
+
+    def seconds(of: str) -> float:
+        begin = time.process_time()
+        trained.encode(of)
+        return time.process_time() - begin
+
+    assert seconds(text) < 10 * seconds(prose) + 0.05
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[]", b"\xff\xfe", b'{"model": 3}', b'{"added_tokens": [1]}', b"[" * 100_000,
+     b'{"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {}, "merges": [["a", "b"]]}}'],
+)  # fmt: skip
+def test_a_damaged_definition_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"tokenizer\.json"):
+        Tokenizer.load(tmp_path)
+
+
+def test_what_is_no_tokenizer_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no tokenizer\.json"):
+        Tokenizer.load(tmp_path)
+    with pytest.raises(UserError, match="no such file"):
+        Tokenizer.load(tmp_path / "missing.json")
+    with pytest.raises(UserError, match=r"no tokenizer 'nobody/nothing' here"):
+        Tokenizer.load("nobody/nothing")
+
+
+def test_the_end_of_a_document_is_found_by_name_or_configuration() -> None:
+    assert Tokenizer(unigram().to_str()).end_id == 1
+    definition = json.loads(bytes_tokenizer().definition)
+    definition["added_tokens"] = []
+    definition["model"]["vocab"] = {k: v for k, v in definition["model"]["vocab"].items() if v < 256}
+    with pytest.raises(UserError, match="end of a document"):
+        _ = Tokenizer(json.dumps(definition)).end_id
+    chosen = Tokenizer(json.dumps(definition), {"eos_token": {"content": "z"}})
+    assert chosen.end_id == ord("z")
