@@ -13,7 +13,7 @@ endif
 TEXT ?=
 TIME ?= 5m
 DEMO_TEXT := $(or $(TEXT),build/python-source)
-DEMO := demo/$(notdir $(basename $(patsubst %/,%,$(DEMO_TEXT))))
+DEMO := demo/$(subst *,all,$(notdir $(basename $(patsubst %/,%,$(DEMO_TEXT)))))
 
 .PHONY: setup demo test soak lint types check docs clean help
 

@@ -36,8 +36,9 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
             }
         )
     elif settings.num_samples == 1:
+        pieces = model.stream(prompt, settings)
         _write(prompt)
-        for piece in model.stream(prompt, settings):
+        for piece in pieces:
             _write(piece)
         _write("\n")
     else:

@@ -77,7 +77,8 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         return {}, {}
     if not isinstance(node, yaml.MappingNode):
         raise UserError(
-            "expected settings, one `name: value` a line", where=f"{path}:{node.start_mark.line + 1}"
+            "expected settings, one `name: value` a line",
+            where=f"{path}:{node.start_mark.line + 1}",
         )
     places: dict[str, str] = {}
     for key, _ in node.value:

@@ -79,9 +79,8 @@ class LanguageModel:
         settings = _settings(settings, overrides)
         if settings.num_samples != 1:
             raise UserError("only one continuation can be streamed", mend="leave num_samples at 1")
-        for _, piece in self._write([prompt or ""], settings):
-            if isinstance(piece, str):
-                yield piece
+        written = self._write([prompt or ""], settings)
+        return (piece for _, piece in written if isinstance(piece, str))
 
     def complete(self, prompts: Sequence[str], settings: GenerateSettings) -> list[Completion]:
         """`num_samples` continuations of each prompt, those of the first prompt first."""
@@ -101,11 +100,19 @@ class LanguageModel:
     def _write(
         self, prompts: Sequence[str], settings: GenerateSettings
     ) -> Iterator[tuple[int, str | Completion]]:
-        """(row, piece of text) as it is written, and (row, completion) when a row is done."""
+        """(row, piece of text) as it is written, and (row, completion) when a row is done.
+
+        What is wrong with the prompts or settings is raised at once, before anything is written.
+        """
         self._check_precision(settings)
+        StopFilter(settings.stop)
         known = {prompt: self.encode_prompt(prompt) for prompt in dict.fromkeys(prompts)}
         check_prompts(self.transformer, list(known.values()))
-        encoded = [known[prompt] for prompt in prompts]
+        return self._written(prompts, [known[prompt] for prompt in prompts], settings)
+
+    def _written(
+        self, prompts: Sequence[str], encoded: list[list[int]], settings: GenerateSettings
+    ) -> Iterator[tuple[int, str | Completion]]:
         numbers = sample_numbers(encoded)
         self.transformer.eval()
         for rows in batches(encoded):

@@ -146,8 +146,8 @@ class Transformer(nn.Module):
             self.frequencies = self.frequencies.to(tokens.device)
             turns = rotation(at, self.frequencies, self.rotation_factor, x.dtype)
         biases = self._biases(mask, None if cache is None else at)
-        for block in self.blocks:
-            x = block(x, turns, biases[block.attention.window], cache)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, turns, biases[self.config.window_of(layer)], cache)
         hidden: Tensor = self.norm(x)
         return hidden
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nextword.tokens.loader import IGNORE
+
 CHUNK_LOGITS = 1 << 26  # logits held at once: 128 MiB in bf16
 BLOCK_LOGITS = 1 << 19  # logits in full precision at once: 2 MiB, a core's share of cache
 

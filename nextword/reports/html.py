@@ -85,13 +85,13 @@ def render(run: Run) -> str:
 def summary(run: Run) -> str:
     """The run in one sentence."""
     kind = str(run.model.get("model_type") or run.model.get("family") or "model")
-    size = f"{quantity(run.parameters)}-parameter " if run.parameters else ""
+    size = f"{_unbroken(quantity(run.parameters))}-parameter " if run.parameters else ""
     last = run.train[-1] if run.train else {}
     words = [f"A {size}{kind if kind == 'model' else kind + ' model'}"]
     if isinstance(last.get("tokens"), int | float):
-        words.append(f"that has read {quantity(last['tokens'])} tokens")
+        words.append(f"that has read {_unbroken(quantity(last['tokens']))} tokens")
         seconds = findings.elapsed(run)
-        words += [f"in {duration(seconds)}"] if seconds else []
+        words += [f"in {_unbroken(duration(seconds))}"] if seconds else []
     bits = (run.best or {}).get("bits_per_byte")
     if isinstance(bits, int | float):
         words.append(f"and needs {bits:.3f} bits for a byte of text it has never seen")
@@ -187,6 +187,10 @@ def _bits_per_nat(run: Run) -> float | None:
         if _is_number(loss) and _is_number(bits) and loss and bits:
             return bits / loss
     return None
+
+
+def _unbroken(words: str) -> str:
+    return words.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _is_number(value: Any) -> bool:

@@ -80,7 +80,7 @@ def evaluate(
     if not isinstance(model, LanguageModel):
         model = load(model, precision=settings.precision)
     items = [] if data is None else [data] if isinstance(data, str | Path) else list(data)
-    store = run_store(Path(model.name))
+    store = run_store(Path(model.name), needed=not items)
     held_out = open_held_out(
         [str(item) for item in items],
         store,

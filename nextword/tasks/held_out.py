@@ -35,8 +35,11 @@ class HeldOut:
     split: Split
 
 
-def run_store(model: Path) -> Store | None:
-    """The store a run was trained on, if `model` is a run directory (or the model in one)."""
+def run_store(model: Path, *, needed: bool) -> Store | None:
+    """The store a run was trained on, if `model` is a run directory (or the model in one).
+
+    None where the store is gone; if it is `needed` that raises UserError.
+    """
     if not model.is_dir():
         return None
     own = model.resolve()
@@ -45,7 +48,8 @@ def run_store(model: Path) -> Store | None:
             saved = read_json(folder / "run.json")
             if not isinstance(saved, dict) or not isinstance(saved.get("store"), str):
                 raise UserError("does not name the run's store", where=folder / "run.json")
-            return Store.open(folder / saved["store"])
+            place = folder / saved["store"]
+            return Store.open(place) if needed or is_store(place) else None
     return None
 
 
@@ -116,7 +120,7 @@ def read_text(
         lengths.extend((counts + 1).tolist())
         waiting.clear()
 
-    with Progress("Reading", unit="B") as bar:
+    with Progress("Reading", unit="characters") as bar:
         for source in sources:
             for document in read(source, text_column=text_column, tally=tally):
                 processed = process(document, settings)

@@ -36,14 +36,23 @@ _UNPROVEN = re.compile(
     "[\u088f\u0897\u0c5c\u0cf3\u0ece\u1acf-\u1aff\u0cdc\ua7ce\ua7cf\ua7d2\ua7d4\ua7f1\ud800-\udfff\U00010000-\U0001efff"
     "\U0001fb00-\U0001ffff\U0002a6e0-\U0002a6ff\U0002b73a-\U0010ffff]"
 )
-_PROBE = "".join(
-    f"ab{c}cd {c}x{c}{c} 1{c}2'{c}e\n{c}\n {c} \t{c} .{c}!{c}\r\n'{c}  {c}"
-    for c in "aZéßſñДяαיع हिก中の가，。「」—…“”’'\"!?.,;:-()[]{}<>|_#$%^&*+=/\\~`@0９²½Ⅷ٣ \u00a0"
-    "\u3000\u2028\u0085\x1c\x0b\x0c\t\r\n\0\ufeff\ufffd\u200d\u0301🙂𠀀"
-) + (
-    "He'd said we'RE 12,345.678 times—\"don't!\"\n\n\n    def f(x):\n\treturn x**2  \r\n"
-    "<|endoftext|></s><s>[SEP] 第3章：“他說：12345年……”\n\n https://a.b/c?d=e&f "
-) * 3 + "a" * 2000 + " " * 300 + "^" * 2000 + "\n" * 99 + "中" * 2000
+_PROBE = (
+    "".join(
+        f"ab{c}cd {c}x{c}{c} 1{c}2'{c}e\n{c}\n {c} \t{c} .{c}!{c}\r\n'{c}  {c}"
+        for c in "aZéßſñДяαיع हिก中の가，。「」—…“”’'\"!?.,;:-()[]{}<>|_#$%^&*+=/\\~`@0９²½Ⅷ٣ \u00a0"
+        "\u3000\u2028\u0085\x1c\x0b\x0c\t\r\n\0\ufeff\ufffd\u200d\u0301🙂𠀀"
+    )
+    + (
+        "He'd said we'RE 12,345.678 times—\"don't!\"\n\n\n    def f(x):\n\treturn x**2  \r\n"
+        "<|endoftext|></s><s>[SEP] 第3章：“他說：12345年……”\n\n https://a.b/c?d=e&f "
+    )
+    * 3
+    + "a" * 2000
+    + " " * 300
+    + "^" * 2000
+    + "\n" * 99
+    + "中" * 2000
+)
 
 
 def byte_pairs(plain: dict[str, Any], reference: tokenizers.Tokenizer) -> Encoder | None:

@@ -153,9 +153,7 @@ def make_batch(
         documents = torch.from_numpy(np.cumsum(begins, axis=1, dtype=np.int32))
         last = np.maximum.accumulate(np.where(begins, steps, 0), axis=1)
         positions = torch.from_numpy(steps - last)
-    return Batch(
-        torch.from_numpy(tokens), torch.from_numpy(targets), documents, positions, samples
-    )
+    return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), documents, positions, samples)
 
 
 def _stretch(split: Split, first_target: int, length: int) -> NDArray[np.int64]:

@@ -36,9 +36,7 @@ def permute(index: ArrayLike, size: int, seed: int) -> NDArray[np.int64]:
     return place.astype(np.int64).reshape(np.shape(index))
 
 
-def _network(
-    value: NDArray[np.uint64], half: int, keys: list[np.uint64]
-) -> NDArray[np.uint64]:
+def _network(value: NDArray[np.uint64], half: int, keys: list[np.uint64]) -> NDArray[np.uint64]:
     bits, mask = np.uint64(half), np.uint64(2**half - 1)
     left, right = value >> bits, value & mask
     for round_key in keys:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from nextword.errors import UserError
+
+POLL = 0.5  # seconds after which a worker at most ends when its parent is gone
 
 Result = TypeVar("Result")
 
@@ -32,20 +33,16 @@ class Workers:
     processes of this run; nothing pickled is ever stored.
     """
 
-    def __init__(self, count: int, close_in_workers: Sequence[int] = ()) -> None:
+    def __init__(self, count: int) -> None:
         self.count = count
         self._pool: ProcessPoolExecutor | None = None
-        self._close = tuple(close_in_workers)
 
     def __enter__(self) -> Workers:
         if self.count > 1:
             # forked workers import nothing again, and a script needs no `__main__` guard
             method = "fork" if sys.platform.startswith("linux") else "spawn"
             self._pool = ProcessPoolExecutor(
-                self.count,
-                multiprocessing.get_context(method),
-                _begin,
-                (os.getpid(), self._close if method == "fork" else ()),
+                self.count, multiprocessing.get_context(method), _begin, (os.getpid(),)
             )
         return self
 
@@ -61,7 +58,9 @@ class Workers:
         future = self._submit(function, arguments)
         return lambda: _result(future)
 
-    def map(self, function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
+    def map(
+        self, function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]]
+    ) -> Iterator[Result]:
         """Results in the tasks' order; only a few tasks wait in memory at a time."""
         if self._pool is None:
             for task in tasks:
@@ -101,17 +100,14 @@ def _lost() -> UserError:
     )
 
 
-def _begin(parent: int, close: Sequence[int]) -> None:
+def _begin(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # as many processes as there are cores already
-    for descriptor in close:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(0.5)
+        time.sleep(POLL)
     os._exit(1)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from nextword.text.paragraphs import Paragraphs, hashes, without
 from nextword.text.sources import expand, fingerprint, read
 from nextword.text.split import Plan, plan
 from nextword.tokens import stages
-from nextword.tokens.pool import Workers, cores
+from nextword.tokens.pool import POLL, Workers, cores
 from nextword.tokens.shards import (
     SUFFIX,
     Shard,
@@ -79,30 +79,31 @@ def prepare(
     Raises UserError for text that cannot be read, or an `out` that holds something else.
     """
     if settings is None or overrides:
-        given = settings.model_dump(exclude_unset=True) if settings else {}
-        settings = resolve(type(settings) if settings else PrepareSettings, given | overrides)
+        values = settings.model_dump(exclude_unset=True) if settings else {}
+        settings = resolve(type(settings) if settings else PrepareSettings, values | overrides)
     out = Path(out)
     names = [data] if isinstance(data, (str, Path)) else list(data)
     sources = _outside(expand([str(name) for name in names]), out)
-    given_tokenizer = _given_tokenizer(settings)
+    given = _given_tokenizer(settings)
     identity = {
         "fingerprint": fingerprint(sources),
         "settings": _relevant(settings),
-        "given_tokenizer": given_tokenizer.sha256 if given_tokenizer else None,
+        "given_tokenizer": given.sha256 if given else None,
     }
     if finished := _finished(out, identity):
+        shutil.rmtree(_beside(out), ignore_errors=True)
         say(f"{out} is prepared already")
         return finished
     out.parent.mkdir(parents=True, exist_ok=True)
     size = sum(source.size for source in sources)
     count = settings.workers or (1 if 0 < size < ALONE else cores())
-    with _work_directory(out, identity) as (work, lock), Workers(count, [lock]) as workers:
+    with _work_directory(out, identity) as work, Workers(count) as workers:
         shards = _read(sources, settings, work, workers)
         corpus = _choose(shards, settings, work)
         parts = _split(corpus, settings)
-        summary, tokenizer = _tokenizer_and_overlap(
-            corpus, parts, settings, given_tokenizer, work, workers
-        )
+        made = _make_tokenizer(corpus, parts, settings, given, work / TOKENIZER, workers)
+        summary = _summary(corpus, _overlap(parts, workers))  # while the tokenizer is trained
+        tokenizer = made()
         encoded = _encode(parts, work, workers)
         with whole_directory(out) as aside:
             splits = _assemble(encoded, tokenizer, aside)
@@ -126,7 +127,9 @@ def _relevant(settings: PrepareSettings) -> dict[str, Any]:
 def _outside(sources: list[Source], out: Path) -> list[Source]:
     """Without the store's own files, where it lies within the data."""
     inside = os.path.realpath(out) + os.sep
-    return [s for s in sources if s.kind == "hub" or not os.path.realpath(s.path).startswith(inside)]
+    return [
+        s for s in sources if s.kind == "hub" or not os.path.realpath(s.path).startswith(inside)
+    ]
 
 
 def _given_tokenizer(settings: PrepareSettings) -> Tokenizer | None:
@@ -153,19 +156,29 @@ def _finished(out: Path, identity: dict[str, Any]) -> Store | None:
     raise UserError(what, where=out, mend="remove it, or name another place with --out")
 
 
+def _beside(out: Path) -> Path:
+    """Where shards are kept until the store is whole."""
+    return out.with_name(f".{out.name}.work")
+
+
 @contextlib.contextmanager
-def _work_directory(out: Path, identity: dict[str, Any]) -> Iterator[tuple[Path, int]]:
+def _work_directory(out: Path, identity: dict[str, Any]) -> Iterator[Path]:
     """`.NAME.work` beside the store, with what a killed run of the same work left in it.
 
-    Yields it and the descriptor of the lock that keeps a second run out.
+    A lock keeps a second run out. Worker processes hold it too, so that those of a killed run,
+    which end soon after it, never write where the next one does.
     """
-    work = out.with_name(f".{out.name}.work")
+    work = _beside(out)
     work.mkdir(exist_ok=True)
     with open(work / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError("is being prepared by another process", where=out) from None
+        for _ in range(20):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                time.sleep(POLL / 4)
+        else:
+            raise UserError("is being prepared by another process", where=out)
         identity_file = work / "identity.json"
         if not identity_file.is_file() or read_json(identity_file) != identity:
             for item in work.iterdir():
@@ -176,7 +189,7 @@ def _work_directory(out: Path, identity: dict[str, Any]) -> Iterator[tuple[Path,
             write_json(identity_file, identity)
         for stage in ("text", "distinct", "ids", "quarantine"):
             (work / stage).mkdir(exist_ok=True)
-        yield work, lock.fileno()
+        yield work
 
 
 def _read(
@@ -340,52 +353,61 @@ def _split(corpus: Corpus, settings: PrepareSettings) -> list[Part]:
     start = 0
     for path, keep in zip(corpus.shards, corpus.keep, strict=True):
         stop = start + int(keep.sum())
-        cuts = {index - start: spans for index, spans in whole.cuts.items() if start <= index < stop}
+        cuts = {
+            index - start: spans for index, spans in whole.cuts.items() if start <= index < stop
+        }
         parts.append(Part(path, keep, Plan(whole.whole[start:stop], cuts, whole.exact)))
         start = stop
     return parts
 
 
-def _tokenizer_and_overlap(
+def _make_tokenizer(
     corpus: Corpus,
     parts: list[Part],
     settings: PrepareSettings,
     given: Tokenizer | None,
-    work: Path,
+    saved: Path,
     workers: Workers,
-) -> tuple[dict[str, Any], Tokenizer]:
-    """Train the tokenizer; meanwhile measure how much held-out text is in the training text."""
-    saved = work / TOKENIZER
-    training = None
+) -> Callable[[], Tokenizer]:
+    """Start making it, if a killed run has not; the function returned waits for it."""
+
+    def keep(tokenizer: Tokenizer) -> Tokenizer:
+        with whole_directory(saved) as aside:
+            tokenizer.save(aside)
+        return tokenizer
+
+    if saved.is_dir():
+        return lambda: Tokenizer.load(saved)
     if given is not None:
-        given.save(saved)
-    elif settings.tokenizer == "chars":
-        characters(t for part in parts for _, *both in part.pieces() for p in both for t in p).save(
-            saved
-        )
-    elif not (saved / "complete").is_file():
-        train_characters = int(corpus.characters * (1 - settings.val_fraction))
-        say("Training the tokenizer")
-        training = workers.submit(
-            stages.tokenizer_stage, parts, train_characters, corpus.bytes, settings
-        )
+        return lambda: keep(given)
+    if settings.tokenizer == "chars":
+        return lambda: keep(characters(part.text() for part in parts))
+    say("Training the tokenizer")
+    share = 1 - settings.val_fraction
+    size = int(corpus.characters * share)
+    trained = workers.submit(stages.tokenizer_stage, parts, size, corpus.bytes, settings)
+    return lambda: keep(trained())
+
+
+def _overlap(parts: list[Part], workers: Workers) -> dict[str, Any]:
+    """How much of the held-out text is in the training text."""
     overlap = Overlap()
     for found in workers.map(stages.windows_stage, ((part, True) for part in parts)):
         for windows in found:
             overlap.add_val(windows)
     for found in workers.map(stages.windows_stage, ((part, False) for part in parts)):
         overlap.add_train(found[0])
-    if training is not None:
-        training().save(saved)
-        (saved / "complete").touch()
-    summary = {
+    return {"share": float(overlap.share), "documents_seen": int(overlap.documents_seen)}
+
+
+def _summary(corpus: Corpus, overlap: dict[str, Any]) -> dict[str, Any]:
+    return {
         **tally_to_json(corpus.tally),
         "total": corpus.tally.total,
         "languages": dict(corpus.languages.most_common()),
         "duplicates": corpus.duplicates,
-        "overlap": {"share": overlap.share, "documents_seen": overlap.documents_seen},
+        "overlap": overlap,
     }
-    return json.loads(json.dumps(summary)), Tokenizer.load(saved)
 
 
 def _encode(parts: list[Part], work: Path, workers: Workers) -> list[Path]:

@@ -43,6 +43,10 @@ class Part:
         for number, index in enumerate(np.flatnonzero(self.keep)):
             yield sources[index], *self.plan.pieces(number, texts[index])
 
+    def text(self) -> str:
+        """All of it, for what does not depend on its order."""
+        return "".join(t for _, train, val in self.pieces() for t in (*train, *val))
+
 
 def read_stage(
     target: Path,

@@ -1,11 +1,11 @@
 """The token store: ids of a corpus on the disk, in the layout of Megatron's indexed data sets.
 
-    STORE/manifest.json   counts, SHA-256 of every file, tokenizer, settings; written last
-          tokenizer/      as AutoTokenizer opens it
-          train.bin       ids one after another, each document followed by the end token
-          train.idx       where each document lies (Megatron-LM, indexed_dataset.py)
-          train.sources   the place each document came from, a line each
-          val.bin ...     the same of the held-out text
+STORE/manifest.json   counts, SHA-256 of every file, tokenizer, settings; written last
+      tokenizer/      as AutoTokenizer opens it
+      train.bin       ids one after another, each document followed by the end token
+      train.idx       where each document lies (Megatron-LM, indexed_dataset.py)
+      train.sources   the place each document came from, a line each
+      val.bin ...     the same of the held-out text
 """
 
 from __future__ import annotations
@@ -226,7 +226,10 @@ class Store:
                 mend="prepare it again",
             )
         try:
-            end_id, vocab_size = manifest["tokenizer"]["end_id"], manifest["tokenizer"]["vocab_size"]
+            end_id, vocab_size = (
+                manifest["tokenizer"]["end_id"],
+                manifest["tokenizer"]["vocab_size"],
+            )
             sizes = {name: file["bytes"] for name, file in manifest["files"].items()}
             small = [name for name, size in sizes.items() if size <= HASHED_ON_OPENING]
         except (KeyError, TypeError, AttributeError):

@@ -20,7 +20,9 @@ def rows(manifest: dict[str, Any]) -> list[tuple[str, str, str]]:
     characters = sum(summary["languages"].values())
     shown = [("documents found", f"{summary['total']:,}", "")]
     for name, reason in sorted(summary["reasons"].items(), key=lambda item: -item[1]["count"]):
-        examples = "; ".join(f"{source} {text!r}" if text else source for source, text in reason["examples"][:2])
+        examples = "; ".join(
+            f"{source} {text!r}" if text else source for source, text in reason["examples"][:2]
+        )
         shown.append((f"  left out: {name}", f"{reason['count']:,}", _shorten(examples)))
     shown.append(("documents kept", f"{summary['accepted']:,}", f"{characters:,} characters"))
     if removed := summary["duplicates"].get("paragraph"):
@@ -37,7 +39,11 @@ def rows(manifest: dict[str, Any]) -> list[tuple[str, str, str]]:
     tokens = train["tokens"] + val["tokens"]
     per_token = (train["bytes"] + val["bytes"]) / max(tokens, 1)
     shown.append(
-        ("bytes per token", f"{per_token:.3f}", f"vocabulary of {manifest['tokenizer']['vocab_size']:,}")
+        (
+            "bytes per token",
+            f"{per_token:.3f}",
+            f"vocabulary of {manifest['tokenizer']['vocab_size']:,}",
+        )
     )
     return shown
 

@@ -49,7 +49,9 @@ def validate(job: Job, state: State) -> None:
         if loss is None:  # interrupted: it is done again after the resume
             return
         state.validated = state.step
-        best = state.best_loss is None or not math.isfinite(state.best_loss) or loss < state.best_loss
+        best = (
+            state.best_loss is None or not math.isfinite(state.best_loss) or loss < state.best_loss
+        )
         if best:
             state.best_loss, state.best_step, state.worse = loss, state.step, 0
             if job.group.leads:

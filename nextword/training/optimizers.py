@@ -145,7 +145,9 @@ def build(
         ]
         rest = _groups(head, plain, weight_decay)
         adamw = torch.optim.AdamW(rest, lr=learning_rate, betas=betas, eps=1e-10, fused=True)
-        return Optimizers({"muon": Muon(groups, learning_rate, momentum, weight_decay), "adamw": adamw})
+        return Optimizers(
+            {"muon": Muon(groups, learning_rate, momentum, weight_decay), "adamw": adamw}
+        )
     decayed = [parameter for _, parameter in matrices] + head
     everything = _groups(decayed, plain, weight_decay)
     if kind == "adamw":

@@ -217,9 +217,7 @@ def _seconds(settings: PretrainSettings, spent: float) -> float:
     return DEFAULT_SECONDS
 
 
-def _total_tokens(
-    settings: PretrainSettings, tokens: int, speed: float, seconds: float
-) -> float:
+def _total_tokens(settings: PretrainSettings, tokens: int, speed: float, seconds: float) -> float:
     """Tokens a run will see at a speed, with repeats."""
     if settings.epochs:
         return settings.epochs * tokens
@@ -255,9 +253,7 @@ def _batch(
 ) -> tuple[int, int]:
     """Sequences a step, and at once. A step is about the run's tokens over 1,500 steps."""
     context = config.context_length
-    seen = _total_tokens(
-        settings, tokens, flops / flops_per_token(config, context), seconds
-    )
+    seen = _total_tokens(settings, tokens, flops / flops_per_token(config, context), seconds)
     wanted = 2 ** round(math.log2(max(2048.0, min(seen / 1500, 524_288))))
     batch = settings.batch_size or max(1, wanted // context)
     at_once = TOKENS_AT_ONCE * (8 if gpu else 1)

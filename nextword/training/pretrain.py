@@ -1,8 +1,8 @@
 """`pretrain`: text or a store in, a run directory out; or a run directory that goes on.
 
-    RUN/config.yaml   the data and every setting, to repeat the run with `--config RUN/config.yaml`
-    RUN/run.json      what was decided for it: store, model, plan, precision, environment
-    RUN/store/        the prepared text, unless the data was a store already
+RUN/config.yaml   the data and every setting, to repeat the run with `--config RUN/config.yaml`
+RUN/run.json      what was decided for it: store, model, plan, precision, environment
+RUN/store/        the prepared text, unless the data was a store already
 """
 
 from __future__ import annotations
@@ -83,21 +83,21 @@ def pretrain(
     started = time.monotonic()
     given = {} if settings is None else settings.model_dump(exclude_unset=True)
     settings = resolve(PretrainSettings, given | overrides)
-    items = [data] if isinstance(data, str | Path) else list(data)
+    items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
     run = Path(out)
     with processes() as group, interruptible() as interrupt:
         resumed = settings.resume and (run / "run.json").is_file()
         if resumed:
-            items, settings = _settings_of(run, [str(item) for item in items], settings)
+            items, settings = _settings_of(run, items, settings)
         else:
             _refuse_to_overwrite(run, settings)
-        store = _store([str(item) for item in items], run, settings, group)
+        store = _store(items, run, settings, group)
         if resumed:
             plan, measured = _plan_of(run, store, settings, group)
         else:
             plan, measured = _decide(store, settings, group, started)
             if group.leads:
-                _write_down(run, [str(item) for item in items], settings, store, plan, measured)
+                _write_down(run, items, settings, store, plan, measured)
         group.wait()
         return _train(run, store, settings, plan, measured, group, interrupt, resumed, started)
 
@@ -141,7 +141,9 @@ def _train(
         tokens=state.tokens,
         seconds=round(state.seconds, 2),
         loss=best,
-        bits_per_byte=None if best is None else best / 0.6931471805599453 * job.validator.tokens_per_byte,
+        bits_per_byte=None
+        if best is None
+        else best / 0.6931471805599453 * job.validator.tokens_per_byte,
         finished=state.finished,
     )
 
@@ -210,7 +212,9 @@ def assemble(
         flops_per_token=flops_per_token(config, context),
         peak=measured.peak,
         save_model=lambda folder: save_directory(folder, model, store.tokenizer),
-        average={n: p.detach().clone() for n, p in model.named_parameters()} if settings.ema else {},
+        average={n: p.detach().clone() for n, p in model.named_parameters()}
+        if settings.ema
+        else {},
         average_decay=settings.ema,
     )
 
@@ -451,5 +455,7 @@ def _plan_of(
             store, plan.config, settings, plan.batch_size, plan.micro_batch, measured, group
         )
         plan = planning.with_new_horizon(plan, settings, len(store.train.tokens), speed)
-        say(f"  new horizon: {plan.schedule.steps:,} steps, about {duration(plan.expected_seconds)}")
+        say(
+            f"  new horizon: {plan.schedule.steps:,} steps, about {duration(plan.expected_seconds)}"
+        )
     return plan, measured

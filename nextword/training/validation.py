@@ -57,9 +57,9 @@ class Validator:
                 if interrupt.requested and group.size == 1:
                     return None
                 starts = np.asarray(mine[start : start + self._batch_size], np.int64)
-                batch = make_batch(
-                    self._split, starts, np.zeros_like(starts), self._length, []
-                ).to(group.device)
+                batch = make_batch(self._split, starts, np.zeros_like(starts), self._length, []).to(
+                    group.device
+                )
                 nats += float(causal.token_losses(model, batch).double().sum())
                 targets += causal.target_count(batch)
         finally:
@@ -72,7 +72,9 @@ class Validator:
         training = model.training
         model.eval()
         try:
-            (written,) = generate(model, [[self._tokenizer.end_id]], settings, {self._tokenizer.end_id})
+            (written,) = generate(
+                model, [[self._tokenizer.end_id]], settings, {self._tokenizer.end_id}
+            )
         finally:
             model.train(training)
         return "", self._tokenizer.decode(written.ids)

@@ -7,9 +7,7 @@ from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
 
-CONFIG = config_for(
-    ModelSettings(layers=2, width=32, heads=4, kv_heads=2, context_length=600), 100
-)
+CONFIG = config_for(ModelSettings(layers=2, width=32, heads=4, kv_heads=2, context_length=600), 100)
 
 
 @torch.no_grad()
@@ -46,9 +44,7 @@ def test_padding_is_never_seen() -> None:
         prompt[0, :2], prompt[1] = torch.tensor([7, 8]), torch.arange(6)
         model(prompt, cache=cache)
         positions, mask = cache.advance()
-        answers.append(
-            model(torch.tensor([[1], [2]]), positions=positions, mask=mask, cache=cache)
-        )
+        answers.append(model(torch.tensor([[1], [2]]), positions=positions, mask=mask, cache=cache))
     assert torch.equal(answers[0], answers[1]) and torch.equal(answers[0], answers[2])
 
 

@@ -14,7 +14,9 @@ from nextword.models.transformer import Transformer
 from nextword.settings import GenerateSettings, ModelSettings
 from nextword.tokens.training import bytes_tokenizer, train_bpe
 
-TEXT = "从前有座山,山里有座庙。 It was a dark night; the old lamp burned low. 🙂🙂 naïve café\n" * 40
+TEXT = (
+    "从前有座山,山里有座庙。 It was a dark night; the old lamp burned low. 🙂🙂 naïve café\n" * 40
+)
 
 
 @pytest.fixture(scope="module")
@@ -160,11 +162,11 @@ def test_what_is_wrong_with_a_call_is_said(model: LanguageModel) -> None:
     with pytest.raises(UserError, match="surrogate"):
         model.generate("a\ud800b")
     with pytest.raises(UserError, match="only one"):
-        next(model.stream("x", num_samples=2))
+        model.stream("x", num_samples=2)
     with pytest.raises(UserError, match="loaded in fp32, not bf16"):
         model.generate("x", precision="bf16")
     with pytest.raises(UserError, match="stop string is empty"):
-        model.generate("x", stop=[""])
+        model.stream("x", stop=[""])
 
 
 def test_bf16_is_used_throughout_where_it_is_asked_for(directory: Path) -> None:

@@ -19,7 +19,8 @@ from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import bytes_tokenizer, characters, train_bpe
 
 PROSE = (
-    "He said: “I haven't 1,234 reasons—only one!”\n\n  \tThe café was closed; 第3章：他說，今天天氣很好。\n"
+    "He said: “I haven't 1,234 reasons—only one!”\n\n"
+    "  \tThe café was closed; 第3章：他說，今天天氣很好。\n"
     "def f(x):\r\n    return x ** 2  # naïve 🙂 ſ's 'S\n"
 ) * 40
 CONTROLS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>", "<|unknown|>"]
@@ -75,10 +76,8 @@ def test_auto_tokenizer_opens_what_is_saved_with_identical_ids(kind: str, tmp_pa
 
 
 def test_ids_are_those_of_tokenizers_on_published_text(shared_data: Path) -> None:
-    texts = []
-    for file in sorted(shared_data.rglob("*")):
-        if file.is_file():
-            texts.append(file.read_text(encoding="utf-8", errors="replace")[:60_000])
+    files = [file for file in sorted(shared_data.rglob("*")) if file.is_file()]
+    texts = [file.read_text(encoding="utf-8", errors="replace")[:60_000] for file in files]
     ours = train_bpe([text[:8000] for text in texts], 8192, 10**7)
     assert ours._fast is not None, "the fast encoder is not in use"
     definition = json.loads(ours.definition) | {"added_tokens": []}
@@ -246,7 +245,9 @@ def test_a_lone_surrogate_and_an_unknown_character_are_named() -> None:
 
 
 @pytest.mark.parametrize("text", ["a" * 10**6, "^" * 10**6, " " * 10**6, "中" * 300_000])
-def test_a_repeated_character_takes_no_more_than_ten_times_prose(text: str, trained: Tokenizer) -> None:
+def test_a_repeated_character_takes_no_more_than_ten_times_prose(
+    text: str, trained: Tokenizer
+) -> None:
     prose = PROSE * (len(text.encode()) // len(PROSE.encode()))
     trained.encode(prose[:5000])
 
@@ -261,7 +262,7 @@ def test_a_repeated_character_takes_no_more_than_ten_times_prose(text: str, trai
 @pytest.mark.parametrize(
     "content",
     [b"", b"{}", b"[]", b"\xff\xfe", b'{"model": 3}', b'{"added_tokens": [1]}', b"[" * 100_000,
-     b'{"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {}, "merges": [["a", "b"]]}}'],
+     b'{"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": [["a", "b"]]}}'],
 )  # fmt: skip
 def test_a_damaged_definition_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes(content)
@@ -282,7 +283,9 @@ def test_the_end_of_a_document_is_found_by_name_or_configuration() -> None:
     assert Tokenizer(unigram().to_str()).end_id == 1
     definition = json.loads(bytes_tokenizer().definition)
     definition["added_tokens"] = []
-    definition["model"]["vocab"] = {k: v for k, v in definition["model"]["vocab"].items() if v < 256}
+    definition["model"]["vocab"] = {
+        k: v for k, v in definition["model"]["vocab"].items() if v < 256
+    }
     with pytest.raises(UserError, match="end of a document"):
         _ = Tokenizer(json.dumps(definition)).end_id
     chosen = Tokenizer(json.dumps(definition), {"eos_token": {"content": "z"}})

@@ -1,0 +1,82 @@
+"""A run killed at random instants ends with the weights of one that was never stopped."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from nextword.files import sha256
+
+FLAGS = (
+    "--tokenizer bytes --layers 2 --width 32 --heads 2 --context-length 32 --batch-size 8 "
+    "--micro-batch 4 --steps 60 --save-every 7 --eval-every 20 --sample-every 30 --dropout 0.1 "
+    "--precision fp32 --deduplicate exact --workers 1"
+).split()
+
+
+def command(data: Path, run: Path, *more: str) -> list[str]:
+    main = [sys.executable, "-m", "nextword.cli.main", "pretrain"]
+    return [*main, str(data), "--out", str(run), *FLAGS, *more]
+
+
+def weights(run: Path) -> dict[str, str]:
+    last = max((run / "checkpoints").iterdir())
+    return {name: sha256(last / f"{name}.safetensors") for name in ("model", "optimizer")}
+
+
+def losses(run: Path) -> list[tuple[int, float]]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    return [(r["step"], r["loss"]) for r in records if r["kind"] in ("train", "validation")]
+
+
+def corpus(folder: Path) -> Path:
+    draw = random.Random(1)
+    words = "one two three four five six seven eight nine ten".split()
+    folder.mkdir()
+    for number in range(40):
+        text = " ".join(draw.choice(words) for _ in range(80))
+        (folder / f"{number}.txt").write_text(text)
+    return folder
+
+
+def test_kill_and_resume_five_times_is_the_uninterrupted_run(tmp_path: Path) -> None:
+    data = corpus(tmp_path / "data")
+    started = time.monotonic()
+    subprocess.run(command(data, tmp_path / "whole"), check=True, capture_output=True, timeout=300)
+    whole_run = time.monotonic() - started
+    draw = random.Random(7)
+    run = tmp_path / "killed"
+    for _ in range(5):
+        process = subprocess.Popen(
+            command(data, run, "--resume"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(draw.uniform(0.3, 0.9) * whole_run)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    ended = subprocess.run(
+        command(data, run, "--resume"), check=True, capture_output=True, text=True, timeout=300
+    )
+    assert "Traceback" not in ended.stderr
+    assert weights(run) == weights(tmp_path / "whole")
+    assert losses(run) == losses(tmp_path / "whole")
+
+
+def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    data = corpus(tmp_path / "data")
+    run = tmp_path / "run"
+    long = [flag if flag != "60" else "100000" for flag in command(data, run)]
+    process = subprocess.Popen(long, stderr=subprocess.PIPE, text=True)
+    metrics = run / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert "--resume" in said and "Traceback" not in said
+    assert list((run / "checkpoints").iterdir())

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from nextword.errors import UserError
+from nextword.tokens.loader import IGNORE, Batch, BlockLoader, windows
+from nextword.tokens.store import Split
+
+END, VOCABULARY = 999, 1000
+
+
+def make_split(documents: int = 40, longest: int = 50, seed: int = 0) -> Split:
+    rng = np.random.default_rng(seed)
+    texts = [rng.integers(0, END, rng.integers(1, longest)).tolist() for _ in range(documents)]
+    tokens = np.array([id for text in texts for id in [*text, END]], np.uint16)
+    starts = np.cumsum([0, *(len(text) + 1 for text in texts)])
+    return Split("train", tokens, starts, END, VOCABULARY)
+
+
+def targets_of(batches: list[Batch]) -> list[int]:
+    return [int(id) for batch in batches for id in batch.targets[batch.targets != IGNORE]]
+
+
+@pytest.mark.parametrize("context", [8, 13, 64, 500])
+def test_every_stored_token_is_a_target_once_an_epoch(context: int) -> None:
+    split = make_split()
+    loader = BlockLoader(split, context, seed=1)
+    for epoch in range(3):
+        batch = loader.batch(epoch * loader.blocks, loader.blocks)
+        assert sorted(targets_of([batch])) == sorted(split.tokens.tolist())
+        assert {sample[0] for sample in batch.samples} == {epoch}
+
+
+def test_the_input_of_a_target_is_the_token_before_it_in_its_document() -> None:
+    split = make_split()
+    stream = [END, *split.tokens.tolist()]
+    pairs = set(itertools.pairwise(stream))
+    batch = BlockLoader(split, 16, seed=1).batch(0, 200)
+    for inputs, targets in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
+        for before, after in zip(inputs, targets, strict=True):
+            assert after == IGNORE or (before, after) in pairs
+
+
+def documents_by_hand(row: list[int]) -> tuple[list[int], list[int]]:
+    """Documents and positions of a row, one token at a time."""
+    documents, positions = [], []
+    document, position = (1, 0) if row[0] == END else (0, 0)
+    for place, token in enumerate(row):
+        if place and token == END:
+            document, position = document + 1, 0
+        elif place:
+            position += 1
+        documents.append(document)
+        positions.append(position)
+    return documents, positions
+
+
+def test_documents_and_positions_restart_at_each_end_token() -> None:
+    batch = BlockLoader(make_split(), 32, seed=3).batch(0, 30)
+    assert batch.documents is not None and batch.positions is not None
+    for number, row in enumerate(batch.tokens.tolist()):
+        documents, positions = documents_by_hand(row)
+        assert batch.documents[number].tolist() == documents
+        assert batch.positions[number].tolist() == positions
+    assert batch.documents.dtype == torch.int32
+    assert batch.positions.dtype == batch.tokens.dtype == batch.targets.dtype == torch.int64
+
+
+def test_rows_of_single_documents_need_no_mask() -> None:
+    tokens = np.array([*range(500), END], np.uint16)
+    split = Split("train", tokens, np.array([0, 501]), END, VOCABULARY)
+    batches = list(windows(split, 50))
+    assert all(batch.documents is None and batch.positions is None for batch in batches)
+    assert batches[0].tokens[0, 0] == END
+    assert BlockLoader(make_split(), 32, 1).batch(0, 64).documents is not None
+
+
+def test_a_batch_is_the_same_however_it_is_cut_up_and_whenever_it_is_asked_for() -> None:
+    split = make_split()
+    whole = BlockLoader(split, 16, seed=9).batch(100, 12)
+    loader = BlockLoader(split, 16, seed=9)
+    parts = [loader.batch(first, 3) for first in (106, 100, 109, 103)]
+    parts.sort(key=lambda part: part.samples)
+    assert torch.equal(torch.cat([part.tokens for part in parts]), whole.tokens)
+    assert torch.equal(torch.cat([part.targets for part in parts]), whole.targets)
+    assert [s for part in parts for s in part.samples] == whole.samples
+
+
+def test_epochs_differ_in_order_and_in_where_blocks_begin() -> None:
+    loader = BlockLoader(make_split(200), 16, seed=1)
+    first = loader.batch(0, loader.blocks).tokens.tolist()
+    second = loader.batch(loader.blocks, loader.blocks).tokens.tolist()
+    shared = {tuple(row) for row in first} & {tuple(row) for row in second}
+    assert len(shared) < len(first) / 3
+    other = BlockLoader(make_split(200), 16, seed=2).batch(0, loader.blocks).tokens.tolist()
+    assert other != first
+
+
+@pytest.mark.parametrize("context", [7, 40, 5000])
+@pytest.mark.parametrize("stride", [None, 1, 5])
+def test_windows_score_each_token_once_in_order(context: int, stride: int | None) -> None:
+    split = make_split(12)
+    found = [list(windows(split, context, stride, batch_size=size)) for size in (1, 3, 16)]
+    for batches in found:
+        assert targets_of(batches) == split.tokens.tolist()
+    rows = [[row for batch in batches for row in batch.tokens.tolist()] for batches in found]
+    assert rows[0] == rows[1] == rows[2], "windows depend on the batch size"
+
+
+def test_a_sliding_window_gives_each_token_at_least_its_share_of_context() -> None:
+    split = make_split(1, 3000)
+    for batch in windows(split, 32, stride=8):
+        for sample, row in zip(batch.samples, batch.targets.tolist(), strict=True):
+            scored = [place for place, id in enumerate(row) if id != IGNORE]
+            assert sample == (0, 0) or scored[0] >= 32 - 8
+
+
+def test_max_tokens_ends_the_measuring_early() -> None:
+    split = make_split()
+    assert targets_of(list(windows(split, 16, max_tokens=50))) == split.tokens[:50].tolist()
+
+
+def test_the_documents_of_a_batch_are_those_its_tokens_stand_in() -> None:
+    split = make_split()
+    loader = BlockLoader(split, 24, seed=4)
+    for sample in range(20):
+        batch = loader.batch(sample, 1)
+        text = " ".join(map(str, batch.targets[0].tolist()))
+        named = [int(name.removeprefix("train document ")) for name in loader.documents([batch])]
+        for number in named:
+            document = split.tokens[split.starts[number] : split.starts[number + 1]].tolist()
+            assert set(document) & set(batch.targets[0].tolist())
+        assert all(str(int(token)) in text for token in batch.targets[0])
+
+
+def test_too_little_text_says_how_much_is_needed_and_the_flag_that_mends_it() -> None:
+    split = make_split(2, 20)
+    message = f"needs at least 512 tokens, has {len(split)}; add text, or lower --context-length"
+    with pytest.raises(UserError, match=re.escape(message)):
+        BlockLoader(split, 512, seed=1)
+    empty = Split("val", np.empty(0, np.uint16), np.array([0]), END, VOCABULARY)
+    with pytest.raises(UserError, match="no held-out text"):
+        list(windows(empty, 8))
+
+
+def test_an_id_outside_the_vocabulary_is_an_error_not_a_crash() -> None:
+    split = make_split()
+    damaged = Split("train", split.tokens, split.starts, END, 500)
+    with pytest.raises(UserError, match="holds id"):
+        BlockLoader(damaged, 16, seed=1).batch(0, 30)

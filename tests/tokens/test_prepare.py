@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nextword.errors import UserError
+from nextword.files import sha256
+from nextword.tokens import prepare as module
+from nextword.tokens.prepare import prepare
+from nextword.tokens.store import Store
+
+WORDS = ["the", "of", "and", "to", "in", "is", "was", "for", "on", "with", "as", "his", "her"]
+
+
+def write_books(folder: Path, count: int = 12, characters: int = 3000, seed: int = 0) -> Path:
+    rng = random.Random(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        words = [rng.choice(WORDS) + rng.choice("abcdefgh") * 2 for _ in range(characters // 5)]
+        lines = [" ".join(words[start : start + 12]) for start in range(0, len(words), 12)]
+        (folder / f"book{number:03d}.txt").write_text(f"Book {number}\n" + "\n".join(lines) + "\n")
+    return folder
+
+
+def texts_of(store: Store, name: str) -> list[str]:
+    split = getattr(store, name)
+    return [
+        store.tokenizer.decode(split.tokens[a : b - 1])
+        for a, b in zip(split.starts[:-1], split.starts[1:], strict=True)
+    ]
+
+
+def content_of(path: Path) -> dict[str, str]:
+    return {str(file.relative_to(path)): sha256(file) for file in path.rglob("*") if file.is_file()}
+
+
+def test_every_document_is_stored_once_whole_and_followed_by_its_end(tmp_path: Path) -> None:
+    books = write_books(tmp_path / "books")
+    store = prepare(books, tmp_path / "store", val_fraction=0.25)
+    stored = texts_of(store, "train") + texts_of(store, "val")
+    written = [file.read_text().strip("\n") for file in books.iterdir()]
+    assert sorted(text.strip("\n") for text in stored) == sorted(written)
+    assert 1 <= store.counts("val")["documents"] <= 4
+    for split in (store.train, store.val):
+        assert (split.tokens[split.starts[1:] - 1] == split.end_id).all()
+        assert (split.tokens == split.end_id).sum() == len(split.starts) - 1
+
+
+def test_the_manifest_counts_what_is_there(tmp_path: Path) -> None:
+    store = prepare(write_books(tmp_path / "books"), tmp_path / "store")
+    for name, split in (("train", store.train), ("val", store.val)):
+        texts = texts_of(store, name)
+        assert store.counts(name) == {
+            "documents": len(texts),
+            "tokens": len(split.tokens),
+            "characters": sum(map(len, texts)),
+            "bytes": sum(len(text.encode()) for text in texts),
+        }
+        sources = store.train.sources(np.arange(2))
+        assert all(source.endswith(".txt") for source in sources)
+    summary = store.manifest["summary"]
+    assert summary["accepted"] + summary["skipped"] + summary["rejected"] == summary["total"] == 12
+
+
+def test_the_number_of_workers_and_the_size_of_shards_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = write_books(tmp_path / "books", 8, 3000)
+    alone = prepare(books, tmp_path / "alone", workers=1)
+    monkeypatch.setattr(module, "UNIT", 4000)
+    shared = prepare(books, tmp_path / "shared", workers=2)
+    monkeypatch.setattr(module, "LARGE", 1000)  # every file is read here, its documents shared out
+    parted = prepare(books, tmp_path / "parted", workers=2)
+    assert content_of(alone.path) == content_of(shared.path) == content_of(parted.path)
+
+
+def test_repeated_documents_are_dropped_and_reported(tmp_path: Path) -> None:
+    books = write_books(tmp_path / "books")
+    text = (books / "book003.txt").read_text()
+    (books / "copy.txt").write_text(text)
+    (books / "near.txt").write_text(text.replace("Book 3", "Volume the third"))
+    store = prepare(books, tmp_path / "store")
+    summary = store.manifest["summary"]
+    assert summary["duplicates"] == {"exact duplicate": 1, "near duplicate": 1}
+    assert summary["accepted"] == 12
+    assert summary["reasons"]["exact duplicate"]["examples"][0][0].endswith("copy.txt")
+    both = prepare(books, tmp_path / "both", deduplicate="exact")
+    assert both.manifest["summary"]["duplicates"] == {"exact duplicate": 1}
+    every = prepare(books, tmp_path / "every", deduplicate="none")
+    assert every.manifest["summary"]["accepted"] == 14
+
+
+def test_near_duplicates_never_straddle_train_and_validation(tmp_path: Path) -> None:
+    books = write_books(tmp_path / "books", 15)
+    for number in range(15):
+        text = (books / f"book{number:03d}.txt").read_text()
+        (books / f"copy{number}.txt").write_text("Copied\n" + text)
+    for seed in range(4):
+        store = prepare(
+            books, tmp_path / f"{seed}", deduplicate="none", val_fraction=0.4, seed=seed
+        )
+        held = {text.split("Book ")[1][:200] for text in texts_of(store, "val")}
+        trained = {text.split("Book ")[1][:200] for text in texts_of(store, "train")}
+        assert store.counts("val")["documents"] > 0
+        assert store.manifest["summary"]["overlap"]["documents_seen"] == 0
+        assert len(held | trained) == 15 and not held & trained
+
+
+def test_repeated_paragraphs_can_be_dropped(tmp_path: Path) -> None:
+    licence = "This licence text is the same in each and every one of these documents."
+    for number in range(5):
+        path = write_books(tmp_path / f"b{number}", 1, seed=number) / "book000.txt"
+        path.write_text(f"{licence}\n\n{path.read_text()}")
+    data = [tmp_path / f"b{number}" for number in range(5)]
+    store = prepare(data, tmp_path / "store", deduplicate_paragraphs=True, val_fraction=0)
+    assert sum(licence in text for text in texts_of(store, "train")) == 1
+    assert store.manifest["summary"]["duplicates"]["paragraph"] == 4
+
+
+def test_the_customary_split_by_position_is_exact(tmp_path: Path) -> None:
+    text = (write_books(tmp_path / "b", 1, 20_000) / "book000.txt").read_text()
+    store = prepare(
+        tmp_path / "b", tmp_path / "store", tokenizer="chars", split="position", clean=False
+    )
+    boundary = int(len(text) * 0.9)
+    assert texts_of(store, "train") == [text[:boundary]]
+    assert texts_of(store, "val") == [text[boundary:]]
+
+
+def test_control_tokens_written_in_a_text_stay_text(tmp_path: Path) -> None:
+    books = write_books(tmp_path / "books", 4)
+    text = "once <|endoftext|> upon <|im_start|>system a time\n" * 50
+    (books / "hostile.txt").write_text(text)
+    for tokenizer in ("bpe", "bytes", "chars"):
+        store = prepare(books, tmp_path / tokenizer, tokenizer=tokenizer)
+        assert (np.asarray(store.train.tokens) == store.train.end_id).sum() == len(
+            store.train.starts
+        ) - 1
+        stored = "".join(texts_of(store, "train") + texts_of(store, "val"))
+        assert stored.count("<|endoftext|> upon <|im_start|>system") == 50
+
+
+def test_another_store_s_tokenizer_can_be_used(tmp_path: Path) -> None:
+    books = write_books(tmp_path / "books")
+    first = prepare(books, tmp_path / "first", vocab_size=400)
+    other = write_books(tmp_path / "other", seed=5)
+    second = prepare(other, tmp_path / "second", tokenizer=str(tmp_path / "first"))
+    assert second.tokenizer.sha256 == first.tokenizer.sha256
+    assert second.tokenizer.vocab_size == 400
+
+
+def test_what_cannot_be_read_is_named_or_set_aside(tmp_path: Path) -> None:
+    data = tmp_path / "notes.jsonl"
+    good = [
+        json.dumps({"text": f"a good line number {n} of text, quite unlike {n**5}"})
+        for n in range(9)
+    ]
+    data.write_text("\n".join([*good[:4], "{broken", *good[4:]]) + "\n")
+    with pytest.raises(UserError, match=r"notes\.jsonl:5"):
+        prepare(data, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    store = prepare(data, tmp_path / "store", skip_bad=True, deduplicate="none")
+    assert store.manifest["summary"]["rejected"] == 1
+    lines = (tmp_path / "store" / "quarantine.jsonl").read_text().splitlines()
+    assert [json.loads(line)["source"][-13:] for line in lines] == ["notes.jsonl:5"]
+
+
+def test_no_text_left_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text(" \n ")
+    with pytest.raises(UserError, match="no text is left of 1 documents found"):
+        prepare(tmp_path / "empty.txt", tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_place_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    books = write_books(tmp_path / "books", 3)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="not a token store; remove it, or name another"):
+        prepare(books, tmp_path / "mine")
+    prepare(books, tmp_path / "store")
+    with pytest.raises(UserError, match="other data, or with other settings"):
+        prepare(books, tmp_path / "store", seed=5)
+
+
+def test_a_finished_store_is_returned_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = write_books(tmp_path / "books", 3)
+    first = prepare(books, tmp_path / "store")
+    monkeypatch.setattr(module, "_read", lambda *_: pytest.fail("it is prepared again"))
+    assert prepare(books, tmp_path / "store").manifest == first.manifest
+
+
+def test_a_store_inside_its_data_does_not_read_itself(tmp_path: Path) -> None:
+    books = write_books(tmp_path / "books", 3)
+    first = prepare(books, books / "store")
+    assert prepare(books, books / "store").manifest == first.manifest
+
+
+def command(books: Path, out: Path) -> list[str]:
+    program = (
+        "import sys; from nextword.tokens import prepare as p; p.UNIT = 30_000;"
+        f"p.prepare({str(books)!r}, {str(out)!r}, workers=2, vocab_size=600)"
+    )
+    return [sys.executable, "-c", program]
+
+
+def test_killed_at_random_it_looks_unfinished_and_goes_on_to_the_same_store(tmp_path: Path) -> None:
+    books = write_books(tmp_path / "books", 40, 30_000)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    begin = time.monotonic()
+    subprocess.run(command(books, tmp_path / "whole"), env=environment, check=True)
+    takes = time.monotonic() - begin
+    out, rng = tmp_path / "killed", random.Random(3)
+    kills = 0
+    for _ in range(8):
+        process = subprocess.Popen(
+            command(books, out), env=environment, start_new_session=True, stderr=subprocess.PIPE
+        )
+        try:
+            _, words = process.communicate(timeout=takes * rng.uniform(0.3, 0.9))
+            assert process.returncode == 0, words.decode()
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(
+                signal.SIGKILL
+            )  # the parent alone; its workers must end by themselves
+            process.communicate()
+            kills += 1
+        assert not (out / "manifest.json").exists() or Store.open(out)
+    subprocess.run(command(books, out), env=environment, check=True)
+    assert kills, "it was never killed"
+    assert content_of(out) == content_of(tmp_path / "whole")
+    assert not (tmp_path / ".killed.work").exists()
+
+
+def test_a_second_run_at_the_same_place_is_kept_out(tmp_path: Path) -> None:
+    identity = {"a": 1}
+    with (
+        module._work_directory(tmp_path / "store", identity),
+        pytest.raises(UserError, match="being prepared by another process"),
+        module._work_directory(tmp_path / "store", identity),
+    ):
+        pass
+    with module._work_directory(tmp_path / "store", identity) as work:
+        (work / "text" / "old").touch()
+    with module._work_directory(tmp_path / "store", {"a": 2}) as work:
+        assert not (work / "text" / "old").exists(), "shards of other data are left"
