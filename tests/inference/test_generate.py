@@ -222,7 +222,7 @@ def test_a_model_that_learned_short_answers_stops_after_them_every_time() -> Non
         end,
         40,
     )
-    for _ in range(100):
+    for _ in range(250):
         for batch in windows(split, 64):  # packed, with end tokens between documents
             optimizer.zero_grad()
             causal.loss(model, batch).backward()
