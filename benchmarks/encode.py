@@ -1,6 +1,6 @@
 """Encoding speed beside tokenizers' encode_batch, and whether every id is the same.
 
-    python benchmarks/encode.py DATA... --store STORE
+python benchmarks/encode.py DATA... --store STORE
 """
 
 from __future__ import annotations

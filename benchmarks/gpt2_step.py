@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -93,6 +94,7 @@ def nanogpt(checkout: str, best: bool) -> None:
 
 
 def main() -> None:
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # for all; nextword's command sets it too
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nanogpt", type=Path)
     parser.add_argument("--one", choices=["nextword", "nanogpt", "nanogpt-best"])

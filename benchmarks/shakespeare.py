@@ -17,15 +17,41 @@ import numpy as np
 from common import publish, python, ran
 
 WINDOW = 64
-RECIPE = (
-    "config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 --log_interval=1000 "
-    "--block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000 "
-    "--lr_decay_iters=2000 --dropout=0.0 --eval_interval=2000 --always_save_checkpoint=True"
-).split()
-OURS = (
-    "--tokenizer chars --split position --val-fraction 0.1 --layers 4 --width 128 --heads 4 "
-    "--context-length 64 --sample-every 0"
-).split()
+RECIPE = [
+    "config/train_shakespeare_char.py",
+    "--device=cpu",
+    "--compile=False",
+    "--eval_iters=20",
+    "--log_interval=1000",
+    "--block_size=64",
+    "--batch_size=12",
+    "--n_layer=4",
+    "--n_head=4",
+    "--n_embd=128",
+    "--max_iters=2000",
+    "--lr_decay_iters=2000",
+    "--dropout=0.0",
+    "--eval_interval=2000",
+    "--always_save_checkpoint=True",
+]
+OURS = [
+    "--tokenizer",
+    "chars",
+    "--split",
+    "position",
+    "--val-fraction",
+    "0.1",
+    "--layers",
+    "4",
+    "--width",
+    "128",
+    "--heads",
+    "4",
+    "--context-length",
+    "64",
+    "--sample-every",
+    "0",
+]
 
 
 def loss_of_nanogpt(checkout: Path, out: Path) -> float:
@@ -60,9 +86,7 @@ def main() -> None:
     text, checkout = given.text.resolve(), given.nanogpt.resolve()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        theirs = ran(
-            [python(), "train.py", *RECIPE, f"--out_dir={out / 'nanogpt'}"], cwd=checkout
-        )
+        theirs = ran([python(), "train.py", *RECIPE, f"--out_dir={out / 'nanogpt'}"], cwd=checkout)
         budget = theirs.seconds * given.share - 4  # starting Python takes its time too
         command = [python(), "-m", "nextword.cli.main", "pretrain", str(text), *OURS]
         ours = ran(

@@ -56,7 +56,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError("no such file", where=path) from None
     except json.JSONDecodeError as error:
-        raise UserError(f"is not valid JSON ({error.msg})", where=f"{path}:{error.lineno}") from None
+        raise UserError(
+            f"is not valid JSON ({error.msg})", where=f"{path}:{error.lineno}"
+        ) from None
     except UnicodeDecodeError as error:
         raise UserError(f"is not UTF-8 at byte {error.start}", where=path) from None
 

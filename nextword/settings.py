@@ -47,7 +47,9 @@ class PrepareSettings(Settings):
     """Raw text to a token store."""
 
     text_column: str | None = Field(None, description="field of JSON, CSV or Parquet holding text")
-    skip_bad: bool = Field(False, description="leave out what cannot be read, into a quarantine file")
+    skip_bad: bool = Field(
+        False, description="leave out what cannot be read, into a quarantine file"
+    )
     clean: bool = Field(True, description="normalise Unicode, drop control characters, boilerplate")
     quality_filter: bool = Field(False, description="drop documents that do not read as prose")
     languages: list[str] | None = Field(None, description="keep only these languages, e.g. en zh")
@@ -80,7 +82,9 @@ class ModelSettings(Settings):
     width: int | None = Field(None, ge=8, description="hidden states, in numbers a token")
     heads: int | None = Field(None, ge=1, description="attention heads")
     kv_heads: int | None = Field(None, ge=1, description="key/value heads (grouped queries)")
-    mlp_width: int | None = Field(None, ge=8, description="hidden width of the feed-forward network")
+    mlp_width: int | None = Field(
+        None, ge=8, description="hidden width of the feed-forward network"
+    )
     context_length: int | None = Field(None, ge=8, description="tokens the model sees at once")
     tied: bool | None = Field(None, description="share the embedding with the output head")
     dropout: Fraction = Field(0.0, description="dropout while training")
@@ -113,7 +117,9 @@ class PretrainSettings(PrepareSettings, ModelSettings):
     compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile the model")
     on_nonfinite: Literal["stop", "skip"] = Field("stop", description="what a NaN or Inf does")
     eval_every: int | None = Field(None, ge=1, description="steps between validations")
-    eval_tokens: int | None = Field(None, ge=1, description="most held-out tokens a validation reads")
+    eval_tokens: int | None = Field(
+        None, ge=1, description="most held-out tokens a validation reads"
+    )
     patience: int | None = Field(None, ge=1, description="stop after this many worse validations")
     sample_every: int | None = Field(None, ge=0, description="steps between samples; 0 for none")
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
@@ -128,7 +134,9 @@ class PretrainSettings(PrepareSettings, ModelSettings):
 class EvaluateSettings(Settings):
     """A model and held-out text to loss, perplexity and bits per byte."""
 
-    context_length: int | None = Field(None, ge=2, description="tokens seen at once; the model's own")
+    context_length: int | None = Field(
+        None, ge=2, description="tokens seen at once; the model's own"
+    )
     stride: int | None = Field(
         None, ge=1, description="sliding window: tokens scored a window; the context if not given"
     )
@@ -142,11 +150,15 @@ class GenerateSettings(Settings):
     """A prompt to its continuation."""
 
     max_new_tokens: int = Field(256, ge=1, le=1_000_000, description="tokens to write at most")
-    temperature: float = Field(0.8, ge=0, le=100, description="0 takes the likeliest word each time")
+    temperature: float = Field(
+        0.8, ge=0, le=100, description="0 takes the likeliest word each time"
+    )
     top_k: int = Field(0, ge=0, description="sample from the k likeliest tokens; 0 for all")
     top_p: float = Field(1.0, gt=0, le=1, description="... the fewest that hold this probability")
     min_p: float = Field(0.0, ge=0, le=1, description="... those this likely beside the likeliest")
-    repetition_penalty: float = Field(1.0, gt=0, description="divide the odds of tokens seen before")
+    repetition_penalty: float = Field(
+        1.0, gt=0, description="divide the odds of tokens seen before"
+    )
     presence_penalty: float = Field(0.0, description="lower the logits of tokens written before")
     frequency_penalty: float = Field(0.0, description="... once for each time they were written")
     stop: list[str] = Field([], description="stop where one of these strings would appear")
@@ -180,6 +192,4 @@ def resolve(
             ) from None
         message = first["msg"].removeprefix("Value error, ")
         message = message[0].lower() + message[1:]
-        raise UserError(
-            f"{name} = {first['input']!r}: {message}", where=places.get(name)
-        ) from None
+        raise UserError(f"{name} = {first['input']!r}: {message}", where=places.get(name)) from None

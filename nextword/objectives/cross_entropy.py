@@ -48,8 +48,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         hidden_gradient, weight_gradient = ctx.saved_tensors
         if hidden_gradient is None or weight_gradient is None:
             return None, None, None
-        scale = gradients[0][0]
-        return hidden_gradient * scale.to(hidden_gradient.dtype), weight_gradient * scale, None
+        scale = gradients[0][0]  # in place: they are large, and nobody else has them
+        return hidden_gradient.mul_(scale), weight_gradient.mul_(scale), None
 
 
 def _accumulator(dtype: torch.dtype) -> torch.dtype:

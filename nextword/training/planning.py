@@ -29,7 +29,7 @@ REPEATS_WORTH = 15.4  # Muennighoff et al. 2023: passes after which repeating is
 MOST_EPOCHS = 16.0  # when nobody says how long
 REFERENCE_WIDTH = 256
 # Peak learning rates at the reference width, tuned here on novels and plays.
-LEARNING_RATES = {"muon": 0.01, "adamw": 0.003, "sgd": 0.3}
+LEARNING_RATES = {"muon": 0.005, "adamw": 0.003, "sgd": 0.3}
 WEIGHT_DECAY = {"muon": 0.1, "adamw": 0.1, "sgd": 0.0}
 MOMENTUM = {"muon": 0.95, "adamw": 0.0, "sgd": 0.9}
 TOKENS_AT_ONCE = 8192  # in a micro-batch on a CPU: fits the caches, fills the cores

@@ -12,11 +12,38 @@ from pathlib import Path
 
 from nextword.files import sha256
 
-FLAGS = (
-    "--tokenizer bytes --layers 2 --width 32 --heads 2 --context-length 32 --batch-size 8 "
-    "--micro-batch 4 --steps 60 --save-every 7 --eval-every 20 --sample-every 30 --dropout 0.1 "
-    "--precision fp32 --deduplicate exact --workers 1"
-).split()
+FLAGS = [
+    "--tokenizer",
+    "bytes",
+    "--layers",
+    "2",
+    "--width",
+    "32",
+    "--heads",
+    "2",
+    "--context-length",
+    "32",
+    "--batch-size",
+    "8",
+    "--micro-batch",
+    "4",
+    "--steps",
+    "60",
+    "--save-every",
+    "7",
+    "--eval-every",
+    "20",
+    "--sample-every",
+    "30",
+    "--dropout",
+    "0.1",
+    "--precision",
+    "fp32",
+    "--deduplicate",
+    "exact",
+    "--workers",
+    "1",
+]
 
 
 def command(data: Path, run: Path, *more: str) -> list[str]:
@@ -37,7 +64,7 @@ def losses(run: Path) -> list[tuple[int, float]]:
 
 def corpus(folder: Path) -> Path:
     draw = random.Random(1)
-    words = "one two three four five six seven eight nine ten".split()
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
     folder.mkdir()
     for number in range(40):
         text = " ".join(draw.choice(words) for _ in range(80))

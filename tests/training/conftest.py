@@ -8,7 +8,26 @@ import pytest
 from nextword.settings import PrepareSettings
 from nextword.tokens.prepare import prepare
 
-WORDS = "the cat sat on a mat and saw that dog run over my old red house by night".split()
+WORDS = [
+    "the",
+    "cat",
+    "sat",
+    "on",
+    "a",
+    "mat",
+    "and",
+    "saw",
+    "that",
+    "dog",
+    "run",
+    "over",
+    "my",
+    "old",
+    "red",
+    "house",
+    "by",
+    "night",
+]
 
 
 def prose(documents: int, words: int, seed: int = 0) -> list[str]:
