@@ -1,4 +1,4 @@
-"""Letters of Shakespeare: nanoGPT's published recipe for a CPU, and nextword with a quarter of its time.
+"""Letters of Shakespeare: nanoGPT's recipe for a CPU, and nextword with a quarter of its time.
 
     python benchmarks/shakespeare.py tinyshakespeare.txt --nanogpt CHECKOUT
 

@@ -83,9 +83,9 @@ def whole_directory(path: Path) -> Iterator[Path]:
     if path.exists():
         displaced = path.with_name(f".{path.name}.displaced")
         shutil.rmtree(displaced, ignore_errors=True)
-        os.rename(path, displaced)
-        os.rename(aside, path)
+        path.rename(displaced)
+        aside.rename(path)
         shutil.rmtree(displaced)
     else:
-        os.rename(aside, path)
+        aside.rename(path)
     sync_directory(path.parent)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import shutil
 import time
@@ -282,7 +283,7 @@ def _choose(shards: list[Path], settings: PrepareSettings, work: Path) -> Corpus
     first = {"near": clusters, "exact": exact, "none": everything}[settings.deduplicate]
     kept = first == everything
     bounds = np.cumsum([0, *counts])
-    corpus.keep = [kept[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    corpus.keep = [kept[a:b] for a, b in itertools.pairwise(bounds)]
     _tell_duplicates(corpus, kept, exact == everything, bounds)
     if settings.deduplicate_paragraphs:
         corpus.shards = _without_paragraphs(corpus, work)

@@ -13,7 +13,6 @@ the one before it is used.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -96,7 +95,7 @@ def remove(path: Path) -> None:
     """Delete a checkpoint: renamed first, so that half of one never looks like a whole one."""
     doomed = path.with_name(f".{path.name}{PARTIAL}")
     shutil.rmtree(doomed, ignore_errors=True)
-    os.rename(path, doomed)
+    path.rename(doomed)
     shutil.rmtree(doomed)
 
 

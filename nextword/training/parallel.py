@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import distributed, nn
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Group:
@@ -17,7 +19,7 @@ class Group:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
     @property
     def leads(self) -> bool:

@@ -115,7 +115,8 @@ def plan(
         raise UserError(
             f"a block of {context} tokens needs at least {context + 1:,} tokens, the training text "
             f"has {tokens:,}",
-            mend=f"give more text, or --context-length {max(8, 2 ** int(math.log2(max(tokens, 16)) - 1))}",
+            mend="give more text"
+            + (f", or --context-length {2 ** (tokens.bit_length() - 2)}" if tokens > 32 else ""),
         )
     a_step = batch * context
     steps = _steps(settings, tokens, a_step, speed, seconds)

@@ -47,7 +47,7 @@ FREE_ON_RESUME = {"resume", "new_horizon", "workers", "keep_checkpoints", "log_t
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How a run ended. `loss` is the best held-out loss in nats a token, None if none was held out."""
+    """How a run ended. `loss` is the best held-out one, nats a token, None if none is."""
 
     run: str
     steps: int
@@ -445,7 +445,7 @@ def _plan_of(
     threads = saved["environment"]["threads"]
     if threads != torch.get_num_threads():
         warn(
-            f"this run was started with {threads} threads, now there are {torch.get_num_threads()}: "
+            f"this run was started with {threads} threads, now it is {torch.get_num_threads()}: "
             "sums may be rounded in another order, so weights will differ in their last bits"
         )
     plan = Plan.from_json(saved["plan"])

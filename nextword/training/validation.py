@@ -1,4 +1,4 @@
-"""Held-out loss while training: the same windows every time, spread evenly over the held-out text."""
+"""Held-out loss while training: the same windows each time, spread evenly over the text."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Validator:
         return group.total(nats) / group.total(targets)
 
     def sample(self, model: Transformer) -> tuple[str, str]:
-        """An empty prompt and what the model writes after it, the same draw of chances each time."""
+        """An empty prompt and what the model writes after it; chance is the same each time."""
         settings = GenerateSettings(max_new_tokens=SAMPLE_TOKENS, temperature=0.8, seed=self._seed)
         training = model.training
         model.eval()

@@ -107,3 +107,25 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert "--resume" in said and "Traceback" not in said
     assert list((run / "checkpoints").iterdir())
+
+
+def test_another_horizon_on_resume_needs_a_flag(tmp_path: Path) -> None:
+    data = corpus(tmp_path / "data")
+    run = tmp_path / "run"
+    short = [flag if flag != "60" else "8" for flag in command(data, run)]
+    subprocess.run(short, check=True, capture_output=True, timeout=300)
+    longer = [flag if flag != "60" else "16" for flag in command(data, run, "--resume")]
+    refused = subprocess.run(longer, capture_output=True, text=True, timeout=300)
+    assert refused.returncode == 2 and "--new-horizon" in refused.stderr
+    subprocess.run([*longer, "--new-horizon"], check=True, capture_output=True, timeout=300)
+    assert max((run / "checkpoints").iterdir()).name == "step-00000016"
+
+
+def test_the_config_a_run_leaves_repeats_it(tmp_path: Path) -> None:
+    data = corpus(tmp_path / "data")
+    first, second = tmp_path / "first", tmp_path / "second"
+    subprocess.run(command(data, first), check=True, capture_output=True, timeout=300)
+    again = [sys.executable, "-m", "nextword.cli.main", "pretrain"]
+    again += ["--config", str(first / "config.yaml"), "--out", str(second)]
+    subprocess.run(again, check=True, capture_output=True, timeout=300)
+    assert weights(first) == weights(second)
