@@ -38,10 +38,10 @@ def nextword() -> None:
     from nextword.models.transformer import Transformer
     from nextword.settings import ModelSettings
     from nextword.tokens.loader import Batch
+    from nextword.training.assemble import Causal
     from nextword.training.loop import train_step
     from nextword.training.optimizers import build
     from nextword.training.parallel import Group
-    from nextword.training.pretrain import Causal
 
     model = Transformer(config_for(ModelSettings(size="gpt2"), VOCABULARY), seed=0)
     model.activation_dtype = torch.bfloat16

@@ -192,4 +192,8 @@ def resolve(
             ) from None
         message = first["msg"].removeprefix("Value error, ")
         message = message[0].lower() + message[1:]
-        raise UserError(f"{name} = {first['input']!r}: {message}", where=places.get(name)) from None
+        place = places.get(name)
+        found = repr(first["input"])
+        if place is None or not place.startswith("--"):
+            found = f"{name} = {found}"
+        raise UserError(f"{found}: {message}", where=place) from None

@@ -82,9 +82,10 @@ def duration(seconds: float) -> str:
 
 def quantity(value: float, unit: str = "") -> str:
     """`1.2 M tokens`, `35 kB`: three significant figures and a decimal prefix."""
+    gap = " " if len(unit) > 2 else ""  # words stand apart, symbols do not
     for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
-            return f"{value / factor:.3g} {prefix}{unit}".rstrip()
+            return f"{value / factor:.3g} {prefix}{gap}{unit}".rstrip()
     return f"{value:.3g} {unit}".rstrip()
 
 

@@ -70,9 +70,9 @@ def train(job: Job, state: State) -> State:
     with Progress("Training", state.schedule.steps, "steps") as progress:
         progress.advance(state.step)
         while True:
-            state.seconds = time.monotonic() - started
+            state.seconds = job.group.mean(time.monotonic() - started)  # one clock for all ranks
             milestones.reach(job, state)
-            if state.finished or job.interrupt.requested:
+            if state.finished or job.group.total(job.interrupt.requested):
                 break
             milestones.fix_horizon(job, state)
             progress.total = state.schedule.steps

@@ -32,7 +32,7 @@ def reach(job: Job, state: State) -> None:
 
     if due(job.eval_every, state.validated):
         validate(job, state)
-        if job.interrupt.requested:
+        if state.validated < state.step:  # interrupted
             return
     if due(job.sample_every, state.sampled):
         sample(job, state)

@@ -37,6 +37,9 @@ class Group:
         distributed.all_reduce(summed)
         return float(summed)
 
+    def mean(self, value: float) -> float:
+        return self.total(value) / self.size
+
     def wait(self) -> None:
         if self.size > 1:
             distributed.barrier()

@@ -129,3 +129,20 @@ def test_the_config_a_run_leaves_repeats_it(tmp_path: Path) -> None:
     again += ["--config", str(first / "config.yaml"), "--out", str(second)]
     subprocess.run(again, check=True, capture_output=True, timeout=300)
     assert weights(first) == weights(second)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_documents(tmp_path: Path) -> None:
+    data = corpus(tmp_path / "data")
+    flags = ["--optimizer", "sgd", "--learning-rate", "1e30", "--clip", "0"]
+    ended = subprocess.run(
+        command(data, tmp_path / "run", *flags), capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    assert "the batch holds documents" in ended.stderr and ".txt" in ended.stderr
+    skipped = subprocess.run(
+        command(data, tmp_path / "other", *flags, "--on-nonfinite", "skip"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "skipped" in skipped.stderr and skipped.returncode in (0, 2)

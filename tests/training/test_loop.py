@@ -16,9 +16,9 @@ from nextword.settings import ModelSettings
 from nextword.tokens.loader import IGNORE, Batch, BlockLoader
 from nextword.tokens.store import Store
 from nextword.training import optimizers
+from nextword.training.assemble import Causal
 from nextword.training.loop import NonFiniteError, train_step
 from nextword.training.parallel import Group
-from nextword.training.pretrain import Causal
 
 CONTEXT = 48
 

@@ -1,0 +1,107 @@
+"""Everything a loop needs, placed, typed, compiled and replicated before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from nextword.hub.directory import save as save_directory
+from nextword.models.sizes import flops_per_token
+from nextword.models.transformer import Transformer
+from nextword.objectives import causal
+from nextword.settings import PretrainSettings
+from nextword.terminal import warn
+from nextword.tokens.loader import Batch, BlockLoader
+from nextword.tokens.store import Store
+from nextword.training import optimizers
+from nextword.training.interrupt import Interrupt
+from nextword.training.metrics import Metrics
+from nextword.training.parallel import Group, replicate
+from nextword.training.planning import Plan
+from nextword.training.precision import Precision
+from nextword.training.state import Job
+from nextword.training.validation import Validator
+
+
+class Causal(nn.Module):
+    """The objective as a module, so that DDP sees one forward pass: a batch in, a loss out."""
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Tensor:
+        return causal.loss(self.model, batch)
+
+
+def assemble(
+    run: Path,
+    store: Store,
+    settings: PretrainSettings,
+    plan: Plan,
+    measured: Precision,
+    group: Group,
+    interrupt: Interrupt,
+    metrics: Metrics,
+) -> Job:
+    """Everything a loop needs, placed, typed, compiled and replicated."""
+    config = replace(plan.config, dropout=settings.dropout)
+    model = Transformer(config, seed=settings.seed).to(group.device)
+    model.activation_dtype = measured.dtype
+    if plan.compile:
+        for block in model.blocks:
+            block.compile()
+    context = config.context_length
+    held_out = store.val if len(store.val.tokens) else None
+    if held_out is None:
+        warn("no text is held out: the model is not validated (--val-fraction 0)")
+    counts = store.counts("val" if held_out else "train")
+    return Job(
+        run=run,
+        model=model,
+        objective=replicate(Causal(model), group),
+        optimizers=optimizers.build(
+            model,
+            settings.optimizer,
+            learning_rate=plan.learning_rate,
+            weight_decay=plan.weight_decay,
+            momentum=plan.momentum,
+            betas=(settings.beta1, settings.beta2),
+            row_blocks=model.row_blocks(),
+        ),
+        loader=BlockLoader(store.train, context, settings.seed),
+        validator=Validator(
+            store.val,
+            store.tokenizer,
+            context_length=context,
+            tokens_per_byte=counts["tokens"] / max(1, counts["bytes"]),
+            batch_size=plan.micro_batch,
+            max_tokens=plan.eval_tokens,
+            seed=settings.seed,
+        ),
+        metrics=metrics,
+        interrupt=interrupt,
+        group=group,
+        seed=settings.seed,
+        batch_size=plan.batch_size,
+        micro_batch=plan.micro_batch,
+        clip=settings.clip,
+        learning_rate=plan.learning_rate,
+        skip_nonfinite=settings.on_nonfinite == "skip",
+        eval_every=plan.eval_every if held_out else 0,
+        sample_every=plan.sample_every,
+        save_every=plan.save_every,
+        log_every=plan.log_every,
+        keep_checkpoints=settings.keep_checkpoints,
+        patience=settings.patience,
+        budget=settings.budget if settings.steps is None and settings.epochs is None else None,
+        flops_per_token=flops_per_token(config, context),
+        peak=measured.peak,
+        save_model=lambda folder: save_directory(folder, model, store.tokenizer),
+        average={n: p.detach().clone() for n, p in model.named_parameters()}
+        if settings.ema
+        else {},
+        average_decay=settings.ema,
+    )

@@ -1,0 +1,59 @@
+"""How fast a model of some shape trains on this machine: measured, not guessed."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from nextword.models.config import TransformerConfig
+from nextword.models.transformer import Transformer
+from nextword.objectives import causal
+from nextword.settings import PretrainSettings
+from nextword.tokens.loader import BlockLoader
+from nextword.tokens.store import Store
+from nextword.training import optimizers
+from nextword.training.parallel import Group
+from nextword.training.precision import Precision
+
+
+def tokens_per_second(
+    store: Store,
+    config: TransformerConfig,
+    settings: PretrainSettings,
+    batch: int,
+    micro: int,
+    measured: Precision,
+    group: Group,
+) -> float:
+    """How fast a model of this shape trains here: the best of a few whole steps."""
+    model = Transformer(config, seed=settings.seed).to(group.device)
+    model.activation_dtype = measured.dtype
+    parts = optimizers.build(
+        model,
+        settings.optimizer,
+        learning_rate=0.0,
+        weight_decay=0.0,
+        momentum=0.9,
+        betas=(0.9, 0.95),
+        row_blocks=model.row_blocks(),
+    )
+    if len(store.train.tokens) <= config.context_length:
+        return 1.0  # refused by the plan, which says what is missing
+    loader = BlockLoader(store.train, config.context_length, settings.seed)
+    rows = group.share(batch)
+    best, began = 0.0, time.perf_counter()
+    for trial in range(4):
+        since = time.perf_counter()
+        for row in range(0, rows.stop - rows.start, micro):
+            count = min(micro, rows.stop - rows.start - row)
+            causal.loss(model, loader.batch(row, count).to(group.device)).backward()
+        parts.step(1.0)
+        if group.device.type == "cuda":
+            torch.cuda.synchronize(group.device)
+        now = time.perf_counter()
+        if trial:  # the first one also allocates
+            best = max(best, batch * config.context_length / (now - since))
+        if now - began > 8 and best:
+            break
+    return group.mean(best)

@@ -1,0 +1,65 @@
+"""What a run is planned to be follows from the text, the time and the machine's speed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nextword.errors import UserError
+from nextword.models.config import TransformerConfig
+from nextword.models.sizes import flops_per_token, parameter_count
+from nextword.settings import PretrainSettings
+from nextword.tokens.store import Store
+from nextword.training.planning import Plan, expected_loss, plan
+
+PEAK = 1e12
+
+
+def measured(config: TransformerConfig, batch: int, micro: int) -> float:
+    return 0.3 * PEAK / flops_per_token(config, config.context_length)
+
+
+def planned(store: Path, **settings: object) -> Plan:
+    opened = Store.open(store)
+    wanted = PretrainSettings.model_validate(settings)
+    return plan(wanted, opened.train, opened.tokenizer.vocab_size, peak=PEAK, measure=measured)
+
+
+def test_a_budget_is_filled_and_not_overrun(store: Path) -> None:
+    made = planned(store, budget="10m", size="1m", context_length=32)
+    assert 0.85 * 600 < made.expected_seconds <= 600
+
+
+def test_more_time_makes_a_model_no_smaller(store: Path) -> None:
+    sizes = [parameter_count(planned(store, budget=b).config) for b in ("10s", "10m", "10h")]
+    assert sizes == sorted(sizes)
+
+
+def test_epochs_and_steps_are_kept(store: Path) -> None:
+    made = planned(store, epochs=3.0, batch_size=2, context_length=32)
+    tokens = len(Store.open(store).train)
+    assert made.schedule.steps == pytest.approx(3 * tokens / 64, abs=1)
+    assert planned(store, steps=17).schedule.steps == 17
+
+
+def test_the_same_inputs_give_the_same_plan(store: Path) -> None:
+    assert planned(store, budget="1m").to_json() == planned(store, budget="1m").to_json()
+
+
+def test_a_plan_survives_json(store: Path) -> None:
+    made = planned(store, budget="1m")
+    assert Plan.from_json(made.to_json()).config == made.config
+
+
+def test_text_too_short_for_a_block_says_what_it_needs(store: Path) -> None:
+    with pytest.raises(UserError, match="needs at least 1,000,001 tokens"):
+        planned(store, context_length=1_000_000, steps=1)
+
+
+def test_repeated_text_is_worth_less_than_new_text() -> None:
+    new, repeated = expected_loss(1e6, 1e8, 1e8), expected_loss(1e6, 1e8, 1e6)
+    assert new < repeated
+    assert (
+        expected_loss(1e6, 1e6, 1e6) > expected_loss(1e6, 2e6, 1e6) > expected_loss(1e6, 2e6, 2e6)
+    )
