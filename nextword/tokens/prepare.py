@@ -110,8 +110,9 @@ def prepare(
             splits = _assemble(encoded, tokenizer, aside)
             _gather_quarantine(work, aside)
             tokenizer.save(aside / TOKENIZER)
-            content = {**identity, "splits": splits, "summary": summary}
-            write_manifest(aside, tokenizer, content)
+            named = {"data": [str(name) for name in names]}
+            content = {**named, **identity, "splits": splits, "summary": summary}
+            write_manifest(aside, tokenizer, content, settings.tokenizer)
     shutil.rmtree(work, ignore_errors=True)
     store = Store.open(out)
     show(store)
@@ -404,6 +405,7 @@ def _overlap(parts: list[Part], workers: Workers) -> dict[str, Any]:
 def _summary(corpus: Corpus, overlap: dict[str, Any]) -> dict[str, Any]:
     return {
         **tally_to_json(corpus.tally),
+        "characters": corpus.characters,
         "total": corpus.tally.total,
         "languages": dict(corpus.languages.most_common()),
         "duplicates": corpus.duplicates,

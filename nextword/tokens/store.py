@@ -274,13 +274,19 @@ def _verify(path: Path, manifest: dict[str, Any], hashed: list[str]) -> None:
             )
 
 
-def write_manifest(directory: Path, tokenizer: Tokenizer, content: dict[str, Any]) -> None:
-    """The last file of a store; `content` are its "splits" and whatever else is worth keeping."""
+def write_manifest(
+    directory: Path, tokenizer: Tokenizer, content: dict[str, Any], kind: str
+) -> None:
+    """The last file of a store; `content` are its "splits" and whatever else is worth keeping.
+
+    `kind` is what the tokenizer was asked for as: bpe, bytes, chars, or the name it was given by.
+    """
     files = sorted(f for f in directory.rglob("*") if f.is_file() and f.name != MANIFEST)
     manifest = {
         "format": FORMAT,
         "version": VERSION,
         "tokenizer": {
+            "kind": kind,
             "sha256": tokenizer.sha256,
             "vocab_size": tokenizer.vocab_size,
             "end_id": tokenizer.end_id,

@@ -16,7 +16,7 @@ from nextword.errors import UserError
 from nextword.files import sha256
 from nextword.tokens import prepare as module
 from nextword.tokens.prepare import prepare
-from nextword.tokens.store import Store
+from nextword.tokens.store import SPLITS, Store
 
 WORDS = ["the", "of", "and", "to", "in", "is", "was", "for", "on", "with", "as", "his", "her"]
 
@@ -69,6 +69,17 @@ def test_the_manifest_counts_what_is_there(tmp_path: Path) -> None:
         assert all(source.endswith(".txt") for source in sources)
     summary = store.manifest["summary"]
     assert summary["accepted"] + summary["skipped"] + summary["rejected"] == summary["total"] == 12
+    assert summary["characters"] == sum(store.counts(name)["characters"] for name in SPLITS)
+
+
+def test_the_manifest_names_the_data_the_tokenizer_and_the_settings(tmp_path: Path) -> None:
+    books = write_books(tmp_path / "books")
+    made = prepare(books, tmp_path / "store", tokenizer="chars", val_fraction=0.2).manifest
+    assert made["data"] == [str(books)]
+    assert made["tokenizer"]["kind"] == "chars"
+    assert made["settings"]["val_fraction"] == 0.2
+    given = prepare([books], tmp_path / "given", tokenizer=str(tmp_path / "store")).manifest
+    assert given["tokenizer"]["kind"] == str(tmp_path / "store")
 
 
 def test_the_number_of_workers_and_the_size_of_shards_change_nothing(

@@ -31,7 +31,7 @@ def make_store(path: Path) -> Path:
                 writer.append(ids, [len(ids)], [f"{text}.txt"])
         splits[name] = {"documents": len(texts)}
     tokenizer.save(path / "tokenizer")
-    write_manifest(path, tokenizer, {"splits": splits})
+    write_manifest(path, tokenizer, {"splits": splits}, "bytes")
     return path
 
 
