@@ -5,6 +5,7 @@ On a terminal progress is one live bar with an ETA; elsewhere it is a plain line
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
+PLAIN_WIDTH = 110  # columns of a table there
 
 
 def console() -> Console:
@@ -40,20 +42,29 @@ def warn(line: str) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table; the first column is left-aligned, numbers are right-aligned."""
+    """A table; the first column is left-aligned, numbers are right-aligned.
+
+    Columns without names are facts: a name and a value a line.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_header=any(columns))
     rows = [[_cell(value) for value in row] for row in rows]
     for index, name in enumerate(columns):
-        numeric = index > 0 and all(_is_numeric(row[index]) for row in rows)
+        numeric = index > 0 and bool(name) and all(_is_numeric(row[index]) for row in rows)
         drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*row)
-    width = None if is_interactive() else 110
-    Console(stderr=True, highlight=False, width=width, markup=False).print(drawn)
+    if is_interactive():
+        Console(stderr=True, highlight=False, markup=False).print(drawn)
+        return
+    plain = Console(file=io.StringIO(), highlight=False, width=PLAIN_WIDTH, markup=False)
+    with plain.capture() as lines:
+        plain.print(drawn)
+    for line in lines.get().splitlines():
+        say(line.rstrip())
 
 
 def _cell(value: Any) -> str:

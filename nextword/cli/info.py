@@ -18,9 +18,9 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parsed, _ = options.parse(parser, Settings, arguments)
 
-    from nextword.tasks.describe import describe, describe_sizes
+    from nextword.tasks.describe import info
 
-    found = describe_sizes() if parsed.path == "sizes" else describe(parsed.path)
+    found = info(parsed.path)
     SHOWN[found["kind"]](found)
     if parsed.json:
         options.print_json(found)
@@ -43,13 +43,24 @@ def show_store(found: dict[str, Any]) -> None:
         rows.append((name, split["documents"], split["characters"], split["tokens"], width))
     columns = ["split", "documents", "characters", "tokens", "bytes/token"]
     table(f"Token store {found['path']}", columns, rows)
-    tokenizer, overlap = found["tokenizer"], found.get("overlap") or {}
-    documents, languages = found.get("documents") or {}, found.get("languages") or {}
+    tokenizer, overlap, documents = found["tokenizer"], found["overlap"], found["documents"]
     facts: Facts = [
-        ("made from", ", ".join(found.get("data") or [])),
-        ("tokenizer", f"{tokenizer.get('kind', 'unknown')}, {tokenizer['vocab_size']:,} tokens"),
-        ("languages", ", ".join(f"{name} {count:,}" for name, count in languages.items())),
-        ("documents left out", (documents.get("skipped") or 0) + (documents.get("rejected") or 0)),
+        ("made from", ", ".join(found["data"] or ["not known"])),
+        (
+            "tokenizer",
+            f"{tokenizer.get('kind', 'made elsewhere')}, {tokenizer['vocab_size']:,} tokens",
+        ),
+    ]
+    if documents:
+        facts.append(
+            ("documents found, kept", f"{documents['total']:,}, {documents['accepted']:,}")
+        )
+    facts += [(f"... left out: {reason}", count) for reason, count in found["left_out"].items()]
+    if languages := found["languages"]:
+        whole = sum(languages.values()) or 1
+        most = sorted(languages.items(), key=lambda item: -item[1])[:6]
+        facts.append(("languages", ", ".join(f"{name} {n / whole:.0%}" for name, n in most)))
+    facts += [
         ("held-out text seen in training", f"{overlap['share']:.2%}" if overlap else "not known"),
         ("on the disk", quantity(found["bytes"], "B")),
     ]
@@ -76,10 +87,11 @@ def _model_facts(found: dict[str, Any]) -> Facts:
 
 def show_run(found: dict[str, Any]) -> None:
     steps, best, train = found["steps"], found["best"], found["train"] or {}
-    planned = f" of {steps['planned']:,}" if steps["planned"] else ""
+    ends = f"finished: {found['finished']}" if found["finished"] else "not finished"
+    planned = f" of {steps['planned']:,}" if steps["planned"] and not found["finished"] else ""
     facts: Facts = [
-        ("trained on", ", ".join(found["data"] or [])),
-        ("steps", f"{steps['taken']:,}{planned}"),
+        ("trained on", ", ".join(found["data"]) or "not known"),
+        ("steps", f"{steps['taken']:,}{planned}, {ends}"),
     ]
     if train:
         facts += [
@@ -93,6 +105,10 @@ def show_run(found: dict[str, Any]) -> None:
             ("... bits per byte", best.get("bits_per_byte")),
             ("... perplexity", best.get("perplexity")),
         ]
+    if (whole := found["evaluation"]) and whole.get("bits_per_byte_interval"):
+        low, high = whole["bits_per_byte_interval"]
+        sure = f"{whole['bits_per_byte']:.4f}, 95% interval {low:.4f} … {high:.4f}"
+        facts.append(("bits per byte when finished", sure))
     facts.append(("checkpoints", ", ".join(found["checkpoints"]) or "none"))
     table(f"Run {found['path']}", ["", ""], facts)
     if found["model"]:

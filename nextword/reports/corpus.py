@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from nextword.reports.run import Record
+from nextword.tasks.run import Record
 
 _NAMES = {"train": "training", "val": "held out"}
 

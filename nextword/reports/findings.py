@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from nextword.reports.run import Record, Run
+from nextword.tasks.run import Record, Run
 from nextword.terminal import duration, quantity
 
 CLOSE = 0.1  # nats between training and held-out loss that are not worth a word
@@ -45,16 +45,16 @@ def headline(run: Run) -> list[Figure]:
         )
         if isinstance(perplexity, float | int):
             figures.append(Figure(f"{perplexity:,.1f}", "perplexity", _perplexity_means(run)))
-    if run.parameters:
-        figures.append(Figure(quantity(run.parameters), "parameters", _shape(run.model)))
+    if run.weights:
+        size = quantity(run.weights.parameters)
+        figures.append(Figure(size, "parameters", _shape(run.model)))
     last = run.train[-1] if run.train else {}
     if isinstance(last.get("tokens"), int | float):
         figures.append(
             Figure(quantity(last["tokens"]), "tokens read", f"in {last['step']:,} steps")
         )
-    seconds = elapsed(run)
-    if seconds:
-        figures.append(Figure(duration(seconds), "training time", _speed(run)))
+    if run.seconds:
+        figures.append(Figure(duration(run.seconds), "training time", _speed(run)))
     return figures
 
 
@@ -62,10 +62,9 @@ def status(run: Run) -> str:
     """How far the run is, and why it ended if it has."""
     if run.finished:
         return f"finished: {run.finished}"
-    last = max((r["step"] for r in (*run.train, *run.validations)), default=0)
-    if not last:
+    if not run.step:
         return "nothing measured yet"
-    return f"not finished: it is at step {last:,}, and goes on with --resume"
+    return f"not finished: it is at step {run.step:,}, and goes on with --resume"
 
 
 def overfitting(run: Run) -> Verdict:
@@ -106,12 +105,6 @@ def overfitting(run: Run) -> Verdict:
         f"per token {sides}, but held-out loss is at its lowest: it has not begun to suffer. "
         + _more_training(run),
     )
-
-
-def elapsed(run: Run) -> float | None:
-    """Seconds of training measured so far."""
-    times = [r["seconds"] for r in (*run.train[-1:], *run.validations[-1:]) if "seconds" in r]
-    return max(times, default=None)
 
 
 def spread(samples: list[Record], count: int = 5) -> tuple[list[Record], list[Record]]:

@@ -18,7 +18,7 @@ import nextword
 from nextword.reports import findings
 from nextword.reports.corpus import document_table, overlap, pairs, split_table
 from nextword.reports.curves import Line, chart
-from nextword.reports.run import Record, Run
+from nextword.tasks.run import Record, Run
 from nextword.terminal import duration, quantity
 
 LONGEST_SAMPLE = 4000  # characters
@@ -62,7 +62,6 @@ def render(run: Run) -> str:
         notable=[
             {"step": f"{e['step']:,}", "message": e.get("message") or e.get("event", "")}
             for e in run.events
-            if e.get("event") != "finished"
         ],
         samples=samples,
         more_samples=more,
@@ -85,13 +84,13 @@ def render(run: Run) -> str:
 def summary(run: Run) -> str:
     """The run in one sentence."""
     kind = str(run.model.get("model_type") or run.model.get("family") or "model")
-    size = f"{_unbroken(quantity(run.parameters))}-parameter " if run.parameters else ""
+    count = run.weights.parameters if run.weights else 0
+    size = f"{_unbroken(quantity(count))}-parameter " if count else ""
     last = run.train[-1] if run.train else {}
     words = [f"A {size}{kind if kind == 'model' else kind + ' model'}"]
     if isinstance(last.get("tokens"), int | float):
         words.append(f"that has read {_unbroken(quantity(last['tokens']))} tokens")
-        seconds = findings.elapsed(run)
-        words += [f"in {_unbroken(duration(seconds))}"] if seconds else []
+        words += [f"in {_unbroken(duration(run.seconds))}"] if run.seconds else []
     bits = (run.best or {}).get("bits_per_byte")
     if isinstance(bits, int | float):
         words.append(f"and needs {bits:.3f} bits for a byte of text it has never seen")

@@ -7,7 +7,7 @@ from pathlib import Path
 from nextword.errors import UserError
 from nextword.files import write_atomically
 from nextword.reports.html import render
-from nextword.reports.run import read_run
+from nextword.tasks.run import read_run
 
 
 def report(run: str | Path, out: str | Path | None = None) -> Path:

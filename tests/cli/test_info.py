@@ -64,6 +64,24 @@ def test_a_store_tells_its_splits(run: Path, capsys: pytest.CaptureFixture[str])
     assert "train" in shown and "val" in shown and "bytes" in shown
 
 
+def test_a_store_tells_what_it_was_made_from_and_what_was_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        f"The {n}th lamp was lit at nightfall, and burned until the morning." for n in range(9)
+    ]
+    records = "".join(json.dumps({"text": line}) + "\n" for line in [*lines, lines[0], ""])
+    (tmp_path / "text.jsonl").write_text(records)
+    prepare([str(tmp_path / "text.jsonl")], tmp_path / "store", tokenizer="chars", workers=1)
+    capsys.readouterr()
+    found, shown = described(tmp_path / "store", capsys)
+    assert found["data"] == [str(tmp_path / "text.jsonl")]
+    assert found["documents"]["total"] == 11 and sum(found["left_out"].values()) >= 2
+    assert found["tokenizer"]["kind"] == "chars" and list(found["languages"]) == ["en"]
+    for words in ("text.jsonl", "chars, ", "left out: exact duplicate", "en 100%", "%"):
+        assert words in shown
+
+
 def test_a_model_has_the_parameters_transformers_counts(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nextword.reports.findings import headline, overfitting, spread, status
-from nextword.reports.run import read_run
+from nextword.tasks.run import read_run
 
 
 def test_the_headline_is_that_of_the_best_validation(make_run: Any, metrics: Any) -> None:
@@ -49,8 +49,11 @@ def test_without_held_out_text_nothing_is_claimed(make_run: Any, metrics: Any) -
 
 def test_a_run_that_is_not_over_says_how_to_go_on(make_run: Any, metrics: Any) -> None:
     assert "step 1,200" in status(read_run(make_run(metrics())))
-    end = {"kind": "event", "step": 1200, "event": "finished", "message": "the last step"}
-    assert status(read_run(make_run([*metrics(), end], name="done"))) == "finished: the last step"
+    done = make_run(metrics(), name="done")
+    state = done / "checkpoints" / "step-00001200" / "state.json"
+    state.parent.mkdir(parents=True)
+    state.write_text('{"finished": "the last step"}', encoding="utf-8")
+    assert status(read_run(done)) == "finished: the last step"
 
 
 def test_samples_shown_are_spread_over_the_run_and_none_is_lost() -> None:

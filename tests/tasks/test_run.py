@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nextword.errors import UserError
-from nextword.reports.run import read_run
+from nextword.tasks.run import read_run
 
 
 def test_a_run_is_read_back_whole(make_run: Any, metrics: Any) -> None:
@@ -38,7 +38,7 @@ def test_a_damaged_line_is_named(make_run: Any, line: str) -> None:
 
 
 def test_other_directories_are_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such run directory"):
+    with pytest.raises(UserError, match="no such run"):
         read_run(tmp_path / "absent")
     with pytest.raises(UserError, match=r"is not a run.*--out"):
         read_run(tmp_path)

@@ -1,4 +1,4 @@
-"""A run directory read back: what was asked, what was measured, what came out."""
+"""A run directory read back: what was asked, what was measured, what came out. Opens no weights."""
 
 from __future__ import annotations
 
@@ -6,18 +6,30 @@ import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from nextword.errors import UserError
 from nextword.files import read_json
 
+EVALUATION = "evaluation.json"  # what the best model was worth once the run was over
+
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Weights:
+    """What the headers of a directory's safetensors files say."""
+
+    parameters: int
+    types: str
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Run:
-    """Everything a report tells. A run that is young or was cut short leaves parts of it empty."""
+    """All that is known of a run. One that is young or was cut short leaves parts of it empty."""
 
     path: Path
     data: list[str]
@@ -25,13 +37,18 @@ class Run:
     asked: set[str]  # the names of those that a person set
     reasons: list[str]  # why the others are what they are
     environment: Record
-    model: Record
-    manifest: Record
+    precision: str
+    planned_steps: int | None
+    model: Record  # the model's configuration, as it was planned and as it was kept
+    weights: Weights | None
+    store: Path | None  # where it still is
+    manifest: Record  # of that store
     train: list[Record]
     validations: list[Record]
     samples: list[Record]
     events: list[Record]
-    parameters: int | None
+    evaluation: Record  # of the best model, after the run
+    checkpoints: list[str]
     has_model: bool
     finished: str  # why the run is over, once it is
 
@@ -40,67 +57,88 @@ class Run:
         """The validation whose model is kept."""
         return min(self.validations, key=lambda record: _number(record, "loss"), default=None)
 
+    @property
+    def step(self) -> int:
+        """The last step that anything was written down at."""
+        written = (*self.train[-1:], *self.validations[-1:], *self.samples[-1:], *self.events[-1:])
+        return max((int(record["step"]) for record in written), default=0)
+
+    @property
+    def seconds(self) -> float | None:
+        """Spent on the run so far, over all resumes."""
+        last = (*self.train[-1:], *self.validations[-1:])
+        return max((r["seconds"] for r in last if "seconds" in r), default=None)
+
     def happened(self, event: str) -> Record | None:
         """The last event of this name."""
         return next((e for e in reversed(self.events) if e.get("event") == event), None)
 
 
+def is_run(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("run.json", "config.yaml", "metrics.jsonl"))
+
+
 def read_run(path: Path) -> Run:
     """Read what a run directory holds. Raises UserError where it is not one, or is damaged."""
     if not path.is_dir():
-        raise UserError("no such run directory", where=path)
-    config, facts = path / "config.yaml", path / "run.json"
-    if not config.exists() and not (path / "metrics.jsonl").exists():
+        raise UserError("is a file, not a run" if path.exists() else "no such run", where=path)
+    if not is_run(path):
         raise UserError(
-            "is not a run: it has neither config.yaml nor metrics.jsonl",
+            "is not a run: it has neither run.json nor metrics.jsonl",
             where=path,
             mend="name the directory that was given to `nextword pretrain --out`",
         )
-    resolved = _read_yaml(config) if config.exists() else {}
-    decided = _mapping(read_json(facts)) if facts.exists() else {}
+    resolved = _read_yaml(path / "config.yaml")
+    decided = _read_object(path / "run.json")
     plan = _mapping(decided.get("plan"))
+    precision = _mapping(decided.get("precision"))
     records: dict[str, list[Record]] = {"train": [], "validation": [], "sample": [], "event": []}
     for record in _read_metrics(path / "metrics.jsonl"):
         kind = str(record.get("kind"))
         if kind in records and (kind in ("sample", "event") or "loss" in record):
             records[kind].append(record)
-    model = path / "model"
+    model, store = path / "model", _store(path, decided.get("store"))
     return Run(
         path=path,
         data=_texts(resolved.pop("data", decided.get("data"))),
         settings=resolved,
         asked=set(_mapping(decided.get("settings"))),
-        reasons=_texts(plan.get("reasons")) + _precision(_mapping(decided.get("precision"))),
+        reasons=_texts(plan.get("reasons")) + _precision(precision),
         environment=_mapping(decided.get("environment")),
-        model=_mapping(plan.get("model")) | _model_config(model / "config.json"),
-        manifest=_manifest(path, decided.get("store")),
+        precision=str(precision.get("name", "")),
+        planned_steps=_mapping(plan.get("schedule")).get("steps"),
+        model=_mapping(plan.get("model")) | _read_object(model / "config.json"),
+        weights=read_weights(model),
+        store=store,
+        manifest=_read_object(store / "manifest.json") if store else {},
         train=records["train"],
         validations=records["validation"],
         samples=records["sample"],
         events=records["event"],
-        parameters=count_parameters(model),
-        has_model=(model / "config.json").exists(),
-        finished=_finished(path, records["event"]),
+        evaluation=_read_object(path / EVALUATION),
+        checkpoints=sorted(p.name for p in path.glob("checkpoints/step-*") if p.is_dir()),
+        has_model=(model / "config.json").is_file(),
+        finished=_finished(path),
     )
 
 
-def count_parameters(model: Path) -> int | None:
-    """Parameters in a directory's safetensors files, read from their headers alone."""
+def read_weights(model: Path) -> Weights | None:
+    """What the headers of safetensors files say; None where there are none."""
     from safetensors import SafetensorError, safe_open
 
     files = sorted(model.glob("*.safetensors"))
-    total = 0
+    parameters, types = 0, set()
     for file in files:
         try:
             with safe_open(file, framework="np") as tensors:
                 for name in tensors.keys():  # noqa: SIM118 (not a dict)
-                    size = 1
-                    for length in tensors.get_slice(name).get_shape():
-                        size *= length
-                    total += size
+                    tensor = tensors.get_slice(name)
+                    parameters += prod(tensor.get_shape())
+                    types.add(str(tensor.get_dtype()))
         except (SafetensorError, OSError) as error:
             raise UserError(f"is not a sound safetensors file ({error})", where=file) from None
-    return total if files else None
+    size = sum(file.stat().st_size for file in files)
+    return Weights(parameters, ", ".join(sorted(types)), size) if files else None
 
 
 def _read_metrics(path: Path) -> Iterator[Record]:
@@ -136,6 +174,8 @@ def _number(record: Record, name: str) -> float:
 def _read_yaml(path: Path) -> Record:
     import yaml
 
+    if not path.is_file():
+        return {}
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
@@ -148,20 +188,24 @@ def _read_yaml(path: Path) -> Record:
     return _mapping(value)
 
 
-def _model_config(path: Path) -> Record:
-    return _mapping(read_json(path)) if path.exists() else {}
+def _read_object(path: Path) -> Record:
+    """A JSON file's object; empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError("expected a JSON object", where=path)
+    return value
 
 
-def _manifest(run: Path, store: Any) -> Record:
-    """The manifest of the store a run learned from, where it still is."""
-    place = run / (store if isinstance(store, str) and store else "store") / "manifest.json"
-    return _mapping(read_json(place)) if place.is_file() else {}
+def _store(run: Path, named: Any) -> Path | None:
+    """The store a run learned from, where it still is."""
+    place = run / (named if isinstance(named, str) and named else "store")
+    return place if (place / "manifest.json").is_file() else None
 
 
-def _finished(run: Path, events: list[Record]) -> str:
-    """Why a run is over, as its last event or its last checkpoint says; empty while it is not."""
-    if events and events[-1].get("event") == "finished":
-        return str(events[-1].get("message") or "all steps are taken")
+def _finished(run: Path) -> str:
+    """Why a run is over, as its last checkpoint says; empty while it is not."""
     for state in sorted(run.glob("checkpoints/step-*/state.json"), reverse=True)[:1]:
         with contextlib.suppress(UserError):  # damaged: --resume will say so
             return str(_mapping(read_json(state)).get("finished") or "")
