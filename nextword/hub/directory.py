@@ -13,7 +13,7 @@ from nextword.files import whole_directory, write_json
 from nextword.hub.card import model_card
 from nextword.hub.config import read_config, write_config
 from nextword.hub.resolve import resolve
-from nextword.hub.weights import SHARD_BYTES, read_weights, write_weights
+from nextword.hub.weights import SHARD_BYTES, read_model, write_weights
 from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -41,9 +41,7 @@ def load(name_or_path: str | PathLike[str]) -> tuple[Transformer, Tokenizer]:
 def load_model(directory: str | PathLike[str]) -> Transformer:
     """The model alone, in evaluation mode."""
     directory = Path(directory)
-    model = Transformer(read_config(directory / "config.json"), seed=None)
-    read_weights(directory, model)
-    return model.eval()
+    return read_model(directory, read_config(directory / "config.json")).eval()
 
 
 def save(

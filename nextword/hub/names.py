@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nextword.models.config import Family, TransformerConfig
+from nextword.models.config import FAMILIES, Family, TransformerConfig
 
-PREFIX: dict[Family, str] = {"gpt2": "transformer.", "llama": "model.", "qwen3": "model."}
+PREFIX: dict[Family, str] = dict.fromkeys(FAMILIES, "model.") | {"gpt2": "transformer."}
 # Not weights: masks and tables that old checkpoints carry along.
 IGNORED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+
+HEAD = "lm_head.weight"
 
 GPT2_TOP = {
     "embedding": "transformer.wte",
@@ -77,6 +79,11 @@ def pieces(config: TransformerConfig, shapes: dict[str, tuple[int, ...]]) -> Ite
                 transposed,
             )
             begin += rows
+
+
+def embedding_name(family: Family) -> str:
+    top = GPT2_TOP if family == "gpt2" else LLAMA_TOP
+    return f"{top['embedding']}.weight"
 
 
 def _rows(config: TransformerConfig, module: str, rows: int, parts: int) -> list[int]:

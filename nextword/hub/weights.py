@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.hub.names import IGNORED, PREFIX, Piece, pieces
+from nextword.hub.names import HEAD, IGNORED, PREFIX, Piece, embedding_name, pieces
+from nextword.models.config import TransformerConfig
+from nextword.models.sizes import parameter_count
 from nextword.models.transformer import Transformer
+from nextword.terminal import warn
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.msgpack", "*.h5")
@@ -24,16 +29,30 @@ SHARD_BYTES = 5_000_000_000
 FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
-def read_weights(directory: Path, model: Transformer) -> None:
-    """Fill a model's parameters from a directory's safetensors, whatever float type they have.
+def read_model(directory: Path, config: TransformerConfig) -> Transformer:
+    """The model that a directory's safetensors hold, in fp32 whatever float type they have.
 
     Raises UserError, naming file and tensor, for a damaged file, a tensor that is missing, that
-    nothing needs, or whose shape or type does not fit; nothing is allocated before shapes agree.
+    nothing needs, or whose shape or type does not fit. A config that asks for far more than the
+    files hold is refused before memory is taken for it.
     """
     where = locations(directory)
+    asked, held = parameter_count(config), sum(map(_numbers_in, sorted(set(where.values()))))
+    if asked > 4 * held + 10_000:
+        raise UserError(
+            f"describes {asked:,} parameters, but the weights beside it are {held:,}",
+            where=directory / "config.json",
+        )
+    if config.tied and _has_own_head(where, config):
+        warn(
+            f"{directory}: config.json ties the output head to the embedding, but the weights hold "
+            "two that differ: both are used"
+        )
+        config = replace(config, tied=False)
+    model = Transformer(config, seed=None)
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    wanted = {piece.theirs: piece for piece in pieces(model.config, shapes)}
-    found = _match(where, wanted, model, directory)
+    wanted = {piece.theirs: piece for piece in pieces(config, shapes)}
+    found = _match(where, wanted, config, directory)
     parameters = dict(model.named_parameters())
     by_file: dict[Path, list[tuple[str, Piece]]] = {}
     for stored, piece in found.items():
@@ -45,6 +64,7 @@ def read_weights(directory: Path, model: Transformer) -> None:
                     tensor = _tensor(file, path, stored, piece)
                     target = parameters[piece.parameter][piece.rows]
                     target.copy_(tensor.t() if piece.transposed else tensor)
+    return model
 
 
 def locations(directory: Path) -> dict[str, Path]:
@@ -80,6 +100,11 @@ def names_in(path: Path) -> list[str]:
         return list(file.keys())
 
 
+def _numbers_in(path: Path) -> int:
+    with opened(path) as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+
+
 def opened(path: Path) -> Any:
     """A safetensors file, its header checked against its length."""
     try:
@@ -104,17 +129,18 @@ def _pickled(path: Path) -> UserError:
 
 
 def _match(
-    where: dict[str, Path], wanted: dict[str, Piece], model: Transformer, directory: Path
+    where: dict[str, Path], wanted: dict[str, Piece], config: TransformerConfig, directory: Path
 ) -> dict[str, Piece]:
     """Stored names and the pieces they hold: each piece once, nothing left over."""
-    prefix = PREFIX[model.config.family]
-    bare = not any(name.startswith(prefix) for name in where)  # saved without its head
+    full, embedding = _full_names(where, config), embedding_name(config.family)
     found, unexpected = {}, []
-    for stored in where:
-        name = stored if not bare or stored == "lm_head.weight" else prefix + stored
-        if name in wanted:
+    for stored, name in full.items():
+        if name == HEAD and config.tied:  # the embedding once more, or in its place
+            if embedding not in full.values():
+                found[stored] = wanted[embedding]
+        elif name in wanted:
             found[stored] = wanted[name]
-        elif not name.endswith(IGNORED) and not (name == "lm_head.weight" and model.config.tied):
+        elif not name.endswith(IGNORED):
             unexpected.append(stored)
     missing = wanted.keys() - {piece.theirs for piece in found.values()}
     if missing:
@@ -122,11 +148,31 @@ def _match(
         raise UserError(f"{_listing(names)} missing", where=directory)
     if unexpected:
         raise UserError(
-            f"{_listing(unexpected)} not part of a {model.config.family} model as config.json "
+            f"{_listing(unexpected)} not part of a {config.family} model as config.json "
             "describes it",
             where=where[unexpected[0]],
         )
     return found
+
+
+def _full_names(where: Iterable[str], config: TransformerConfig) -> dict[str, str]:
+    """Stored names, each with the name it has where a model is saved with its head."""
+    prefix = PREFIX[config.family]
+    bare = not any(name.startswith(prefix) for name in where)
+    return {name: prefix + name if bare and name != HEAD else name for name in where}
+
+
+def _has_own_head(where: dict[str, Path], config: TransformerConfig) -> bool:
+    """Whether there is an output head that is not the embedding, whatever config.json says."""
+    stored = {name: stored for stored, name in _full_names(where, config).items()}
+    names = [stored.get(name) for name in (embedding_name(config.family), HEAD)]
+    tensors = []
+    for name in names:
+        if name is None:
+            return False
+        with opened(where[name]) as file:
+            tensors.append(_get(file, where[name], name))
+    return not torch.equal(*tensors)
 
 
 def _listing(names: list[str]) -> str:
@@ -145,6 +191,10 @@ def _tensor(file: Any, path: Path, stored: str, piece: Piece) -> Tensor:
         )
     if kind not in FLOATS:
         raise UserError(f"tensor {stored!r} is of type {kind}, which is no float", where=path)
+    return _get(file, path, stored)
+
+
+def _get(file: Any, path: Path, stored: str) -> Tensor:
     try:
         tensor: Tensor = file.get_tensor(stored)
     except (SafetensorError, OSError) as error:

@@ -1,14 +1,15 @@
-"""What a Transformer is made of. GPT-2, Llama and Qwen3 are values of this, not classes."""
+"""What a Transformer is made of. GPT-2, Llama, Mistral and Qwen are values of this, not classes."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nextword.errors import UserError
 
-Family = Literal["gpt2", "llama", "qwen3"]
-FAMILIES: tuple[Family, ...] = ("gpt2", "llama", "qwen3")
+Family = Literal["gpt2", "llama", "mistral", "qwen2", "qwen3"]
+FAMILIES: tuple[Family, ...] = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 GATED = ("swiglu", "geglu")  # the feed-forward network has a second, gating matrix
 ROPE_SCALINGS = ("linear", "llama3", "yarn")
 
@@ -19,7 +20,8 @@ class TransformerConfig:
 
     `rope_scaling` stretches rotary positions beyond the context trained on: {"rope_type": "linear",
     "factor": 4.0} and so on, with the keys Hugging Face uses. `windowed_layers` are the layers in
-    which a token sees only the last `window` tokens, itself among them.
+    which a token sees only the last `window` tokens, itself among them. `attention_bias` is on
+    queries, keys and values, `output_bias` on what attention gives.
 
     Raises UserError where the numbers do not fit each other.
     """
@@ -41,6 +43,7 @@ class TransformerConfig:
     mlp: Literal["gelu_tanh", "gelu", "relu", "swiglu", "geglu"] = "swiglu"
     qk_norm: bool = False
     attention_bias: bool = False
+    output_bias: bool = False
     mlp_bias: bool = False
     tied: bool = True
     window: int | None = None
@@ -79,4 +82,5 @@ class TransformerConfig:
 
 
 def divisors(number: int) -> list[int]:
-    return [n for n in range(1, number + 1) if number % n == 0]
+    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return sorted({*small, *(number // n for n in small)})

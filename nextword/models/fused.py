@@ -70,11 +70,16 @@ class _FlashAttention(torch.autograd.Function):
         query, key, value, bias, mixed, normaliser = ctx.saved_tensors
         shape, dtype = query.shape, query.dtype  # [batch, heads, time, head]
         batch, heads, time, head = shape
-        pull = (gradients[0] * mixed).sum(-1, keepdim=True, dtype=torch.float32)
+        rounded = normaliser.to(dtype)
+        # Rounding it makes all of a row's weights too large or small by one factor, up to several
+        # hundredths. A row's gradient carries the factor's inverse into all products there are.
+        inverse = (rounded - normaliser).exp_().unsqueeze(-1)
+        gradient = torch.mul(gradients[0], inverse, out=torch.empty_like(mixed))
+        pull = (gradient * mixed).sum(-1, keepdim=True, dtype=torch.float32)
         pull = pull.neg_().to(dtype).flatten(0, 1)  # [batch · heads, time, 1]
-        normaliser = -normaliser.to(dtype).reshape(-1, time, 1)
+        normaliser = rounded.neg_().reshape(-1, time, 1)
         query = (query * head**-0.5).flatten(0, 1)  # [batch · heads, time, head], as all below
-        key, value, gradient = key.flatten(0, 1), value.flatten(0, 1), gradients[0].flatten(0, 1)
+        key, value, gradient = key.flatten(0, 1), value.flatten(0, 1), gradient.flatten(0, 1)
         query_gradient = torch.zeros_like(query)
         key_gradient, value_gradient = torch.empty_like(key), torch.empty_like(value)
         for start in range(0, time, BLOCK):

@@ -54,9 +54,12 @@ STYLES: dict[Family, dict[str, Any]] = {
         "positions": "learned",
         "mlp": "gelu_tanh",
         "attention_bias": True,
+        "output_bias": True,
         "mlp_bias": True,
     },
     "llama": {"norm_epsilon": 1e-5},
+    "mistral": {"norm_epsilon": 1e-5},
+    "qwen2": {"norm_epsilon": 1e-6, "attention_bias": True},
     "qwen3": {"norm_epsilon": 1e-6, "qk_norm": True},
 }
 
@@ -145,7 +148,9 @@ def parameter_count(config: TransformerConfig) -> int:
     queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
     attention = width * (queries + 2 * keys) + queries * width
     if config.attention_bias:
-        attention += queries + 2 * keys + width
+        attention += queries + 2 * keys
+    if config.output_bias:
+        attention += width
     if config.qk_norm:
         attention += 2 * config.head_width
     inner = config.mlp_width * (2 if config.gated else 1)

@@ -32,7 +32,7 @@ class Attention(nn.Module):
         self.layer, self.causal, self.window = layer, config.causal, config.window_of(layer)
         outputs = (config.heads + 2 * config.kv_heads) * config.head_width
         self.qkv = Linear(config.width, outputs, config.attention_bias)
-        self.output = Linear(config.heads * config.head_width, config.width, config.attention_bias)
+        self.output = Linear(config.heads * config.head_width, config.width, config.output_bias)
         self.query_norm: RMSNorm | None = None
         self.key_norm: RMSNorm | None = None
         if config.qk_norm:

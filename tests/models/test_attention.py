@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nextword.models.attention import attend, causal_mask, document_mask, score_bias
@@ -72,3 +76,45 @@ def test_gradients_in_bf16_are_those_of_exact_attention(
     for part, reference in zip(ours, exact, strict=True):
         assert part.grad is not None and reference.grad is not None
         assert (part.grad - reference.grad).norm() < 0.02 * reference.grad.norm()
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 2.0, 3.0])
+def test_gradients_in_bf16_are_about_as_exact_as_pytorchs(sharpness: float) -> None:
+    torch.manual_seed(0)
+    query, key, value, pull = (torch.randn(2, 4, 256, 64) for _ in range(4))
+    parts = [part.bfloat16() for part in (query * sharpness, key * sharpness, value)]
+    exact = [part.double().requires_grad_() for part in parts]
+    mask = torch.ones(256, 256, dtype=torch.bool).tril()
+    by_hand(*exact, mask).backward(pull.bfloat16().double())
+
+    def errors(attention: Callable[..., Tensor]) -> list[float]:
+        given = [part.clone().requires_grad_() for part in parts]
+        attention(*given).backward(pull.bfloat16())
+        return [
+            float((part.grad - reference.grad).norm() / reference.grad.norm())  # type: ignore[operator]
+            for part, reference in zip(given, exact, strict=True)
+        ]
+
+    pytorchs = errors(partial(F.scaled_dot_product_attention, is_causal=True))
+    for ours, theirs in zip(errors(attend), pytorchs, strict=True):
+        assert ours < 3 * theirs
+
+
+def test_a_query_that_sees_nothing_gives_nothing_and_no_nan() -> None:
+    mask = torch.ones(16, 16, dtype=torch.bool).tril()
+    mask[5] = False
+    bias = score_bias(mask, torch.bfloat16)[None, None]
+    parts = [heads(1, 2, 16, 32, torch.bfloat16).requires_grad_() for _ in range(3)]
+    mixed = attend(*parts, bias)
+    mixed.sum().backward()
+    assert not mixed[:, :, 5].any()
+    query, _, value = (part.grad for part in parts)
+    assert query is not None and value is not None
+    assert all(part.grad is not None and part.grad.isfinite().all() for part in parts)
+    assert not query[:, :, 5].any()
+    seen = score_bias(torch.ones(16, 16, dtype=torch.bool).tril(), torch.float32)
+    weights = (parts[0].float() @ parts[1].float().mT / 32**0.5 + seen).softmax(-1)
+    weights[:, :, 5] = 0
+    torch.testing.assert_close(
+        value.float(), weights.sum(2)[..., None].expand_as(value), atol=0.05, rtol=0.02
+    )
