@@ -72,6 +72,7 @@ _WORDS = {  # the commonest, in any order
     "uk": "і в не на що я з у та це як до є він а за про його ми від то але ви так для вона",
     "bg": "и на да се в е за от не с че по са като си това но до той беше съм ще аз",
 }
+NAMES = [*sorted(_SCRIPTS.keys() - {"latin", "cyrillic"} | _WORDS.keys()), "code", "other"]
 _BY_WORD: dict[str, list[str]] = {}
 for _name, _list in _WORDS.items():
     for _word in set(_list.split()):

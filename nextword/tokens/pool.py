@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -12,9 +13,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from nextword.errors import UserError
+from nextword.terminal import say
 
 POLL = 0.5  # seconds after which a worker at most ends when its parent is gone
 
@@ -46,9 +49,18 @@ class Workers:
             )
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool is None:
+            return
+        if kind is not None:  # nobody waits for what they are doing
+            for process in list((self._pool._processes or {}).values()):
+                process.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def submit(self, function: Callable[..., Result], *arguments: Any) -> Callable[[], Result]:
         """Start a task; the function returned waits for its result."""
@@ -98,6 +110,34 @@ def _lost() -> UserError:
         "a worker process was killed, perhaps for want of memory",
         mend="run the same command again to go on from here, with --workers 1 if it recurs",
     )
+
+
+@contextlib.contextmanager
+def stoppable(parting: str) -> Iterator[None]:
+    """SIGTERM and Ctrl-C raise KeyboardInterrupt in the block, after saying `parting`; a second
+    Ctrl-C leaves at once. In the main thread alone: elsewhere signals are somebody else's.
+    """
+    stops = 0
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stops
+        stops += 1
+        if stops > 1:
+            os._exit(130)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(parting)
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _begin(parent: int) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from nextword.tokens.tokenizer import Tokenizer
+from collections.abc import Callable, Sequence
 
 _REPLACEMENT = "\ufffd"  # what an unfinished character decodes to
 _LONGEST_CHARACTER = 4  # tokens: a character has at most 4 bytes
@@ -16,12 +13,16 @@ class TextStream:
     """`feed` each id as it comes; the pieces returned join to what `decode` gives at once.
 
     A character whose bytes are spread over several tokens is held back until it is whole; bytes
-    that never become one come out as U+FFFD, as in `decode`.
+    that never become one come out as U+FFFD, as in `decode`. `bytes_of` gives the bytes of a token
+    where each stands for the same ones wherever it is; else None.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._pieces: _Bytes | _Texts
-        self._pieces = _Bytes(tokenizer) if tokenizer.is_byte_level else _Texts(tokenizer)
+    def __init__(
+        self,
+        decode: Callable[[Sequence[int]], str],
+        bytes_of: Callable[[int], bytes | None] | None = None,
+    ) -> None:
+        self._pieces = _Texts(decode) if bytes_of is None else _Bytes(bytes_of)
 
     def feed(self, id: int) -> str:
         """The text that this token completes; "" while a character is unfinished."""
@@ -35,12 +36,12 @@ class TextStream:
 class _Bytes:
     """Tokens are bytes: UTF-8 is decoded as far as it goes."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, bytes_of: Callable[[int], bytes | None]) -> None:
+        self._bytes_of = bytes_of
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, id: int) -> str:
-        return self._utf8.decode(self._tokenizer.token_bytes(id) or b"")
+        return self._utf8.decode(self._bytes_of(id) or b"")
 
     def flush(self) -> str:
         return self._utf8.decode(b"", final=True)
@@ -49,8 +50,8 @@ class _Bytes:
 class _Texts:
     """Tokens whose text depends on those before: the last few are decoded again with each."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
         self._ids: list[int] = []
         self._done = 0  # of these ids, whose text is out already
 
@@ -68,5 +69,5 @@ class _Texts:
         return whole[len(before) :]
 
     def _decoded(self) -> tuple[str, str]:
-        before = self._tokenizer.decode(self._ids[: self._done])
-        return before, self._tokenizer.decode(self._ids)
+        before = self._decode(self._ids[: self._done])
+        return before, self._decode(self._ids)

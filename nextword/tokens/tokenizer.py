@@ -165,7 +165,7 @@ class Tokenizer:
         return str(self._whole.decode(ids, skip_special_tokens=skip_special))
 
     def stream(self) -> TextStream:
-        return TextStream(self)
+        return TextStream(self.decode, self.token_bytes if self.is_byte_level else None)
 
     @functools.cached_property
     def vocab_size(self) -> int:

@@ -52,6 +52,15 @@ def common_characters(text: Iterable[str], share: float = 0.995) -> int:
     return 0
 
 
+def check_vocab_size(size: int) -> None:
+    """All bytes and the control tokens have to find room. Raises UserError."""
+    least = 256 + len(CONTROLS)
+    if size < least:
+        raise UserError(
+            f"a vocabulary of {size} is too small", mend=f"--vocab-size takes {least} or more"
+        )
+
+
 def train_bpe(texts: Iterable[str], vocab_size: int, sample_characters: int) -> Tokenizer:
     """Train on the first `sample_characters` of `texts`, which should be a fair sample.
 
@@ -60,11 +69,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, sample_characters: int) -> 
     from tokenizers import Tokenizer as Backend
     from tokenizers import models, pre_tokenizers, trainers
 
-    if vocab_size < 256 + len(CONTROLS):
-        raise UserError(
-            f"a vocabulary of {vocab_size} is too small",
-            mend=f"--vocab-size takes {256 + len(CONTROLS)} or more",
-        )
+    check_vocab_size(vocab_size)
     backend = Backend(models.BPE())
     words = json.loads(Backend(models.BPE()).to_str())
     words["pre_tokenizer"] = _word_cutting()

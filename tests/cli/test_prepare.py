@@ -31,7 +31,7 @@ def test_it_makes_a_store_and_prints_its_manifest(
         (["--out", "s"], "required: DATA"),
         (["a.txt"], "required: --out"),
         (["a.txt", "--out", "s", "--vocab-sise", "9"], "did you mean '--vocab-size'"),
-        (["a.txt", "--out", "s", "--vocab-size", "9"], "vocab_size = '9'"),
+        (["a.txt", "--out", "s", "--vocab-size", "9"], "greater than or equal to 257"),
         (["a.txt", "--out", "s", "--tokenizer", "nobody/nothing"], "no tokenizer 'nobody/nothing'"),
     ],
 )

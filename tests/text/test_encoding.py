@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import codecs
+import json
+import random
+import re
+from pathlib import Path
 
 import pytest
 from conftest import ReadBytes
@@ -37,7 +41,6 @@ FRENCH = (
             (text, encoding)
             for text in (CHINESE, RUSSIAN, FRENCH)
             for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
-            if not (text is CHINESE and encoding in ("utf-16-le", "utf-16-be"))
         ],
     ],
 )
@@ -117,3 +120,49 @@ def test_any_bytes_are_decoded_losslessly_or_refused(content: bytes) -> None:
         assert "byte" in error.what
         return
     assert "\ufffd" not in text or "\ufffd".encode(encoding) in content
+
+
+TANG = "秦川雄帝宅，函谷壯皇居。綺殿千尋起，離宮百雉餘。連甍遙接漢，飛觀迥凌虛。\n"
+MODERN = "今天天气很好，我们一起去公园散步吧。这个问题不容易解决，但是可以试试看。\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (TANG, "gb18030"),
+        (TANG, "big5"),
+        (TANG, "utf-16-le"),
+        (MODERN, "gbk"),
+        (MODERN, "utf-16-be"),
+        (JAPANESE, "utf-16-le"),
+        ("你好，世界", "gbk"),
+        ("“It’s” – he said — “naïve” …", "cp1252"),
+    ],
+)
+def test_classical_and_short_text_is_told_apart_too(text: str, encoding: str) -> None:
+    content = text.encode(encoding)
+    assert decode(content, detect(content)) == text
+
+
+def test_excerpts_of_published_text_are_read_right_or_refused(shared_data: Path) -> None:
+    """Mojibake would be worse than an error: it is never taken for text."""
+    rng = random.Random(0)
+    poems = json.loads((shared_data / "poetry-zh" / "poet.tang.1000.json").read_text("utf-8"))
+    tang = "\n".join(line for poem in poems for line in poem["paragraphs"])
+    modern = re.sub("[^\u4e00-\u9fff，。\n]", "", (shared_data / "cmrc2018/test.json").read_text())
+    german = (shared_data / "multi30k" / "val.de").read_text("utf-8")
+    for text, encodings in (
+        (tang, ["gb18030", "big5", "utf-16-le"]),
+        (modern, ["gbk", "utf-16-be"]),
+        (german, ["cp1252"]),
+    ):
+        for encoding in encodings:
+            refused = 0
+            for _ in range(60):
+                start, length = rng.randrange(len(text) - 500), rng.randrange(20, 500)
+                content = text[start : start + length].encode(encoding, "ignore")
+                try:
+                    assert decode(content, detect(content)) == content.decode(encoding)
+                except UserError:
+                    refused += 1
+            assert refused <= 3, (encoding, text[:20])

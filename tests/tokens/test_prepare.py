@@ -14,7 +14,7 @@ import pytest
 
 from nextword.errors import UserError
 from nextword.files import sha256
-from nextword.tokens import prepare as module
+from nextword.tokens import reading, workplace
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import SPLITS, Store
 
@@ -87,9 +87,9 @@ def test_the_number_of_workers_and_the_size_of_shards_change_nothing(
 ) -> None:
     books = write_books(tmp_path / "books", 8, 3000)
     alone = prepare(books, tmp_path / "alone", workers=1)
-    monkeypatch.setattr(module, "UNIT", 4000)
+    monkeypatch.setattr(reading, "UNIT", 4000)
     shared = prepare(books, tmp_path / "shared", workers=2)
-    monkeypatch.setattr(module, "LARGE", 1000)  # every file is read here, its documents shared out
+    monkeypatch.setattr(reading, "LARGE", 1000)  # every file is read here, its documents shared out
     parted = prepare(books, tmp_path / "parted", workers=2)
     assert content_of(alone.path) == content_of(shared.path) == content_of(parted.path)
 
@@ -208,7 +208,9 @@ def test_a_finished_store_is_returned_at_once(
 ) -> None:
     books = write_books(tmp_path / "books", 3)
     first = prepare(books, tmp_path / "store")
-    monkeypatch.setattr(module, "_read", lambda *_: pytest.fail("it is prepared again"))
+    monkeypatch.setattr(
+        "nextword.tokens.prepare.read_all", lambda *_: pytest.fail("it is prepared again")
+    )
     assert prepare(books, tmp_path / "store").manifest == first.manifest
 
 
@@ -220,7 +222,7 @@ def test_a_store_inside_its_data_does_not_read_itself(tmp_path: Path) -> None:
 
 def command(books: Path, out: Path) -> list[str]:
     program = (
-        "import sys; from nextword.tokens import prepare as p; p.UNIT = 30_000;"
+        "from nextword.tokens import prepare as p, reading; reading.UNIT = 30_000;"
         f"p.prepare({str(books)!r}, {str(out)!r}, workers=2, vocab_size=600)"
     )
     return [sys.executable, "-c", program]
@@ -256,14 +258,28 @@ def test_killed_at_random_it_looks_unfinished_and_goes_on_to_the_same_store(tmp_
 
 
 def test_a_second_run_at_the_same_place_is_kept_out(tmp_path: Path) -> None:
-    identity = {"a": 1}
     with (
-        module._work_directory(tmp_path / "store", identity),
+        workplace.work_directory(tmp_path / "store", {"a": 1}),
         pytest.raises(UserError, match="being prepared by another process"),
-        module._work_directory(tmp_path / "store", identity),
+        workplace.work_directory(tmp_path / "store", {"a": 1}),
     ):
         pass
-    with module._work_directory(tmp_path / "store", identity) as work:
-        (work / "text" / "old").touch()
-    with module._work_directory(tmp_path / "store", {"a": 2}) as work:
-        assert not (work / "text" / "old").exists(), "shards of other data are left"
+
+
+def test_what_a_killed_run_left_serves_the_same_work_alone(tmp_path: Path) -> None:
+    def leave(identity: dict[str, int]) -> bool:
+        with (
+            pytest.raises(ZeroDivisionError),
+            workplace.work_directory(tmp_path / "s", identity) as w,
+        ):
+            is_there = (w / "text" / "old").exists()
+            (w / "text" / "old").touch()
+            raise ZeroDivisionError
+        return is_there
+
+    assert not leave({"a": 1})
+    assert leave({"a": 1})
+    assert not leave({"a": 2}), "shards of other data are left"
+    with workplace.work_directory(tmp_path / "s", {"a": 2}):
+        pass
+    assert not list(tmp_path.iterdir()), "it is removed when all went well"
