@@ -12,7 +12,7 @@ from nextword.errors import UserError
 from nextword.files import whole_directory, write_json
 from nextword.hub.card import model_card
 from nextword.hub.config import read_config, write_config
-from nextword.hub.resolve import resolve
+from nextword.hub.resolve import inside, resolve
 from nextword.hub.weights import SHARD_BYTES, read_model, write_weights
 from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer import Tokenizer
@@ -41,7 +41,7 @@ def load(name_or_path: str | PathLike[str]) -> tuple[Transformer, Tokenizer]:
 def load_model(directory: str | PathLike[str]) -> Transformer:
     """The model alone, in evaluation mode."""
     directory = Path(directory)
-    return read_model(directory, read_config(directory / "config.json")).eval()
+    return read_model(directory, read_config(inside(directory, "config.json"))).eval()
 
 
 def save(

@@ -45,6 +45,23 @@ def _inside(path: Path) -> Path:
     )
 
 
+def inside(directory: Path, name: str) -> Path:
+    """A file of a model's directory, which must not be a link to one elsewhere.
+
+    The Hub's cache, whose snapshots are links into the blobs beside them, is one directory.
+    """
+    path, root = directory / name, directory.resolve()
+    place = path.resolve()
+    cached = root.parent.name == "snapshots" and place.is_relative_to(root.parents[1] / "blobs")
+    if not (place.is_relative_to(root) or cached):
+        raise UserError(
+            f"is a link to {place}, outside the model's directory",
+            where=path,
+            mend="copy that file here",
+        )
+    return path
+
+
 def _from_hub(name: str) -> Path:
     import huggingface_hub
     from huggingface_hub import errors

@@ -17,6 +17,7 @@ from torch import Tensor
 from nextword.errors import UserError
 from nextword.files import read_json
 from nextword.hub.names import HEAD, IGNORED, PREFIX, Piece, embedding_name, pieces
+from nextword.hub.resolve import inside
 from nextword.models.config import TransformerConfig
 from nextword.models.sizes import parameter_count
 from nextword.models.transformer import Transformer
@@ -75,20 +76,21 @@ def locations(directory: Path) -> dict[str, Path]:
         if not isinstance(weight_map, dict) or not weight_map:
             raise UserError("has no weight_map", where=directory / INDEX)
         for name, file in weight_map.items():
-            if not isinstance(file, str) or Path(file).name != file:
+            if not isinstance(file, str) or Path(file).name != file or file in ("", ".."):
                 raise UserError(
                     f"tensor {name!r} is said to be in {file!r}, which is not a plain file name",
                     where=directory / INDEX,
                 )
             if not file.endswith(".safetensors"):
                 raise _pickled(directory / file)
-        held = {file: names_in(directory / file) for file in sorted(set(weight_map.values()))}
+        files = sorted(set(weight_map.values()))
+        held = {file: names_in(inside(directory, file)) for file in files}
         for name, file in weight_map.items():
             if name not in held[file]:
                 raise UserError(f"tensor {name!r} is missing", where=directory / file)
         return {name: directory / file for file, names in held.items() for name in names}
     if (directory / SINGLE).is_file():
-        return dict.fromkeys(names_in(directory / SINGLE), directory / SINGLE)
+        return dict.fromkeys(names_in(inside(directory, SINGLE)), directory / SINGLE)
     for pattern in PICKLED:
         for path in sorted(directory.glob(pattern)):
             raise _pickled(path)

@@ -1,10 +1,8 @@
-"""What is damaged, hostile or of another model is refused in a sentence that names it."""
+"""What is missing, or of another model, is refused in a sentence that names it."""
 
 from __future__ import annotations
 
 import json
-import pickle
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,30 +73,6 @@ def test_old_constants_beside_the_weights_are_left_alone(directory: Path) -> Non
     hub.load_model(directory)
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.safetensors"])
-def test_a_pickle_is_never_opened(directory: Path, name: str) -> None:
-    opened = directory / "opened"
-
-    class Trap:
-        def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-            return Path.touch, (opened,)
-
-    (directory / "model.safetensors").unlink()
-    (directory / name).write_bytes(pickle.dumps(Trap()))
-    assert "pickled weights" in refusal(directory) and name in refusal(directory)
-    (directory / name).unlink()
-    torch.save({"x": torch.ones(1)}, directory / name)
-    assert "pickled weights" in refusal(directory)
-    assert not opened.exists()
-
-
-@pytest.mark.parametrize("file", ["../model.safetensors", "/etc/hostname", "a/b.safetensors", 7])
-def test_an_index_names_only_files_beside_it(directory: Path, file: object) -> None:
-    index = {"weight_map": {NORM: file}}
-    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert "not a plain file name" in refusal(directory)
-
-
 def test_a_shard_that_is_missing_or_holds_less_is_named(directory: Path) -> None:
     index: dict[str, Any] = {"weight_map": {NORM: "model-00001-of-00002.safetensors"}}
     (directory / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -111,33 +85,3 @@ def test_a_shard_that_is_missing_or_holds_less_is_named(directory: Path) -> None
 def test_no_weights_at_all_is_said(directory: Path) -> None:
     (directory / "model.safetensors").unlink()
     assert "holds no weights: model.safetensors is missing" in refusal(directory)
-
-
-def test_damaged_files_never_crash_or_load(directory: Path) -> None:
-    """Cut short, header bytes changed, a header's length of 2⁶³: refused, or the same model."""
-    path = directory / "model.safetensors"
-    whole = path.read_bytes()
-    header = 8 + int.from_bytes(whole[:8], "little")
-    sound = {
-        name: tensor.clone() for name, tensor in hub.load_model(directory).state_dict().items()
-    }
-    random_ = random.Random(0)
-    damages = [b"", whole[:7], whole[: header - 1], whole[:-1], b"\xff" * 8 + whole[8:]]
-    damages.append((2**63 - 1).to_bytes(8, "little") + whole[8:])
-    for _ in range(300):
-        damaged = bytearray(whole)
-        for _ in range(random_.randint(1, 4)):
-            damaged[random_.randrange(header)] = random_.randrange(256)
-        damages.append(bytes(damaged))
-    refused = 0
-    for damaged in damages:
-        path.write_bytes(damaged)
-        try:
-            loaded = hub.load_model(directory)
-        except UserError as error:
-            refused += 1
-            assert str(directory) in str(error)
-        else:
-            # Metadata, or spaces; or two tensors of one shape have changed their places.
-            assert loaded.state_dict().keys() == sound.keys()
-    assert refused > 250
