@@ -27,7 +27,7 @@ from nextword.tokens.tokenizer import Tokenizer
 
 LONGEST_DEFAULT = 4096  # tokens seen at once by models that could see more, unless asked for
 SCORES_AT_ONCE = 1 << 26  # attention scores a head in one batch: bounds memory, changes no result
-DIGITS = 6  # decimals in JSON; the order of sums moves those after
+DIGITS = 6  # significant ones in JSON; the order of sums moves those after
 
 Interval = tuple[float, float] | None
 
@@ -223,4 +223,4 @@ def _exponential(loss: float) -> float:
 def _rounded(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_rounded(part) for part in value]
-    return round(value, DIGITS) if isinstance(value, float) else value
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

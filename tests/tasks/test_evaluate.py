@@ -36,10 +36,10 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["llama", "gpt2"])  # rotary and learned positions
+def directory(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     tokenizer = bytes_tokenizer()
-    size = ModelSettings(family="llama", layers=2, width=32, heads=4, context_length=CONTEXT)
+    size = ModelSettings(family=request.param, layers=2, width=32, heads=4, context_length=CONTEXT)
     model = Transformer(config_for(size, tokenizer.vocab_size), seed=5)
     with torch.no_grad():
         for parameter in model.parameters():
