@@ -40,10 +40,12 @@ def read_hub(source: Source, text_column: str | None, tally: Tally) -> Iterator[
             for number, record in enumerate(rows, 1):
                 yield f"{source.path}:row {number}", record
 
-        yield from documents(found(), text_column or column, source.path)
+        yield from documents(found(), column or text_column, source.path)
     except UserError:
         raise
     except Exception as error:
         raise UserError(
-            f"cannot be read from the Hub ({type(error).__name__}: {why(error)})", where=source.path
+            f"cannot be read from the Hub ({type(error).__name__}: {why(error)})",
+            where=source.path,
+            mend="look at its name and at the connection",
         ) from None
