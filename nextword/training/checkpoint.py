@@ -184,7 +184,7 @@ def _manifest(path: Path) -> dict[str, tuple[int, str]]:
     files = manifest["files"] if known else None
     if not isinstance(files, dict) or not files.keys() >= REQUIRED:
         raise UserError("does not list the checkpoint's files", where=path / MANIFEST)
-    if manifest["format"] != FORMAT or path.name != _name(manifest["step"]):
+    if repr(manifest["format"]) != repr(FORMAT) or path.name != _name(manifest["step"]):
         raise UserError(
             f"is of step {manifest['step']} in format {manifest['format']}, "
             f"not of {path.name} in format {FORMAT}",
@@ -192,9 +192,8 @@ def _manifest(path: Path) -> dict[str, tuple[int, str]]:
         )
     found = {}
     for name, entry in files.items():
-        size, digest = (
-            (entry.get("bytes"), entry.get("sha256")) if isinstance(entry, dict) else (None, None)
-        )
+        whole = isinstance(entry, dict) and entry.keys() == {"bytes", "sha256"}
+        size, digest = (entry["bytes"], entry["sha256"]) if whole else (None, None)
         if Path(name).name != name or type(size) is not int or not isinstance(digest, str):
             raise UserError(f"has no size and SHA-256 for the file {name!r}", where=path / MANIFEST)
         found[name] = size, digest

@@ -10,14 +10,6 @@ from collections.abc import Iterator
 from types import FrameType
 
 
-class Stopped(BaseException):
-    """A signal came while nothing had to be saved; its number is `number`."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(name(number))
-        self.number = number
-
-
 class Interrupt:
     """`requested` is the signal's number once one came, 0 before."""
 
@@ -30,7 +22,7 @@ class Interrupt:
             os._exit(128 + number)
         self.requested = number
         if not self._deferred:
-            raise Stopped(number)
+            raise KeyboardInterrupt(number)
         # Not by print(): the signal may have come in the middle of one.
         os.write(2, f"{name(number)}: saving, then stopping (Ctrl-C leaves at once)\n".encode())
 
@@ -52,7 +44,7 @@ def name(number: int) -> str:
 def interruptible() -> Iterator[Interrupt]:
     """Handle SIGINT and SIGTERM as this page says while the block runs (main thread only).
 
-    Raises Stopped out of the block's code wherever signals are not deferred.
+    KeyboardInterrupt, with the signal's number, comes up wherever signals are not deferred.
     """
     interrupt = Interrupt()
     numbers = (signal.SIGINT, signal.SIGTERM)

@@ -6,6 +6,7 @@ RUN/store/ holds the prepared text, unless the data was a store already.
 from __future__ import annotations
 
 import errno
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
 from nextword.training import checkpoint, milestones, planning, run_files, trackers
 from nextword.training.assemble import assemble
-from nextword.training.interrupt import Interrupt, Stopped, interruptible, name
+from nextword.training.interrupt import Interrupt, interruptible, name
 from nextword.training.loop import train
 from nextword.training.metrics import Metrics
 from nextword.training.parallel import Group, processes
@@ -68,14 +69,15 @@ def pretrain(
         with processes() as group, interruptible() as interrupt:
             try:
                 return _run(items, run, settings, group, interrupt, started)
-            except Stopped as stop:
+            except KeyboardInterrupt as stop:
+                number = stop.args[0] if stop.args else signal.SIGINT
                 if group.leads:
                     say(
-                        f"{name(stop.number)}: stopped before the first step; what is prepared is "
+                        f"{name(number)}: stopped before the first step; what is prepared is "
                         f"kept. Go on with the same command and --resume"
                     )
                 spent = round(time.monotonic() - started, 2)
-                return RunSummary(str(run), 0, 0, spent, None, None, "", stop.number)
+                return RunSummary(str(run), 0, 0, spent, None, None, "", number)
     except OSError as error:
         raise UserError(
             f"{error.strerror or error}", where=error.filename or run, mend=_mend(error)
