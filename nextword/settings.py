@@ -32,6 +32,7 @@ def _seconds(value: Any) -> Any:
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Task = Literal["classify", "qa", "summarize", "translate", "chat", "text"]
 SettingsKind = TypeVar("SettingsKind", bound="Settings")
 
 
@@ -164,6 +165,71 @@ class GenerateSettings(Settings):
     stop: list[str] = Field([], description="stop where one of these strings would appear")
     num_samples: int = Field(1, ge=1, le=4096, description="continuations of each prompt")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
+
+
+class TaskSettings(Settings):
+    """Labelled data to examples."""
+
+    task: Task = Field(description="what is learnt from the examples")
+    text_column: str | None = Field(None, description="column of the text, document or source")
+    pair_column: str | None = Field(None, description="classify: column of a second text")
+    label_column: str | None = Field(None, description="classify: column of the label")
+    labels: Literal["single", "several", "amount"] | None = Field(
+        None, description="classify: one class, several at once, or a number; told from the data"
+    )
+    target_column: str | None = Field(
+        None, description="summarize, translate, qa: column of what is to be written"
+    )
+    question_column: str | None = Field(None, description="qa: column of the question")
+    prompt: str | None = Field(
+        None, description="qa, summarize, translate: text around columns, e.g. '{text}\\nTL;DR:'"
+    )
+    max_length: int | None = Field(
+        None, ge=8, description="tokens of an example at most; the model's context"
+    )
+
+
+class FinetuneSettings(TaskSettings):
+    """A model and labelled data to a model for that task."""
+
+    val: list[str] = Field([], description="data to validate on; else a part of the data")
+    val_fraction: Fraction = Field(0.1, description="share of the data held out to validate on")
+    epochs: float | None = Field(None, gt=0, description="passes over the examples")
+    steps: int | None = Field(None, ge=1, description="optimizer steps")
+    batch_size: int | None = Field(None, ge=1, description="examples a step")
+    micro_batch: int | None = Field(None, ge=1, description="examples computed at once")
+    optimizer: Literal["adamw", "muon", "sgd"] = Field("adamw", description="update rule")
+    learning_rate: float | None = Field(None, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
+    schedule: Literal["linear", "cosine", "wsd", "constant"] = Field(
+        "linear", description="learning rate after the warm-up"
+    )
+    warmup: float = Field(0.06, ge=0, description="warm-up: steps, or a share if under 1")
+    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 for none")
+    dropout: Fraction = Field(0.0, description="dropout while training")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="each lower layer's rate as a share of the one above"
+    )
+    freeze: int = Field(0, ge=0, description="lowest layers, and the embedding, left as they are")
+    lora: bool = Field(False, description="train low-rank updates of the matrices only")
+    lora_rank: int = Field(8, ge=1, le=1024, description="rank of the updates")
+    lora_alpha: float = Field(16.0, gt=0, description="updates count alpha / rank times")
+    lora_dropout: Fraction = Field(0.0, description="dropout before the updates")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="classify: count rare classes as much as frequent ones"
+    )
+    metric: str | None = Field(None, description="what decides on the best model; the task's own")
+    patience: int | None = Field(None, ge=1, description="stop after this many worse validations")
+    eval_every: int | None = Field(None, ge=1, description="steps between validations")
+    save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
+    keep_checkpoints: int = Field(1, ge=1, description="checkpoints kept")
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
+    seeds: int = Field(1, ge=1, le=100, description="runs with other seeds; mean and deviation")
+    search: int = Field(0, ge=0, le=1000, description="short runs to choose rate and passes by")
+    resume: bool = Field(False, description="go on from the last checkpoint, if there is one")
+    log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
+        [], description="experiment trackers to write to as well"
+    )
 
 
 class ReportSettings(Settings):

@@ -1,0 +1,61 @@
+"""Labels: what a text is, said from the hidden state of its last token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nextword.models.attention import document_mask
+from nextword.models.heads import Classifier
+
+
+@dataclass
+class LabelBatch:
+    """Examples packed into rows. `ends` [examples] are the places of their last tokens, counted
+    through the rows; `labels` are int64 [examples], or float [examples, outputs] where several may
+    hold or they are amounts."""
+
+    tokens: Tensor  # [rows, time] int64
+    documents: Tensor  # [rows, time] int32
+    positions: Tensor  # [rows, time] int64
+    ends: Tensor
+    labels: Tensor
+    samples: list[tuple[int, int]]  # (epoch, index) of each example
+
+    @property
+    def target_count(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> LabelBatch:
+        names = ("tokens", "documents", "positions", "ends", "labels")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+
+def scores(model: Classifier, batch: LabelBatch) -> Tensor:
+    """What the head gives each example, [examples, outputs], in fp32 or better."""
+    hidden = model.transformer(
+        batch.tokens, positions=batch.positions, mask=document_mask(batch.documents)
+    )
+    return model(hidden.flatten(0, 1)[batch.ends])
+
+
+def losses(scored: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The loss of each example, [examples].
+
+    Cross-entropy in nats for class numbers; for float labels the mean over outputs of binary
+    cross-entropies (several labels) or, with one output, the squared error (an amount).
+    `weights` [classes] count the classes of a single-label task unequally.
+    """
+    if not labels.is_floating_point():
+        return F.cross_entropy(scored, labels, weight=weights, reduction="none")
+    if scored.shape[1] == 1:
+        return (scored - labels).square().squeeze(1)
+    return F.binary_cross_entropy_with_logits(scored, labels, reduction="none").mean(1)
+
+
+def loss(model: Classifier, batch: LabelBatch, weights: Tensor | None = None) -> Tensor:
+    """The sum over the batch's examples, so that the mean is taken once, over a whole step."""
+    return losses(scores(model, batch), batch.labels, weights).sum()

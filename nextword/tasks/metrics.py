@@ -1,0 +1,164 @@
+"""What tasks are measured by.
+
+Each metric is a function of the examples chosen, so that its 95% interval is a bootstrap over
+examples (Efron 1979), however it combines them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+REPLICATES = 1000
+BINS = 15  # of confidence, for the calibration error (Guo et al. 2017)
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure, its 95% interval (None for fewer than two examples), and what it is."""
+
+    value: float
+    interval: tuple[float, float] | None = None
+
+    def to_json(self) -> dict[str, object]:
+        return {"value": self.value, "interval": self.interval}
+
+
+def resampled(count: int, seed: int, figure: Callable[[Ints], float]) -> Metric:
+    """`figure(indices)` of all examples, and its interval over examples drawn anew."""
+    value = figure(np.arange(count))
+    if count < 2:
+        return Metric(value)
+    generator = np.random.default_rng(seed)
+    drawn = [figure(generator.integers(0, count, count)) for _ in range(REPLICATES)]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Metric(value, (float(low), float(high)))
+
+
+def mean(values: Sequence[float] | Floats, seed: int) -> Metric:
+    """The mean of a figure that each example has: accuracy, exact match, ROUGE."""
+    array = np.asarray(values, np.float64)
+    return resampled(len(array), seed, lambda chosen: float(array[chosen].mean()))
+
+
+def confusion(truth: Ints, guess: Ints, classes: int) -> Ints:
+    """How often each class (rows) was taken for each (columns), [classes, classes]."""
+    return np.bincount(truth * classes + guess, minlength=classes**2).reshape(classes, classes)
+
+
+@dataclass(frozen=True)
+class PerClass:
+    """[classes] each: precision, recall, their harmonic mean F1, and how many there were."""
+
+    precision: Floats
+    recall: Floats
+    f1: Floats
+    support: Ints
+
+
+def per_class(counts: Ints) -> PerClass:
+    """From a confusion matrix; a figure whose denominator is zero is 0, as in scikit-learn."""
+    hits, support, guessed = np.diag(counts), counts.sum(1), counts.sum(0)
+    return PerClass(
+        _ratio(hits, guessed), _ratio(hits, support), _ratio(2 * hits, support + guessed), support
+    )
+
+
+def _ratio(above: Ints, below: Ints) -> Floats:
+    return np.divide(above, below, out=np.zeros(len(above)), where=below > 0)
+
+
+def macro_f1(counts: Ints) -> float:
+    """The mean F1 of the classes that occur, in truth or as a guess."""
+    occurs = counts.sum(0) + counts.sum(1) > 0
+    return float(per_class(counts).f1[occurs].mean())
+
+
+def weighted_f1(counts: Ints) -> float:
+    """The mean F1, each class by how often it is the truth."""
+    figures = per_class(counts)
+    return float((figures.f1 * figures.support).sum() / figures.support.sum())
+
+
+def of_classes(truth: Ints, probabilities: Floats, seed: int) -> dict[str, Metric]:
+    """Accuracy, F1 and calibration for one label an example; probabilities [examples, classes]."""
+    classes, guess = probabilities.shape[1], probabilities.argmax(1)
+
+    def f1(mean: Callable[[Ints], float]) -> Metric:
+        def figure(chosen: Ints) -> float:
+            return mean(confusion(truth[chosen], guess[chosen], classes))
+
+        return resampled(len(truth), seed, figure)
+
+    correct = (truth == guess).astype(np.float64)
+    confidence = probabilities.max(1)
+    return {
+        "accuracy": mean(correct, seed),
+        "macro F1": f1(macro_f1),
+        "weighted F1": f1(weighted_f1),
+        "calibration error": resampled(
+            len(truth), seed, lambda chosen: calibration_error(correct[chosen], confidence[chosen])
+        ),
+    }
+
+
+def calibration_error(correct: Floats, confidence: Floats) -> float:
+    """By how much confidence and accuracy differ, on average over bins of confidence."""
+    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    sums = np.bincount(bins, correct - confidence, BINS)
+    return float(np.abs(sums).sum() / len(correct))
+
+
+def of_several(truth: NDArray[np.bool_], probabilities: Floats, seed: int) -> dict[str, Metric]:
+    """Where several labels may hold, [examples, labels]: one counts as said from 1/2 on."""
+    guess = probabilities >= 0.5
+    hits, said, held = (truth & guess).astype(float), guess.astype(float), truth.astype(float)
+
+    def micro(chosen: Ints) -> float:
+        below = said[chosen].sum() + held[chosen].sum()
+        return float(2 * hits[chosen].sum() / below) if below else 0.0
+
+    def macro(chosen: Ints) -> float:
+        above, below = 2 * hits[chosen].sum(0), said[chosen].sum(0) + held[chosen].sum(0)
+        return float(np.divide(above, below, out=np.zeros(len(above)), where=below > 0).mean())
+
+    return {
+        "all labels right": mean((truth == guess).all(1).astype(np.float64), seed),
+        "micro F1": resampled(len(truth), seed, micro),
+        "macro F1": resampled(len(truth), seed, macro),
+    }
+
+
+def of_amounts(truth: Floats, guess: Floats, seed: int) -> dict[str, Metric]:
+    """Correlations and errors of predicted amounts, [examples]."""
+    from scipy.stats import rankdata
+
+    def pearson(chosen: Ints) -> float:
+        return correlation(truth[chosen], guess[chosen])
+
+    def spearman(chosen: Ints) -> float:
+        return correlation(rankdata(truth[chosen]), rankdata(guess[chosen]))
+
+    def root(chosen: Ints) -> float:
+        return float(np.sqrt(np.square(truth[chosen] - guess[chosen]).mean()))
+
+    count = len(truth)
+    return {
+        "Pearson": resampled(count, seed, pearson),
+        "Spearman": resampled(count, seed, spearman),
+        "root mean squared error": resampled(count, seed, root),
+        "mean absolute error": mean(np.abs(truth - guess), seed),
+    }
+
+
+def correlation(one: Floats, other: Floats) -> float:
+    """Pearson's; 0 where one of them does not vary."""
+    a, b = one - one.mean(), other - other.mean()
+    norm = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / norm if norm else 0.0

@@ -1,0 +1,139 @@
+"""Labelled data: files and data sets of records, each with its place, for every task alike.
+
+A record is a mapping of column names to values: a row of a table, a JSON object, a line of two
+aligned text files, or a question of a file in SQuAD's format.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nextword.errors import UserError, nearest
+from nextword.text.columns import lookup
+from nextword.text.document import Bad, Source, Tally
+from nextword.text.sources import expand, records
+
+SQUAD = ("context", "question", "answers")
+
+
+@dataclass(frozen=True)
+class Record:
+    values: Mapping[str, Any]
+    place: str  # "train.csv:12"
+
+    def __getitem__(self, column: str) -> Any:
+        return lookup(self.values, column)
+
+
+def read_records(data: Sequence[str], *, aligned: bool = False) -> list[Record]:
+    """All records of files, folders, patterns and hf:// data sets, in order.
+
+    With `aligned` two files of text are one data set of line pairs, with columns "source" and
+    "target". Raises UserError, naming the place, for what cannot be read or is no record.
+    """
+    sources = expand(data)
+    if aligned and len(sources) == 2 and all(source.kind == "text" for source in sources):
+        return list(_pairs_of_lines(*sources))
+    found = [record for source in sources for record in _records_of(source)]
+    if not found:
+        raise UserError("holds no records", where=", ".join(data), mend="give labelled examples")
+    return found
+
+
+def _records_of(source: Source) -> Iterator[Record]:
+    if source.kind in ("text", "html", "epub", "pdf"):
+        raise UserError(
+            "is not a table of examples",
+            where=source.path,
+            mend="give csv, tsv, jsonl, json, parquet or hf:// data"
+            " (--task translate also takes two text files with aligned lines)",
+        )
+    for place, value in records(source, Tally()):
+        if isinstance(value, Bad):
+            raise UserError(value.what, where=value.source or place, mend=value.mend)
+        if not isinstance(value, Mapping):
+            raise UserError("is not an object with named fields", where=place)
+        if isinstance(value.get("data"), list) and "paragraphs" in str(value["data"])[:10_000]:
+            yield from _squad(value["data"], source.path)
+        else:
+            yield Record(value, place)
+
+
+def _squad(articles: list[Any], path: str) -> Iterator[Record]:
+    """The questions of a file in SQuAD's format (Rajpurkar et al. 2016)."""
+    number = itertools.count(1)
+    try:
+        for article in articles:
+            for paragraph in article["paragraphs"]:
+                for asked in paragraph["qas"]:
+                    place = f"{path}:question {next(number)}"
+                    answers = [str(answer["text"]) for answer in asked.get("answers") or []]
+                    values = {
+                        "id": str(asked.get("id", "")),
+                        "context": str(paragraph["context"]),
+                        "question": str(asked["question"]),
+                        "answers": list(dict.fromkeys(answers)),
+                        "starts": [a.get("answer_start") for a in asked.get("answers") or []],
+                    }
+                    yield Record(values, place)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"is not in SQuAD's format after question {next(number) - 1} ({error} is missing)",
+            where=path,
+        ) from None
+
+
+def _pairs_of_lines(source: Source, target: Source) -> Iterator[Record]:
+    pairs = itertools.zip_longest(_lines(source), _lines(target))
+    for number, (one, other) in enumerate(pairs, start=1):
+        if one is None or other is None:
+            shorter = source.path if one is None else target.path
+            longer = target.path if one is None else source.path
+            raise UserError(
+                f"has {number - 1:,} lines, fewer than {longer}",
+                where=shorter,
+                mend="line n of one file must be the translation of line n of the other",
+            )
+        yield Record({"source": one, "target": other}, f"{source.path}:{number}")
+
+
+def _lines(source: Source) -> Iterator[str]:
+    from nextword.text.readers.lines import read_lines
+
+    for _, line in read_lines(source, Tally()):
+        if isinstance(line, Bad):
+            raise UserError(line.what, where=line.source, mend=line.mend)
+        yield line.rstrip("\r\n")
+
+
+def columns_of(found: Sequence[Record], sample: int = 50) -> list[str]:
+    """The names of all columns that some of the first records have, in order."""
+    return list(dict.fromkeys(str(name) for record in found[:sample] for name in record.values))
+
+
+def choose_column(
+    found: Sequence[Record], role: str, named: str | None, usual: Iterable[str], flag: str
+) -> str:
+    """The column that plays a role: the one named, else the first whose name is usual for it.
+
+    Raises UserError listing the columns there are.
+    """
+    known = columns_of(found)
+    if named is not None:
+        if named in known or any(record[named] is not None for record in found[:50]):
+            return named
+        raise UserError(
+            f"has no column {named!r}", where=found[0].place, mend=nearest(named, known)
+        )
+    by_lower = {name.strip().lower(): name for name in reversed(known)}
+    for name in usual:
+        if name in by_lower:
+            return by_lower[name]
+    raise UserError(
+        f"no column is clearly the {role} (columns: {', '.join(known) or 'none'})",
+        where=found[0].place,
+        mend=f"name it with {flag}",
+    )

@@ -1,0 +1,95 @@
+"""Examples of different length laid side by side into rows, so that next to nothing is padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nextword.tokens.loader import IGNORE, Batch
+
+ROW = 512  # tokens in a row at least, where there are so many: longer rows cost more attention
+
+
+@dataclass(frozen=True)
+class Example:
+    """`ids` [tokens] of one example; `scored` [tokens] says which of them are to be learnt, none
+    where the example has a label instead. `source` is its place, `file:line`."""
+
+    ids: NDArray[np.int64]
+    scored: NDArray[np.bool_]
+    source: str = ""
+
+    @property
+    def inputs(self) -> int:
+        """Tokens that the model reads: the last one of a text to be learnt is only a target."""
+        return len(self.ids) - bool(self.scored.any())
+
+
+@dataclass(frozen=True)
+class Packed:
+    """`tokens`, `documents`, `positions` and `targets` [rows, time]; `places` says which row and
+    column each example begins at."""
+
+    tokens: Tensor
+    documents: Tensor
+    positions: Tensor
+    targets: Tensor
+    places: list[tuple[int, int]]
+
+
+def rows_of(lengths: Sequence[int], room: int) -> list[list[int]]:
+    """Which examples share a row of at most `room` tokens, or as long as the longest of them: the
+    longest first, each where it still fits (first-fit decreasing, Johnson 1973)."""
+    room = max([room, *lengths])
+    rows: list[list[int]] = []
+    left: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        row = next((r for r, space in enumerate(left) if space >= lengths[index]), None)
+        if row is None:
+            rows.append([])
+            left.append(room)
+            row = len(rows) - 1
+        rows[row].append(index)
+        left[row] -= lengths[index]
+    return rows
+
+
+def pack(examples: Sequence[Example], room: int = ROW) -> Packed:
+    """Lay examples into rows; each is a document of its own, with positions from 0.
+
+    What is left of a row is a document too, of token 0 at position 0, with nothing to learn.
+    """
+    lengths = [example.inputs for example in examples]
+    rows = rows_of(lengths, room)
+    time = max(sum(lengths[index] for index in row) for row in rows)
+    tokens = np.zeros((len(rows), time), np.int64)
+    targets = np.full((len(rows), time), IGNORE, np.int64)
+    documents = np.zeros((len(rows), time), np.int32)
+    positions = np.zeros((len(rows), time), np.int64)
+    places = [(0, 0)] * len(examples)
+    for number, row in enumerate(rows):
+        begin = 0
+        for order, index in enumerate(row, start=1):
+            example, span = examples[index], slice(begin, begin + lengths[index])
+            tokens[number, span] = example.ids[: lengths[index]]
+            documents[number, span] = order
+            positions[number, span] = np.arange(lengths[index])
+            if example.scored.any():
+                wanted = np.where(example.scored[1:], example.ids[1:], IGNORE)
+                targets[number, span] = wanted
+            places[index] = (number, begin)
+            begin += lengths[index]
+    return Packed(*map(torch.from_numpy, (tokens, documents, positions, targets)), places)
+
+
+def completions(
+    examples: Sequence[Example], samples: list[tuple[int, int]], room: int = ROW
+) -> Batch:
+    """A batch for next-token prediction, where only what is `scored` is a target."""
+    packed = pack(examples, room)
+    return Batch(packed.tokens, packed.targets, packed.documents, packed.positions, samples)
