@@ -22,10 +22,6 @@ def hidden_states(model: Transformer, batch: Batch) -> Tensor:
     return hidden
 
 
-def target_count(batch: Batch) -> int:
-    return int((batch.targets != IGNORE).sum())
-
-
 def loss(model: Transformer, batch: Batch) -> Tensor:
     """The sum, in nats, over all targets of the batch.
 

@@ -87,9 +87,7 @@ def find_columns(found: Sequence[Record], settings: TaskSettings, *, labelled: b
     lower = {name.lower() for name in known}
     is_pair = settings.pair_column is not None or (
         settings.text_column is None
-        and any(
-            {one, other} <= lower for one, other in zip(FIRST_NAMES, SECOND_NAMES, strict=True)
-        )
+        and any({one, other} <= lower for one, other in zip(FIRST_NAMES, SECOND_NAMES, strict=True))
     )
     first = FIRST_NAMES if is_pair and settings.text_column is None else TEXT_NAMES
     text = choose_column(found, "text", settings.text_column, first, "--text-column")
@@ -109,15 +107,8 @@ def labelled_texts(found: Sequence[Record], columns: Columns) -> list[LabelledTe
     """The examples of some records. Raises UserError for a text or label that is missing."""
     examples = []
     for record in found:
-        texts = []
-        for column in (columns.text, columns.pair):
-            value = record[column] if column is not None else None
-            if column is not None and (not isinstance(value, str) or not value.strip()):
-                what = "is empty" if isinstance(value, str) or value is None else "is not text"
-                raise UserError(
-                    f"column {column!r} {what}", where=record.place, mend="mend or remove the row"
-                )
-            texts.append(value)
+        text = _text(record, columns.text)
+        pair = None if columns.pair is None else _text(record, columns.pair)
         label = record[columns.label] if columns.label is not None else None
         if columns.label is not None and _is_missing(label):
             raise UserError(
@@ -125,8 +116,16 @@ def labelled_texts(found: Sequence[Record], columns: Columns) -> list[LabelledTe
                 where=record.place,
                 mend="give every example a label, or remove it",
             )
-        examples.append(LabelledText(texts[0], texts[1], label, record.place))
+        examples.append(LabelledText(text, pair, label, record.place))
     return examples
+
+
+def _text(record: Record, column: str) -> str:
+    value = record[column]
+    if isinstance(value, str) and value.strip():
+        return value
+    what = "is empty" if isinstance(value, str) or value is None else "is not text"
+    raise UserError(f"column {column!r} {what}", where=record.place, mend="mend or remove the row")
 
 
 def labels_of(examples: Sequence[LabelledText], kind: Kind | None) -> Labels:

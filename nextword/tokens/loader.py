@@ -7,7 +7,7 @@ target exactly once an epoch, and any batch of a run is found at once, whatever 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -30,6 +30,10 @@ class Batch:
     documents: Tensor | None  # [batch, time] int32; None: each row is of one document
     positions: Tensor | None  # [batch, time] int64, from 0 in each document; None: 0 ... time - 1
     samples: list[tuple[int, int]]  # (epoch, index) of each row
+
+    @property
+    def target_count(self) -> int:
+        return int((self.targets != IGNORE).sum())
 
     def to(self, device: torch.device | str) -> Batch:
         if torch.device(device).type == "cpu":
@@ -67,11 +71,11 @@ class BlockLoader:
     def epoch_of(self, sample: int) -> float:
         return sample / self.blocks
 
-    def documents(self, batches: Iterable[Batch]) -> list[str]:
-        """Where the documents in some of this loader's batches came from."""
+    def documents(self, first: int, count: int) -> list[str]:
+        """Where the documents in `count` samples from `first` on came from."""
         numbers: set[int] = set()
-        for epoch, index in {sample for batch in batches for sample in batch.samples}:
-            start, _ = self._place(epoch, index)
+        for sample in range(first, first + count):
+            start, _ = self._place(*divmod(sample, self.blocks))
             ids = (start + np.arange(self.context_length)) % len(self.split)
             found = np.searchsorted(self.split.starts, ids, side="right") - 1
             numbers.update(np.unique(found).tolist())

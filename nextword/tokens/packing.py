@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.tokens.loader import IGNORE, Batch
+from nextword.tokens.permutation import key, permute
 
 ROW = 512  # tokens in a row at least, where there are so many: longer rows cost more attention
 
@@ -84,7 +86,13 @@ def pack(examples: Sequence[Example], room: int = ROW) -> Packed:
                 targets[number, span] = wanted
             places[index] = (number, begin)
             begin += lengths[index]
-    return Packed(*map(torch.from_numpy, (tokens, documents, positions, targets)), places)
+    return Packed(
+        torch.from_numpy(tokens),
+        torch.from_numpy(documents),
+        torch.from_numpy(positions),
+        torch.from_numpy(targets),
+        places,
+    )
 
 
 def completions(
@@ -93,3 +101,34 @@ def completions(
     """A batch for next-token prediction, where only what is `scored` is a target."""
     packed = pack(examples, room)
     return Batch(packed.tokens, packed.targets, packed.documents, packed.positions, samples)
+
+
+class ExampleLoader:
+    """Batches of examples, shuffled anew each epoch: a pure function of (seed, epoch, index).
+
+    `collate` makes a batch of examples' numbers and their samples, (epoch, index) of each.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        seed: int,
+        collate: Callable[[list[int], list[tuple[int, int]]], Any],
+    ) -> None:
+        self.sources, self.seed, self._collate = sources, seed, collate
+
+    def batch(self, first: int, count: int) -> Any:
+        samples = [divmod(sample, len(self.sources)) for sample in range(first, first + count)]
+        return self._collate(self._numbers(first, count), samples)
+
+    def documents(self, first: int, count: int) -> list[str]:
+        """The places of these examples."""
+        return [self.sources[number] for number in self._numbers(first, count)]
+
+    def _numbers(self, first: int, count: int) -> list[int]:
+        size = len(self.sources)
+        numbers = []
+        for sample in range(first, first + count):
+            epoch, index = divmod(sample, size)
+            numbers.append(int(permute(index, size, key(self.seed, epoch, "order"))))
+        return numbers

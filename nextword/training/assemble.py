@@ -12,7 +12,7 @@ from nextword.models.sizes import flops_per_token
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import PretrainSettings
-from nextword.terminal import quantity, warn
+from nextword.terminal import duration, quantity, warn
 from nextword.tokens.loader import Batch, BlockLoader
 from nextword.tokens.store import Store
 from nextword.training import optimizers
@@ -21,8 +21,8 @@ from nextword.training.metrics import Metrics
 from nextword.training.parallel import Group, replicate
 from nextword.training.planning import Plan
 from nextword.training.precision import Precision
-from nextword.training.state import Job
-from nextword.training.validation import Validator
+from nextword.training.state import Figures, Job, State
+from nextword.training.validation import TextValidator
 
 
 class Causal(nn.Module):
@@ -59,6 +59,47 @@ def assemble(
     if held_out is None and group.leads:
         warn("no text is held out: the model is not validated (--val-fraction 0)")
     counts = store.counts("val" if held_out else "train")
+    loader = BlockLoader(store.train, context, settings.seed)
+    validator = TextValidator(
+        store.val,
+        store.tokenizer,
+        context_length=context,
+        tokens_per_byte=counts["tokens"] / max(1, counts["bytes"]),
+        batch_size=plan.micro_batch,
+        max_tokens=plan.eval_tokens,
+        seed=settings.seed,
+    )
+    work = flops_per_token(config, context) / (measured.peak * group.size)
+
+    def figures(state: State, loss: float, speed: float) -> Figures:
+        bits, share = validator.bits_per_byte(loss), speed * work
+        return Figures(
+            {
+                "bits_per_byte": bits,
+                "tokens": state.tokens,
+                "tokens_per_second": speed,
+                "matmul_share": share,
+            },
+            f"{bits:.3f} bits/byte  {quantity(speed, 'tokens/s')}  {share:.0%} of matmul peak",
+        )
+
+    def describe(state: State) -> str:
+        """What the model learned from, how long, and how well it does."""
+        read = state.step * plan.batch_size * context
+        learned = (
+            f"Trained by nextword from random weights on {_described(data, store)}: "
+            f"{state.step:,} steps of {plan.batch_size} × {context} tokens, "
+            f"{quantity(state.tokens, 'tokens')} in {duration(state.seconds)}, "
+            f"{read / len(store.train):.3g} passes over the text."
+        )
+        if state.best_loss is None:
+            return f"{learned} No text was held out to measure it on."
+        return (
+            f"{learned} At step {state.best_step:,} its loss on held-out text was "
+            f"{state.best_loss:.4f} nats a token, {state.best_figures['bits per byte']:.4f} bits "
+            f"a byte, perplexity {state.best_figures['perplexity']:.4g}."
+        )
+
     return Job(
         run=run,
         model=model,
@@ -72,16 +113,8 @@ def assemble(
             betas=(settings.beta1, settings.beta2),
             row_blocks=model.row_blocks(),
         ),
-        loader=BlockLoader(store.train, context, settings.seed),
-        validator=Validator(
-            store.val,
-            store.tokenizer,
-            context_length=context,
-            tokens_per_byte=counts["tokens"] / max(1, counts["bytes"]),
-            batch_size=plan.micro_batch,
-            max_tokens=plan.eval_tokens,
-            seed=settings.seed,
-        ),
+        loader=loader,
+        validator=validator,
         metrics=metrics,
         interrupt=interrupt,
         group=group,
@@ -98,9 +131,8 @@ def assemble(
         keep_checkpoints=settings.keep_checkpoints,
         patience=settings.patience,
         decay=settings.decay,
-        flops_per_token=flops_per_token(config, context),
-        peak=measured.peak,
-        text=_described(data, store),
+        figures=figures,
+        describe=describe,
         save_model=lambda folder, card: save_directory(folder, model, store.tokenizer, card=card),
         average={n: p.detach().clone() for n, p in model.named_parameters()}
         if settings.ema

@@ -10,15 +10,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nextword.objectives.causal import target_count
 from nextword.terminal import Progress
-from nextword.tokens.loader import Batch
 from nextword.training import milestones
 from nextword.training.horizon import move_horizon
 from nextword.training.meter import Meter
 from nextword.training.optimizers import Optimizers
 from nextword.training.parallel import Group, gradients_stay_local
-from nextword.training.state import Job, State, StepResult
+from nextword.training.state import Batch, Job, State, StepResult
 
 
 class NonFiniteError(Exception):
@@ -40,7 +38,7 @@ def train_step(
     every rank, so that how a step is cut up never changes its gradient. Raises NonFiniteError
     before anything is updated.
     """
-    targets = int(group.total(sum(target_count(batch) for batch in batches)))
+    targets = int(group.total(sum(batch.target_count for batch in batches)))
     nats = 0.0
     for number, batch in enumerate(batches, start=1):
         with gradients_stay_local(objective, number < len(batches)):

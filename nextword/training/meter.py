@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 
-from nextword.terminal import quantity
 from nextword.training.state import Job, State, StepResult
-
-SMOOTHING = 0.95  # of the loss and the speed that people see
 
 
 class Meter:
@@ -17,37 +13,31 @@ class Meter:
     def __init__(self, job: Job) -> None:
         self.job = job
         self._losses: list[float] = []
-        self._tokens = 0
+        self._targets = 0
         self._since = time.perf_counter()
         self._line = ""
 
     def log(self, state: State, result: StepResult, share: float) -> str:
         """Record a step; returns the line that the progress bar shows."""
         self._losses.append(result.loss)
-        self._tokens += result.targets
+        self._targets += result.targets
         if state.step % self.job.log_every and state.step < state.schedule.steps:
             return self._line
         loss = sum(self._losses) / len(self._losses)
         elapsed = max(time.perf_counter() - self._since, 1e-9)
-        speed = self._tokens / elapsed
-        machine_share = speed * self.job.flops_per_token / (self.job.peak * self.job.group.size)
-        bits_per_byte = loss / math.log(2) * self.job.validator.tokens_per_byte
+        speed = self._targets / elapsed
+        figures = self.job.figures(state, loss, speed)
         self.job.metrics.write(
             "train",
             state.step,
             loss=loss,
-            bits_per_byte=bits_per_byte,
+            **figures.values,
             learning_rate=self.job.learning_rate * share,
             grad_norm=result.gradient_norm,
-            tokens=state.tokens,
-            tokens_per_second=speed,
-            matmul_share=machine_share,
             seconds=state.seconds,
         )
-        self._losses, self._tokens, self._since = [], 0, time.perf_counter()
+        self._losses, self._targets, self._since = [], 0, time.perf_counter()
         self._line = (
-            f"step {state.step:,}/{state.schedule.steps:,}  loss {loss:.3f}  "
-            f"{bits_per_byte:.3f} bits/byte  {quantity(speed, 'tokens/s')}  "
-            f"{machine_share:.0%} of matmul peak"
+            f"step {state.step:,}/{state.schedule.steps:,}  loss {loss:.3f}  {figures.words}"
         )
         return self._line

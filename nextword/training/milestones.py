@@ -12,7 +12,7 @@ from dataclasses import asdict
 import torch
 
 from nextword.errors import UserError
-from nextword.terminal import duration, quantity, say, warn
+from nextword.terminal import say, warn
 from nextword.training import checkpoint
 from nextword.training.state import Job, State
 
@@ -48,35 +48,37 @@ def validate(job: Job, state: State) -> None:
     """Measure the held-out loss; keep the model when it is the best so far."""
     refuse_nonfinite(job, state)
     with averaged_weights(job):
-        loss = job.validator.loss(job.model, job.group, job.interrupt)
-        if loss is None:  # interrupted: it is done again after the resume
+        found = job.validator.measure(job.model, job.group, job.interrupt)
+        if found is None:  # interrupted: it is done again after the resume
             return
         state.validated = state.step
-        best = math.isfinite(loss) and (state.best_loss is None or loss < state.best_loss)
+        best = math.isfinite(found.loss) and (
+            state.best_score is None or found.score > state.best_score
+        )
         if best:
-            state.best_loss, state.best_step, state.worse = loss, state.step, 0
+            state.best_loss, state.best_score = found.loss, found.score
+            state.best_figures, state.best_step, state.worse = found.figures, state.step, 0
             keep_model(job, state)
         else:
             state.worse += 1
     train_loss = state.interval_loss / max(1, state.interval_steps)
     state.interval_loss, state.interval_steps = 0.0, 0
-    bits = bits_per_byte(job, loss)
     job.metrics.write(
         "validation",
         state.step,
-        loss=loss,
-        perplexity=math.exp(min(loss, 700)),
-        bits_per_byte=bits,
+        loss=found.loss,
+        **{name.replace(" ", "_"): value for name, value in found.figures.items()},
         train_loss=train_loss,
         best=best,
         seconds=state.seconds,
     )
     if job.group.leads:
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in found.figures.items())
         say(
-            f"step {state.step:,}: validation loss {loss:.4f}, {bits:.4f} bits/byte"
+            f"step {state.step:,}: validation loss {found.loss:.4f}, {figures}"
             f"{' (best so far)' if best else f', best was step {state.best_step:,}'}"
         )
-    _name_overfitting(job, state, loss, train_loss)
+    _name_overfitting(job, state, found.loss, train_loss)
     if job.patience and state.worse >= job.patience:
         state.finished = (
             f"validation has not improved for {state.worse} validations; "
@@ -100,34 +102,12 @@ def _name_overfitting(job: Job, state: State, loss: float, train_loss: float) ->
         job.metrics.event(state.step, "overfitting", message)
 
 
-def bits_per_byte(job: Job, loss: float) -> float:
-    return loss / math.log(2) * job.validator.tokens_per_byte
-
-
 def keep_model(job: Job, state: State) -> None:
     """Replace RUN/model by the weights as they are now."""
     if job.group.leads:
         needed = sum(p.nbytes for p in job.model.parameters())
         with checkpoint.saving(f"the model of step {state.step}", needed, job.run):
-            job.save_model(job.run / "model", about(job, state))
-
-
-def about(job: Job, state: State) -> str:
-    """For the model's card: what it learned from, how long, and how well it does."""
-    step = job.batch_size * job.model.config.context_length
-    learned = (
-        f"Trained by nextword from random weights on {job.text}: {state.step:,} steps of "
-        f"{job.batch_size} × {job.model.config.context_length} tokens, "
-        f"{quantity(state.tokens, 'tokens')} in {duration(state.seconds)}, "
-        f"{state.step * step / len(job.loader.split):.3g} passes over the text."
-    )
-    if state.best_loss is None:
-        return f"{learned} No text was held out to measure it on."
-    return (
-        f"{learned} At step {state.best_step:,} its loss on held-out text was "
-        f"{state.best_loss:.4f} nats a token, {bits_per_byte(job, state.best_loss):.4f} bits a "
-        f"byte, perplexity {math.exp(min(state.best_loss, 700)):.4g}."
-    )
+            job.save_model(job.run / "model", job.describe(state))
 
 
 def sample(job: Job, state: State) -> None:
@@ -184,7 +164,7 @@ def restore(job: Job, saved: checkpoint.Checkpoint) -> State:
 def nonfinite(job: Job, state: State, trouble: str) -> None:
     """Stop before a step that is not finite, naming its documents, or skip it where asked to."""
     first = (state.step - 1) * job.batch_size
-    documents = job.loader.documents([job.loader.batch(first, job.batch_size)])
+    documents = job.loader.documents(first, job.batch_size)
     more = f" and {len(documents) - 8} more, all in metrics.jsonl" if len(documents) > 8 else ""
     message = (
         f"step {state.step}: {trouble}; the batch holds documents {', '.join(documents[:8])}{more}"

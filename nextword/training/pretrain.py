@@ -156,14 +156,13 @@ def _summary(job: Job, state: State) -> RunSummary:
     stopped = 0 if state.finished else job.interrupt.requested
     if stopped and job.group.leads:
         say(f"Stopped at step {state.step:,}, saved. Go on with the same command and --resume")
-    best = state.best_loss
     return RunSummary(
         run=str(job.run),
         steps=state.step,
         tokens=state.tokens,
         seconds=round(state.seconds, 2),
-        loss=best,
-        bits_per_byte=None if best is None else milestones.bits_per_byte(job, best),
+        loss=state.best_loss,
+        bits_per_byte=state.best_figures.get("bits per byte"),
         finished=state.finished,
         signal=stopped,
     )

@@ -6,20 +6,72 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from nextword.errors import UserError
-from nextword.models.transformer import Transformer
-from nextword.tokens.loader import BlockLoader
 from nextword.training.interrupt import Interrupt
 from nextword.training.metrics import Metrics
 from nextword.training.optimizers import Optimizers
 from nextword.training.parallel import Group
 from nextword.training.schedule import Schedule
-from nextword.training.validation import Validator
+
+
+class Batch(Protocol):
+    """What an objective takes: it knows how many targets its loss is a sum over."""
+
+    @property
+    def target_count(self) -> int: ...
+
+    def to(self, device: torch.device | str) -> Batch: ...
+
+
+class Loader(Protocol):
+    """Batches in an order that is a pure function of their number."""
+
+    def batch(self, first: int, count: int) -> Batch:
+        """`count` samples, numbered from `first` on through the epochs."""
+        ...
+
+    def documents(self, first: int, count: int) -> list[str]:
+        """Where these samples came from."""
+        ...
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is written down of some steps beside their loss, and how it is told to people."""
+
+    values: dict[str, float]
+    words: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a validation found. The model of the highest `score` is the best; `figures` are for
+    people, by name."""
+
+    loss: float
+    score: float
+    figures: dict[str, float]
+
+
+class Validator(Protocol):
+    """Measures a model on held-out data and shows what it writes."""
+
+    @property
+    def is_empty(self) -> bool: ...
+
+    def measure(self, model: Any, group: Group, interrupt: Interrupt) -> Measured | None:
+        """None when a stop was asked for meanwhile."""
+        ...
+
+    def sample(self, model: Any) -> tuple[str, str]:
+        """A prompt and what the model writes after it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,6 +94,8 @@ class State:
     validating: float = 0.0  # seconds the last validation took, with its sample
     saving: float = 0.0  # seconds the last checkpoint took
     best_loss: float | None = None
+    best_score: float | None = None
+    best_figures: dict[str, float] = field(default_factory=dict)
     best_step: int = 0
     worse: int = 0  # validations since the best one
     validated: int = 0  # the step last validated at, sampled at, saved at
@@ -78,16 +132,16 @@ class Job:
     """Everything is placed, typed, compiled and replicated before a loop sees it."""
 
     run: Path
-    model: Transformer
+    model: nn.Module
     objective: nn.Module  # a batch in, the sum of its losses out
     optimizers: Optimizers
-    loader: BlockLoader
+    loader: Loader
     validator: Validator
     metrics: Metrics
     interrupt: Interrupt
     group: Group
     seed: int
-    batch_size: int  # sequences a step, over all ranks
+    batch_size: int  # samples a step, over all ranks
     micro_batch: int
     clip: float
     learning_rate: float
@@ -99,9 +153,8 @@ class Job:
     keep_checkpoints: int
     patience: int | None
     decay: float  # share of the run that wsd decays in
-    flops_per_token: float
-    peak: float  # FLOP/s of matrix multiplication in the activations' type
-    text: str  # what the model learns from, in words
+    figures: Callable[[State, float, float], Figures]  # of a loss, at so many targets a second
+    describe: Callable[[State], str]  # for the model's card: what it learned, and how well it does
     save_model: Callable[[Path, str], None]  # writes it as a Hugging Face directory with a card
     average: dict[str, Tensor] = field(default_factory=dict)  # moving average of the weights
     average_decay: float = 0.0

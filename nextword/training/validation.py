@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -14,11 +16,12 @@ from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
 from nextword.training.parallel import Group
+from nextword.training.state import Measured
 
 SAMPLE_TOKENS = 96
 
 
-class Validator:
+class TextValidator:
     """Measures a model on held-out windows and lets it write a sample."""
 
     def __init__(
@@ -33,7 +36,7 @@ class Validator:
         seed: int,
     ) -> None:
         """`max_tokens` bounds what a validation reads; `tokens_per_byte` is the text's own."""
-        self.tokens_per_byte = tokens_per_byte
+        self._tokens_per_byte = tokens_per_byte
         self._split, self._tokenizer = split, tokenizer
         self._batch_size, self._seed = batch_size, seed
         self._length = min(context_length, len(split))
@@ -46,8 +49,8 @@ class Validator:
         return not self._starts
 
     @torch.no_grad()
-    def loss(self, model: Transformer, group: Group, interrupt: Interrupt) -> float | None:
-        """Mean loss in nats a token; None when a stop was asked for meanwhile."""
+    def measure(self, model: Transformer, group: Group, interrupt: Interrupt) -> Measured | None:
+        """Mean loss in nats a token, and what follows from it."""
         mine = self._starts[group.share(len(self._starts))]
         nats, targets = 0.0, 0
         training = model.training
@@ -61,10 +64,16 @@ class Validator:
                     group.device
                 )
                 nats += float(causal.token_losses(model, batch).double().sum())
-                targets += causal.target_count(batch)
+                targets += batch.target_count
         finally:
             model.train(training)
-        return group.total(nats) / group.total(targets)
+        loss = group.total(nats) / group.total(targets)
+        perplexity = math.exp(min(loss, 700.0))
+        figures = {"bits per byte": self.bits_per_byte(loss), "perplexity": perplexity}
+        return Measured(loss, -loss, figures)
+
+    def bits_per_byte(self, loss: float) -> float:
+        return loss / math.log(2) * self._tokens_per_byte
 
     def sample(self, model: Transformer) -> tuple[str, str]:
         """An empty prompt and what the model writes after it; chance is the same each time."""

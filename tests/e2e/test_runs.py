@@ -16,6 +16,8 @@ from nextword.errors import UserError
 from nextword.files import sha256
 from nextword.training import loop, milestones, run_files
 from nextword.training.pretrain import RunSummary, pretrain
+from nextword.training.state import Measured
+from nextword.training.validation import TextValidator
 
 SETTINGS: dict[str, Any] = {
     **{"layers": 2, "width": 32, "heads": 2, "context_length": 32, "precision": "fp32"},
@@ -189,13 +191,15 @@ def test_a_new_horizon_is_kept_without_its_flag(text: Path, tmp_path: Path) -> N
         train(text, tmp_path / "run", steps=6, resume=True)
 
 
+def measured(loss: float) -> Measured:
+    return Measured(loss, -loss, {"bits per byte": loss, "perplexity": 2**loss})
+
+
 def test_early_stopping_keeps_the_best_model(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([3.0, 2.0, 2.5, 2.25, 1.0])
-    monkeypatch.setattr(
-        "nextword.training.validation.Validator.loss", lambda *arguments: next(losses)
-    )
+    monkeypatch.setattr(TextValidator, "measure", lambda *arguments: measured(next(losses)))
     summary = train(text, tmp_path / "run", eval_every=1, patience=2, save_every=100)
     assert (summary.steps, summary.loss) == (4, 2.0)
     assert "the best was step 2" in summary.finished
@@ -212,9 +216,7 @@ def test_overfitting_is_named_once(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     losses = iter([8.0, *[9.0 + step for step in range(20)]])
-    monkeypatch.setattr(
-        "nextword.training.validation.Validator.loss", lambda *arguments: next(losses)
-    )
+    monkeypatch.setattr(TextValidator, "measure", lambda *arguments: measured(next(losses)))
     train(text, tmp_path / "run", eval_every=1)
     (event,) = records(tmp_path / "run", "event")
     assert event["event"] == "overfitting" and event["step"] == 4

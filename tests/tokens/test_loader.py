@@ -131,7 +131,7 @@ def test_the_documents_of_a_batch_are_those_its_tokens_stand_in() -> None:
     for sample in range(20):
         batch = loader.batch(sample, 1)
         text = " ".join(map(str, batch.targets[0].tolist()))
-        named = [int(name.removeprefix("train document ")) for name in loader.documents([batch])]
+        named = [int(name.removeprefix("train document ")) for name in loader.documents(sample, 1)]
         for number in named:
             document = split.tokens[split.starts[number] : split.starts[number + 1]].tolist()
             assert set(document) & set(batch.targets[0].tolist())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
-from nextword.objectives.causal import hidden_states, loss, target_count
+from nextword.objectives.causal import hidden_states, loss
 from nextword.settings import ModelSettings
 from nextword.tokens.loader import IGNORE, Batch, BlockLoader
 from nextword.tokens.store import Store
@@ -132,7 +132,7 @@ def test_every_token_is_a_target_once_an_epoch(store: Path) -> None:
     split = Store.open(store).train
     loader = BlockLoader(split, CONTEXT, seed=5)
     batch = loader.batch(0, loader.blocks)
-    assert target_count(batch) == len(split)
+    assert batch.target_count == len(split)
     scored = batch.targets[batch.targets != IGNORE]
     assert torch.equal(
         scored.sort().values, torch.from_numpy(split.tokens.astype("int64")).sort().values
