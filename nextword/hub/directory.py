@@ -17,6 +17,7 @@ from nextword.hub.weights import SHARD_BYTES, read_model, write_weights
 from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer import Tokenizer
 
+FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 MARKS = {"config.json", "model.safetensors"}  # of a directory that a save may replace
 
 
@@ -26,6 +27,8 @@ def load(name_or_path: str | PathLike[str]) -> tuple[Transformer, Tokenizer]:
     Weights are fp32 and dropout is off. Raises UserError where anything is missing or damaged.
     """
     directory = resolve(name_or_path)
+    for file in FILES:
+        inside(directory, file)
     tokenizer = Tokenizer.load(directory)
     model = load_model(directory)
     if tokenizer.vocab_size > model.config.vocab_size:

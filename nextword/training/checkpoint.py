@@ -14,16 +14,19 @@ the one before it is used.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import re
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from nextword.errors import UserError
@@ -31,7 +34,6 @@ from nextword.files import (
     PARTIAL,
     read_json,
     sha256,
-    sync_file,
     whole_directory,
     write_json,
 )
@@ -39,6 +41,7 @@ from nextword.terminal import warn
 
 NAME = re.compile(r"step-(\d{8,})")
 FORMAT = 1
+DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float64: "F64", torch.int64: "I64"}
 MANIFEST = "manifest.json"
 STATE = "state.json"
 REQUIRED = {STATE, "model.safetensors", "optimizer.safetensors"}
@@ -74,20 +77,40 @@ def _name(step: Any) -> str:
 
 
 def _write(aside: Path, checkpoint: Checkpoint) -> None:
-    sums: dict[str, Future[str]] = {}
-    with ThreadPoolExecutor(1) as hashing:  # a file is hashed while the next one is written
-        for stem, tensors in checkpoint.tensors.items():
-            file = aside / f"{stem}.safetensors"
-            save_file({name: t.detach().contiguous() for name, t in tensors.items()}, file)
-            sums[file.name] = hashing.submit(sha256, file)
-            sync_file(file)
-        write_json(aside / STATE, checkpoint.state)
-        sums[STATE] = hashing.submit(sha256, aside / STATE)
+    sums = {}
+    for stem, tensors in checkpoint.tensors.items():
+        sums[f"{stem}.safetensors"] = _write_tensors(aside / f"{stem}.safetensors", tensors)
+    write_json(aside / STATE, checkpoint.state)
+    sums[STATE] = sha256(aside / STATE)
     files = {
-        name: {"bytes": (aside / name).stat().st_size, "sha256": found.result()}
-        for name, found in sums.items()
+        name: {"bytes": (aside / name).stat().st_size, "sha256": digest}
+        for name, digest in sums.items()
     }
     write_json(aside / MANIFEST, {"format": FORMAT, "step": checkpoint.step, "files": files})
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
+    """A safetensors file, hashed on one core while it is written by another; its SHA-256."""
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.nbytes
+        place = {"shape": list(tensor.shape), "data_offsets": [begin, end]}
+        header[name] = {"dtype": DTYPES[tensor.dtype]} | place
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    with open(path, "wb") as file, ThreadPoolExecutor(1) as hashing:
+        for part in [len(text).to_bytes(8, "little") + text, *map(_bytes, tensors.values())]:
+            hashed = hashing.submit(digest.update, part)
+            file.write(part)
+            hashed.result()  # a copy from another device is freed before the next is made
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> Any:
+    """The memory of a tensor, as a buffer."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ def test_killed_in_several_kinds_of_work(tmp_path: Path) -> None:
 
 
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
-    assert cases(tmp_path, "signals", "4") == 3
+    assert cases(tmp_path, "signals", "4") == 2
 
 
 @pytest.mark.slow

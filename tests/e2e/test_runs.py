@@ -122,7 +122,7 @@ def test_weights_that_are_not_finite_are_never_saved_or_kept(
     real = milestones.average
 
     def broken(job: Any) -> None:
-        if sum(1 for _ in records(tmp_path / "run", "train")) == 6:
+        if len(records(tmp_path / "run", "train")) == 5:  # in the sixth step
             next(job.model.parameters()).data[0, 0] = float("inf")
         real(job)
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import fcntl
 import resource
+import shutil
 import threading
 import time
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from corpora import content_of, write_books
@@ -11,6 +14,7 @@ from corpora import content_of, write_books
 from nextword.errors import UserError
 from nextword.tokens import workplace
 from nextword.tokens.prepare import prepare
+from nextword.tokens.reading import read_all
 
 
 def test_a_second_run_at_the_same_place_is_kept_out(tmp_path: Path) -> None:
@@ -49,9 +53,35 @@ def test_a_run_that_waits_for_another_works_in_a_place_of_its_own(tmp_path: Path
     assert len(made) == 1
 
 
-def test_two_runs_at_once_make_one_store(tmp_path: Path) -> None:
-    books, made = write_books(tmp_path / "books", 20), []
+def test_the_lock_of_a_place_that_is_gone_is_worth_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that held it removed the place just before the lock was had."""
+    work, flock = tmp_path / "work", fcntl.flock
+
+    def late(file: IO[str], how: int) -> None:
+        shutil.rmtree(work)
+        work.mkdir()
+        (work / "lock").touch()
+        flock(file, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nextword.tokens.workplace.fcntl.flock", late)
+        assert workplace._lock(work) is None
+    held = workplace._lock(work)
+    assert held is not None and workplace._lock(work) is None
+    held.close()
+
+
+def test_two_runs_at_once_make_one_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    books, made, reads = write_books(tmp_path / "books", 20), [], []
     expected = prepare(books, tmp_path / "alone")
+
+    def counted(*arguments: Any) -> list[Path]:
+        reads.append(1)
+        return read_all(*arguments)
+
+    monkeypatch.setattr("nextword.tokens.prepare.read_all", counted)
 
     def run() -> None:
         made.append(prepare(books, tmp_path / "store"))
@@ -62,6 +92,7 @@ def test_two_runs_at_once_make_one_store(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert [store.manifest["files"] for store in made] == [expected.manifest["files"]] * 2
+    assert len(reads) == 1, "the one that waited made it again"
     assert not workplace.beside(tmp_path / "store").exists()
 
 
