@@ -66,7 +66,7 @@ def pretrain(
 def measure(run: Run) -> None:
     """Evaluate a run's best model on what it held out, in about a fiftieth of the run's own time.
 
-    Where that is too short for all of the held-out text, its first part is taken.
+    Where that is too short for all of the held-out text, a sample from all over it is taken.
     """
     held_out = run.manifest.get("splits", {}).get("val", {}).get("tokens", 0)
     if run.best is None or not run.has_model or not held_out:
