@@ -174,7 +174,9 @@ class EvaluateSettings(Settings):
         None, ge=1, description="sliding window: tokens scored a window; the context if not given"
     )
     batch_size: int = Field(16, ge=1, description="windows computed at once; changes no result")
-    max_tokens: int | None = Field(None, ge=1, description="tokens scored at most, from the start")
+    max_tokens: int | None = Field(
+        None, ge=1, description="tokens scored at most: all over a store, from the start of files"
+    )
     text_column: str | None = Field(None, description="field of JSON, CSV or Parquet holding text")
     precision: Literal["auto", "bf16", "fp32"] = Field("fp32", description="type of activations")
 

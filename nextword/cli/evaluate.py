@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nextword.cli import options
 from nextword.settings import EvaluateSettings
-from nextword.terminal import duration, table
+from nextword.terminal import duration, table, warn
 
 if TYPE_CHECKING:
     from nextword.tasks.evaluate import Evaluation, Interval
@@ -45,18 +45,25 @@ def show(evaluation: Evaluation) -> None:
     title = f"{evaluation.model} on {evaluation.data}"
     table(title, ["", "value", "95% interval"], rows)
     seen = evaluation.documents_seen
+    over, context = evaluation.documents_over_context, evaluation.context_length
     facts = [
         ("tokens", evaluation.tokens),
         ("bytes", evaluation.bytes),
         ("documents", evaluation.documents),
         ("... seen in training too", "not known" if seen is None else seen),
-        ("... longer than the context", evaluation.documents_over_context),
-        ("context, tokens", evaluation.context_length),
+        ("... longer than the context", over),
+        ("context, tokens", context),
         ("scored a window, tokens", evaluation.stride),
         ("interval over", evaluation.interval_units),
         ("time", duration(evaluation.seconds)),
     ]
     table("Measured on", ["", ""], facts)
+    if over and evaluation.stride == context:
+        warn(
+            f"{over:,} of {evaluation.documents:,} documents are longer than the {context:,} "
+            "tokens seen at once: they are scored in pieces, each begun without what came before "
+            f"(--stride {max(1, context // 2)} gives more)"
+        )
 
 
 def _figure(value: float | None) -> str:

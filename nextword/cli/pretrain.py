@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nextword.cli import options
 from nextword.errors import UserError
 from nextword.settings import PretrainSettings
-from nextword.terminal import say
+from nextword.terminal import quantity, say
 
 if TYPE_CHECKING:
     from nextword.reports.pretrain import FinishedRun
@@ -43,8 +43,8 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
 def show(finished: FinishedRun) -> None:
     measured = finished.evaluation
     if measured and (interval := measured["bits_per_byte_interval"]):
-        share = measured["tokens"] / measured["held_out_tokens"]
-        part = "" if share >= 1 else f" (the first {share:.0%} of it)"
+        whole = measured["tokens"] >= measured["held_out_tokens"]
+        part = "" if whole else f" (a sample of {quantity(measured['tokens'], 'tokens')})"
         say(
             f"On held-out text{part}: {measured['bits_per_byte']:.4f} bits per byte, "
             f"95% interval {interval[0]:.4f} to {interval[1]:.4f}"

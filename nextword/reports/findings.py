@@ -146,7 +146,7 @@ def measured_on(run: Run) -> str:
             else ""
         )
     tokens, whole = found["tokens"], found.get("held_out_tokens") or found["tokens"]
-    part = "all" if tokens >= whole else f"the first {tokens / whole:.0%}"
+    part = "all" if tokens >= whole else f"a sample ({min(0.99, tokens / whole):.0%})"
     return (
         f"Bits per byte, loss and perplexity are those of the model of step {found['step']:,}, the "
         f"best one, on {part} of the held-out text: {tokens:,} tokens in "

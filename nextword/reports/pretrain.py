@@ -14,10 +14,10 @@ from nextword.reports.report import report
 from nextword.settings import PretrainSettings
 from nextword.tasks.run import EVALUATION, Record, Run, is_run, read_run
 from nextword.terminal import warn
+from nextword.training.horizon import MEASURING
 from nextword.training.pretrain import RunSummary
 from nextword.training.pretrain import pretrain as train
 
-MEASURING_SHARE = 0.02  # of a run's time
 FEWEST_TOKENS = 4096  # fewer measure nothing
 
 
@@ -47,9 +47,7 @@ def pretrain(
     """
     out = Path(out)
     summary = train(data, out, settings, **overrides)
-    if summary.signal:
-        return FinishedRun(**asdict(summary), evaluation=None, model=None, report="")
-    if not is_run(out):  # stopped while it was still reading
+    if summary.signal or not is_run(out):  # stopped, perhaps while it was still reading
         return FinishedRun(**asdict(summary), evaluation=None, model=None, report=None, opening="")
     if int(os.environ.get("RANK", 0)) == 0:  # torchrun's other processes have nothing left to do
         if summary.finished:
@@ -68,13 +66,13 @@ def pretrain(
 def measure(run: Run) -> None:
     """Evaluate a run's best model on what it held out, in about a fiftieth of the run's own time.
 
-    Where that is too short for all of the held-out text, its first part is taken.
+    Where that is too short for all of the held-out text, a sample from all over it is taken.
     """
     held_out = run.manifest.get("splits", {}).get("val", {}).get("tokens", 0)
     if run.best is None or not run.has_model or not held_out:
         return
     # A token is scored in less time than it is learned from.
-    affordable = int(MEASURING_SHARE * (run.seconds or 0) * run.tokens_per_second)
+    affordable = int(MEASURING * (run.seconds or 0) * run.tokens_per_second)
     from nextword.tasks.evaluate import evaluate
 
     try:

@@ -18,11 +18,18 @@ from nextword.inference.language_model import LanguageModel, load
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import EvaluateSettings, resolve
-from nextword.tasks.held_out import HeldOut, open_held_out, run_store, seen_in_training
+from nextword.tasks.held_out import (
+    HeldOut,
+    Part,
+    open_held_out,
+    part_of,
+    run_store,
+    seen_in_training,
+)
 from nextword.tasks.intervals import ratio_interval, units
 from nextword.terminal import Progress, say, warn
-from nextword.tokens.loader import IGNORE, windows
-from nextword.tokens.store import Split
+from nextword.tokens.loader import IGNORE, scored_by_windows, windows
+from nextword.tokens.store import Split, Store
 from nextword.tokens.tokenizer import Tokenizer
 
 LONGEST_DEFAULT = 4096  # tokens seen at once by models that could see more, unless asked for
@@ -38,8 +45,9 @@ class Evaluation:
     `bits_per_byte` the same information a byte of text, which compares across tokenizers.
 
     Intervals are 95% bootstrap intervals over `interval_units` ("documents" or "blocks" of text),
-    None where there is a single one. `documents_seen` counts those also found in the training text,
-    None where that is not known.
+    None where there is a single one. `documents` counts those of which a token was scored,
+    `documents_seen` those of them also found in the training text, None where that is not known;
+    `documents_over_context` those that are scored in pieces.
     """
 
     model: str
@@ -92,10 +100,15 @@ def evaluate(
     context = _context(model.transformer, settings)
     stride = settings.stride or context
     nats = token_losses(
-        model.transformer, held_out.split, context, stride, settings.batch_size, model.start_id
+        model.transformer,
+        held_out.split,
+        context,
+        stride,
+        settings.batch_size,
+        model.start_id,
+        settings.max_tokens,
     )
-    seen = seen_in_training(store.train, held_out.split) if store is not None else None
-    return _summary(model, held_out, nats, context, stride, seen, settings.seed, started)
+    return _summary(model, held_out, store, nats, context, stride, settings, started)
 
 
 @torch.inference_mode()
@@ -106,22 +119,25 @@ def token_losses(
     stride: int,
     batch_size: int,
     start_id: int | None = None,
+    max_tokens: int | None = None,
 ) -> NDArray[np.float32]:
     """The loss in nats of every token of a split, in its order, [tokens].
 
-    `start_id` is what the model knows as the start of a text, where that is not the end token.
+    With `max_tokens`, of those that `scored_by_windows` names. `start_id` is what the model knows
+    as the start of a text, where that is not the end token.
     """
     model.eval()
     device = model.embedding.weight.device
     rows = max(1, min(batch_size, SCORES_AT_ONCE // context**2))
-    nats = np.empty(len(split), np.float32)
+    starts, stops = scored_by_windows(len(split), context, stride, max_tokens)
+    nats = np.empty(int((stops - starts).sum()), np.float32)
     done = 0
     with Progress("Evaluating", len(nats), "tokens") as bar:
-        for batch in windows(split, context, stride, rows):
+        for batch in windows(split, context, stride, rows, max_tokens):
             if start_id is not None:  # an input that is the end token begins a document
                 batch.tokens[batch.tokens == split.end_id] = start_id
             losses = causal.token_losses(model, batch.to(device))
-            # Windows come in order and score each token once: what is scored is the text itself.
+            # Windows come in order and score a token once: what is scored is the text itself.
             scored = losses[batch.targets != IGNORE].numpy()
             nats[done : done + len(scored)] = scored
             done += len(scored)
@@ -153,18 +169,20 @@ def _context(model: Transformer, settings: EvaluateSettings) -> int:
 def _summary(
     model: LanguageModel,
     held_out: HeldOut,
+    store: Store | None,
     nats: NDArray[np.float32],
     context: int,
     stride: int,
-    seen: int | None,
-    seed: int,
+    settings: EvaluateSettings,
     started: float,
 ) -> Evaluation:
-    split = held_out.split
+    whole, seed = held_out.split, settings.seed
+    part = part_of(whole, *scored_by_windows(len(whole), context, stride, settings.max_tokens))
+    split = part.split
     drawn = units(split.starts)
     begins = drawn.starts[:-1]
     nats_of = np.add.reduceat(nats, begins, dtype=np.float64)
-    bytes_of = np.add.reduceat(_bytes_of_tokens(split, model.tokenizer), begins)
+    bytes_of = np.add.reduceat(_bytes_of_tokens(part, model.tokenizer), begins)
     documents = len(split.starts) - 1
     targets, total, size = len(nats), float(nats_of.sum()), int(bytes_of.sum())
     loss = total / targets
@@ -176,13 +194,7 @@ def _summary(
         )
     loss_interval = ratio_interval(nats_of, np.diff(drawn.starts), seed)
     bits_of = nats_of / math.log(2)
-    over = int((np.diff(split.starts) > context).sum())
-    if over and stride == context:
-        warn(
-            f"{over:,} of {documents:,} documents are longer than the "
-            f"{context:,} tokens seen at once: they are scored in pieces, each "
-            f"begun without what came before (--stride {max(1, context // 2)} gives more)"
-        )
+    over = int((np.diff(whole.starts)[part.documents] > context).sum())
     return Evaluation(
         model=model.name,
         data=held_out.name,
@@ -197,7 +209,9 @@ def _summary(
         tokens=targets,
         bytes=size,
         documents=documents,
-        documents_seen=seen,
+        documents_seen=None
+        if store is None
+        else seen_in_training(store.train, whole, part.documents),
         documents_over_context=over,
         interval_units=drawn.kind,
         context_length=context,
@@ -206,13 +220,12 @@ def _summary(
     )
 
 
-def _bytes_of_tokens(split: Split, tokenizer: Tokenizer) -> NDArray[np.int64]:
-    """How many bytes of text each token of a split stands for, [tokens]."""
-    sizes: NDArray[np.int64] = tokenizer.bytes_per_id()[split.tokens]
+def _bytes_of_tokens(part: Part, tokenizer: Tokenizer) -> NDArray[np.int64]:
+    """How many bytes of text each token stands for, [tokens]."""
+    sizes: NDArray[np.int64] = tokenizer.bytes_per_id()[part.split.tokens]
     # Llama's older tokenizers begin every text with a space that is not in it.
     added = sum(len(tokenizer.token_bytes(id) or b"") for id in tokenizer.encode("a")) - 1
-    begins = np.unique(split.starts[:-1][split.starts[:-1] < len(sizes)])
-    sizes[begins] -= np.minimum(max(added, 0), sizes[begins])
+    sizes[part.begins] -= np.minimum(max(added, 0), sizes[part.begins])
     return sizes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,6 +64,7 @@ def open_held_out(
 ) -> HeldOut:
     """Held-out tokens: those of `data`, or of the run's own store where none is given.
 
+    Files of text are read until there are `max_tokens`; of a store it is all.
     Raises UserError where there is nothing to evaluate on, or it is of another tokenizer.
     """
     if not data:
@@ -71,13 +73,11 @@ def open_held_out(
                 "a model that is not a run has no held-out text of its own",
                 mend="name some: nextword evaluate MODEL DATA",
             )
-        held_out = _of_store(store, tokenizer)
-    elif len(data) == 1 and is_store(data[0]):
-        held_out = _of_store(Store.open(data[0]), tokenizer)
-    else:
-        split = read_text(data, tokenizer, text_column=text_column, max_tokens=max_tokens)
-        held_out = HeldOut(", ".join(data), split)
-    return HeldOut(held_out.name, first_tokens(held_out.split, max_tokens))
+        return _of_store(store, tokenizer)
+    if len(data) == 1 and is_store(data[0]):
+        return _of_store(Store.open(data[0]), tokenizer)
+    split = read_text(data, tokenizer, text_column=text_column, max_tokens=max_tokens)
+    return HeldOut(", ".join(data), first_tokens(split, max_tokens))
 
 
 def _of_store(store: Store, tokenizer: Tokenizer) -> HeldOut:
@@ -93,7 +93,12 @@ def _of_store(store: Store, tokenizer: Tokenizer) -> HeldOut:
             where=store.path,
             mend="name some: nextword evaluate MODEL DATA",
         )
-    return HeldOut(f"held-out text of {store.path}", store.val)
+    return HeldOut(f"held-out text of {_shown(store.path)}", store.val)
+
+
+def _shown(path: Path) -> str:
+    """A path as people would write it from here: `run/store`."""
+    return min(os.path.relpath(path), str(path.resolve()), key=len)
 
 
 def read_text(
@@ -155,8 +160,38 @@ def first_tokens(split: Split, count: int | None) -> Split:
     return replace(split, tokens=split.tokens[:count], starts=starts)
 
 
-def seen_in_training(train: Split, held_out: Split) -> int | None:
+@dataclass(frozen=True)
+class Part:
+    """Some tokens of a split, as a split of their own.
+
+    `documents` [documents] are the numbers of those they stand in; `begins` where among the tokens
+    a document begins with its own first one.
+    """
+
+    split: Split
+    documents: NDArray[np.int64]
+    begins: NDArray[np.int64]
+
+
+def part_of(split: Split, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> Part:
+    """The tokens of the stretches from `starts` to `stops`, each [stretches], in order."""
+    lengths = stops - starts
+    before = np.cumsum(lengths) - lengths
+    places = np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
+    cuts = np.searchsorted(places, split.starts)
+    documents = np.flatnonzero(np.diff(cuts))
+    begins = cuts[documents]
+    tokens = split.tokens if len(places) == len(split) else split.tokens[places]
+    part = replace(split, tokens=tokens, starts=np.append(begins, len(places)))
+    return Part(part, documents, begins[places[begins] == split.starts[documents]])
+
+
+def seen_in_training(
+    train: Split, held_out: Split, documents: NDArray[np.int64] | None = None
+) -> int | None:
     """Held-out documents of which over half also stands in the training text, token for token.
+
+    Those of the numbers `documents`, or all.
 
     Documents too short to tell are not counted. None where the training text is too long to look
     through in passing.
@@ -164,7 +199,8 @@ def seen_in_training(train: Split, held_out: Split) -> int | None:
     if len(train.tokens) > MOST_TRAINING_TOKENS:
         return None
     overlap = Overlap()
-    for start, stop in zip(held_out.starts[:-1], held_out.starts[1:], strict=True):
+    numbers = np.arange(len(held_out.starts) - 1) if documents is None else documents
+    for start, stop in zip(held_out.starts[numbers], held_out.starts[numbers + 1], strict=True):
         overlap.add_val(_windows(held_out.tokens[start : stop - 1]))  # without the end token
     for start in range(0, len(train.tokens), CHUNK):
         overlap.add_train(_windows(train.tokens[start : start + CHUNK + WINDOW - 1]))

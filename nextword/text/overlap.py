@@ -13,7 +13,7 @@ from nextword.text.shingles import is_dense, letters, window_hashes
 
 _WIDTH, _DENSE_WIDTH = 48, 12  # letters in a window; Chinese and the like
 _SAMPLED = 2**30  # of 2^32 hashes
-_MOST = 2**22  # windows of held-out text remembered; with more, only those of smaller hashes
+_MOST = 2**20  # windows of held-out text remembered; with more, only those of smaller hashes
 _SEEN_SHARE = 0.5  # of its windows: then a held-out piece counts as seen in training
 
 
@@ -55,7 +55,7 @@ class Overlap:
     def _prepare(self) -> None:
         self._known = np.unique(np.concatenate([np.empty(0, np.uint32), *self._pieces]))
         self._seen = np.zeros(len(self._known), np.bool_)
-        self._filter = np.zeros(2**24, np.bool_)  # by the low bits: spares most searches
+        self._filter = np.zeros(2**23, np.bool_)  # by the low bits: spares most searches
         self._filter[self._known & np.uint32(len(self._filter) - 1)] = True
 
     def _seen_shares(self) -> list[tuple[int, int]]:

@@ -107,25 +107,43 @@ def windows(
     batch_size: int = 16,
     max_tokens: int | None = None,
 ) -> Iterator[Batch]:
-    """The whole split from its start, for measuring: each token is a target exactly once.
+    """The split from its start, for measuring: each token is a target at most once.
 
     The first window scores all its targets, each later one its last `stride`, having seen what
     is before them; without a stride windows do not overlap. They do not depend on `batch_size`.
-    `max_tokens` ends it early. A sample's index is the window's number.
+    Which ones there are says `scored_by_windows`. A sample's index is the window's number.
     """
-    size = min(len(split), max_tokens or len(split))
-    if size == 0:
+    starts, stops = scored_by_windows(len(split), context_length, stride, max_tokens)
+    if not len(stops):
         where = split.path
         raise UserError("there is no held-out text to measure on", where=where)
-    stride = min(stride or context_length, context_length)
-    ends = [min(context_length, size)]
-    ends += list(range(ends[0] + stride, size, stride)) + ([size] if size > ends[0] else [])
-    length = ends[0]  # shorter than the context where the text is
-    for first in range(0, len(ends), batch_size):
-        stops = np.array(ends[first : first + batch_size])
-        scored = np.diff([ends[first - 1] if first else 0, *stops])
-        samples = [(0, first + row) for row in range(len(stops))]
-        yield make_batch(split, stops - length, length - scored, length, samples)
+    length = min(context_length, len(split), max_tokens or len(split))
+    for first in range(0, len(stops), batch_size):
+        ends = stops[first : first + batch_size]
+        scored = ends - starts[first : first + batch_size]
+        samples = [(0, first + row) for row in range(len(ends))]
+        yield make_batch(split, ends - length, length - scored, length, samples)
+
+
+def scored_by_windows(
+    size: int, context_length: int, stride: int | None = None, max_tokens: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The stretches of `size` targets that windows score, from and to, each [windows].
+
+    Together they are all of them; or, where that is more than `max_tokens`, windows at equal
+    distances, as many as stay below it.
+    """
+    length = min(context_length, size, max_tokens or size)
+    stride = min(stride or context_length, length)
+    if not length:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    stops = np.append(np.arange(length, size, stride), size)
+    starts = np.append(0, stops[:-1])
+    if max_tokens is not None and max_tokens < size:
+        count = 1 + (max_tokens - length) // stride
+        kept = ((np.arange(count) + 0.5) * len(stops) / count).astype(np.int64)
+        starts, stops = starts[kept], stops[kept]
+    return starts, stops
 
 
 def make_batch(

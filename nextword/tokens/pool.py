@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 from nextword.errors import UserError
 from nextword.terminal import say
 
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 POLL = 0.5  # seconds after which a worker at most ends when its parent is gone
 
 Result = TypeVar("Result")
@@ -93,9 +95,19 @@ class Workers:
     def _submit(self, function: Callable[..., Result], task: tuple[Any, ...]) -> Future[Result]:
         assert self._pool is not None
         try:
-            return self._pool.submit(function, *task)
+            return self._pool.submit(_work, function, *task)
         except BrokenProcessPool:
             raise _lost() from None
+
+
+def _work(function: Callable[..., Result], *arguments: Any) -> Result:
+    """What a worker runs: the task, after which the memory it took goes back to the system. The C
+    library would keep the holes that tasks leave, more and more of them."""
+    try:
+        return function(*arguments)
+    finally:
+        if _TRIM is not None:
+            _TRIM(0)
 
 
 def _result(future: Future[Result]) -> Result:

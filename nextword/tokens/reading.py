@@ -15,7 +15,7 @@ from nextword.tokens import stages
 from nextword.tokens.pool import Workers
 from nextword.tokens.shards import SUFFIX, tally_to_json
 
-UNIT = 2_000_000  # bytes of sources, or characters of documents, in a shard
+UNIT = 1_400_000  # bytes of sources, or characters of documents, in a shard
 MOST_FILES = 5_000  # in a shard
 LARGE = 16_000_000  # bytes; a larger file is read here and its documents shared out
 

@@ -41,8 +41,11 @@ class Tokenizer:
         self.config = config or {}
         self.where = where
         try:
-            self._parsed: dict[str, Any] = json.loads(definition)
-            self._controls = controls(self._parsed)
+            parsed = self._parse()
+            self._controls = controls(parsed)
+            self._added = {token["id"] for token in parsed.get("added_tokens") or []}
+            # Whether a token stands for the same bytes wherever it is.
+            self.is_byte_level = (parsed.get("decoder") or {}).get("type") == "ByteLevel"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise UserError("is not the definition of a tokenizer", where=where) from None
         self._named = {name: id for id, name in self._controls.items()}
@@ -76,6 +79,11 @@ class Tokenizer:
         definition, config, where = state
         self.__init__(definition, config, where=where)  # type: ignore[misc]
 
+    def _parse(self) -> dict[str, Any]:
+        """Anew each time: kept, it would take ten times the memory of its text."""
+        parsed: dict[str, Any] = json.loads(self.definition)
+        return parsed
+
     @functools.cached_property
     def _whole(self) -> tokenizers.Tokenizer:
         """With its control tokens: for decoding and templates."""
@@ -84,22 +92,23 @@ class Tokenizer:
     @functools.cached_property
     def _plain(self) -> tokenizers.Tokenizer:
         """Without its control tokens: for encoding text."""
-        return _build(dumps(without_controls(self._parsed)), self.where)
+        return _build(dumps(without_controls(self._parse())), self.where)
 
     @functools.cached_property
     def _fast(self) -> fast.Encoder | None:
-        plain = without_controls(self._parsed)
+        plain = without_controls(self._parse())
         table = fast.single_bytes(plain) or fast.single_characters(plain)
-        return table or fast.byte_pairs(plain, self._plain)
+        return table or fast.byte_pairs(plain, _build(dumps(plain), self.where))
 
     @functools.cached_property
     def _characters(self) -> frozenset[str] | None:
         """All that a tokenizer of characters can encode."""
-        if self._parsed["model"].get("type") != "WordLevel":
+        parsed = self._parse()
+        if parsed["model"].get("type") != "WordLevel":
             return None
-        if self._parsed.get("pre_tokenizer") != fast.EACH_CHARACTER:
+        if parsed.get("pre_tokenizer") != fast.EACH_CHARACTER:
             return None
-        return frozenset(name for name in self._parsed["model"]["vocab"] if len(name) == 1)
+        return frozenset(name for name in parsed["model"]["vocab"] if len(name) == 1)
 
     def encode(self, text: str, *, template: bool = False) -> list[int]:
         """Ids of a text, in which nothing is a control token.
@@ -217,19 +226,13 @@ class Tokenizer:
         return np.array([len(value or b"") for value in self._bytes], np.int64)
 
     @functools.cached_property
-    def is_byte_level(self) -> bool:
-        """Whether a token stands for the same bytes wherever it is."""
-        return (self._parsed.get("decoder") or {}).get("type") == "ByteLevel"
-
-    @functools.cached_property
     def _bytes(self) -> list[bytes | None]:
         alphabet = byte_alphabet() if self.is_byte_level else None
         found: list[bytes | None] = [None] * self.vocab_size
-        added = {token["id"] for token in self._parsed.get("added_tokens") or []}
         for name, id in self._whole.get_vocab(with_added_tokens=True).items():
             if id in self._controls:
                 continue
-            if id in added:
+            if id in self._added:
                 found[id] = name.encode()
             elif alphabet is not None:
                 found[id] = bytes(alphabet[c] for c in name if c in alphabet)

@@ -14,6 +14,7 @@ from nextword.training.state import Job, State
 
 SETTLED = 0.4  # share of a run for which the last step stands, where wsd's decay does not say
 LATE = 0.02  # share of a run by which it may end after its budget
+MEASURING = 0.02  # share of a budget kept for measuring the finished model
 
 
 def move_horizon(job: Job, state: State) -> None:
@@ -25,7 +26,7 @@ def move_horizon(job: Job, state: State) -> None:
         return
     planned = state.schedule
     rate = (state.step - 1) / max(state.seconds - state.began, 1e-9)  # steps a second
-    left = state.budget - state.seconds - state.validating - state.saving
+    left = state.budget * (1 - MEASURING) - state.seconds - state.validating - state.saving
     steps = state.step + max(0, int(left * rate))
     if not state.horizon_fixed:
         decay = max(1, round(job.decay * steps))

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import time
-
 from nextword.training.state import Job, State, StepResult
 
 
 class Meter:
-    """Averages losses over `log_every` steps and measures tokens a second."""
+    """Averages losses over `log_every` steps and measures targets a second."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self._losses: list[float] = []
         self._targets = 0
-        self._since = time.perf_counter()
+        self._seconds = 0.0
         self._line = ""
 
-    def log(self, state: State, result: StepResult, share: float) -> str:
-        """Record a step; returns the line that the progress bar shows."""
+    def log(self, state: State, result: StepResult, share: float, seconds: float) -> str:
+        """Record a step that took `seconds`; returns the line that the progress bar shows."""
         self._losses.append(result.loss)
         self._targets += result.targets
+        self._seconds += seconds
         if state.step % self.job.log_every and state.step < state.schedule.steps:
             return self._line
         loss = sum(self._losses) / len(self._losses)
-        elapsed = max(time.perf_counter() - self._since, 1e-9)
-        speed = self._targets / elapsed
-        figures = self.job.figures(state, loss, speed)
+        figures = self.job.figures(state, loss, self._targets / max(self._seconds, 1e-9))
         self.job.metrics.write(
             "train",
             state.step,
@@ -36,7 +33,7 @@ class Meter:
             grad_norm=result.gradient_norm,
             seconds=state.seconds,
         )
-        self._losses, self._targets, self._since = [], 0, time.perf_counter()
+        self._losses, self._targets, self._seconds = [], 0, 0.0
         self._line = (
             f"step {state.step:,}/{state.schedule.steps:,}  loss {loss:.3f}  {figures.words}"
         )

@@ -65,6 +65,17 @@ def test_without_json_nothing_is_on_standard_output(
     assert captured.out == "" and "perplexity" in captured.err
 
 
+def test_documents_longer_than_the_context_are_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "long.txt").write_text("The lamp burned low, and nobody slept for nights. " * 3)
+    assert main(["evaluate", str(run), str(tmp_path / "long.txt")]) == 0
+    said = "1 of 1 documents are longer than the 64 tokens seen at once"
+    assert said in capsys.readouterr().err
+    assert main(["evaluate", str(run), str(tmp_path / "long.txt"), "--stride", "8"]) == 0
+    assert said not in capsys.readouterr().err
+
+
 def test_a_store_of_another_tokenizer_is_refused(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

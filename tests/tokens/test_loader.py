@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nextword.errors import UserError
-from nextword.tokens.loader import IGNORE, Batch, BlockLoader, windows
+from nextword.tokens.loader import IGNORE, Batch, BlockLoader, scored_by_windows, windows
 from nextword.tokens.store import Split
 
 END, VOCABULARY = 999, 1000
@@ -120,9 +120,16 @@ def test_a_sliding_window_gives_each_token_at_least_its_share_of_context() -> No
             assert sample == (0, 0) or scored[0] >= 32 - 8
 
 
-def test_max_tokens_ends_the_measuring_early() -> None:
-    split = make_split()
-    assert targets_of(list(windows(split, 16, max_tokens=50))) == split.tokens[:50].tolist()
+@pytest.mark.parametrize("stride", [None, 5])
+@pytest.mark.parametrize("most", [7, 16, 50, 333, 990])
+def test_max_tokens_measures_windows_at_equal_distances(stride: int | None, most: int) -> None:
+    split = make_split(40, 60)
+    starts, stops = scored_by_windows(len(split), 16, stride, most)
+    found = targets_of(list(windows(split, 16, stride, max_tokens=most)))
+    assert found == [id for a, b in zip(starts, stops, strict=True) for id in split.tokens[a:b]]
+    assert most - 2 * 16 < len(found) <= most  # the text's last window may be a short one
+    assert np.ptp(np.diff(starts)) <= 16 if len(starts) > 1 else True
+    assert abs(starts.mean() - len(split) / 2) < 24
 
 
 def test_the_documents_of_a_batch_are_those_its_tokens_stand_in() -> None:
