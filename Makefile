@@ -21,7 +21,7 @@ help:
 	@echo 'make demo [TEXT=path] [TIME=5m]  a model, samples and a report, from your text or from Python itself'
 	@echo 'make test                        the tests, with coverage'
 	@echo 'make check                       lint, types, tests, as in continuous integration'
-	@echo 'make soak                        the tests that train for minutes'
+	@echo 'make soak                        the long tests: hundreds of kills, real budgets'
 	@echo 'make docs                        write docs/commands.md anew from the code'
 	@echo 'make setup                       only create $(VENV); the others do it by themselves'
 

@@ -1,34 +1,60 @@
-"""Writes docs/commands.md: every verb, flag and default, read from the code.
+"""Writes docs/commands.md and commands.zh-CN.md: every verb, flag and default, from the code.
+
+The Chinese of each sentence stands in docs/commands.zh.yaml.
 
 python docs/generate_commands.py
 """
+
+# ruff: noqa: E501 (the lines of pages)
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import re
 from pathlib import Path
 from typing import Any, NoReturn
+
+import yaml
 
 from nextword.cli.main import VERBS
 
 HERE = Path(__file__).parent
 INTRODUCTION = """# Commands
 
-[How it works](how-it-works.md) · [Data formats](data-formats.md) · [README](../README.md)
+[中文](commands.zh-CN.md) · [How it works](how-it-works.md) · [Data formats](data-formats.md) · [README](../README.md)
 
 This page is written by `make docs` from the code.
 
 A MODEL is a run directory, a Hugging Face directory, or the name of a model on the Hub (`gpt2`).
 DATA is any mix of files, folders, patterns and `hf://` data sets.
 
-Every setting can stand in a YAML file under the name of its flag and be given with `--config FILE`;
-flags win over the file. In Python the verbs are functions with the same settings:
-`nextword.pretrain("my_books", "run", budget="10m")`. What a command reports goes to standard
-error; with `--json` one JSON object goes to standard output.
+Everything that can be given can stand in a YAML file under the name of its flag (`--batch-size` is
+`batch_size`, DATA is `data`) and be given with `--config FILE`; the command line wins over the file.
+In Python the verbs are functions with the same settings: `nextword.pretrain("my_books", "run",
+budget="10m")`. What a command reports goes to standard error; with `--json` one JSON object goes to
+standard output.
 
-An error is one sentence on standard error, and exit status 2.
+An error is one sentence on standard error, and exit status 2; with `--json`, an object with `error`
+too. 1 is a machine that has run out of something, or a bug; 130 an interruption.
 """
+INTRODUCTION_ZH = """# 命令
+
+[English](commands.md) · [工作原理](how-it-works.zh-CN.md) · [数据格式](data-formats.zh-CN.md) · [README](../README.zh-CN.md)
+
+本页由 `make docs` 从代码生成。
+
+MODEL 是训练目录、Hugging Face 目录，或 Hub 上的模型名称（`gpt2`）。DATA 是文件、文件夹、通配模式、`hf://` 数据集的任意组合。
+
+命令行上能给的都可以写进 YAML 文件，名称与选项相同（`--batch-size` 写作 `batch_size`，DATA 写作 `data`），用 `--config FILE`
+给出；命令行优先于文件。在 Python 里，每个命令都是带同样设置的函数：`nextword.pretrain("my_books", "run", budget="10m")`。
+命令的报告写到标准错误；加 `--json` 则在标准输出打印一个 JSON 对象。
+
+出错时在标准错误打印一句话，退出状态为 2；加 `--json` 时还会打印带 `error` 的对象。状态 1 表示机器缺了什么，或者是程序的错；
+130 表示被中断。
+"""
+HEADINGS = {"en": ("flag", "value", "meaning"), "zh": ("选项", "值", "含义")}
+DEFAULT = re.compile(r" \(default: (.*)\)$")
 
 
 class _Complete(Exception):
@@ -50,38 +76,45 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
     raise AssertionError(f"{verb} parsed nothing")
 
 
-def page() -> str:
-    return "\n".join([INTRODUCTION, *(section(verb) for verb in VERBS)])
+def page(language: str = "en") -> str:
+    introduction = INTRODUCTION if language == "en" else INTRODUCTION_ZH
+    return "\n".join([introduction, *(section(verb, language) for verb in VERBS)])
 
 
-def section(verb: str) -> str:
+def section(verb: str, language: str) -> str:
     parser = parser_of(verb)
-    actions = parser._actions
-    positionals = [action for action in actions if not action.option_strings]
-    flags = [action for action in actions if action.option_strings]
-    usage = " ".join(
-        ["nextword", verb, *map(_positional, positionals)]
-        + [f"{flag.option_strings[0]} {flag.metavar}" for flag in flags if flag.required]
-    )
-    lines = [f"## {verb}", "", parser.description or VERBS[verb], "", "```", usage, "```", ""]
+    positionals = [action for action in parser._actions if not action.option_strings]
+    flags = [action for action in parser._actions if action.option_strings]
+    purpose = translated(parser.description or VERBS[verb], language)
+    lines = [f"## {verb}", "", purpose, "", "```", str(parser.usage), "```", ""]
     if positionals:
-        lines += [f"- `{action.metavar}`: {action.help}" for action in positionals] + [""]
-    lines += ["| flag | value | meaning |", "|---|---|---|", *map(_row, flags), ""]
-    return "\n".join(lines)
+        mark = ": " if language == "en" else "："
+        lines += [f"- `{p.metavar}`{mark}{translated(p.help, language)}" for p in positionals] + [
+            ""
+        ]
+    lines += [f"| {' | '.join(HEADINGS[language])} |", "|---|---|---|"]
+    return "\n".join([*lines, *(_row(flag, language) for flag in flags), ""])
 
 
-def _positional(action: argparse.Action) -> str:
-    form = {"*": "[{}...]", "+": "{}...", "?": "[{}]"}.get(str(action.nargs), "{}")
-    return form.format(action.metavar)
+def translated(text: str | None, language: str) -> str:
+    """A sentence of the code, in Chinese where that is asked for; KeyError where it has none."""
+    text = (text or "").replace("%%", "%")
+    if language == "en":
+        return text
+    sentence, default = DEFAULT.sub("", text), DEFAULT.search(text)
+    return TRANSLATIONS[sentence] + (f"（默认：{default[1]}）" if default else "")
 
 
-def _row(action: argparse.Action) -> str:
+def _row(action: argparse.Action, language: str) -> str:
     names = ", ".join(f"`{name}`" for name in action.option_strings)
     takes_value = action.nargs != 0 and action.metavar
     value = f"`{action.metavar}{' ...' if action.nargs == '+' else ''}`" if takes_value else ""
-    text = (action.help or "").replace("%%", "%")
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in (names, value, text)) + " |"
+    cells = (names, value, translated(action.help, language))
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
+
+TRANSLATIONS = yaml.safe_load((HERE / "commands.zh.yaml").read_text(encoding="utf-8"))
 
 if __name__ == "__main__":
     (HERE / "commands.md").write_text(page(), encoding="utf-8")
+    (HERE / "commands.zh-CN.md").write_text(page("zh"), encoding="utf-8")

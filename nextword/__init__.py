@@ -18,21 +18,33 @@ __version__ = "0.1.0"
 
 _VERBS = {
     "prepare": "nextword.tokens.prepare",
-    "pretrain": "nextword.training.pretrain",
+    "pretrain": "nextword.reports.pretrain",
     "load": "nextword.inference.language_model",
     "evaluate": "nextword.tasks.evaluate",
+    "generate": "nextword.inference.language_model",
+    "info": "nextword.tasks.describe",
     "report": "nextword.reports.report",
     "UserError": "nextword.errors",
 }
-__all__ = ["UserError", "evaluate", "load", "prepare", "pretrain", "report"]
+__all__ = [
+    "UserError",
+    "evaluate",
+    "generate",
+    "info",
+    "load",
+    "prepare",
+    "pretrain",
+    "report",
+]
 
 if TYPE_CHECKING:
     from nextword.errors import UserError
-    from nextword.inference.language_model import load
+    from nextword.inference.language_model import generate, load
+    from nextword.reports.pretrain import pretrain
     from nextword.reports.report import report
+    from nextword.tasks.describe import info
     from nextword.tasks.evaluate import evaluate
     from nextword.tokens.prepare import prepare
-    from nextword.training.pretrain import pretrain
 
 
 def __getattr__(name: str) -> Any:

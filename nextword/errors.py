@@ -20,11 +20,11 @@ class UserError(Exception):
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where is not None else ""
         remedy = f"; {self.mend}" if self.mend else ""
-        return f"{place}{self.what}{remedy}"
+        return " ".join(f"{place}{self.what}{remedy}".splitlines())
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """A hint for a mistyped name: "did you mean 'steps'?", or the list of what is known."""
     known = list(known)
-    match = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {match[0]!r}?" if match else "known are " + ", ".join(known)
+    match = difflib.get_close_matches(word[:100], known, n=1)
+    return f"did you mean {match[0]!r}?" if match else otherwise or "known are " + ", ".join(known)

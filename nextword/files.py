@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from typing import Any
 from nextword.errors import UserError
 
 PARTIAL = ".partial"
+DISPLACED = ".displaced"
+UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # by a file system, or an old kernel
 
 
 def sha256(path: Path) -> str:
@@ -37,11 +42,15 @@ def sync_file(path: Path) -> None:
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Replace `path` by `content` in one step; a crash leaves the old file or the new one."""
     aside = path.with_name(f".{path.name}{PARTIAL}")
-    with open(aside, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    try:
+        with open(aside, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
     sync_directory(path.parent)
 
 
@@ -61,14 +70,19 @@ def read_json(path: Path) -> Any:
         ) from None
     except UnicodeDecodeError as error:
         raise UserError(f"is not UTF-8 at byte {error.start}", where=path) from None
+    except (ValueError, RecursionError, OSError) as error:  # a number of 5,000 digits, a folder
+        raise UserError(f"cannot be read as JSON ({error})", where=path) from None
 
 
 @contextlib.contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
     """Fill a directory aside and rename it into place once all of it is on the disk.
 
-    An existing `path` is replaced. When the block raises, nothing is left behind.
+    An existing `path` is replaced. When the block raises, nothing is left behind. A process killed
+    at any instant leaves the old directory or the new one, on Linux under its own name; elsewhere
+    `recover` may have to put the old one back.
     """
+    recover(path)
     aside = path.with_name(f".{path.name}{PARTIAL}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -77,15 +91,54 @@ def whole_directory(path: Path) -> Iterator[Path]:
         for file in sorted(aside.rglob("*")):
             sync_directory(file) if file.is_dir() else sync_file(file)
         sync_directory(aside)
+        if path.exists():
+            _replace_directory(aside, path)
+        else:
+            aside.rename(path)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    if path.exists():
-        displaced = path.with_name(f".{path.name}.displaced")
-        shutil.rmtree(displaced, ignore_errors=True)
-        path.rename(displaced)
-        aside.rename(path)
-        shutil.rmtree(displaced)
-    else:
-        aside.rename(path)
     sync_directory(path.parent)
+    shutil.rmtree(aside, ignore_errors=True)  # now the old one
+
+
+def recover(path: Path) -> None:
+    """Put a directory back that was being replaced when its process was killed, and remove what
+    was only half written."""
+    displaced = path.with_name(f".{path.name}{DISPLACED}")
+    if displaced.is_dir() and not path.exists():
+        displaced.rename(path)
+    shutil.rmtree(displaced, ignore_errors=True)
+    shutil.rmtree(path.with_name(f".{path.name}{PARTIAL}"), ignore_errors=True)
+
+
+def _replace_directory(new: Path, old: Path) -> None:
+    """The new one under the old one's name; the old one lies where the new one was, or is gone."""
+    if exchange(new, old):
+        return
+    displaced = old.with_name(f".{old.name}{DISPLACED}")
+    old.rename(displaced)
+    try:
+        new.rename(old)
+    except BaseException:
+        displaced.rename(old)
+        raise
+    shutil.rmtree(displaced, ignore_errors=True)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Swap two names in one step; False where the system has no such step."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    names = os.fsencode(first), os.fsencode(second)
+    if renameat2(here, names[0], here, names[1], ctypes.c_uint(swap)) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in UNSUPPORTED:
+        return False
+    raise OSError(number, os.strerror(number), str(second))

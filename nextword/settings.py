@@ -8,9 +8,21 @@ these classes, so a setting is named, typed, explained and given its default her
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+import reprlib
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 from nextword.errors import UserError, nearest
 
@@ -39,9 +51,20 @@ SettingsKind = TypeVar("SettingsKind", bound="Settings")
 class Settings(BaseModel):
     """What every verb takes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
     seed: int = Field(1337, ge=0, lt=2**63, description="seed of every random choice")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_is_a_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        """`steps: yes` is a mistake, not one step."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
+            raise ValueError("expected a value, not yes or no")
+        return value
 
 
 class PrepareSettings(Settings):
@@ -98,6 +121,15 @@ class PretrainSettings(PrepareSettings, ModelSettings):
     steps: int | None = Field(None, ge=1, description="optimizer steps")
     epochs: float | None = Field(None, gt=0, description="passes over the training text")
     budget: Seconds | None = Field(None, description="wall-clock time for the run, e.g. 10m, 2h")
+
+    @field_validator("epochs", "budget")
+    @classmethod
+    def _a_length_is_given_once(cls, value: float | None, info: ValidationInfo) -> float | None:
+        known = [name for name in ("steps", "epochs") if info.data.get(name) is not None]
+        if value is not None and known:
+            raise ValueError(f"expected nothing, since {known[0]} gives the run's length already")
+        return value
+
     batch_size: int | None = Field(None, ge=1, description="sequences a step, over all ranks")
     micro_batch: int | None = Field(None, ge=1, description="sequences computed at once")
     optimizer: Literal["muon", "adamw", "sgd"] = Field("muon", description="update rule")
@@ -252,14 +284,47 @@ def resolve(
         name = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
             raise UserError(
-                f"unknown setting {name!r}",
+                f"unknown setting {_brief(name)}",
                 where=places.get(name),
                 mend=nearest(name, kind.model_fields),
             ) from None
-        message = first["msg"].removeprefix("Value error, ")
-        message = message[0].lower() + message[1:]
         place = places.get(name)
-        found = repr(first["input"])
+        found = _brief(first["input"])
         if place is None or not place.startswith("--"):
             found = f"{name} = {found}"
-        raise UserError(f"{found}: {message}", where=place) from None
+        raise UserError(f"{found}: {_expected(first)}", where=place) from None
+
+
+_EXPECTED = {
+    "int_parsing": "expected a whole number",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "int_parsing_size": "expected a smaller number",
+    "float_parsing": "expected a number",
+    "float_type": "expected a number",
+    "finite_number": "expected a finite number",
+    "bool_parsing": "expected yes or no",
+    "bool_type": "expected yes or no",
+    "string_type": "expected text (in quotes, where it looks like something else)",
+    "list_type": "expected a list, such as [a, b]",
+    "literal_error": "expected {expected}",
+    "greater_than_equal": "expected at least {ge}",
+    "greater_than": "expected more than {gt}",
+    "less_than_equal": "expected at most {le}",
+    "less_than": "expected less than {lt}",
+}
+
+
+def _expected(error: ErrorDetails) -> str:
+    """What a value should have been, in our words."""
+    if error["type"] in _EXPECTED:
+        return _EXPECTED[error["type"]].format(**error.get("ctx", {}))
+    return error["msg"].removeprefix("Value error, ")
+
+
+def _brief(value: Any) -> str:
+    """A value as Python writes it, cut: a file may hold a list of lists of lists ..."""
+    shown = reprlib.Repr()
+    shown.maxstring = shown.maxother = shown.maxlong = 60
+    shown.maxlevel = 3
+    return shown.repr(value)

@@ -50,7 +50,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     from rich.console import Console
     from rich.table import Table
 
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_header=any(columns))
+    say(title, style="bold")
+    drawn = Table(box=box.SIMPLE_HEAD, show_header=any(columns))
     rows = [[_cell(value) for value in row] for row in rows]
     for index, name in enumerate(columns):
         numeric = index > 0 and bool(name) and all(_is_numeric(row[index]) for row in rows)

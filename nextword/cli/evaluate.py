@@ -19,13 +19,13 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
         "each with its 95% interval."
     )
     parser.add_argument(
-        "model", metavar="MODEL", help="a run, a Hugging Face directory, a Hub name"
+        "model", metavar="MODEL", nargs="?", help="a run, a Hugging Face directory, a Hub name"
     )
     parser.add_argument(
         "data", metavar="DATA", nargs="*", help="a store or text; the run's held-out text if none"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parsed, settings = options.parse(parser, EvaluateSettings, arguments)
+    parsed, settings = options.parse(parser, EvaluateSettings, arguments, needed=("model",))
 
     from nextword.tasks.evaluate import evaluate
 
@@ -42,7 +42,8 @@ def show(evaluation: Evaluation) -> None:
         ("loss, nats a token", evaluation.loss, evaluation.loss_interval),
     ]
     rows = [(name, _figure(value), _interval(interval)) for name, value, interval in figures]
-    table(f"{evaluation.model} on {evaluation.data}", ["", "value", "95% interval"], rows)
+    title = f"{evaluation.model} on {evaluation.data}"
+    table(title, ["", "value", "95% interval"], rows)
     seen = evaluation.documents_seen
     facts = [
         ("tokens", evaluation.tokens),
@@ -55,7 +56,7 @@ def show(evaluation: Evaluation) -> None:
         ("interval over", evaluation.interval_units),
         ("time", duration(evaluation.seconds)),
     ]
-    table("Measured on", ["", "value"], facts)
+    table("Measured on", ["", ""], facts)
 
 
 def _figure(value: float | None) -> str:

@@ -13,11 +13,11 @@ from nextword.settings import GenerateSettings
 def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parser.description = "Continue a prompt, word by word; without one, begin a new text."
     parser.add_argument(
-        "model", metavar="MODEL", help="a run, a Hugging Face directory, a Hub name"
+        "model", metavar="MODEL", nargs="?", help="a run, a Hugging Face directory, a Hub name"
     )
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="text; - reads standard input")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parsed, settings = options.parse(parser, GenerateSettings, arguments)
+    parsed, settings = options.parse(parser, GenerateSettings, arguments, needed=("model",))
     prompt = _standard_input() if parsed.prompt == "-" else parsed.prompt or ""
 
     from nextword.inference.language_model import load

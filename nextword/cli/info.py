@@ -14,9 +14,11 @@ Facts = list[tuple[str, Any]]
 
 def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parser.description = "What a store, a run or a model is, in one screen."
-    parser.add_argument("path", metavar="PATH", help="a store, run or model; or the word: sizes")
+    parser.add_argument(
+        "path", metavar="PATH", nargs="?", help="a store, run or model; or the word: sizes"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parsed, _ = options.parse(parser, Settings, arguments)
+    parsed, _ = options.parse(parser, Settings, arguments, needed=("path",))
 
     from nextword.tasks.describe import info
 

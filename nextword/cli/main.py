@@ -29,31 +29,53 @@ def usage() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Large pages for PyTorch's tensors on a CPU: about a tenth faster; read when torch is loaded.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # OpenMP's threads yield soon when they wait for each other: where another program runs too,
+    # training is three times as fast, and alone it loses next to nothing (docs/performance.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        return _end(error, 2, arguments)
+    except BrokenPipeError:  # whoever read our output has gone; there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as a shell counts a process that died of it
+    except KeyboardInterrupt:
+        print("nextword: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        from nextword.cli.failures import explain
+
+        return _end(explain(error, arguments), 1, arguments)
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if arguments else 2
     if arguments[0] in ("-V", "--version"):
         print(f"nextword {nextword.__version__}")
         return 0
-    # Large pages for PyTorch's tensors on a CPU: about a tenth faster; read when torch is loaded.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     verb, rest = arguments[0], arguments[1:]
-    try:
-        if verb not in VERBS:
-            raise UserError(f"no verb {verb!r}", mend=nearest(verb, VERBS))
-        module = importlib.import_module(f"nextword.cli.{verb}")
-        parser = argparse.ArgumentParser(f"nextword {verb}", allow_abbrev=False)
-        module.run(rest, parser)
-        return 0
-    except UserError as error:
-        print(f"nextword: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except KeyboardInterrupt:
-        print("nextword: interrupted", file=sys.stderr)
-        return 130
+    if verb not in VERBS:
+        raise UserError(f"no verb {verb!r}", mend=nearest(verb, VERBS))
+    module = importlib.import_module(f"nextword.cli.{verb}")
+    module.run(rest, argparse.ArgumentParser(f"nextword {verb}", allow_abbrev=False))
+    return 0
+
+
+def _end(error: UserError, status: int, arguments: list[str]) -> int:
+    """Say it in one sentence; and to programs, with `--json`, as an object."""
+    print(f"nextword: {error}", file=sys.stderr)
+    if "--json" in arguments:
+        from nextword.cli.options import print_json
+
+        where = None if error.where is None else str(error.where)
+        print_json({"error": {"what": error.what, "where": where, "mend": error.mend}})
+    return status
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import types
 from pathlib import Path
@@ -18,6 +19,7 @@ from nextword.errors import UserError, nearest
 from nextword.settings import Settings, resolve
 
 SettingsKind = TypeVar("SettingsKind", bound=Settings)
+LARGEST_CONFIG = 1_000_000  # characters
 
 
 def add_settings(parser: argparse.ArgumentParser, kind: type[Settings]) -> None:
@@ -36,23 +38,37 @@ def parse(
     parser: argparse.ArgumentParser,
     kind: type[SettingsKind],
     arguments: list[str],
-    also: tuple[str, ...] = (),
+    needed: tuple[str, ...] = (),
 ) -> tuple[argparse.Namespace, SettingsKind]:
     """Parse a verb's arguments into its positionals (and extra flags) and its checked settings.
 
-    `also` names positionals that a `--config` file may hold too.
+    A `--config` file may hold any of them. `needed` names those that must be given, here or there.
     """
+    own = {action.dest: action for action in parser._actions if action.dest != "help"}
+    parser.usage = _usage(parser.prog, list(own.values()), needed)
     add_settings(parser, kind)
     parser.error = _refuse(parser)  # type: ignore[method-assign]
     parsed = parser.parse_args(arguments)
     given = {name: getattr(parsed, name) for name in kind.model_fields if hasattr(parsed, name)}
     places = {name: flag(name) for name in given}
     values, lines = read_config(parsed.config) if parsed.config else ({}, {})
-    for name in also:
-        held = values.pop(name, None)
-        if held is not None and not getattr(parsed, name):
-            setattr(parsed, name, [str(v) for v in held] if isinstance(held, list) else [str(held)])
-    return parsed, resolve(kind, values | given, lines | places)
+    for name in [name for name in values if name not in kind.model_fields]:
+        if name not in own:
+            mend = nearest(name, [*own, *kind.model_fields], f"{parser.prog} --help lists them")
+            raise UserError(f"unknown setting {name!r}", where=lines.get(name), mend=mend)
+        value = _own_value(own[name], values.pop(name), lines.get(name))
+        if not getattr(parsed, name):
+            setattr(parsed, name, value)
+    for name in needed:
+        if not getattr(parsed, name):
+            what = own[name].option_strings[0] if own[name].option_strings else own[name].metavar
+            raise UserError(f"no {what} was given", mend=_greedy(given) or str(parser.usage))
+    try:
+        return parsed, resolve(kind, values | given, lines | places)
+    except UserError as error:
+        if isinstance(given.get(str(error.where).strip("-").replace("-", "_")), list):
+            error = UserError(error.what, where=error.where, mend=_greedy(given))
+        raise error from None
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -60,7 +76,10 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     import yaml
 
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            text = file.read(LARGEST_CONFIG + 1)
+        if len(text) > LARGEST_CONFIG:
+            raise UserError("is too long to be a file of settings", where=path)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
     except OSError as error:
@@ -70,9 +89,10 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"is not valid YAML ({error.problem})", where=f"{path}:{line}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "nested too deep"
-        raise UserError(f"is not valid YAML ({reason})", where=path) from None
+    except RecursionError:
+        raise UserError("is not valid YAML (nested too deep)", where=path) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"is not valid YAML ({error})", where=path) from None
     if node is None:
         return {}, {}
     if not isinstance(node, yaml.MappingNode):
@@ -82,22 +102,67 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         )
     places: dict[str, str] = {}
     for key, _ in node.value:
-        if key.value in places:
+        name, place = str(key.value).replace("-", "_"), f"{path}:{key.start_mark.line + 1}"
+        if name in places:
             raise UserError(
-                f"{key.value!r} is given twice",
-                where=f"{path}:{key.start_mark.line + 1}",
-                mend=f"first at {places[key.value]}",
+                f"{name[:60]!r} is given twice", where=place, mend=f"first at {places[name]}"
             )
-        places[key.value] = f"{path}:{key.start_mark.line + 1}"
-    return {str(name).replace("-", "_"): value for name, value in values.items()}, {
-        name.replace("-", "_"): place for name, place in places.items()
-    }
+        places[name] = place
+    return {str(name).replace("-", "_"): value for name, value in values.items()}, places
 
 
 def print_json(value: Any) -> None:
-    """The one JSON object of `--json`, on standard output."""
-    json.dump(value, sys.stdout, ensure_ascii=False, indent=2)
-    sys.stdout.write("\n")
+    """The one JSON object of `--json`, on standard output; NaN and infinity are null."""
+    value = _finite(value)
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # half a character in a file's name, say
+        text = json.dumps(value, indent=2)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _usage(prog: str, own: list[argparse.Action], needed: tuple[str, ...]) -> str:
+    """`nextword pretrain [DATA...] --out RUN [settings]`"""
+    words = [prog]
+    for action in own:
+        name = f"{action.metavar}{'...' if action.nargs in ('*', '+') else ''}"
+        required = (action.required and action.nargs != "*") or action.dest in needed
+        if action.option_strings and required:
+            words.append(f"{action.option_strings[0]} {name}")
+        elif not action.option_strings:
+            words.append(name if required else f"[{name}]")
+    return " ".join([*words, "[settings]"])
+
+
+def _own_value(action: argparse.Action, value: Any, place: str | None) -> Any:
+    """A positional or extra flag as a file holds it: text, or texts where several may stand."""
+    if action.nargs == 0:
+        right, wanted = isinstance(value, bool), "yes or no"
+    elif action.nargs == "*":
+        value = value if isinstance(value, list) else [value]
+        right, wanted = all(isinstance(part, str) for part in value), "texts"
+    else:
+        right, wanted = isinstance(value, str), "text"
+    if not right:
+        mend = "put it in quotes" if wanted.startswith("text") else ""
+        raise UserError(f"{action.dest}: expected {wanted}", where=place, mend=mend)
+    return value
+
+
+def _greedy(given: dict[str, Any]) -> str:
+    """What may have swallowed a positional, if anything."""
+    lists = [flag(name) for name, value in given.items() if isinstance(value, list)]
+    return f"{lists[0]} takes all words after it: let it come last" if lists else ""
 
 
 def _argument(field: FieldInfo) -> dict[str, Any]:
@@ -111,15 +176,13 @@ def _argument(field: FieldInfo) -> dict[str, Any]:
         return argument | {"action": argparse.BooleanOptionalAction}
     if get_origin(inner) is list:
         (element,) = get_args(inner)
-        argument |= {"nargs": "+"}
+        argument |= {"nargs": "+", "action": "extend"}
         return argument | (_choices(element) or {"metavar": element.__name__.upper()})
     return argument | (_choices(inner) or {"metavar": _metavar(inner)})
 
 
 def _choices(kind: Any) -> dict[str, Any] | None:
-    if get_origin(kind) is Literal:
-        return {"choices": list(get_args(kind)), "metavar": "|".join(get_args(kind))}
-    return None
+    return {"metavar": "|".join(get_args(kind))} if get_origin(kind) is Literal else None
 
 
 def _metavar(kind: Any) -> str:
@@ -143,11 +206,14 @@ def _help(field: FieldInfo) -> str:
 
 def _refuse(parser: argparse.ArgumentParser) -> Any:
     def error(message: str) -> NoReturn:
+        help_ = f"see `{parser.prog} --help`"
         unknown = message.removeprefix("unrecognized arguments: ")
-        if unknown != message and unknown.startswith("--"):
-            word = unknown.split()[0].split("=")[0]
-            known = [name for action in parser._actions for name in action.option_strings]
-            raise UserError(f"unknown flag {word}", mend=nearest(word, known))
-        raise UserError(message, mend=f"see `{parser.prog} --help`")
+        if unknown == message:
+            raise UserError(message.removeprefix("argument "), mend=help_)
+        word = unknown.split()[0].split("=")[0] if unknown.strip() else unknown
+        if not word.startswith("-"):
+            raise UserError(f"{word!r} is one argument too many", mend=str(parser.usage))
+        known = [name for action in parser._actions for name in action.option_strings]
+        raise UserError(f"unknown flag {word}", mend=nearest(word, known, otherwise=help_))
 
     return error

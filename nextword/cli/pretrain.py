@@ -1,35 +1,56 @@
-"""nextword pretrain DATA...|STORE --out RUN"""
+"""`nextword pretrain DATA...|STORE --out RUN`"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import os
-from pathlib import Path
+import shlex
+from typing import TYPE_CHECKING
 
-from nextword.cli.options import parse, print_json
+from nextword.cli import options
 from nextword.errors import UserError
 from nextword.settings import PretrainSettings
 from nextword.terminal import say
 
+if TYPE_CHECKING:
+    from nextword.reports.pretrain import FinishedRun
+
 
 def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parser.description = "Raw text or a token store to a pretrained model, in one run directory."
-    parser.add_argument("data", nargs="*", metavar="DATA", help="files, folders, globs, hf://…")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run directory")
-    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
-    parsed, settings = parse(parser, PretrainSettings, arguments, also=("data",))
-    data = parsed.data
-    if not data and not settings.resume:
-        raise UserError("no data was given", mend="nextword pretrain DATA... --out RUN")
+    parser.add_argument(
+        "data", metavar="DATA", nargs="*", help="files, folders, patterns, hf://owner/dataset"
+    )
+    parser.add_argument("--out", metavar="RUN", help="run directory")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parsed, settings = options.parse(parser, PretrainSettings, arguments, needed=("out",))
+    if not parsed.data and not settings.resume:
+        raise UserError("no DATA was given", mend=str(parser.usage))
 
-    from nextword.reports.report import report
-    from nextword.training.pretrain import pretrain
+    from nextword.reports.pretrain import pretrain
 
-    summary = pretrain(data, parsed.out, settings)
+    finished = pretrain(parsed.data, parsed.out, settings)
     if int(os.environ.get("RANK", 0)) == 0:
-        page = report(parsed.out)
-        say(f"Model {parsed.out / 'model'}, report {page}")
-        say(f'Try: nextword generate {parsed.out} "Once upon a time"')
+        if not finished.signal:  # else the last line says how to go on
+            show(finished)
         if parsed.json:
-            print_json(dataclasses.asdict(summary) | {"report": str(page)})
+            options.print_json(dataclasses.asdict(finished))
+    if finished.signal:
+        raise SystemExit(128 + finished.signal)  # as shells count an end by a signal
+
+
+def show(finished: FinishedRun) -> None:
+    measured = finished.evaluation
+    if measured and (interval := measured["bits_per_byte_interval"]):
+        share = measured["tokens"] / measured["held_out_tokens"]
+        part = "" if share >= 1 else f" (the first {share:.0%} of it)"
+        say(
+            f"On held-out text{part}: {measured['bits_per_byte']:.4f} bits per byte, "
+            f"95% interval {interval[0]:.4f} to {interval[1]:.4f}"
+        )
+    say(f"Report: {finished.report}")
+    if finished.model:
+        say(f"Model: {finished.model}")
+        prompt = f' "{finished.opening}"' if finished.opening else ""
+        say(f"Try: nextword generate {shlex.quote(finished.run)}{prompt}")

@@ -1,9 +1,8 @@
-"""nextword report RUN"""
+"""`nextword report RUN`"""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from nextword.cli import options
 from nextword.settings import ReportSettings
@@ -12,10 +11,10 @@ from nextword.terminal import say
 
 def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parser.description = "A run, finished or not, as one self-contained HTML file."
-    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="RUN/report.html if not given")
-    parser.add_argument("--json", action="store_true", help="print where it is as JSON")
-    given, _ = options.parse(parser, ReportSettings, arguments)
+    parser.add_argument("run", metavar="RUN", nargs="?", help="run directory")
+    parser.add_argument("--out", metavar="FILE", help="RUN/report.html if not given")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    given, _ = options.parse(parser, ReportSettings, arguments, needed=("run",))
 
     from nextword.reports.report import report
 

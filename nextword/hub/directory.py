@@ -32,6 +32,7 @@ from nextword.models.lora import merge
 from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer import Tokenizer
 
+FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 MARKS = {"config.json", "model.safetensors"}  # of a directory that a save may replace
 
 
@@ -104,6 +105,8 @@ def start_span_finder(
 
 def _open(directory: Path) -> tuple[Tokenizer, TransformerConfig]:
     """Tokenizer and config, checked against each other before any weights are read."""
+    for file in FILES:
+        inside(directory, file)
     tokenizer = Tokenizer.load(directory)
     config = read_config(inside(directory, "config.json"))
     if tokenizer.vocab_size > config.vocab_size:

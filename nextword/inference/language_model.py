@@ -24,6 +24,7 @@ from nextword.inference.precision import choose_dtype, compute_in
 from nextword.inference.stops import StopFilter
 from nextword.models.transformer import Transformer
 from nextword.settings import GenerateSettings, resolve
+from nextword.terminal import say
 from nextword.tokens.tokenizer import Tokenizer
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
@@ -108,6 +109,10 @@ class LanguageModel:
         StopFilter(settings.stop)
         known = {prompt: self.encode_prompt(prompt) for prompt in dict.fromkeys(prompts)}
         check_prompts(self.transformer, list(known.values()))
+        context = self.transformer.config.context_length
+        room = context - max(map(len, known.values()), default=0)
+        if "max_new_tokens" in settings.model_fields_set and settings.max_new_tokens > room:
+            say(f"the model sees {context:,} tokens at once, prompt included: it writes {room:,}")
         return self._written(prompts, [known[prompt] for prompt in prompts], settings)
 
     def _written(
@@ -200,6 +205,22 @@ def load(
     return LanguageModel(str(name), transformer, tokenizer, start_id, end_ids)
 
 
+def generate(
+    model: str | Path | LanguageModel,
+    prompt: str | Sequence[str] | None = None,
+    settings: GenerateSettings | None = None,
+    **overrides: Any,
+) -> str | list[Any]:
+    """Continue a prompt, or each of several, as `LanguageModel.generate` does.
+
+    To write more than once, `load` the model and keep it.
+    """
+    settings = _settings(settings, overrides)
+    if not isinstance(model, LanguageModel):
+        model = load(model, precision=settings.precision)
+    return model.generate(prompt, settings)
+
+
 def _boundaries(directory: Path, tokenizer: Tokenizer) -> tuple[int, frozenset[int]]:
     """What a text begins with, and what ends it: as the model's files say, else its tokenizer."""
     said: dict[str, Any] = {}
@@ -217,5 +238,5 @@ def _boundaries(directory: Path, tokenizer: Tokenizer) -> tuple[int, frozenset[i
 
 
 def _settings(given: GenerateSettings | None, overrides: dict[str, Any]) -> GenerateSettings:
-    values = given.model_dump() if given else {}
+    values = given.model_dump(exclude_unset=True) if given else {}
     return resolve(GenerateSettings, values | overrides)

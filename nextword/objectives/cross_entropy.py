@@ -26,7 +26,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         needs_gradient = hidden.requires_grad or weight.requires_grad
         head = weight.to(hidden.dtype)
         hidden_gradient = torch.empty_like(hidden) if needs_gradient else None
-        weight_gradient: Tensor | None = None
+        # With no targets at all the gradient is 0, not absent: ranks wait for each other's.
+        empty = needs_gradient and not len(hidden)
+        weight_gradient = torch.zeros_like(weight) if empty else None
         nats = []
         rows = max(1, CHUNK_LOGITS // head.shape[0])
         for chunk in range(0, hidden.shape[0], rows):
@@ -48,7 +50,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         hidden_gradient, weight_gradient = ctx.saved_tensors
         if hidden_gradient is None or weight_gradient is None:
             return None, None, None
-        scale = gradients[0][0]  # in place: they are large, and nobody else has them
+        if not len(hidden_gradient):
+            return hidden_gradient, weight_gradient, None
+        scale = gradients[0][:1]  # in place: they are large, and nobody else has them
+        if not bool((gradients[0] == scale).all()):
+            raise NotImplementedError("only a plain sum of these losses can be differentiated")
         return hidden_gradient.mul_(scale), weight_gradient.mul_(scale), None
 
 

@@ -10,6 +10,7 @@ from nextword.tasks.run import Record, Run
 from nextword.terminal import duration, quantity
 
 CLOSE = 0.1  # nats between training and held-out loss that are not worth a word
+STILL_FALLING = 0.01  # nats over a tenth of the run
 RISEN = 0.02  # nats by which held-out loss must have risen above its best to be called worse
 
 
@@ -35,24 +36,22 @@ def headline(run: Run) -> list[Figure]:
     """The numbers at the top of the page; those that a young run lacks are left out."""
     figures = []
     if run.best:
-        bits, perplexity = run.best.get("bits_per_byte"), run.best.get("perplexity")
+        measured = run.evaluation or run.best
+        bits, perplexity = measured.get("bits_per_byte"), measured.get("perplexity")
         if isinstance(bits, float | int):
-            figures.append(
-                Figure(f"{bits:.3f}", "bits per byte", "on held-out text, whatever the tokenizer")
-            )
-        figures.append(
-            Figure(f"{run.best['loss']:.3f}", "validation loss", "nats per token, held-out text")
-        )
+            sure = _interval(run.evaluation, "bits_per_byte", ".3f") or "whatever the tokenizer"
+            figures.append(Figure(f"{bits:.3f}", "bits per byte", f"on held-out text, {sure}"))
+        sure = _interval(run.evaluation, "loss", ".3f") or "nats per token, held-out text"
+        figures.append(Figure(f"{measured['loss']:.3f}", "held-out loss", sure))
         if isinstance(perplexity, float | int):
-            figures.append(Figure(f"{perplexity:,.1f}", "perplexity", _perplexity_means(run)))
+            sure = _interval(run.evaluation, "perplexity", ",.1f") or _perplexity_means(run)
+            figures.append(Figure(f"{perplexity:,.1f}", "perplexity", sure))
     if run.weights:
         size = quantity(run.weights.parameters)
         figures.append(Figure(size, "parameters", _shape(run.model)))
     last = run.train[-1] if run.train else {}
     if isinstance(last.get("tokens"), int | float):
-        figures.append(
-            Figure(quantity(last["tokens"]), "tokens read", f"in {last['step']:,} steps")
-        )
+        figures.append(Figure(quantity(last["tokens"]), "tokens read", _passes(run, last)))
     if run.seconds:
         figures.append(Figure(duration(run.seconds), "training time", _speed(run)))
     return figures
@@ -125,13 +124,46 @@ def _gap(validation: Record) -> float | None:
 
 
 def _more_training(run: Run) -> str:
-    """Is the curve still going down at the end?"""
-    if len(run.validations) < 3:
+    """Was the loss still falling over the last tenth of the run?"""
+    last = run.validations[-1]
+    before = [record for record in run.validations if record["step"] <= 0.9 * last["step"]]
+    if len(before) < 2:
         return ""
-    before, last = run.validations[-2]["loss"], run.validations[-1]["loss"]
-    if before - last > 0.01:
+    if before[-1]["loss"] - last["loss"] > STILL_FALLING:
         return "It was still improving at the end: longer training would likely help."
     return "It has levelled off: more text or a larger model would likely help, more steps less."
+
+
+def measured_on(run: Run) -> str:
+    """What the headline's numbers were measured on, in a sentence or two."""
+    found = run.evaluation
+    if not found:
+        return (
+            "Bits per byte, loss and perplexity are those of the best validation during training, "
+            f"which reads a part of the held-out text; nextword evaluate {run.path} measures on "
+            "all of it, and says how sure the numbers are."
+            if run.best
+            else ""
+        )
+    tokens, whole = found["tokens"], found.get("held_out_tokens") or found["tokens"]
+    part = "all" if tokens >= whole else f"the first {tokens / whole:.0%}"
+    return (
+        f"Bits per byte, loss and perplexity are those of the model of step {found['step']:,}, the "
+        f"best one, on {part} of the held-out text: {tokens:,} tokens in "
+        f"{found['documents']:,} documents. In 95 of 100 samples of such text the interval, drawn "
+        f"over {found['interval_units']}, would hold the true value."
+    )
+
+
+def _interval(found: Record, name: str, form: str) -> str:
+    ends = found.get(f"{name}_interval")
+    return f"95% interval {ends[0]:{form}} – {ends[1]:{form}}" if ends else ""
+
+
+def _passes(run: Run, last: Record) -> str:
+    text = f"in {last['step']:,} steps"
+    tokens = run.manifest.get("splits", {}).get("train", {}).get("tokens")
+    return f"{text}, {last['tokens'] / tokens:.2g} passes over the text" if tokens else text
 
 
 def _perplexity_means(run: Run) -> str:
@@ -155,9 +187,5 @@ def _first(mapping: Record, keys: tuple[str, ...]) -> Any:
 
 
 def _speed(run: Run) -> str:
-    speeds = sorted(
-        r["tokens_per_second"]
-        for r in run.train
-        if isinstance(r.get("tokens_per_second"), int | float)
-    )
-    return f"{quantity(speeds[len(speeds) // 2])} tokens a second" if speeds else ""
+    speed = run.tokens_per_second
+    return f"{quantity(speed)} tokens a second" if speed else ""

@@ -57,6 +57,7 @@ def render(run: Run) -> str:
         summary=summary(run),
         status=findings.status(run),
         figures=findings.headline(run),
+        measured_on=findings.measured_on(run),
         verdict=findings.overfitting(run),
         curves=[curve for curve in curves(run) if curve.svg],
         notable=[
@@ -91,7 +92,7 @@ def summary(run: Run) -> str:
     if isinstance(last.get("tokens"), int | float):
         words.append(f"that has read {_unbroken(quantity(last['tokens']))} tokens")
         words += [f"in {_unbroken(duration(run.seconds))}"] if run.seconds else []
-    bits = (run.best or {}).get("bits_per_byte")
+    bits = (run.evaluation or run.best or {}).get("bits_per_byte")
     if isinstance(bits, int | float):
         words.append(f"and needs {bits:.3f} bits for a byte of text it has never seen")
     return " ".join(words) + "."
@@ -126,7 +127,8 @@ def curves(run: Run) -> list[Curve]:
 def uses(run: Run) -> list[Use]:
     """Commands and code that can be copied as they stand."""
     path, folder = str(run.path), str(run.path / "model")
-    quoted, prompt = shlex.quote(path), '"Once upon a time"'
+    quoted, prompt = shlex.quote(path), f'"{run.opening}"'
+    words = [f"nextword generate {quoted}", *([prompt] if run.opening else [])]
     found = []
     if run.has_model:
         python = [
@@ -142,10 +144,13 @@ def uses(run: Run) -> list[Use]:
             "",
             f"model = AutoModelForCausalLM.from_pretrained({folder!r})",
             f"tokenizer = AutoTokenizer.from_pretrained({folder!r})",
+            f'inputs = tokenizer("{run.opening or "The"}", return_tensors="pt")',
+            "written = model.generate(**inputs, max_new_tokens=100, do_sample=True)",
+            "print(tokenizer.decode(written[0]))",
         ]
         measure = [f"nextword evaluate {quoted}", f"nextword evaluate {quoted} other_text/"]
         found = [
-            Use("Let it write", f"nextword generate {quoted} {prompt} --max-new-tokens 200"),
+            Use("Let it write", " ".join([*words, "--max-new-tokens 200"])),
             Use("Measure it", "\n".join(measure)),
             Use("In Python", "\n".join(python)),
             Use("In transformers", "\n".join(transformers)),

@@ -23,10 +23,11 @@ from nextword.tasks.intervals import ratio_interval, units
 from nextword.terminal import Progress, say, warn
 from nextword.tokens.loader import IGNORE, windows
 from nextword.tokens.store import Split
+from nextword.tokens.tokenizer import Tokenizer
 
 LONGEST_DEFAULT = 4096  # tokens seen at once by models that could see more, unless asked for
 SCORES_AT_ONCE = 1 << 26  # attention scores a head in one batch: bounds memory, changes no result
-DIGITS = 6  # decimals in JSON; the order of sums moves those after
+DIGITS = 6  # significant ones in JSON; the order of sums moves those after
 
 Interval = tuple[float, float] | None
 
@@ -163,7 +164,7 @@ def _summary(
     drawn = units(split.starts)
     begins = drawn.starts[:-1]
     nats_of = np.add.reduceat(nats, begins, dtype=np.float64)
-    bytes_of = np.add.reduceat(model.tokenizer.bytes_per_id()[split.tokens], begins)
+    bytes_of = np.add.reduceat(_bytes_of_tokens(split, model.tokenizer), begins)
     documents = len(split.starts) - 1
     targets, total, size = len(nats), float(nats_of.sum()), int(bytes_of.sum())
     loss = total / targets
@@ -205,6 +206,16 @@ def _summary(
     )
 
 
+def _bytes_of_tokens(split: Split, tokenizer: Tokenizer) -> NDArray[np.int64]:
+    """How many bytes of text each token of a split stands for, [tokens]."""
+    sizes: NDArray[np.int64] = tokenizer.bytes_per_id()[split.tokens]
+    # Llama's older tokenizers begin every text with a space that is not in it.
+    added = sum(len(tokenizer.token_bytes(id) or b"") for id in tokenizer.encode("a")) - 1
+    begins = np.unique(split.starts[:-1][split.starts[:-1] < len(sizes)])
+    sizes[begins] -= np.minimum(max(added, 0), sizes[begins])
+    return sizes
+
+
 def _exponential(loss: float) -> float:
     return math.exp(min(loss, 700.0))
 
@@ -212,4 +223,4 @@ def _exponential(loss: float) -> float:
 def _rounded(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_rounded(part) for part in value]
-    return round(value, DIGITS) if isinstance(value, float) else value
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

@@ -27,7 +27,7 @@ def units(document_starts: ArrayLike) -> Units:
 
     document_starts [documents + 1], the last being the number of targets.
     """
-    starts = np.asarray(document_starts, np.int64)
+    starts = np.unique(np.asarray(document_starts, np.int64))  # without empty documents
     documents, targets = len(starts) - 1, int(starts[-1])
     if documents >= FEWEST_DOCUMENTS:
         group = -(-documents // MOST_UNITS)

@@ -14,6 +14,12 @@ from nextword.errors import UserError
 from nextword.files import read_json
 
 EVALUATION = "evaluation.json"  # what the best model was worth once the run was over
+OPENINGS = {
+    "en": "Once upon a time",
+    "zh": "很久以前",
+    "fr": "Il était une fois",
+    "de": "Es war einmal",
+}
 
 Record = dict[str, Any]
 
@@ -47,7 +53,7 @@ class Run:
     validations: list[Record]
     samples: list[Record]
     events: list[Record]
-    evaluation: Record  # of the best model, after the run
+    evaluation: Record  # of the best model, once the run was over
     checkpoints: list[str]
     has_model: bool
     finished: str  # why the run is over, once it is
@@ -55,7 +61,7 @@ class Run:
     @property
     def best(self) -> Record | None:
         """The validation whose model is kept."""
-        return min(self.validations, key=lambda record: _number(record, "loss"), default=None)
+        return _best(self.validations)
 
     @property
     def step(self) -> int:
@@ -68,6 +74,18 @@ class Run:
         """Spent on the run so far, over all resumes."""
         last = (*self.train[-1:], *self.validations[-1:])
         return max((r["seconds"] for r in last if "seconds" in r), default=None)
+
+    @property
+    def opening(self) -> str:
+        """The beginning of a text in the language that was learned, "" for others than these."""
+        languages = _mapping(_mapping(self.manifest.get("summary")).get("languages"))
+        return OPENINGS.get(max(languages, key=lambda name: languages[name], default=""), "")
+
+    @property
+    def tokens_per_second(self) -> float:
+        """The median speed of training; 0 where none was measured."""
+        speeds = sorted(r["tokens_per_second"] for r in self.train if "tokens_per_second" in r)
+        return float(speeds[len(speeds) // 2]) if speeds else 0.0
 
     def happened(self, event: str) -> Record | None:
         """The last event of this name."""
@@ -115,7 +133,7 @@ def read_run(path: Path) -> Run:
         validations=records["validation"],
         samples=records["sample"],
         events=records["event"],
-        evaluation=_read_object(path / EVALUATION),
+        evaluation=_evaluation(path / EVALUATION, records["validation"]),
         checkpoints=sorted(p.name for p in path.glob("checkpoints/step-*") if p.is_dir()),
         has_model=(model / "config.json").is_file(),
         finished=_finished(path),
@@ -139,6 +157,16 @@ def read_weights(model: Path) -> Weights | None:
             raise UserError(f"is not a sound safetensors file ({error})", where=file) from None
     size = sum(file.stat().st_size for file in files)
     return Weights(parameters, ", ".join(sorted(types)), size) if files else None
+
+
+def _best(validations: list[Record]) -> Record | None:
+    return min(validations, key=lambda record: _number(record, "loss"), default=None)
+
+
+def _evaluation(path: Path, validations: list[Record]) -> Record:
+    """What was measured at the end, unless the run went on to a better model since."""
+    found, best = _read_object(path), _best(validations)
+    return found if best and found.get("step") == best["step"] else {}
 
 
 def _read_metrics(path: Path) -> Iterator[Record]:

@@ -105,7 +105,7 @@ class Tally:
         entry = self.reasons.setdefault(reason, Reason())
         entry.count += 1
         if len(entry.examples) < EXAMPLES:
-            entry.examples.append((source, _one_line(example)))
+            entry.examples.append((_printable(source), _one_line(example)))
 
     def _set_aside(self, reason: str, source: str, content: str) -> None:
         item = {"source": source, "reason": reason, "content": content[:QUARANTINED_CHARACTERS]}
@@ -127,5 +127,8 @@ def why(error: BaseException) -> str:
 
 def _one_line(text: str) -> str:
     """The start of `text`, printable and on one line."""
-    start = " ".join(text[: 4 * EXAMPLE_CHARACTERS].split())[:EXAMPLE_CHARACTERS]
-    return "".join(character if character.isprintable() else "·" for character in start)
+    return _printable(" ".join(text[: 4 * EXAMPLE_CHARACTERS].split())[:EXAMPLE_CHARACTERS])
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "·" for character in text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+_COMMON_SHARE = 0.12  # of the words; in running text a language's commonest are 0.3 to 0.6
+_FEW_WORDS = 20  # of which that many need not be common ones
 _SAMPLES, _SAMPLE = 4, 1000  # stretches of a text looked at, and their characters
 
 _SCRIPTS = {  # name: ranges
@@ -29,7 +31,8 @@ _WORDS = {  # the commonest, in any order
     "en": "the of and to a in is that it was he for on with as his be at by i this had not are "
     "but from or have an they which one you were her all she there would their we him been "
     "has when who will no more if out so said what up its about into than them can only "
-    "some could do my",
+    "some could do my how your may too very than most just over such where now like even because "
+    "between me us am did does many much well never every while these those",
     "de": "der die und in den von zu das mit sich des auf für ist im dem nicht ein eine als auch "
     "es an werden aus er hat dass sie nach wird bei einer um am sind noch wie einem über "
     "einen so zum war haben nur oder aber vor zur bis mehr durch man ich wir du",
@@ -72,7 +75,8 @@ _WORDS = {  # the commonest, in any order
     "uk": "і в не на що я з у та це як до є він а за про його ми від то але ви так для вона",
     "bg": "и на да се в е за от не с че по са като си това но до той беше съм ще аз",
 }
-NAMES = [*sorted(_SCRIPTS.keys() - {"latin", "cyrillic"} | _WORDS.keys()), "code", "other"]
+_LETTERS_OF_MANY = {"latin", "cyrillic"}
+NAMES = [*sorted(_SCRIPTS.keys() - _LETTERS_OF_MANY | _WORDS.keys()), "code", "other", "unclear"]
 _BY_WORD: dict[str, list[str]] = {}
 for _name, _list in _WORDS.items():
     for _word in set(_list.split()):
@@ -88,7 +92,8 @@ _CODE = re.compile(
 
 
 def language(text: str) -> str:
-    """An ISO 639-1 code, "code" for a program, "other" if nothing fits."""
+    """An ISO 639-1 code, "code" for a program, "other" if nothing fits, "unclear" for a few words
+    in the letters of several languages."""
     sample = _sample(text)
     patterns = {"latin": _PATTERNS["latin"]} if sample.isascii() else _PATTERNS
     counts = Counter({name: len(pattern.findall(sample)) for name, pattern in patterns.items()})
@@ -99,17 +104,17 @@ def language(text: str) -> str:
     if east > total / 2 and counts["ja"] > 0.05 * east:
         return "ja"
     script = max(counts, key=lambda name: counts[name])
-    if script not in ("latin", "cyrillic"):
+    if script not in _LETTERS_OF_MANY:
         return script
     lines = [line for line in sample.splitlines() if line.strip()]
     if len(lines) > 3 and sum(bool(_CODE.search(line)) for line in lines) > 0.4 * len(lines):
         return "code"
     words = _WORD.findall(sample.lower())
     hits = Counter(name for word in words for name in _BY_WORD.get(word, ()))
-    if not hits:
-        return "other"
-    best, count = max(hits.items(), key=lambda item: (item[1], item[0] == "en"))
-    return best if count >= 0.12 * len(words) else "other"
+    best, count = max(hits.items(), key=lambda item: (item[1], item[0] == "en"), default=("", 0))
+    if best and count >= _COMMON_SHARE * len(words):
+        return best
+    return "other" if len(words) > _FEW_WORDS else "unclear"
 
 
 def _sample(text: str) -> str:

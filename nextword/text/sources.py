@@ -70,33 +70,43 @@ def expand(data: Sequence[str]) -> list[Source]:
     files that are not text are passed over. Raises UserError where there is nothing to read.
     """
     found: dict[str, Source] = {}
+    passed_over: dict[str, None] = {}
     for name in map(str, data):
         if name.startswith(SCHEME):
             parse(name)
             found.setdefault(name, Source(name, "hub"))
             continue
-        for path in _files(name):
+        for path in _files(name, passed_over):
             found.setdefault(os.path.realpath(path), _source(path))
     if not found:
         raise UserError("no data given", mend="name files, folders, patterns or hf:// data sets")
+    if passed_over:
+        names = ", ".join(os.path.basename(path) for path in list(passed_over)[:5])  # noqa: PTH119
+        more = ", ..." if len(passed_over) > 5 else ""
+        warn(f"passed over as no text: {len(passed_over):,} files ({names}{more})")
     return list(found.values())
 
 
-def _files(name: str) -> list[str]:
+def _files(name: str, passed_over: dict[str, None]) -> list[str]:
+    """`passed_over` gathers those that are no text, in folders and among what patterns match."""
     try:
         path = Path(name).expanduser()
         if path.is_dir():
-            files = sorted(_inside(path))
+            files = sorted(_inside(path, passed_over))
             if not files:
                 raise UserError("has no file of text in it", where=name)
             return files
         if path.is_file():
             return [str(path)]
         if not path.exists() and glob.has_magic(name):
-            matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
-            files = [file for file in matches if Path(file).is_file()]
+            files = []
+            for match in sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207
+                if Path(match).is_dir():
+                    files += sorted(_inside(Path(match), passed_over))
+                elif Path(match).is_file() and _is_readable(match, passed_over):
+                    files.append(match)
             if not files:
-                raise UserError("no file matches", where=name)
+                raise UserError("no file of text matches", where=name)
             return files
     except (ValueError, OSError) as error:
         raise UserError(f"cannot be looked up ({error})", where=repr(name)) from None
@@ -116,11 +126,14 @@ def _similar(path: Path) -> str:
     return f"did you mean {str(path.parent / match[0])!r}?" if match else ""
 
 
-def _inside(folder: Path) -> Iterator[str]:
+def _inside(folder: Path, passed_over: dict[str, None]) -> Iterator[str]:
     """The readable files under a folder; links that lead out of it are not followed."""
     root = os.path.realpath(folder)
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "__pycache__"))]
+        for name in folders:
+            if os.path.islink(os.path.join(parent, name)):  # noqa: PTH114, PTH118
+                warn(f"{os.path.join(parent, name)} is passed over: it links to a folder")  # noqa: PTH118
         for name in files:
             path = os.path.join(parent, name)  # noqa: PTH118
             if name.startswith(".") or not os.path.isfile(path):  # noqa: PTH113
@@ -128,8 +141,16 @@ def _inside(folder: Path) -> Iterator[str]:
             if os.path.commonpath([root, os.path.realpath(path)]) != root:
                 warn(f"{path} is passed over: it links to a file outside {folder}")
                 continue
-            if _suffixes(path)[0] in _KINDS or _is_text(path):
+            if _is_readable(path, passed_over):
                 yield path
+
+
+def _is_readable(path: str, passed_over: dict[str, None]) -> bool:
+    if _suffixes(path)[0] in _KINDS or _is_text(path):
+        return True
+    if Path(path).stat().st_size:
+        passed_over[path] = None
+    return False
 
 
 def _suffixes(path: str) -> tuple[str, str | None]:
@@ -174,7 +195,8 @@ def read(
     `tally` counts everything either way.
     """
     items = READERS[source.kind](source, text_column, tally)
-    while True:
+    ends = False
+    while not ends:
         try:
             item = next(items)
         except StopIteration:
@@ -186,8 +208,8 @@ def read(
             what = f"cannot be read ({type(error).__name__}: {why(error)})"
             item = Bad(what, source.path, "", _UNREADABLE)
             ends = True
-        else:
-            ends = False
+        if isinstance(item, Document):
+            item = _writable(item)
         if isinstance(item, Bad):
             tally.reject(item.kind or item.what, item.source, item.content, item.what)
             if not skip_bad:
@@ -198,8 +220,6 @@ def read(
         else:
             tally.accept()
             yield item
-        if ends:
-            return
 
 
 def records(source: Source, tally: Tally) -> Iterator[Found]:
@@ -212,3 +232,15 @@ def records(source: Source, tally: Tally) -> Iterator[Found]:
         raise UserError(
             f"cannot be read ({type(error).__name__}: {why(error)})", where=source.path
         ) from None
+
+
+def _writable(document: Document) -> Document | Bad:
+    """Bad where half a surrogate pair stands alone, which no encoding can write."""
+    try:
+        if not document.text.isascii():
+            document.text.encode()
+    except UnicodeEncodeError as error:
+        found = f"U+{ord(document.text[error.start]):04X} at character {error.start}"
+        what = f"has a lone surrogate {found} of its text"
+        return Bad(what, document.source, document.text, "lone surrogate")
+    return document

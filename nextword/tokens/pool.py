@@ -124,7 +124,7 @@ def stoppable(parting: str) -> Iterator[None]:
         stops += 1
         if stops > 1:
             os._exit(130)
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -59,7 +59,9 @@ def prepare(
         "settings": _relevant(settings),
         "given_tokenizer": given.sha256 if given else None,
     }
-    if store := workplace.finished(out, identity):
+    with workplace.writing(out):
+        store = workplace.finished(out, identity)
+    if store is not None:
         workplace.clear(out, identity)
         say(f"{out} is prepared already")
         return store

@@ -87,13 +87,13 @@ def _batches(
     batch: list[Document] = []
     held = done = 0  # characters of the batch, bytes told of before
     for document in documents:
-        batch.append(document)
-        held += len(document.text)
         if held >= UNIT:
             size = min(held, max(source.size - done, 0)) if source.size else held
             names.append(f"{number:08d}-{len(names):08d}")
             yield names[-1], batch, size
             batch, held, done = [], 0, done + size
+        batch.append(document)
+        held += len(document.text)
     if batch:
         names.append(f"{number:08d}-{len(names):08d}")
         yield names[-1], batch, max(source.size - done, 0)

@@ -12,7 +12,7 @@ from nextword.models.sizes import flops_per_token
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import PretrainSettings
-from nextword.terminal import warn
+from nextword.terminal import quantity, warn
 from nextword.tokens.loader import Batch, BlockLoader
 from nextword.tokens.store import Store
 from nextword.training import optimizers
@@ -38,6 +38,7 @@ class Causal(nn.Module):
 
 def assemble(
     run: Path,
+    data: list[str],
     store: Store,
     settings: PretrainSettings,
     plan: Plan,
@@ -55,7 +56,7 @@ def assemble(
             block.compile()
     context = config.context_length
     held_out = store.val if len(store.val.tokens) else None
-    if held_out is None:
+    if held_out is None and group.leads:
         warn("no text is held out: the model is not validated (--val-fraction 0)")
     counts = store.counts("val" if held_out else "train")
     return Job(
@@ -96,12 +97,21 @@ def assemble(
         log_every=plan.log_every,
         keep_checkpoints=settings.keep_checkpoints,
         patience=settings.patience,
-        budget=settings.budget if settings.steps is None and settings.epochs is None else None,
+        decay=settings.decay,
         flops_per_token=flops_per_token(config, context),
         peak=measured.peak,
-        save_model=lambda folder: save_directory(folder, model, store.tokenizer),
+        text=_described(data, store),
+        save_model=lambda folder, card: save_directory(folder, model, store.tokenizer, card=card),
         average={n: p.detach().clone() for n, p in model.named_parameters()}
         if settings.ema
         else {},
         average_decay=settings.ema,
     )
+
+
+def _described(data: list[str], store: Store) -> str:
+    """What a model learns from, in words: `novels and 2 more (18.2 M tokens, 2.1 M held out)`."""
+    names = [name if "://" in name else Path(name).resolve().name for name in data]
+    named = " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more"
+    held_out = f", {quantity(len(store.val.tokens))} more held out" if len(store.val.tokens) else ""
+    return f"{named} ({quantity(len(store.train.tokens), 'tokens')}{held_out})"

@@ -13,21 +13,38 @@ the one before it is used.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import re
 import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from nextword.errors import UserError
-from nextword.files import PARTIAL, read_json, sha256, whole_directory, write_json
+from nextword.files import (
+    PARTIAL,
+    read_json,
+    sha256,
+    whole_directory,
+    write_json,
+)
 from nextword.terminal import warn
 
 NAME = re.compile(r"step-(\d{8,})")
 FORMAT = 1
+DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float64: "F64", torch.int64: "I64"}
+MANIFEST = "manifest.json"
+STATE = "state.json"
+REQUIRED = {STATE, "model.safetensors", "optimizer.safetensors"}
 
 
 @dataclass
@@ -44,44 +61,74 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
 
     Raises UserError with the bytes needed when the disk is full; older checkpoints stay.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"step-{checkpoint.step:08d}"
-    try:
+    target = folder / _name(checkpoint.step)
+    needed = sum(t.nbytes for part in checkpoint.tensors.values() for t in part.values())
+    with saving(f"the checkpoint of step {checkpoint.step}", needed, folder):
+        folder.mkdir(parents=True, exist_ok=True)
         with whole_directory(target) as aside:
-            for stem, tensors in checkpoint.tensors.items():
-                whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-                save_file(whole, aside / f"{stem}.safetensors")
-            write_json(aside / "state.json", checkpoint.state)
-            files = sorted(path for path in aside.iterdir())
-            write_json(
-                aside / "manifest.json",
-                {
-                    "format": FORMAT,
-                    "step": checkpoint.step,
-                    "files": {
-                        path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
-                        for path in files
-                    },
-                },
-            )
-    except Exception as error:
-        if not _is_disk_trouble(error):
-            raise
-        needed = sum(t.nbytes for part in checkpoint.tensors.values() for t in part.values())
-        free = shutil.disk_usage(folder).free
-        raise UserError(
-            f"the checkpoint of step {checkpoint.step} was not saved: it needs {needed:,} bytes, "
-            f"{free:,} are free ({error})",
-            where=folder,
-            mend="free some space and run the same command with --resume",
-        ) from None
+            _write(aside, checkpoint)
     for old in existing(folder)[:-keep]:
         remove(old)
     return target
 
 
-def _is_disk_trouble(error: Exception) -> bool:
-    return isinstance(error, OSError) or type(error).__name__ == "SafetensorError"
+def _name(step: Any) -> str:
+    return f"step-{step:08d}" if type(step) is int else ""
+
+
+def _write(aside: Path, checkpoint: Checkpoint) -> None:
+    sums = {}
+    for stem, tensors in checkpoint.tensors.items():
+        sums[f"{stem}.safetensors"] = _write_tensors(aside / f"{stem}.safetensors", tensors)
+    write_json(aside / STATE, checkpoint.state)
+    sums[STATE] = sha256(aside / STATE)
+    files = {
+        name: {"bytes": (aside / name).stat().st_size, "sha256": digest}
+        for name, digest in sums.items()
+    }
+    write_json(aside / MANIFEST, {"format": FORMAT, "step": checkpoint.step, "files": files})
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
+    """A safetensors file, hashed on one core while it is written by another; its SHA-256."""
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.nbytes
+        place = {"shape": list(tensor.shape), "data_offsets": [begin, end]}
+        header[name] = {"dtype": DTYPES[tensor.dtype]} | place
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    with open(path, "wb") as file, ThreadPoolExecutor(1) as hashing:
+        for part in [len(text).to_bytes(8, "little") + text, *map(_bytes, tensors.values())]:
+            hashed = hashing.submit(digest.update, part)
+            file.write(part)
+            hashed.result()  # a copy from another device is freed before the next is made
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> Any:
+    """The memory of a tensor, as a buffer."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+
+
+@contextlib.contextmanager
+def saving(what: str, needed: int, folder: Path) -> Iterator[None]:
+    """Turn a full or failing disk into a UserError that says how many bytes it takes."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        free = ""
+        with contextlib.suppress(OSError):
+            here = folder if folder.is_dir() else folder.parent
+            free = f"; {shutil.disk_usage(here).free:,} are free"
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"{what} was not saved: {reason}; it needs {needed:,} bytes{free}",
+            where=folder,
+            mend="free some space and run the same command with --resume",
+        ) from None
 
 
 def existing(folder: Path) -> list[Path]:
@@ -92,11 +139,17 @@ def existing(folder: Path) -> list[Path]:
 
 
 def remove(path: Path) -> None:
-    """Delete a checkpoint: renamed first, so that half of one never looks like a whole one."""
+    """Delete a checkpoint: renamed first, so that half of one never looks like a whole one.
+
+    What cannot be deleted now is left for the next time: a run does not end for it.
+    """
     doomed = path.with_name(f".{path.name}{PARTIAL}")
     shutil.rmtree(doomed, ignore_errors=True)
-    path.rename(doomed)
-    shutil.rmtree(doomed)
+    try:
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        warn(f"{path}: an old checkpoint could not be deleted ({error.strerror})")
 
 
 def load_newest(folder: Path) -> Checkpoint | None:
@@ -104,8 +157,6 @@ def load_newest(folder: Path) -> Checkpoint | None:
 
     Damaged ones are named in a warning; raises UserError when no sound one is left.
     """
-    for leftover in folder.glob(f".step-*{PARTIAL}"):
-        shutil.rmtree(leftover, ignore_errors=True)
     candidates = existing(folder)
     for path in reversed(candidates):
         try:
@@ -123,25 +174,50 @@ def load_newest(folder: Path) -> Checkpoint | None:
 
 def load(path: Path) -> Checkpoint:
     """Read one checkpoint after checking each file's size and SHA-256 against its manifest."""
-    manifest = read_json(path / "manifest.json")
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(files, dict) or not {"state.json", "model.safetensors"} <= files.keys():
-        raise UserError("does not list the checkpoint's files", where=path / "manifest.json")
-    for name, entry in files.items():
+    files = _manifest(path)
+    for name, (size, digest) in files.items():
         file = path / name
-        if file.name != name or not file.is_file() or file.is_symlink():
+        if not file.is_file() or file.is_symlink():
             raise UserError("is missing", where=file)
-        if file.stat().st_size != entry.get("bytes"):
+        if file.stat().st_size != size:
             raise UserError(
-                f"has {file.stat().st_size:,} bytes, its manifest says {entry.get('bytes'):,}",
-                where=file,
+                f"has {file.stat().st_size:,} bytes, its manifest says {size:,}", where=file
             )
-        if sha256(file) != entry.get("sha256"):
+        if sha256(file) != digest:
             raise UserError("does not match the SHA-256 in its manifest", where=file)
-    state = read_json(path / "state.json")
-    if NAME.fullmatch(path.name) and state.get("step") != int(path.name.removeprefix("step-")):
-        raise UserError(f"holds step {state.get('step')}, not this one", where=path)
-    tensors = {
-        Path(name).stem: load_file(path / name) for name in files if name.endswith(".safetensors")
-    }
-    return Checkpoint(int(state["step"]), tensors, state)
+    state = read_json(path / STATE)
+    step = state.get("step") if isinstance(state, dict) else None
+    if path.name != _name(step):
+        raise UserError(f"holds step {step}, which is not this one's", where=path / STATE)
+    try:
+        tensors = {
+            Path(name).stem: load_file(path / name)
+            for name in files
+            if name.endswith(".safetensors")
+        }
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"cannot be read ({error})", where=path) from None
+    return Checkpoint(state["step"], tensors, state)
+
+
+def _manifest(path: Path) -> dict[str, tuple[int, str]]:
+    """Size and SHA-256 of each file of a checkpoint. Raises UserError unless all is as written."""
+    manifest = read_json(path / MANIFEST)
+    known = isinstance(manifest, dict) and manifest.keys() == {"format", "step", "files"}
+    files = manifest["files"] if known else None
+    if not isinstance(files, dict) or not files.keys() >= REQUIRED:
+        raise UserError("does not list the checkpoint's files", where=path / MANIFEST)
+    if repr(manifest["format"]) != repr(FORMAT) or path.name != _name(manifest["step"]):
+        raise UserError(
+            f"is of step {manifest['step']} in format {manifest['format']}, "
+            f"not of {path.name} in format {FORMAT}",
+            where=path / MANIFEST,
+        )
+    found = {}
+    for name, entry in files.items():
+        whole = isinstance(entry, dict) and entry.keys() == {"bytes", "sha256"}
+        size, digest = (entry["bytes"], entry["sha256"]) if whole else (None, None)
+        if Path(name).name != name or type(size) is not int or not isinstance(digest, str):
+            raise UserError(f"has no size and SHA-256 for the file {name!r}", where=path / MANIFEST)
+        found[name] = size, digest
+    return found

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,21 +14,15 @@ from nextword.objectives.causal import target_count
 from nextword.terminal import Progress
 from nextword.tokens.loader import Batch
 from nextword.training import milestones
+from nextword.training.horizon import move_horizon
 from nextword.training.meter import Meter
 from nextword.training.optimizers import Optimizers
 from nextword.training.parallel import Group, gradients_stay_local
-from nextword.training.state import Job, State
+from nextword.training.state import Job, State, StepResult
 
 
 class NonFiniteError(Exception):
     """A step's loss or gradient is NaN or infinite; nothing was updated."""
-
-
-@dataclass(frozen=True)
-class StepResult:
-    loss: float  # nats a target, over all micro-batches and ranks
-    gradient_norm: float  # before clipping
-    targets: int
 
 
 def train_step(
@@ -67,14 +61,17 @@ def train(job: Job, state: State) -> State:
     started = time.monotonic() - state.seconds
     parameters = [p for p in job.model.parameters() if p.requires_grad]
     meter = Meter(job)
-    with Progress("Training", state.schedule.steps, "steps") as progress:
+    with job.interrupt.deferred(), Progress("Training", state.schedule.steps, "steps") as progress:
         progress.advance(state.step)
         while True:
             state.seconds = job.group.mean(time.monotonic() - started)  # one clock for all ranks
+            move_horizon(job, state)
             milestones.reach(job, state)
-            if state.finished or job.group.total(job.interrupt.requested):
+            if job.group.total(job.interrupt.requested):  # of any rank: all of them stop
+                job.interrupt.requested = job.interrupt.requested or signal.SIGTERM
                 break
-            milestones.fix_horizon(job, state)
+            if state.finished:
+                break
             progress.total = state.schedule.steps
             torch.manual_seed(milestones.seed_of(job, state.step))
             batches = micro_batches(job, state.step)
@@ -85,14 +82,14 @@ def train(job: Job, state: State) -> State:
                     job.objective, job.optimizers, parameters, batches, share, job.clip, job.group
                 )
             except NonFiniteError as trouble:
-                milestones.nonfinite(job, state, batches, str(trouble))
+                milestones.nonfinite(job, state, str(trouble))
                 continue
             state.tokens += result.targets
             state.interval_loss += result.loss
             state.interval_steps += 1
             milestones.average(job)
             progress.advance(1, note=meter.log(state, result, share))
-    milestones.save(job, state)
+        milestones.save(job, state)
     return state
 
 

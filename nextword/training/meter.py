@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
 
 from nextword.terminal import quantity
-from nextword.training.state import Job, State
-
-if TYPE_CHECKING:
-    from nextword.training.loop import StepResult
+from nextword.training.state import Job, State, StepResult
 
 SMOOTHING = 0.95  # of the loss and the speed that people see
 
@@ -36,19 +32,18 @@ class Meter:
         speed = self._tokens / elapsed
         machine_share = speed * self.job.flops_per_token / (self.job.peak * self.job.group.size)
         bits_per_byte = loss / math.log(2) * self.job.validator.tokens_per_byte
-        if self.job.group.leads:
-            self.job.metrics.write(
-                "train",
-                state.step,
-                loss=loss,
-                bits_per_byte=bits_per_byte,
-                learning_rate=self.job.learning_rate * share,
-                grad_norm=result.gradient_norm,
-                tokens=state.tokens,
-                tokens_per_second=speed,
-                matmul_share=machine_share,
-                seconds=state.seconds,
-            )
+        self.job.metrics.write(
+            "train",
+            state.step,
+            loss=loss,
+            bits_per_byte=bits_per_byte,
+            learning_rate=self.job.learning_rate * share,
+            grad_norm=result.gradient_norm,
+            tokens=state.tokens,
+            tokens_per_second=speed,
+            matmul_share=machine_share,
+            seconds=state.seconds,
+        )
         self._losses, self._tokens, self._since = [], 0, time.perf_counter()
         self._line = (
             f"step {state.step:,}/{state.schedule.steps:,}  loss {loss:.3f}  "

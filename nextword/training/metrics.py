@@ -1,95 +1,58 @@
-"""What a run writes down: one JSON object a line in metrics.jsonl, and experiment trackers."""
+"""What a run writes down: one JSON object a line in metrics.jsonl, and the trackers asked for."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from nextword.errors import UserError
-
-Sink = Callable[[dict[str, Any]], None]
+from nextword.terminal import warn
+from nextword.training.trackers import Tracker
 
 
 class Metrics:
     """Appends records; after a resume, what was written past the checkpoint is cut off first."""
 
-    def __init__(self, path: Path, keep_bytes: int | None, sinks: Iterable[Sink] = ()) -> None:
-        """Keep the first `keep_bytes` of an existing file; all of it for None."""
-        self._file = open(path, "ab")  # noqa: SIM115
-        if keep_bytes is not None:
-            self._file.truncate(min(keep_bytes, path.stat().st_size))
+    def __init__(
+        self, path: Path | None, keep_bytes: int | None, trackers: Iterable[Tracker] = ()
+    ) -> None:
+        """Keep the first `keep_bytes` of an existing file; all of it for None. Without a path
+        nothing is written: one process of several keeps the record."""
+        self._file = None if path is None else open(path, "ab")  # noqa: SIM115
+        if self._file is not None and keep_bytes is not None:
+            self._file.truncate(min(keep_bytes, os.fstat(self._file.fileno()).st_size))
             self._file.seek(0, os.SEEK_END)
-        self._sinks = list(sinks)
+        self._trackers = list(trackers)
 
     def write(self, kind: str, step: int, **values: Any) -> None:
+        if self._file is None:
+            return
         record = {"kind": kind, "step": step, **values}
         self._file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
         self._file.flush()
-        for sink in self._sinks:
-            sink(record)
+        for tracker in list(self._trackers):
+            try:
+                tracker.write(record)
+            except Exception as error:  # a run does not end because a tracker cannot be reached
+                warn(f"{tracker.name} failed at step {step} and gets no more of it: {error}")
+                self._trackers.remove(tracker)
 
-    def event(self, step: int, event: str, message: str) -> None:
-        self.write("event", step, event=event, message=message)
+    def event(self, step: int, event: str, message: str, **values: Any) -> None:
+        self.write("event", step, event=event, message=message, **values)
 
     def position(self) -> int:
         """Bytes written so far, safely on the disk."""
+        assert self._file is not None
         os.fsync(self._file.fileno())
         return self._file.tell()
 
     def close(self) -> None:
-        self._file.close()
-
-
-def trackers(names: Iterable[str], run: Path, settings: dict[str, Any]) -> list[Sink]:
-    """A sink for each experiment tracker asked for; UserError where one is not installed."""
-    makers = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}
-    sinks = []
-    for name in names:
-        try:
-            sinks.append(makers[name](run, settings))
-        except ImportError:
-            raise UserError(f"{name} is not installed", mend=f"pip install {name}") from None
-    return sinks
-
-
-def _numbers(record: dict[str, Any]) -> dict[str, float]:
-    return {
-        f"{record['kind']}/{name}": value
-        for name, value in record.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and name != "step"
-    }
-
-
-def _tensorboard(run: Path, settings: dict[str, Any]) -> Sink:
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(str(run / "tensorboard"))
-    writer.add_text("settings", json.dumps(settings, indent=2, ensure_ascii=False))
-
-    def sink(record: dict[str, Any]) -> None:
-        for name, value in _numbers(record).items():
-            writer.add_scalar(name, value, record["step"])
-        if record["kind"] == "sample":
-            writer.add_text("sample", record["text"], record["step"])
-        writer.flush()
-
-    return sink
-
-
-def _wandb(run: Path, settings: dict[str, Any]) -> Sink:
-    import wandb
-
-    wandb.init(project="nextword", name=run.name, dir=str(run), config=settings, resume="allow")
-    return lambda record: wandb.log(_numbers(record), step=record["step"])
-
-
-def _mlflow(run: Path, settings: dict[str, Any]) -> Sink:
-    import mlflow
-
-    mlflow.set_experiment("nextword")
-    mlflow.start_run(run_name=run.name)
-    mlflow.log_params({name: str(value)[:500] for name, value in settings.items()})
-    return lambda record: mlflow.log_metrics(_numbers(record), step=record["step"])
+        if self._file is not None:
+            self._file.close()
+        for tracker in self._trackers:
+            try:
+                tracker.close()
+            except Exception as error:
+                warn(f"{tracker.name} could not be closed: {error}")

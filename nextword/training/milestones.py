@@ -1,23 +1,21 @@
-"""What happens between steps: validate, keep the best model, sample, save, stop, end on time."""
+"""What happens between steps: validate, keep the best model, sample, save, stop."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
 
 import torch
 
 from nextword.errors import UserError
-from nextword.files import whole_directory
-from nextword.terminal import say, warn
-from nextword.tokens.loader import Batch
+from nextword.terminal import duration, quantity, say, warn
 from nextword.training import checkpoint
 from nextword.training.state import Job, State
 
-CLOSING_SECONDS = 2.0  # of a budget, kept for the last validation and saves
 OVERFITTING_GAP = 0.05  # nats by which validation has risen above its best
 OVERFITTING_AFTER = 3  # validations in a row without a new best
 
@@ -31,47 +29,49 @@ def reach(job: Job, state: State) -> None:
         return bool(every) and state.step > last and (ends or state.step % every == 0)
 
     if due(job.eval_every, state.validated):
+        since = time.monotonic()
         validate(job, state)
         if state.validated < state.step:  # interrupted
             return
-    if due(job.sample_every, state.sampled):
+        if due(job.sample_every, state.sampled):
+            sample(job, state)
+        state.validating = job.group.mean(time.monotonic() - since)
+    elif due(job.sample_every, state.sampled):
         sample(job, state)
     if ends and not state.finished:
         state.finished = f"the schedule's last step, {state.step:,}"
-    if due(job.save_every, state.saved):
+    if not state.finished and due(job.save_every, state.saved):  # the loop saves what is finished
         save(job, state)
 
 
 def validate(job: Job, state: State) -> None:
     """Measure the held-out loss; keep the model when it is the best so far."""
+    refuse_nonfinite(job, state)
     with averaged_weights(job):
         loss = job.validator.loss(job.model, job.group, job.interrupt)
         if loss is None:  # interrupted: it is done again after the resume
             return
         state.validated = state.step
-        best = (
-            state.best_loss is None or not math.isfinite(state.best_loss) or loss < state.best_loss
-        )
+        best = math.isfinite(loss) and (state.best_loss is None or loss < state.best_loss)
         if best:
             state.best_loss, state.best_step, state.worse = loss, state.step, 0
-            if job.group.leads:
-                keep_model(job)
+            keep_model(job, state)
         else:
             state.worse += 1
     train_loss = state.interval_loss / max(1, state.interval_steps)
     state.interval_loss, state.interval_steps = 0.0, 0
+    bits = bits_per_byte(job, loss)
+    job.metrics.write(
+        "validation",
+        state.step,
+        loss=loss,
+        perplexity=math.exp(min(loss, 700)),
+        bits_per_byte=bits,
+        train_loss=train_loss,
+        best=best,
+        seconds=state.seconds,
+    )
     if job.group.leads:
-        job.metrics.write(
-            "validation",
-            state.step,
-            loss=loss,
-            perplexity=math.exp(min(loss, 700)),
-            bits_per_byte=loss / math.log(2) * job.validator.tokens_per_byte,
-            train_loss=train_loss,
-            best=best,
-            seconds=state.seconds,
-        )
-        bits = loss / math.log(2) * job.validator.tokens_per_byte
         say(
             f"step {state.step:,}: validation loss {loss:.4f}, {bits:.4f} bits/byte"
             f"{' (best so far)' if best else f', best was step {state.best_step:,}'}"
@@ -85,9 +85,9 @@ def validate(job: Job, state: State) -> None:
 
 
 def _name_overfitting(job: Job, state: State, loss: float, train_loss: float) -> None:
-    assert state.best_loss is not None
-    rising = state.worse >= OVERFITTING_AFTER and loss > state.best_loss + OVERFITTING_GAP
-    if state.overfitting or not rising or train_loss > loss:
+    if state.overfitting or state.best_loss is None or state.worse < OVERFITTING_AFTER:
+        return
+    if loss < state.best_loss + OVERFITTING_GAP or train_loss > loss:
         return
     state.overfitting = True
     message = (
@@ -100,10 +100,34 @@ def _name_overfitting(job: Job, state: State, loss: float, train_loss: float) ->
         job.metrics.event(state.step, "overfitting", message)
 
 
-def keep_model(job: Job) -> None:
+def bits_per_byte(job: Job, loss: float) -> float:
+    return loss / math.log(2) * job.validator.tokens_per_byte
+
+
+def keep_model(job: Job, state: State) -> None:
     """Replace RUN/model by the weights as they are now."""
-    with whole_directory(job.run / "model") as aside:
-        job.save_model(aside)
+    if job.group.leads:
+        needed = sum(p.nbytes for p in job.model.parameters())
+        with checkpoint.saving(f"the model of step {state.step}", needed, job.run):
+            job.save_model(job.run / "model", about(job, state))
+
+
+def about(job: Job, state: State) -> str:
+    """For the model's card: what it learned from, how long, and how well it does."""
+    step = job.batch_size * job.model.config.context_length
+    learned = (
+        f"Trained by nextword from random weights on {job.text}: {state.step:,} steps of "
+        f"{job.batch_size} × {job.model.config.context_length} tokens, "
+        f"{quantity(state.tokens, 'tokens')} in {duration(state.seconds)}, "
+        f"{state.step * step / len(job.loader.split):.3g} passes over the text."
+    )
+    if state.best_loss is None:
+        return f"{learned} No text was held out to measure it on."
+    return (
+        f"{learned} At step {state.best_step:,} its loss on held-out text was "
+        f"{state.best_loss:.4f} nats a token, {bits_per_byte(job, state.best_loss):.4f} bits a "
+        f"byte, perplexity {math.exp(min(state.best_loss, 700)):.4g}."
+    )
 
 
 def sample(job: Job, state: State) -> None:
@@ -119,60 +143,57 @@ def save(job: Job, state: State) -> None:
     """Write a checkpoint, unless this very step is saved already and the run goes on."""
     if state.saved == state.step and not state.finished:
         return
+    refuse_nonfinite(job, state)
+    since = time.monotonic()
     state.saved = state.step
+    if state.best_loss is None and job.validator.is_empty:
+        keep_model(job, state)
     if job.group.leads:
         tensors = {"model": job.model.state_dict(), "optimizer": job.optimizers.tensors()}
         if job.average:
             tensors["average"] = job.average
-        if state.best_loss is None and job.validator.is_empty:
-            keep_model(job)
         saved = {**asdict(state), "metrics_bytes": job.metrics.position()}
         checkpoint.save(
             job.run / "checkpoints",
             checkpoint.Checkpoint(state.step, tensors, saved),
             job.keep_checkpoints,
         )
-    job.group.wait()
+    state.saving = job.group.mean(time.monotonic() - since)  # this also waits for the leader
 
 
 def restore(job: Job, saved: checkpoint.Checkpoint) -> State:
     """Load a checkpoint's tensors into the job; returns the state it was saved with."""
-    job.model.load_state_dict(saved.tensors["model"])
-    job.optimizers.load_tensors(saved.tensors["optimizer"])
-    for name, tensor in saved.tensors.get("average", {}).items():
-        job.average[name].copy_(tensor)
-    return State.from_json({k: v for k, v in saved.state.items() if k != "metrics_bytes"})
+    where = job.run / "checkpoints" / f"step-{saved.step:08d}"
+    state = State.from_json({k: v for k, v in saved.state.items() if k != "metrics_bytes"}, where)
+    average = saved.tensors.get("average", {})
+    try:
+        job.model.load_state_dict(saved.tensors["model"])
+        job.optimizers.load_tensors(saved.tensors["optimizer"])
+        if average.keys() != job.average.keys():
+            raise ValueError("it keeps other averages")
+        for name, tensor in average.items():
+            job.average[name].copy_(tensor)
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise UserError(
+            f"belongs to another model than this run's: {reason}", where=where
+        ) from None
+    return state
 
 
-def fix_horizon(job: Job, state: State) -> None:
-    """In a run with a budget, begin the decay when the clock says so, to end when time is up.
-
-    The plan's last step is a guess from a short measurement; the speed of all steps so far is a
-    better one. It is set once and saved, so what follows does not depend on the clock.
-    """
-    if job.budget is None or state.horizon_fixed or state.schedule.shape != "wsd" or not state.step:
-        return
-    planned = state.schedule
-    stable = 1 - planned.decay / planned.steps
-    left = job.budget - CLOSING_SECONDS - state.seconds
-    if state.seconds < stable * job.budget and state.step < planned.steps - 1:
-        if state.step + planned.decay >= planned.steps:  # faster than planned: keep the rate up
-            state.schedule = replace(planned, steps=planned.steps + 1)
-        return
-    steps_left = max(1, int(left * state.step / max(state.seconds, 1e-9)))
-    state.schedule = replace(planned, steps=state.step + steps_left, decay=steps_left)
-    state.horizon_fixed = True
-
-
-def nonfinite(job: Job, state: State, batches: Sequence[Batch], trouble: str) -> None:
+def nonfinite(job: Job, state: State, trouble: str) -> None:
     """Stop before a step that is not finite, naming its documents, or skip it where asked to."""
-    documents = ", ".join(str(number) for number in job.loader.documents(batches)[:8])
-    message = f"step {state.step}: {trouble}; the batch holds documents {documents}"
-    if job.group.leads:
-        job.metrics.event(state.step, "nonfinite", message)
-    if job.skip_nonfinite:
+    first = (state.step - 1) * job.batch_size
+    documents = job.loader.documents([job.loader.batch(first, job.batch_size)])
+    more = f" and {len(documents) - 8} more, all in metrics.jsonl" if len(documents) > 8 else ""
+    message = (
+        f"step {state.step}: {trouble}; the batch holds documents {', '.join(documents[:8])}{more}"
+    )
+    job.metrics.event(state.step, "nonfinite", message, documents=documents)
+    if job.skip_nonfinite and weights_are_finite(job):
         state.skipped += 1
-        warn(f"{message}; skipped ({state.skipped} so far)")
+        if job.group.leads:
+            warn(f"{message}; skipped ({state.skipped} so far)")
         return
     raise UserError(
         message,
@@ -182,6 +203,20 @@ def nonfinite(job: Job, state: State, batches: Sequence[Batch], trouble: str) ->
             "start anew, or --resume with --on-nonfinite skip"
         ),
     )
+
+
+def weights_are_finite(job: Job) -> bool:
+    return all(bool(p.isfinite().all()) for p in job.model.parameters())
+
+
+def refuse_nonfinite(job: Job, state: State) -> None:
+    """Nothing is measured, kept or saved of weights that are not finite."""
+    if not weights_are_finite(job):
+        raise UserError(
+            f"the update of step {state.step} left weights that are not finite",
+            where=job.run,
+            mend="the checkpoints before it are sound; lower --learning-rate and start anew",
+        )
 
 
 def seed_of(job: Job, step: int) -> int:

@@ -54,7 +54,9 @@ def processes() -> Iterator[Group]:
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield Group(device=device)
         return
-    distributed.init_process_group("nccl" if cuda else "gloo")
+    if cuda:
+        torch.cuda.set_device(device)  # also where NCCL's barriers run
+    distributed.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
     try:
         yield Group(distributed.get_rank(), distributed.get_world_size(), device)
     finally:

@@ -60,13 +60,6 @@ class Plan:
         values = self.model | {"windowed_layers": tuple(self.model["windowed_layers"])}
         return TransformerConfig(**values)
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, saved: dict[str, Any]) -> Plan:
-        return cls(**{**saved, "schedule": Schedule(**saved["schedule"])})
-
 
 Speed = Callable[[TransformerConfig, int, int], float]  # config, batch, micro-batch -> tokens/s
 
@@ -92,14 +85,14 @@ def plan(
     context = settings.context_length or _context(settings, train)
     share = ASSUMED_SHARE
     config = _choose_config(settings, vocab_size, context, tokens, seconds, peak * share)
-    batch, micro = _batch(settings, config, tokens, seconds, peak * share, gpu)
+    batch, micro = _batch(settings, config, tokens, seconds, peak * share, gpu, ranks)
     speed = measure(config, batch, micro)
     if settings.size is None and settings.layers is None and settings.width is None:
         share = speed * flops_per_token(config, context) / peak
         again = _choose_config(settings, vocab_size, context, tokens, seconds, peak * share)
         if again != config:
             config = again
-            batch, micro = _batch(settings, config, tokens, seconds, peak * share, gpu)
+            batch, micro = _batch(settings, config, tokens, seconds, peak * share, gpu, ranks)
             speed = measure(config, batch, micro)
         reasons.append(
             f"model {quantity(parameter_count(config), 'parameters')}: {config.layers} layers of "
@@ -196,10 +189,7 @@ def _choose_config(
     with_context = settings.model_copy(update={"context_length": context})
     if settings.size or settings.layers or settings.width:
         return config_for(with_context, vocab_size)
-    if settings.family == "gpt2":
-        names = [name for name in SIZES if not name.startswith("gpt2")] or list(SIZES)
-    else:
-        names = [name for name in SIZES if not name.startswith("gpt2")]
+    names = [name for name in SIZES if not name.startswith("gpt2")]  # each in any family's style
     best: tuple[float, TransformerConfig] | None = None
     for name in names:
         config = config_for(with_context.model_copy(update={"size": name}), vocab_size)
@@ -251,15 +241,22 @@ def _batch(
     seconds: float,
     flops: float,
     gpu: bool,
+    ranks: int,
 ) -> tuple[int, int]:
     """Sequences a step, and at once. A step is about the run's tokens over 1,500 steps."""
     context = config.context_length
     seen = _total_tokens(settings, tokens, flops / flops_per_token(config, context), seconds)
     wanted = 2 ** round(math.log2(max(2048.0, min(seen / 1500, 524_288))))
-    batch = settings.batch_size or max(1, wanted // context)
+    batch = settings.batch_size or max(ranks, wanted // context)
+    if batch < ranks:
+        raise UserError(
+            f"a batch of {quantity(batch, 'sequences')} leaves some of {ranks} processes idle",
+            mend=f"--batch-size {ranks} or more, or fewer processes",
+        )
     at_once = TOKENS_AT_ONCE * (8 if gpu else 1)
-    micro = settings.micro_batch or max(1, min(batch, at_once // context))
-    return batch, min(micro, batch)
+    rows = -(-batch // ranks)
+    micro = settings.micro_batch or max(1, min(rows, at_once // context))
+    return batch, min(micro, rows)
 
 
 def _learning_rate(optimizer: str, width: int) -> float:

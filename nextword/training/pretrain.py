@@ -5,8 +5,8 @@ RUN/store/ holds the prepared text, unless the data was a store already.
 
 from __future__ import annotations
 
-import math
-import os
+import errno
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,22 +16,22 @@ from typing import Any
 import torch
 
 from nextword.errors import UserError
-from nextword.files import read_json
+from nextword.files import recover
 from nextword.models.config import TransformerConfig
 from nextword.settings import PrepareSettings, PretrainSettings, resolve
 from nextword.terminal import duration, say, warn
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
-from nextword.training import checkpoint, milestones, planning, run_files
+from nextword.training import checkpoint, milestones, planning, run_files, trackers
 from nextword.training.assemble import assemble
-from nextword.training.interrupt import Interrupt, interruptible
+from nextword.training.interrupt import Interrupt, interruptible, name
 from nextword.training.loop import train
-from nextword.training.metrics import Metrics, trackers
+from nextword.training.metrics import Metrics
 from nextword.training.parallel import Group, processes
 from nextword.training.planning import Plan
 from nextword.training.precision import Precision, choose
 from nextword.training.speed import tokens_per_second
-from nextword.training.state import State
+from nextword.training.state import Job, State
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class RunSummary:
     loss: float | None
     bits_per_byte: float | None
     finished: str  # why it ended; "" if a signal stopped it before
+    signal: int  # the signal that stopped it, 0 for none
 
 
 def pretrain(
@@ -56,72 +57,123 @@ def pretrain(
     """Train a new model on raw text or a store; `out` becomes a run directory.
 
     With `resume=True` a run that was stopped goes on from its last checkpoint, bit for bit as if
-    it had not been. Raises UserError where settings and data do not fit.
+    it had not been. SIGTERM and Ctrl-C end it early: all that was done is on the disk then, and
+    the summary's `signal` says so. Raises UserError where settings and data do not fit.
     """
     started = time.monotonic()
     given = {} if settings is None else settings.model_dump(exclude_unset=True)
     settings = resolve(PretrainSettings, given | overrides)
     items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
     run = Path(out)
-    with processes() as group, interruptible() as interrupt:
-        resumed = settings.resume and (run / "run.json").is_file()
-        if resumed:
-            items, settings = run_files.settings_of(run, items, settings)
-        else:
-            _refuse_to_overwrite(run, settings)
-        store = _store(items, run, settings, group)
-        if resumed:
-            plan, measured = _plan_of(run, store, settings, group)
-        else:
-            plan, measured = _decide(store, settings, group, started)
-            if group.leads:
-                run_files.write(run, items, settings, store, plan, measured)
-        group.wait()
-        return _train(run, store, settings, plan, measured, group, interrupt, resumed, started)
+    try:
+        with processes() as group, interruptible() as interrupt:
+            try:
+                return _run(items, run, settings, group, interrupt, started)
+            except KeyboardInterrupt as stop:
+                number = stop.args[0] if stop.args else signal.SIGINT
+                if group.leads:
+                    say(
+                        f"{name(number)}: stopped before the first step; what is prepared is "
+                        f"kept. Go on with the same command and --resume"
+                    )
+                spent = round(time.monotonic() - started, 2)
+                return RunSummary(str(run), 0, 0, spent, None, None, "", number)
+    except OSError as error:
+        raise UserError(
+            f"{error.strerror or error}", where=error.filename or run, mend=_mend(error)
+        ) from None
+    except torch.OutOfMemoryError:
+        raise UserError(
+            "the model and its batch do not fit the memory of the device",
+            mend="give a smaller --micro-batch, --context-length or --size",
+        ) from None
 
 
-def _train(
+def _mend(error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return "free some space and run the same command with --resume" if full else ""
+
+
+def _run(
+    items: list[str],
     run: Path,
-    store: Store,
     settings: PretrainSettings,
-    plan: Plan,
-    measured: Precision,
     group: Group,
     interrupt: Interrupt,
-    resumed: bool,
     started: float,
 ) -> RunSummary:
+    trackers.check(settings.log_to)
+    resumed = settings.resume and (run / "run.json").is_file()
+    if resumed:
+        items, settings = run_files.settings_of(run, items, settings)
+    else:
+        _refuse_to_overwrite(run, settings)
+    if group.leads:
+        _recover(run)
+    group.wait()
+    store = _store(items, run, settings, group, resumed)
+    if resumed:
+        plan, measured = _plan_of(run, store, settings, group)
+    else:
+        plan, measured = _decide(store, settings, group, started)
+        if group.leads:
+            run_files.write(run, items, settings, store, plan, measured)
+    group.wait()
     saved = checkpoint.load_newest(run / "checkpoints") if resumed else None
-    kept = int(saved.state["metrics_bytes"]) if saved else 0
-    sinks = trackers(settings.log_to, run, settings.model_dump()) if group.leads else []
-    metrics = Metrics(run / "metrics.jsonl" if group.leads else Path(os.devnull), kept, sinks)
-    job = assemble(run, store, settings, plan, measured, group, interrupt, metrics)
+    kept, since = (saved.state.get("metrics_bytes"), saved.step) if saved else (0, 0)
+    if type(kept) is not int:
+        raise UserError("does not say how long metrics.jsonl was", where=run / "checkpoints")
+    metrics = Metrics(None, 0)
+    if group.leads:
+        sinks = trackers.start(settings.log_to, run, settings.model_dump(), since)
+        metrics = Metrics(run / "metrics.jsonl", kept, sinks)
+    job = assemble(run, items, store, settings, plan, measured, group, interrupt, metrics)
+    budget = settings.budget if settings.steps is None and settings.epochs is None else None
     if saved is None:
-        state = State(schedule=plan.schedule, seconds=time.monotonic() - started)
+        state = State(plan.schedule, budget, seconds=group.mean(time.monotonic() - started))
+        state.began = state.seconds
     else:
         state = milestones.restore(job, saved)
         if settings.new_horizon:
-            state.schedule, state.horizon_fixed, state.finished = plan.schedule, False, ""
-        if group.leads and not state.finished:
+            state.schedule, state.budget, state.horizon_fixed = plan.schedule, budget, False
+            state.finished, state.saved = "", -1
+            milestones.save(job, state)
+            if group.leads:
+                run_files.write(run, items, settings, store, plan, measured)
+        if not state.finished:
             metrics.event(state.step, "resume", f"resumed from the checkpoint of step {state.step}")
-        say(f"Going on from step {state.step:,} of {state.schedule.steps:,}")
-    if state.finished:
-        say(f"This run is finished: {state.finished}")
-    else:
+        if group.leads:
+            say(f"Going on from step {state.step:,} of {state.schedule.steps:,}")
+    if not state.finished:
         state = train(job, state)
+    elif group.leads:
+        say(f"This run is finished: {state.finished}")
     metrics.close()
-    if interrupt.requested and not state.finished:
-        say(f"Stopped at step {state.step:,}, saved. Go on with: --out {run} --resume")
+    return _summary(job, state)
+
+
+def _summary(job: Job, state: State) -> RunSummary:
+    stopped = 0 if state.finished else job.interrupt.requested
+    if stopped and job.group.leads:
+        say(f"Stopped at step {state.step:,}, saved. Go on with the same command and --resume")
     best = state.best_loss
     return RunSummary(
-        run=str(run),
+        run=str(job.run),
         steps=state.step,
         tokens=state.tokens,
         seconds=round(state.seconds, 2),
         loss=best,
-        bits_per_byte=None if best is None else best / math.log(2) * job.validator.tokens_per_byte,
+        bits_per_byte=None if best is None else milestones.bits_per_byte(job, best),
         finished=state.finished,
+        signal=stopped,
     )
+
+
+def _recover(run: Path) -> None:
+    """Finish what a killed process was replacing."""
+    recover(run / "model")
+    for aside in (run / "checkpoints").glob(".step-*"):
+        recover(aside.with_name(aside.name[1:].rsplit(".", 1)[0]))
 
 
 def _refuse_to_overwrite(run: Path, settings: PretrainSettings) -> None:
@@ -133,13 +185,16 @@ def _refuse_to_overwrite(run: Path, settings: PretrainSettings) -> None:
         )
 
 
-def _store(data: list[str], run: Path, settings: PretrainSettings, group: Group) -> Store:
+def _store(
+    data: list[str], run: Path, settings: PretrainSettings, group: Group, resumed: bool
+) -> Store:
     """The store given as data, or one prepared from it under the run."""
     if len(data) == 1 and (Path(data[0]) / "manifest.json").is_file():
         return Store.open(Path(data[0]))
     if not data:
         raise UserError("no data was given", mend="nextword pretrain DATA... --out RUN")
-    if group.leads and not (run / "store" / "manifest.json").is_file():
+    # Of a run that was stopped before it began, the store is used only if it is of the same data.
+    if group.leads and not (resumed and (run / "store" / "manifest.json").is_file()):
         own = settings.model_dump(include=set(PrepareSettings.model_fields))
         prepare(data, run / "store", PrepareSettings(**own))
     group.wait()
@@ -164,6 +219,7 @@ def _decide(
         measure=speed,
         spent=group.mean(time.monotonic() - started),
         gpu=group.device.type == "cuda",
+        ranks=group.size,
     )
     if not group.leads:
         return plan, measured
@@ -175,27 +231,26 @@ def _decide(
 def _plan_of(
     run: Path, store: Store, settings: PretrainSettings, group: Group
 ) -> tuple[Plan, Precision]:
-    saved = read_json(run / "run.json")
-    if saved["store_sums"] != store.manifest["files"]:
+    saved = run_files.read(run)
+    if saved.store_sums != store.manifest["files"]:
         raise UserError(
             "the store is not the one this run was started on",
             where=store.path,
             mend="put the old store back, or start another run",
         )
-    threads = saved["environment"]["threads"]
-    if threads != torch.get_num_threads():
+    threads = saved.environment.get("threads")
+    if group.leads and threads != torch.get_num_threads():
         warn(
             f"this run was started with {threads} threads, now it is {torch.get_num_threads()}: "
             "sums may be rounded in another order, so weights will differ in their last bits"
         )
-    plan = Plan.from_json(saved["plan"])
-    measured = Precision(**saved["precision"])
+    plan, measured = saved.plan, saved.precision
     if settings.new_horizon:
         speed = tokens_per_second(
             store, plan.config, settings, plan.batch_size, plan.micro_batch, measured, group
         )
         plan = planning.with_new_horizon(plan, settings, len(store.train.tokens), speed)
-        say(
-            f"  new horizon: {plan.schedule.steps:,} steps, about {duration(plan.expected_seconds)}"
-        )
+        if group.leads:
+            time_left = duration(plan.expected_seconds)
+            say(f"  new horizon: {plan.schedule.steps:,} steps, about {time_left}")
     return plan, measured

@@ -6,14 +6,16 @@ RUN/run.json      what was decided for it: store, model, plan, precision, enviro
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 import nextword
 from nextword.errors import UserError
@@ -24,7 +26,29 @@ from nextword.training.planning import Plan
 from nextword.training.precision import Precision
 
 HORIZON = ("steps", "epochs", "budget")
-FREE_ON_RESUME = {"resume", "new_horizon", "workers", "keep_checkpoints", "log_to", *HORIZON}
+FREE_ON_RESUME = {
+    "resume",
+    "new_horizon",
+    "workers",
+    "keep_checkpoints",
+    "log_to",
+    "on_nonfinite",
+    *HORIZON,
+}
+
+
+@dataclass
+class Decided:
+    """What RUN/run.json holds."""
+
+    data: list[str]
+    settings: dict[str, Any]  # those that a person set
+    store: str  # its path from the run directory
+    store_tokenizer: str  # SHA-256
+    store_sums: dict[str, Any]
+    plan: Plan
+    precision: Precision
+    environment: dict[str, Any]
 
 
 def write(
@@ -42,19 +66,36 @@ def write(
     text = yaml.safe_dump({"data": data} | resolved, sort_keys=False, allow_unicode=True)
     header = f"# Repeat this run: nextword pretrain --config {run}/config.yaml --out ANOTHER_RUN\n"
     write_atomically(run / "config.yaml", (header + text).encode())
-    write_json(
-        run / "run.json",
-        {
-            "data": data,
-            "settings": settings.model_dump(exclude_unset=True),
-            "store": os.path.relpath(store.path, run),
-            "store_tokenizer": store.manifest["tokenizer"]["sha256"],
-            "store_sums": store.manifest["files"],
-            "plan": plan.to_json(),
-            "precision": asdict(measured),
-            "environment": _environment(),
-        },
+    decided = Decided(
+        data=data,
+        settings=settings.model_dump(exclude_unset=True),
+        store=os.path.relpath(store.path, run),
+        store_tokenizer=store.manifest["tokenizer"]["sha256"],
+        store_sums=store.manifest["files"],
+        plan=plan,
+        precision=measured,
+        environment=_environment(),
     )
+    write_json(run / "run.json", asdict(decided))
+
+
+def read(run: Path) -> Decided:
+    """What was decided for a run. Raises UserError where run.json does not say it."""
+    where = run / "run.json"
+    found = read_json(where)
+    try:
+        decided = TypeAdapter(Decided).validate_json(json.dumps(found), strict=True)
+        _ = decided.plan.config
+    except (ValidationError, TypeError, ValueError, KeyError) as error:
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            reason = ".".join(map(str, error.errors()[0]["loc"])) or "it is not an object"
+        raise UserError(
+            f"does not say what was decided for this run ({reason})",
+            where=where,
+            mend="put the file back as it was, or start another run",
+        ) from None
+    return decided
 
 
 def _resolved(settings: PretrainSettings, plan: Plan, measured: Precision) -> dict[str, Any]:
@@ -115,17 +156,16 @@ def settings_of(
     run: Path, data: list[str], asked: PretrainSettings
 ) -> tuple[list[str], PretrainSettings]:
     """A run's own data and settings; UserError where what is asked for differs from them."""
-    saved = read_json(run / "run.json")
-    if data and data != saved["data"]:
+    saved = read(run)
+    if data and data != saved.data:
         raise UserError(
-            f"this run was started on {' '.join(saved['data'])}, not {' '.join(data)}",
+            f"this run was started on {' '.join(saved.data)}, not {' '.join(data)}",
             where=run,
             mend="give the same data or none, or choose another --out",
         )
-    own = resolve(PretrainSettings, saved["settings"])
+    own = resolve(PretrainSettings, saved.settings)
     given = asked.model_dump(exclude_unset=True)
-    plan = Plan.from_json(saved["plan"])
-    decided = _resolved(own, plan, Precision(**saved["precision"]))
+    decided = _resolved(own, saved.plan, saved.precision)
     for name, value in given.items():
         known = {own.model_dump()[name], decided.get(name)} if _hashable(value) else None
         same = value in known if known is not None else value == own.model_dump()[name]
@@ -145,7 +185,7 @@ def settings_of(
     changed = {name: value for name, value in given.items() if name in FREE_ON_RESUME}
     if asked.new_horizon:
         changed |= {name: given.get(name) for name in HORIZON}
-    return list(saved["data"]), resolve(PretrainSettings, saved["settings"] | changed)
+    return saved.data, resolve(PretrainSettings, saved.settings | changed)
 
 
 def _hashable(value: Any) -> bool:

@@ -72,9 +72,11 @@ class Validator:
         training = model.training
         model.eval()
         try:
-            (written,) = generate(
-                model, [[self._tokenizer.end_id]], settings, {self._tokenizer.end_id}
-            )
+            # Each length of a text being written would be compiled anew, for one sample.
+            with torch.compiler.set_stance("force_eager"):
+                (written,) = generate(
+                    model, [[self._tokenizer.end_id]], settings, {self._tokenizer.end_id}
+                )
         finally:
             model.train(training)
         return "", self._tokenizer.decode(written.ids)

@@ -23,9 +23,30 @@ def generator() -> ModuleType:
     return module
 
 
-def test_the_command_reference_is_that_of_the_code() -> None:
-    written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    assert written == generator().page(), "run `make docs`"
+@pytest.mark.parametrize(("name", "language"), [("commands.md", "en"), ("commands.zh-CN.md", "zh")])
+def test_the_command_reference_is_that_of_the_code(name: str, language: str) -> None:
+    written = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert written == generator().page(language), "run `make docs`"
+
+
+def test_no_translation_is_left_over() -> None:
+    module = generator()
+    used: set[str] = set()
+    module.TRANSLATIONS = _Noting(module.TRANSLATIONS, used)
+    module.page("zh")
+    assert used == set(module.TRANSLATIONS)
+
+
+class _Noting(dict):
+    """A dict that notes what was asked of it."""
+
+    def __init__(self, values: dict[str, str], used: set[str]) -> None:
+        super().__init__(values)
+        self.used = used
+
+    def __getitem__(self, name: str) -> str:
+        self.used.add(name)
+        return super().__getitem__(name)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -42,7 +63,7 @@ def test_commands_shown_are_commands_that_parse(page: Path) -> None:
     blocks = "\n".join(re.findall(r"```(?:\w*)\n(.*?)```", text, flags=re.DOTALL))
     for line in blocks.splitlines():
         words = shlex.split(line, comments=True) if line.startswith("nextword ") else []
-        if page.name == "commands.md" or not words:
+        if page.name.startswith("commands.") or not words:
             continue
         known = {name for action in parsers[words[1]]._actions for name in action.option_strings}
         flags = {word for word in words if word.startswith("--")}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
+from nextword.files import sha256
 from nextword.settings import PrepareSettings
 from nextword.tokens.prepare import prepare
 
@@ -18,23 +22,57 @@ FLAGS = (
     "--steps 12 --optimizer sgd --learning-rate 0.1 --precision fp32 --eval-every 6 "
     "--sample-every 0 --save-every 12"
 )
+LAST = "checkpoints/step-00000012/model.safetensors"
 
 
-def test_two_ranks_give_the_weights_of_one(tmp_path: Path) -> None:
+def prepared(folder: Path) -> Path:
     words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
     for number in range(30):
         text = " ".join(words[(number * place) % 10] for place in range(5, 40 + number))
-        (tmp_path / f"{number}.txt").write_text(text)
+        (folder / f"{number}.txt").write_text(text)
     settings = PrepareSettings(tokenizer="bytes", workers=1, deduplicate="exact")
-    prepare([tmp_path], tmp_path / "store", settings)
-    weights = []
-    for ranks in (1, 2):
-        run = tmp_path / f"run{ranks}"
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += [f"--nproc-per-node={ranks}", "-m", "nextword.cli.main", "pretrain"]
-        command += [str(tmp_path / "store"), "--out", str(run), *FLAGS.split(" ")]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        subprocess.run(command, check=True, capture_output=True, timeout=300, env=environment)
-        weights.append(load_file(run / "checkpoints" / "step-00000012" / "model.safetensors"))
-    for name, one in weights[0].items():
-        assert torch.allclose(one, weights[1][name], rtol=1e-5, atol=1e-6), name
+    prepare([folder], folder / "store", settings)
+    return folder / "store"
+
+
+def ranks(count: int, *command: str) -> None:
+    """Run a Python command under torchrun."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += [f"--nproc-per-node={count}", *command]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(launcher, check=True, capture_output=True, timeout=300, env=environment)
+
+
+def test_two_ranks_with_ragged_rows_give_the_gradient_of_one(tmp_path: Path) -> None:
+    store = str(prepared(tmp_path))
+    helper = str(Path(__file__).with_name("rank_gradients.py"))
+    rank_gradients = runpy.run_path(helper)
+    rank_gradients["main"](Path(store), tmp_path / "one")
+    ranks(2, helper, store, str(tmp_path / "two"))
+    two = load_file(tmp_path / "two")
+    for name, whole in load_file(tmp_path / "one").items():
+        assert (two[name] - whole).norm() <= 1e-12 * whole.norm(), name
+
+
+def test_two_ranks_give_the_weights_of_one(tmp_path: Path) -> None:
+    store = prepared(tmp_path)
+    verb = ["-m", "nextword.cli.main", "pretrain", str(store), *FLAGS.split(" ")]
+    alone = [sys.executable, *verb, "--out", str(tmp_path / "run1")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(alone, check=True, capture_output=True, timeout=300, env=environment)
+    ranks(2, *verb, "--out", str(tmp_path / "run2"))
+    one, two = (load_file(tmp_path / run / LAST) for run in ("run1", "run2"))
+    for name, weight in one.items():
+        assert torch.allclose(weight, two[name], rtol=1e-5, atol=1e-6), name
+
+
+@pytest.mark.slow
+def test_two_ranks_go_on_where_they_were(tmp_path: Path) -> None:
+    store = prepared(tmp_path)
+    verb = ["-m", "nextword.cli.main", "pretrain", str(store), *FLAGS.split(" ")]
+    verb += ["--save-every", "5", "--out", str(tmp_path / "run")]
+    ranks(2, *verb)
+    whole = sha256(tmp_path / "run" / LAST)
+    shutil.rmtree((tmp_path / "run" / LAST).parent)
+    ranks(2, *verb, "--resume")
+    assert sha256(tmp_path / "run" / LAST) == whole

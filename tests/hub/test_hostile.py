@@ -168,14 +168,14 @@ def test_an_index_names_nothing_outside_the_directory(directory: Path, name: str
         hub.load_model(directory)
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("file", ["model.safetensors", *hub.FILES])
 def test_a_link_out_of_the_directory_is_not_followed(directory: Path, file: str) -> None:
     sibling = directory.parent / "safe_x"  # its name begins as the directory's does
     sibling.mkdir()
     shutil.move(directory / file, sibling / file)
     (directory / file).symlink_to(sibling / file)
     with pytest.raises(UserError, match=r"is a link to .*safe_x.* outside the model's directory"):
-        hub.load_model(directory)
+        hub.load(directory)
 
 
 def test_links_of_the_hubs_cache_are_followed_and_no_others(directory: Path) -> None:

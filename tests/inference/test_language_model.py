@@ -176,3 +176,15 @@ def test_bf16_is_used_throughout_where_it_is_asked_for(directory: Path) -> None:
     assert model.transformer.frequencies is not None
     assert model.transformer.frequencies.dtype == torch.float32
     assert isinstance(model.generate("x", max_new_tokens=9), str)
+
+
+def test_more_than_the_context_holds_is_said_beforehand(
+    model: LanguageModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (completion,) = model.complete(["x" * 200], GenerateSettings(max_new_tokens=500))
+    assert completion.tokens <= 56 and completion.finish in ("context", "end")
+    assert "the model sees 256 tokens at once, prompt included: it writes 56" in (
+        capsys.readouterr().err
+    )
+    model.generate("x" * 200)
+    assert "sees 256" not in capsys.readouterr().err  # the default, which nobody asked for

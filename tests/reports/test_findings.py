@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
-from nextword.reports.findings import headline, overfitting, spread, status
+from nextword.reports.findings import headline, measured_on, overfitting, spread, status
 from nextword.tasks.run import read_run
 
 
@@ -11,7 +12,7 @@ def test_the_headline_is_that_of_the_best_validation(make_run: Any, metrics: Any
     records = metrics(overfit=True)
     best = min((r for r in records if r["kind"] == "validation"), key=lambda r: r["loss"])
     figures = {figure.name: figure.value for figure in headline(read_run(make_run(records)))}
-    assert figures["validation loss"] == f"{best['loss']:.3f}"
+    assert figures["held-out loss"] == f"{best['loss']:.3f}"
     assert figures["bits per byte"] == f"{best['bits_per_byte']:.3f}"
     assert figures["parameters"] == "3.23 k"  # 100 × 32 + 32, from the file's header
 
@@ -62,3 +63,25 @@ def test_samples_shown_are_spread_over_the_run_and_none_is_lost() -> None:
     assert shown[0]["step"] == 99 and shown[-1]["step"] == 0
     assert [s["step"] for s in shown] == sorted((s["step"] for s in shown), reverse=True)
     assert sorted(s["step"] for s in [*shown, *rest]) == list(range(100))
+
+
+def test_the_final_evaluation_gives_the_headline_its_intervals(make_run: Any, metrics: Any) -> None:
+    run = make_run(metrics())
+    found = {"step": 1200, "held_out_tokens": 4000, "tokens": 1000, "documents": 9}
+    found |= {"loss": 3.2, "perplexity": 24.5, "bits_per_byte": 1.29, "interval_units": "documents"}
+    found |= {"loss_interval": [3.1, 3.3], "perplexity_interval": [22.2, 27.1]}
+    found |= {"bits_per_byte_interval": [1.25, 1.33]}
+    (run / "evaluation.json").write_text(json.dumps(found))
+    figures = {figure.name: figure for figure in headline(read_run(run))}
+    assert figures["bits per byte"].value == "1.290"
+    assert "95% interval 1.250 – 1.330" in figures["bits per byte"].meaning
+    assert "first 25%" in measured_on(read_run(run)) and "9 documents" in measured_on(read_run(run))
+
+
+def test_an_evaluation_of_another_model_than_the_best_is_not_shown(
+    make_run: Any, metrics: Any
+) -> None:
+    run = make_run(metrics())
+    (run / "evaluation.json").write_text(json.dumps({"step": 600, "bits_per_byte": 9.0}))
+    figures = {figure.name: figure.value for figure in headline(read_run(run))}
+    assert figures["bits per byte"] != "9.000" and "best validation" in measured_on(read_run(run))

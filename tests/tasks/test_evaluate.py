@@ -19,6 +19,7 @@ from nextword.tasks.evaluate import Evaluation, evaluate, token_losses
 from nextword.tasks.held_out import first_tokens, read_text, seen_in_training
 from nextword.text.clean import clean
 from nextword.tokens.store import Split
+from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import bytes_tokenizer
 
 CONTEXT = 32
@@ -35,10 +36,10 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["llama", "gpt2"])  # rotary and learned positions
+def directory(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     tokenizer = bytes_tokenizer()
-    size = ModelSettings(family="llama", layers=2, width=32, heads=4, context_length=CONTEXT)
+    size = ModelSettings(family=request.param, layers=2, width=32, heads=4, context_length=CONTEXT)
     model = Transformer(config_for(size, tokenizer.vocab_size), seed=5)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -207,3 +208,41 @@ def test_text_of_fewer_tokens_than_a_window_is_scored_whole(
     (tmp_path / "short.txt").write_text("ab")
     result = evaluate(model, tmp_path / "short.txt")
     assert (result.tokens, result.bytes, result.loss_interval) == (3, 2, None)
+
+
+def test_a_space_that_the_tokenizer_puts_before_a_text_is_no_byte_of_it(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer as Theirs
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    theirs = Theirs(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    theirs.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    theirs.decoder = decoders.Metaspace(prepend_scheme="first")
+    special = ["<unk>", "<s>", "</s>"]
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=special, show_progress=False)
+    theirs.train_from_iterator(["It was a dark night", "the lamp burned low"], trainer)
+    (tmp_path / "tokenizer").mkdir()
+    theirs.save(str(tmp_path / "tokenizer" / "tokenizer.json"))
+    tokenizer = Tokenizer.load(tmp_path / "tokenizer")
+    size = ModelSettings(family="llama", layers=1, width=32, heads=4, context_length=CONTEXT)
+    model = Transformer(config_for(size, tokenizer.vocab_size))
+    save(tmp_path / "model", model, tokenizer)
+    documents = ["a dark lamp", "low", "It was night"]
+    lines = [json.dumps({"text": document}) for document in documents]
+    (tmp_path / "text.jsonl").write_text("\n".join(lines))
+    result = evaluate(tmp_path / "model", tmp_path / "text.jsonl")
+    assert result.bytes == sum(map(len, documents))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_batch_size_changes_nothing_where_short_documents_follow_long_ones(
+    directory: Path, tmp_path: Path, precision: str
+) -> None:
+    long, short = "The lamp burned low, and nobody slept. " * 30, ["one", "two", "three"]
+    lines = [json.dumps({"text": text}) for text in (long, *short, long, *short)]
+    (tmp_path / "mixed.jsonl").write_text("\n".join(lines))
+    model = load(directory, precision=precision)  # type: ignore[arg-type]
+    results = [
+        figures(evaluate(model, tmp_path / "mixed.jsonl", batch_size=b, precision=precision))
+        for b in (1, 3, 16)
+    ]
+    assert results[0] == results[1] == results[2]

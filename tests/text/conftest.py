@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,7 @@ from nextword.text.document import Document, Tally
 from nextword.text.sources import expand, read
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-ReadBytes = Callable[..., tuple[list[Document], Tally]]
+from samples import ReadBytes
 
 
 @pytest.fixture

@@ -7,6 +7,11 @@ import io
 import json
 import lzma
 import zipfile
+from collections.abc import Callable
+
+from nextword.text.document import Document, Tally
+
+ReadBytes = Callable[..., tuple[list[Document], Tally]]  # the fixture read_bytes
 
 PARAGRAPHS = [
     "It was a bright cold day in April, and the clocks were striking thirteen.",

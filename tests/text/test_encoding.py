@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ReadBytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import ReadBytes
 
 from nextword.errors import UserError
 from nextword.text.encoding import decode, decode_pieces, detect

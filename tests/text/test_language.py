@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from nextword.text.language import language
+from nextword.text.language import NAMES, language
 
 SENTENCES = {
     "en": "It is a truth universally acknowledged, that a single man must be in want of one.",
@@ -43,3 +44,18 @@ def test_published_text_is_in_its_language(shared_data: Path) -> None:
         right = sum(language(line) == code for line in lines)
         assert right >= 0.97 * len(lines)  # of captions of ten words
         assert language("\n".join(lines)) == code
+
+
+def test_a_few_words_that_could_be_of_any_language_are_called_unclear() -> None:
+    assert language("Effektvoll, kolossal") == language("dynamite") == "unclear"
+    assert language("zamba lurra etxean gizona " * 10) == "other"
+    assert {language(text) for text in SENTENCES.values()} <= set(NAMES)
+
+
+def test_sentences_of_film_reviews_are_english(shared_data: Path) -> None:
+    lines = (shared_data / "sst2" / "dev.tsv").read_text().splitlines()
+    texts = [line.split("\t")[0] for line in lines]
+    found = Counter({"": 0})
+    for text in texts:
+        found[language(text)] += len(text)
+    assert found["en"] >= 0.98 * found.total()

@@ -207,3 +207,66 @@ def test_the_published_text_is_read(shared_data: Path) -> None:
     documents = list(read(source, tally=Tally()))
     poems = json.loads(Path(source.path).read_text())
     assert [d.text for d in documents] == ["\n".join(poem["paragraphs"]) for poem in poems]
+
+
+def test_a_column_in_a_data_set_s_name_comes_before_the_flag(hub: list[tuple[object, ...]]) -> None:
+    [source] = expand(["hf://owner/name:test:summary"])
+    documents = list(read(source, text_column="text", tally=Tally()))
+    assert documents[0].text == "Cold."
+
+
+def test_what_is_passed_over_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    (folder / "empty.log").touch()
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    (folder / "link").symlink_to(elsewhere)
+    assert names([str(folder)]) == sorted(all_kinds())
+    said = capsys.readouterr().err
+    assert "passed over as no text: 1 files (picture.png)" in said
+    assert f"{folder}/link is passed over: it links to a folder" in said
+
+
+def test_what_a_pattern_matches_is_read_as_a_folder_s_content_is(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "b.txt").write_text("b")
+    (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    assert names([f"{folder}/*"]) == names([f"{folder}/**"]) == [*sorted(all_kinds()), "b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("start", "what"), [(b"PK\x03\x04\x14", "zip archive"), (b"{\\rtf1", "rich text")]
+)
+def test_what_only_holds_text_is_named(start: bytes, what: str, tmp_path: Path) -> None:
+    (tmp_path / "a.docx").write_bytes(start + bytes(range(256)))
+    with pytest.raises(UserError, match=rf"a\.docx: is .*{what}.*; unpack it, or save it as text"):
+        list(read(expand([str(tmp_path / "a.docx")])[0], tally=Tally()))
+
+
+def test_a_file_name_that_is_no_unicode_can_be_reported(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9\n.txt")).write_text(" ")
+    tally = Tally()
+    assert not list(read(expand([str(tmp_path)])[0], tally=tally))
+    (source, _), *_ = tally.reasons["empty"].examples
+    assert source.encode().endswith("caf··.txt".encode())
+
+
+def test_a_lone_surrogate_out_of_any_reader_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.html").write_text("<p>page</p>")
+    monkeypatch.setattr("nextword.text.readers.html.main_text", lambda html: "ab\udc80")
+    with pytest.raises(UserError, match=r"a\.html: has a lone surrogate U\+DC80 at character 2"):
+        list(read(expand([str(tmp_path / "a.html")])[0], tally=Tally()))
+
+
+def test_a_damaged_line_of_utf_16_is_named_by_its_byte(tmp_path: Path) -> None:
+    lines = "\ufeff" + '{"text": "one"}\n{"text": "zwei"}\n' * 3
+    content = lines.encode("utf-16-le")
+    (tmp_path / "a.jsonl").write_bytes(content)
+    documents = list(read(expand([str(tmp_path / "a.jsonl")])[0], tally=Tally()))
+    assert [d.text for d in documents] == ["one", "zwei"] * 3
+    assert documents[-1].source.endswith("a.jsonl:6")
+    (tmp_path / "a.jsonl").write_bytes(content + b"\x00\xdc" + "}".encode("utf-16-le"))
+    with pytest.raises(UserError, match=rf"a\.jsonl: is not UTF-16: .* at byte {len(content)}"):
+        list(read(expand([str(tmp_path / "a.jsonl")])[0], tally=Tally()))

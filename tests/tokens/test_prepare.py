@@ -11,36 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from corpora import content_of, texts_of, write_books
 
 from nextword.errors import UserError
-from nextword.files import sha256
-from nextword.tokens import reading, workplace
+from nextword.tokens import reading
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import SPLITS, Store
-
-WORDS = ["the", "of", "and", "to", "in", "is", "was", "for", "on", "with", "as", "his", "her"]
-
-
-def write_books(folder: Path, count: int = 12, characters: int = 3000, seed: int = 0) -> Path:
-    rng = random.Random(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        words = [rng.choice(WORDS) + rng.choice("abcdefgh") * 2 for _ in range(characters // 5)]
-        lines = [" ".join(words[start : start + 12]) for start in range(0, len(words), 12)]
-        (folder / f"book{number:03d}.txt").write_text(f"Book {number}\n" + "\n".join(lines) + "\n")
-    return folder
-
-
-def texts_of(store: Store, name: str) -> list[str]:
-    split = getattr(store, name)
-    return [
-        store.tokenizer.decode(split.tokens[a : b - 1])
-        for a, b in zip(split.starts[:-1], split.starts[1:], strict=True)
-    ]
-
-
-def content_of(path: Path) -> dict[str, str]:
-    return {str(file.relative_to(path)): sha256(file) for file in path.rglob("*") if file.is_file()}
 
 
 def test_every_document_is_stored_once_whole_and_followed_by_its_end(tmp_path: Path) -> None:
@@ -257,29 +233,75 @@ def test_killed_at_random_it_looks_unfinished_and_goes_on_to_the_same_store(tmp_
     assert not (tmp_path / ".killed.work").exists()
 
 
-def test_a_second_run_at_the_same_place_is_kept_out(tmp_path: Path) -> None:
-    with (
-        workplace.work_directory(tmp_path / "store", {"a": 1}),
-        pytest.raises(UserError, match="being prepared by another process"),
-        workplace.work_directory(tmp_path / "store", {"a": 1}),
+def stopped_at(stage: str, number: int, books: Path, out: Path) -> list[str]:
+    program = f"""
+import os, signal, time
+from nextword.cli.main import main
+from nextword.tokens import prepare as p, reading, stages
+reading.UNIT = 30_000
+p.ALONE = 0
+def stop(*_):
+    os.kill({{parent}}, {number})
+    time.sleep(60)
+{{parent}} = os.getpid()
+stages.{stage} = stop
+raise SystemExit(main(["prepare", {str(books)!r}, "--out", {str(out)!r}, "--workers", "2",
+                       "--vocab-size", "600"]))
+""".format(parent="parent")
+    return [sys.executable, "-c", program]
+
+
+def test_a_signal_in_any_stage_ends_it_at_once_and_it_goes_on(tmp_path: Path) -> None:
+    books = write_books(tmp_path / "books", 20, 10_000)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    out = tmp_path / "store"
+    for stage, number in (
+        ("read_stage", signal.SIGINT),
+        ("tokenizer_stage", signal.SIGTERM),
+        ("windows_stage", signal.SIGTERM),
+        ("encode_stage", signal.SIGINT),
     ):
-        pass
+        process = subprocess.Popen(
+            stopped_at(stage, number, books, out),
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        _, words = process.communicate(timeout=20)
+        assert process.returncode == 130, words
+        assert "What is done is kept: the same command goes on from there" in words
+        assert words.endswith("nextword: interrupted\n") and "Traceback" not in words
+        assert not out.exists()
+    subprocess.run(command(books, out), env=environment, check=True)
+    assert content_of(out) == content_of(prepare(books, tmp_path / "b", vocab_size=600).path)
 
 
-def test_what_a_killed_run_left_serves_the_same_work_alone(tmp_path: Path) -> None:
-    def leave(identity: dict[str, int]) -> bool:
-        with (
-            pytest.raises(ZeroDivisionError),
-            workplace.work_directory(tmp_path / "s", identity) as w,
-        ):
-            is_there = (w / "text" / "old").exists()
-            (w / "text" / "old").touch()
-            raise ZeroDivisionError
-        return is_there
+def test_nothing_is_said_of_held_out_text_where_none_was_wanted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = prepare(write_books(tmp_path / "books", 3), tmp_path / "store", val_fraction=0)
+    assert len(store.val) == 0
+    said = capsys.readouterr().err
+    assert "warning" not in said and "held-out text also" not in said
 
-    assert not leave({"a": 1})
-    assert leave({"a": 1})
-    assert not leave({"a": 2}), "shards of other data are left"
-    with workplace.work_directory(tmp_path / "s", {"a": 2}):
-        pass
-    assert not list(tmp_path.iterdir()), "it is removed when all went well"
+
+def test_a_store_may_be_made_in_the_folder_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = write_books(tmp_path / "books", 3)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert len(prepare(books, ".").train)
+
+
+def test_a_file_name_that_is_no_unicode_is_kept_in_store_and_manifest(tmp_path: Path) -> None:
+    books = write_books(tmp_path / "books", 3)
+    content = (books / "book000.txt").read_bytes()
+    name = books / os.fsdecode(b"caf\xe9.txt")
+    name.write_bytes(content.replace(b"Book", b"Band"))
+    store = prepare([name, books], tmp_path / "store", deduplicate="exact")
+    assert store.manifest["data"][0].endswith("caf\\xe9.txt")
+    twice = prepare([name, books], tmp_path / "twice")
+    assert twice.manifest["summary"]["duplicates"] == {"near duplicate": 1}
+    json.dumps(twice.manifest).encode()

@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from kinds import CONTROLS, PROSE, random_text, sentence_piece_bpe
+from tokenizers import decoders, models, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
 from nextword.errors import UserError
@@ -17,13 +16,6 @@ from nextword.tokens import fast
 from nextword.tokens.plain import byte_alphabet
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import bytes_tokenizer, characters, train_bpe
-
-PROSE = (
-    "He said: “I haven't 1,234 reasons—only one!”\n\n"
-    "  \tThe café was closed; 第3章：他說，今天天氣很好。\n"
-    "def f(x):\r\n    return x ** 2  # naïve 🙂 ſ's 'S\n"
-) * 40
-CONTROLS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>", "<|unknown|>"]
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +26,6 @@ def trained() -> Tokenizer:
 def as_hugging_face(tokenizer: Tokenizer, folder: Path) -> Any:
     tokenizer.save(folder)
     return AutoTokenizer.from_pretrained(folder)
-
-
-def random_text(rng: random.Random, length: int) -> str:
-    ranges = [(0, 0x80), (0, 0x500), (0x2000, 0x3100), (0x4E00, 0x5000), (0x1F300, 0x1F700)]
-    ranges.append((0, 0x110000))
-    points = (rng.randrange(*rng.choice(ranges)) for _ in range(length))
-    return "".join(chr(p) for p in points if not 0xD800 <= p < 0xE000)
 
 
 def every_pair_merges() -> Tokenizer:
@@ -129,20 +114,6 @@ def unigram() -> tokenizers.Tokenizer:
     return backend
 
 
-def sentence_piece_bpe() -> tokenizers.Tokenizer:
-    backend = tokenizers.Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
-    backend.normalizer = normalizers.Replace(" ", "▁")
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
-    specials = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=specials, show_progress=False)
-    backend.train_from_iterator([PROSE], trainer)
-    definition = json.loads(backend.to_str())
-    definition["added_tokens"] = definition["added_tokens"][:3]
-    return tokenizers.Tokenizer.from_str(json.dumps(definition))
-
-
 @pytest.mark.parametrize("kind", ["bpe", "bytes", "chars", "unigram", "sentencepiece", "markup"])
 def test_text_never_becomes_a_control_token(kind: str, trained: Tokenizer) -> None:
     definition = json.loads(trained.definition)
@@ -191,15 +162,6 @@ def test_a_template_is_added_as_transformers_does(trained: Tokenizer, tmp_path: 
     assert hostile.count(end) == 1, "only the template's own"
 
 
-def test_random_unicode_comes_back_from_every_byte_level_tokenizer(trained: Tokenizer) -> None:
-    rng = random.Random(7)
-    texts = [random_text(rng, rng.randrange(30)) for _ in range(4000)]
-    for ours in (trained, bytes_tokenizer()):
-        flat, lengths = ours.encode_batch(texts)
-        for text, ids in zip(texts, np.split(flat, np.cumsum(lengths)[:-1]), strict=True):
-            assert ours.decode(ids) == text
-
-
 @pytest.mark.parametrize("kind", ["bpe", "sentencepiece"])
 def test_a_stream_joins_to_the_decoded_text_and_never_splits_a_character(
     kind: str, trained: Tokenizer
@@ -242,21 +204,6 @@ def test_a_lone_surrogate_and_an_unknown_character_are_named() -> None:
         characters(["abc"]).encode("abé")
     with pytest.raises(UserError, match="'é'"):
         characters(["abc"]).encode_batch(["abc", "é"])
-
-
-@pytest.mark.parametrize("text", ["a" * 10**6, "^" * 10**6, " " * 10**6, "中" * 300_000])
-def test_a_repeated_character_takes_no_more_than_ten_times_prose(
-    text: str, trained: Tokenizer
-) -> None:
-    prose = PROSE * (len(text.encode()) // len(PROSE.encode()))
-    trained.encode(prose[:5000])
-
-    def seconds(of: str) -> float:
-        begin = time.process_time()
-        trained.encode(of)
-        return time.process_time() - begin
-
-    assert seconds(text) < 10 * seconds(prose) + 0.05
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from nextword.training.optimizers import Muon, Optimizers, orthogonalize
+from nextword.models.sizes import config_for
+from nextword.models.transformer import Transformer
+from nextword.settings import ModelSettings
+from nextword.training.optimizers import Muon, Optimizers, build, orthogonalize
 
 
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
@@ -64,3 +68,108 @@ def test_saved_state_goes_on_exactly(kind: str) -> None:
     restored.load_tensors({name: tensor.clone() for name, tensor in saved.tensors().items()})
     steps(second, restored, range(3, 6))
     assert torch.equal(straight.weight, second.weight)
+
+
+def svd_muon(
+    weight: np.ndarray, gradients: list[np.ndarray], rate: float, mu: float, decay: float
+) -> np.ndarray:
+    """Muon as its papers write it, with the exact polar factor."""
+    momentum = np.zeros_like(weight)
+    for gradient in gradients:
+        momentum = mu * momentum + (1 - mu) * gradient
+        left, _, right = np.linalg.svd(mu * momentum + (1 - mu) * gradient, full_matrices=False)
+        weight = weight * (1 - rate * decay) - rate * 0.2 * max(weight.shape) ** 0.5 * left @ right
+    return weight
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (32, 32)])
+def test_muon_takes_the_steps_of_the_singular_value_decomposition(shape: tuple[int, int]) -> None:
+    draw = np.random.default_rng(0)
+    start = draw.standard_normal(shape)
+    gradients = [draw.standard_normal(shape) for _ in range(4)]
+    weight = torch.nn.Parameter(torch.from_numpy(start).float())
+    optimizer = Muon([{"params": [weight]}], 0.02, 0.9, 0.5)
+    for gradient in gradients:
+        weight.grad = torch.from_numpy(gradient).float()
+        optimizer.step()
+    expected = svd_muon(start, gradients, 0.02, 0.9, 0.5)
+    moved, wanted = weight.detach().double().numpy() - start, expected - start
+    assert np.vdot(moved, wanted) > 0.98 * np.linalg.norm(moved) * np.linalg.norm(wanted)
+    assert np.linalg.norm(moved) == pytest.approx(np.linalg.norm(wanted), rel=0.1)
+    plain = svd_muon(start, gradients, 0.02, 0.0, 0.5)  # so close that another momentum shows
+    assert np.linalg.norm(moved - wanted) < 0.5 * np.linalg.norm(moved - (plain - start))
+
+
+def adamw_in_numpy(
+    weight: np.ndarray, gradients: list[np.ndarray], rates: list[float], decay: float
+) -> np.ndarray:
+    """Loshchilov & Hutter 2019, algorithm 2, with betas 0.9 and 0.95."""
+    mean, square = np.zeros_like(weight), np.zeros_like(weight)
+    for step, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.95 * square + 0.05 * gradient**2
+        update = (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.95**step)) + 1e-8)
+        weight = weight - rate * update - rate * decay * weight
+    return weight
+
+
+def sgd_in_numpy(
+    weight: np.ndarray, gradients: list[np.ndarray], rates: list[float], decay: float
+) -> np.ndarray:
+    """Momentum of 0.8 as Sutskever et al. 2013 and PyTorch have it."""
+    velocity = np.zeros_like(weight)
+    for gradient, rate in zip(gradients, rates, strict=True):
+        velocity = 0.8 * velocity + gradient + decay * weight
+        weight = weight - rate * velocity
+    return weight
+
+
+@pytest.mark.parametrize(("kind", "reference"), [("adamw", adamw_in_numpy), ("sgd", sgd_in_numpy)])
+def test_every_step_is_that_of_the_textbook(kind: str, reference: object) -> None:
+    """With the schedule's share in the rate, and weight decay for matrices alone."""
+    settings = ModelSettings(layers=1, width=16, heads=2, context_length=16, tied=False)
+    model = Transformer(config_for(settings, 40), seed=1)
+    optimizers = build(
+        model,
+        kind,  # type: ignore[arg-type]
+        learning_rate=0.01,
+        weight_decay=0.3,
+        momentum=0.8,
+        betas=(0.9, 0.95),
+        row_blocks=model.row_blocks(),
+    )
+    draw = np.random.default_rng(0)
+    shares = [0.5, 1.0, 0.25]
+    starts = {name: p.detach().double().numpy().copy() for name, p in model.named_parameters()}
+    gradients = {
+        name: [draw.standard_normal(w.shape) for _ in shares] for name, w in starts.items()
+    }
+    for step, share in enumerate(shares):
+        for name, parameter in model.named_parameters():
+            parameter.grad = torch.from_numpy(gradients[name][step]).float()
+        optimizers.step(share)
+        assert all(p.grad is None for p in model.parameters())
+    for name, parameter in model.named_parameters():
+        decayed = name.startswith("head.") or (name.startswith("blocks.") and parameter.ndim == 2)
+        rates = [0.01 * share for share in shares]
+        expected = reference(starts[name], gradients[name], rates, 0.3 * decayed)  # type: ignore[operator]
+        assert np.allclose(parameter.detach().numpy(), expected, rtol=1e-4, atol=1e-6), name
+
+
+def test_muon_takes_the_matrices_inside_the_blocks_and_nothing_else() -> None:
+    settings = ModelSettings(layers=2, width=16, heads=2, context_length=16, tied=False)
+    model = Transformer(config_for(settings, 40), seed=1)
+    parts = build(
+        model,
+        "muon",
+        learning_rate=0.01,
+        weight_decay=0.1,
+        momentum=0.95,
+        betas=(0.9, 0.95),
+        row_blocks=model.row_blocks(),
+    ).parts
+    mine = {id(p) for group in parts["muon"].param_groups for p in group["params"]}
+    theirs = {id(p) for group in parts["adamw"].param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        inside = name.startswith("blocks.") and parameter.ndim == 2
+        assert (id(parameter) in mine, id(parameter) in theirs) == (inside, not inside), name

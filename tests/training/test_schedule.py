@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from nextword.training.schedule import Schedule
@@ -28,3 +30,23 @@ def test_cosine_and_linear_end_at_the_final_share() -> None:
 
 def test_constant_stays() -> None:
     assert Schedule("constant", 10, 0, 1).share(9) == 1.0
+
+
+@pytest.mark.parametrize("shape", ["wsd", "cosine", "linear", "constant"])
+def test_every_step_follows_the_formula(shape: str) -> None:
+    steps, warmup, decay, final = 50, 8, 20, 0.1
+    schedule = Schedule(shape, steps, warmup, decay, final)  # type: ignore[arg-type]
+    for step in range(steps):
+        middle = step + 0.5
+        over = (middle - warmup) / (steps - warmup)
+        expected = {
+            "wsd": min(1.0, final + (1 - final) * (steps - middle) / decay),
+            "cosine": final + (1 - final) * (1 + math.cos(math.pi * over)) / 2,
+            "linear": final + (1 - final) * (1 - over),
+            "constant": 1.0,
+        }[shape]
+        if step < warmup:
+            expected = (step + 1) / (warmup + 1)
+        elif shape == "wsd" and step < steps - decay:
+            expected = 1.0
+        assert schedule.share(step) == pytest.approx(expected, rel=1e-12), step

@@ -12,6 +12,8 @@ from nextword.text.document import Bad, Document, Source, Tally, why
 from nextword.text.readers.lines import read_lines
 from nextword.text.readers.records import Found, documents
 
+_DELIMITERS = ",\t;|"
+_LINES = 20  # that the delimiter is told by
 _FIELD = 2**24  # characters in one field
 _NAME = re.compile(r"[^\W\d][\w.-]{0,40}")
 
@@ -49,6 +51,8 @@ def _rows(source: Source, tally: Tally) -> Iterator[tuple[int, list[str] | Bad]]
     """(line number, fields) of each row; lines that cannot be decoded pass the parser by."""
     csv.field_size_limit(_FIELD)
     lines = read_lines(source, tally)
+    first = list(itertools.islice(lines, _LINES))
+    lines = itertools.chain(first, lines)
     fed: list[int] = []  # numbers of the lines of this row
     passed_by: list[tuple[int, list[str] | Bad]] = []
 
@@ -61,13 +65,13 @@ def _rows(source: Source, tally: Tally) -> Iterator[tuple[int, list[str] | Bad]]
                 yield line
 
     text = good_lines()
-    first = list(itertools.islice(text, 1))
-    text = itertools.chain(first, text)
     if source.kind == "tsv":
         # There quotes are mostly characters like any other; a field between two is unquoted.
         reader = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:
-        reader = csv.reader(text, delimiter=max("\t;|,", key="".join(first).count))
+        reader = csv.reader(
+            text, delimiter=_delimiter([line for _, line in first if isinstance(line, str)])
+        )
     while True:
         row: list[str] | Bad
         try:
@@ -85,6 +89,21 @@ def _rows(source: Source, tally: Tally) -> Iterator[tuple[int, list[str] | Bad]]
         fed.clear()
         passed_by.clear()
     yield from passed_by
+
+
+def _delimiter(first: list[str]) -> str:
+    """The one that cuts the first lines into as many fields each, else the first line's most
+    frequent."""
+    for delimiter in _DELIMITERS:
+        try:
+            rows = [row for row in csv.reader(first, delimiter=delimiter) if row]
+        except csv.Error:
+            continue
+        if len(first) == _LINES:
+            rows = rows[:-1]  # it may go on
+        if len({len(row) for row in rows}) == 1 and len(rows[0]) > 1:
+            return delimiter
+    return max(_DELIMITERS, key="".join(first[:1]).count)
 
 
 def _unquoted(field: str) -> str:

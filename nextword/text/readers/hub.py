@@ -27,7 +27,7 @@ def parse(name: str) -> tuple[str, str | None, str, str | None]:
 
 def read_hub(source: Source, text_column: str | None, tally: Tally) -> Iterator[Document | Bad]:
     column = parse(source.path)[3]
-    yield from documents(hub_records(source, tally), text_column or column, source.path)
+    yield from documents(hub_records(source, tally), column or text_column, source.path)
 
 
 def hub_records(source: Source, tally: Tally) -> Iterator[Found]:
@@ -47,5 +47,7 @@ def hub_records(source: Source, tally: Tally) -> Iterator[Found]:
         raise
     except Exception as error:
         raise UserError(
-            f"cannot be read from the Hub ({type(error).__name__}: {why(error)})", where=source.path
+            f"cannot be read from the Hub ({type(error).__name__}: {why(error)})",
+            where=source.path,
+            mend="look at its name and at the connection",
         ) from None

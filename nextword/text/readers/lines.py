@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from nextword.errors import UserError
 from nextword.text.compression import open_stream
 from nextword.text.document import Bad, Source, Tally
-from nextword.text.encoding import decode, detect
+from nextword.text.encoding import decode, decode_pieces, detect
 from nextword.text.limits import RECORD
 
 _START = 2**20  # bytes that the encoding is told from
@@ -20,14 +20,10 @@ def read_lines(source: Source, tally: Tally) -> Iterator[tuple[int, str | Bad]]:
         start = file.read(_START)
     encoding = detect(start, whole=len(start) < _START)
     if encoding != "utf-8":
-        tally.note(f"encoding {encoding}")
+        tally.note(encoding.upper())
     with open_stream(source.path, source.compression) as file:
         if encoding.startswith(("utf-16", "utf-32")):  # a line end is more than one byte there
-            with io.TextIOWrapper(file, encoding, newline="\n") as text:
-                try:
-                    yield from enumerate(iter(lambda: text.readline(RECORD), ""), 1)
-                except UnicodeDecodeError as error:
-                    raise UserError(f"is not {encoding.upper()} ({error.reason})") from None
+            yield from enumerate(_wide_lines(file, encoding, source.path), 1)
             return
         offset = 0
         for number, line in enumerate(iter(lambda: file.readline(RECORD), b""), 1):
@@ -40,3 +36,18 @@ def read_lines(source: Source, tally: Tally) -> Iterator[tuple[int, str | Bad]]:
                 content = line.decode(encoding, "backslashreplace")
                 yield number, Bad(error.what, where, content, f"not {encoding.upper()}", error.mend)
             offset += len(line)
+
+
+def _wide_lines(file: BinaryIO, encoding: str, path: str) -> Iterator[str]:
+    held = ""
+    number = 1
+    for piece in decode_pieces(iter(lambda: file.read(_START), b""), encoding):
+        *lines, held = (held + piece).split("\n")
+        for line in lines:
+            yield line + "\n"
+        number += len(lines)
+        if len(held) > RECORD:
+            where = f"{path}:{number}"
+            raise UserError(f"is a line over {RECORD // 2**20} M characters", where=where)
+    if held:
+        yield held

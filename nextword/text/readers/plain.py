@@ -27,9 +27,10 @@ def read_plain(source: Source, text_column: str | None, tally: Tally) -> Iterato
         if len(start) < _BLOCK:
             start += file.read(_BLOCK)  # a compressed stream may give less than was asked
         whole = len(start) < _BLOCK
+        _refuse_archive(start)
         encoding = detect(start, whole=whole)
         if encoding != "utf-8":
-            tally.note(f"encoding {encoding}")
+            tally.note(encoding.upper())
         if whole:
             text = decode(start, encoding)
             _refuse_nul(text, encoding, 0)
@@ -80,3 +81,19 @@ def _refuse_nul(text: str, encoding: str, offset: int) -> None:
         raise UserError(
             f"holds a NUL at byte {offset}", mend="remove it, or pass --skip-bad to leave this out"
         )
+
+
+_ARCHIVES = {  # how files begin that hold text, but not as text
+    b"PK\x03\x04": "a zip archive, or a document of an office program",
+    b"BZh": "packed by bzip2",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a rar archive",
+    b"\xd0\xcf\x11\xe0": "a document of an office program",
+    b"{\\rtf": "a document in rich text format",
+}
+
+
+def _refuse_archive(start: bytes) -> None:
+    for mark, what in _ARCHIVES.items():
+        if start.startswith(mark):
+            raise UserError(f"is {what}", mend="unpack it, or save it as text, and name that")

@@ -90,22 +90,7 @@ def document(where: str, value: Any, column: str) -> Document | Bad:
     except NotText as kind:
         expected = "expected text or a list of texts"
         return Bad(f"{name} is {kind}, {expected}", where, _shown(value), f"{name} is not text")
-    place = surrogate(text)
-    if place is not None:
-        what = f"{name} has a lone surrogate U+{ord(text[place]):04X} at character {place}"
-        return Bad(what, where, text, "lone surrogate")
     return Document(text, where)
-
-
-def surrogate(text: str) -> int | None:
-    """Where half a surrogate pair stands alone, which no encoding can write."""
-    if text.isascii():
-        return None
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return error.start
-    return None
 
 
 def _shown(value: Any) -> str:
@@ -143,10 +128,13 @@ def _records(value: Any, wanted: str | None, depth: int = 0) -> Iterator[Any]:
 
 
 def _top_level(pieces: Iterator[str], path: str) -> Iterator[Any]:
-    """The elements of a JSON list one by one, in constant memory; any other value as a whole."""
+    """The elements of a JSON list one by one, in constant memory; other values, of which several
+    may follow one another as in JSON lines, each as a whole."""
     text = _Parser(pieces, path)
     if text.peek() != "[":
         yield text.value()
+        while text.peek():
+            yield text.value()
     else:
         text.skip()
         if text.peek() == "]":

@@ -4,9 +4,9 @@ import csv
 import io
 
 import pytest
-from conftest import ReadBytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from samples import ReadBytes
 
 from nextword.errors import UserError
 from nextword.text.readers.delimited import has_names
@@ -65,3 +65,26 @@ def test_columns_without_names_have_numbers(read_bytes: ReadBytes) -> None:
     assert [d.text for d in documents] == ["what a fine film", "what a bore"]
     documents, _ = read_bytes("a.tsv", content, text_column="2")
     assert [d.text for d in documents] == ["1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ('1,"a; b; c; and so on at length"\n2,"d; e; f and so on at length too"\n', "a; b; c; and"),
+        ("id,said by <|im_start|>\n1,hello there and a good day\n", "hello"),
+        ("id;text\n1;one, two, three\n2;four\n", "one, two, three"),
+        ("id|text\n1|a;b,c\n2|d,e\n", "a;b,c"),
+        ('id,text\n1,"several\nlines, of text"\n', "several\nlines, of text"),
+        ("text\nonly, this\n", "only, this"),
+    ],
+)
+def test_the_delimiter_is_told_by_several_lines(
+    content: str, text: str, read_bytes: ReadBytes
+) -> None:
+    column = "said by <|im_start|>" if "said by" in content else None
+    if content.startswith("text"):
+        with pytest.raises(UserError, match="has 2 fields, expected 1"):
+            read_bytes("a.csv", content)
+    else:
+        documents, _ = read_bytes("a.csv", content, text_column=column)
+        assert documents[0].text.startswith(text)

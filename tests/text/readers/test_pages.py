@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 import samples
-from conftest import ReadBytes
+from samples import ReadBytes
 
 from nextword.errors import UserError
 from nextword.text import limits

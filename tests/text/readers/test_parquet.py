@@ -3,8 +3,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from conftest import ReadBytes
-from samples import PARAGRAPHS
+from samples import PARAGRAPHS, ReadBytes
 
 from nextword.errors import UserError
 

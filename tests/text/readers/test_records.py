@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import ReadBytes
+from samples import ReadBytes
 
 from nextword.errors import UserError
 
@@ -64,7 +64,7 @@ def test_a_long_list_is_parsed_piece_by_piece_like_the_whole(read_bytes: ReadByt
         ('[\n{"text": "a"}\n{"text": "b"}]', 3),
         ('[\n{"text": "a"},\n{"text": "b"', 3),
         ('[{"text": "a"}]\n\n]', 3),
-        ('{"text": "a"}\n{"text": "b"}', 2),
+        ('{"text": "a"}\n{"text": b}', 2),
         ("", 1),
         ("[" * 500_000, 1),
         ('{"a":' * 500_000, 1),
@@ -82,3 +82,10 @@ def test_lone_surrogates_are_named(read_bytes: ReadBytes) -> None:
         read_bytes("a.jsonl", content)
     documents, tally = read_bytes("a.jsonl", content, skip_bad=True)
     assert [d.text for d in documents] == ["😀"] and tally.rejected == 1
+
+
+def test_json_lines_are_read_whatever_the_file_is_called(read_bytes: ReadBytes) -> None:
+    documents, _ = read_bytes("a.json", '{"text": "one"}\n{"text": "two"}\n\n{"text": "three"}\n')
+    assert [document.text for document in documents] == ["one", "two", "three"]
+    with pytest.raises(UserError, match=r"a\.json:2: is not valid JSON"):
+        read_bytes("a.json", '{"text": "one"}\n{"text": two"}\n')

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import random
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+from nextword.cli.options import read_config
+from nextword.errors import UserError
+from nextword.settings import PretrainSettings, resolve
+
+CONFIG = """# settings of a run
+steps: 200
+val-fraction: 0.1
+languages: [en, zh]
+tokenizer: "bpe"
+size: 10m
+stop:
+  - one
+  - 'two'
+notes: |
+  several
+  lines
+"""
+PARTS = ["[", "{", "&a ", "*a ", "<<: ", "? ", "- ", "!!python/name:os.system ", "!!int ", "\t"]
+PARTS += ["2001-99-99", "1e999", "\u2028", "\x85", "%YAML 9.9\n---\n", "...", "\ud83d", "\0", ": "]
+
+
+def mutated(text: str, rng: random.Random) -> bytes:
+    damaged = bytearray(text.encode())
+    for _ in range(rng.choice([1, 1, 2, 4, 16])):
+        place = rng.randrange(len(damaged) + 1)
+        match rng.randrange(5):
+            case 0:
+                damaged[place : place + 1] = rng.randbytes(1)
+            case 1:
+                del damaged[place : place + rng.randrange(1, 30)]
+            case 2:
+                part = rng.choice(PARTS).encode("utf-8", "surrogatepass")
+                damaged[place:place] = part * rng.choice([1, 1, 3, 300, 3000])
+            case 3:
+                start = rng.randrange(len(damaged) + 1)
+                damaged[place:place] = damaged[start : start + 40]
+            case 4:
+                damaged[place:place] = rng.randbytes(rng.randrange(1, 9))
+    return bytes(damaged)
+
+
+def read_damaged(count: int, folder: Path) -> dict[str, float]:
+    path, rng = folder / "config.yaml", random.Random(1)
+    read = refused = longest = 0.0
+    for _ in range(count):
+        path.write_bytes(mutated(CONFIG, rng))
+        started = time.monotonic()
+        try:
+            values, places = read_config(path)
+            read += 1
+            resolve(PretrainSettings, values, places)
+        except UserError as error:
+            refused += 1
+            assert "\n" not in str(error) and len(str(error)) < 1500
+        longest = max(longest, time.monotonic() - started)
+    return {"read": read, "refused": refused, "longest": longest}
+
+
+def test_a_damaged_configuration_is_read_or_refused(tmp_path: Path) -> None:
+    found = read_damaged(200, tmp_path)
+    assert found["refused"] > 50 and found["longest"] < 5
+
+
+@pytest.mark.slow
+def test_ten_thousand_damaged_configurations_are_read_or_refused(tmp_path: Path) -> None:
+    read_damaged(100, tmp_path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = read_damaged(10_000, tmp_path)
+    print(found)
+    assert found["longest"] < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss <= 2 * before
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("steps: 200\nsteps: 300\n", "config.yaml:2: 'steps' is given twice"),
+        ("- steps\n", "config.yaml:1: expected settings"),
+        ("steps: [1\n", "is not valid YAML"),
+        ("? [a, b]\n: 1\n", "is not valid YAML"),
+        ("a: !!python/object/apply:os.system [ls]\n", "is not valid YAML"),
+        ("a: " + "[" * 5000 + "\n", "is not valid YAML"),
+        ("a: '" + "x" * 2_000_000 + "'\n", "is too long"),
+    ],
+)
+def test_a_configuration_that_cannot_be_meant_is_named(
+    text: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_config(tmp_path / "config.yaml")
+    assert words in str(caught.value) and len(str(caught.value)) < 400

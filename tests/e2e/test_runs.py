@@ -1,0 +1,261 @@
+"""What a run leaves, and what it refuses to go on with."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nextword.errors import UserError
+from nextword.files import sha256
+from nextword.training import loop, milestones, run_files
+from nextword.training.pretrain import RunSummary, pretrain
+
+SETTINGS: dict[str, Any] = {
+    **{"layers": 2, "width": 32, "heads": 2, "context_length": 32, "precision": "fp32"},
+    **{"batch_size": 8, "micro_batch": 4, "steps": 12, "eval_every": 6, "sample_every": 0},
+    **{"save_every": 3, "tokenizer": "bytes", "deduplicate": "none", "workers": 1},
+}
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    folder = tmp_path / "plays"
+    folder.mkdir()
+    for number in range(30):
+        words = [f"word{(number * place) % 13}" for place in range(60)]
+        (folder / f"{number}.txt").write_text(" ".join(words))
+    return folder
+
+
+def train(data: Path, run: Path, **more: Any) -> RunSummary:
+    return pretrain(data, run, **{**SETTINGS, **more})
+
+
+def records(run: Path, kind: str) -> list[dict[str, Any]]:
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [record for record in lines if record["kind"] == kind]
+
+
+def test_the_model_card_says_what_it_learned_from_how_long_and_how_well(
+    text: Path, tmp_path: Path
+) -> None:
+    summary = train(text, tmp_path / "run")
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "on plays (" in card and "12 steps of 8 × 32 tokens" in card
+    best = min(records(tmp_path / "run", "validation"), key=lambda record: record["loss"])
+    assert f"At step {best['step']} " in card and f"{best['loss']:.4f} nats" in card
+    assert f"{best['bits_per_byte']:.4f} bits a byte" in card
+    assert summary.loss == best["loss"] and summary.bits_per_byte == best["bits_per_byte"]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_a_resume_gives_the_weights_of_a_run_that_was_never_stopped(
+    text: Path, tmp_path: Path, optimizer: str, schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "momentum": 0.0,
+        "ema": 0.5,
+        "dropout": 0.1,
+    }
+    train(text, tmp_path / "whole", **own)
+    real = loop.train_step
+
+    def broken(*arguments: Any) -> Any:
+        if monkeypatch_armed and arguments[4] is not None:
+            monkeypatch_armed.pop()
+            if not monkeypatch_armed:
+                raise MemoryError
+        return real(*arguments)
+
+    monkeypatch_armed = list(range(8))
+    monkeypatch.setattr(loop, "train_step", broken)
+    with pytest.raises(MemoryError):
+        train(text, tmp_path / "run", **own)
+    train(text, tmp_path / "run", resume=True, **own)
+    for name in ("model", "optimizer", "average"):
+        files = [
+            tmp_path / run / f"checkpoints/step-00000012/{name}.safetensors"
+            for run in ("run", "whole")
+        ]
+        assert sha256(files[0]) == sha256(files[1]), name
+
+
+def test_averaged_weights_are_those_of_the_formula(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+    real = milestones.average
+
+    def watched(job: Any) -> None:
+        seen.append({n: p.detach().double().clone() for n, p in job.model.named_parameters()})
+        real(job)
+
+    monkeypatch.setattr(milestones, "average", watched)
+    train(text, tmp_path / "run", ema=0.75, learning_rate=1e-3, warmup=2)
+    kept = load_file(tmp_path / "run" / "checkpoints" / "step-00000012" / "average.safetensors")
+    name = "blocks.0.mlp.output.weight"
+    begun = 0.75 ** len(seen)
+    mean = sum(0.25 * 0.75 ** (len(seen) - 1 - i) * w[name] for i, w in enumerate(seen))
+    start = (kept[name].double() - mean) / begun  # what is left is the weights it began with
+    from nextword.models.transformer import Transformer
+
+    plan = run_files.read(tmp_path / "run").plan
+    fresh = dict(Transformer(plan.config, seed=1337).named_parameters())[name]
+    assert torch.allclose(start, fresh.detach().double(), atol=1e-4)
+
+
+def test_weights_that_are_not_finite_are_never_saved_or_kept(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = milestones.average
+
+    def broken(job: Any) -> None:
+        if len(records(tmp_path / "run", "train")) == 5:  # in the sixth step
+            next(job.model.parameters()).data[0, 0] = float("inf")
+        real(job)
+
+    monkeypatch.setattr(milestones, "average", broken)
+    with pytest.raises(UserError, match="left weights that are not finite"):
+        train(text, tmp_path / "run")
+    (newest,) = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))[-1:]
+    assert newest.name == "step-00000003"
+    weights = load_file(newest / "model.safetensors")
+    assert all(bool(weight.isfinite().all()) for weight in weights.values())
+
+
+def test_a_gradient_that_is_not_finite_can_be_skipped_after_a_resume(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = loop.micro_batches
+
+    def poisoned(job: Any, step: int) -> Any:
+        batches = real(job, step)
+        weight = next(job.model.parameters())
+        weight.register_hook(lambda grad: grad * float("nan")) if step == 7 else None
+        return batches
+
+    hooks: list[Any] = []
+
+    def once(job: Any, step: int) -> Any:
+        while hooks:
+            hooks.pop().remove()
+        if step == 7:
+            weight = next(job.model.parameters())
+            hooks.append(weight.register_hook(lambda grad: grad * float("nan")))
+        return real(job, step)
+
+    monkeypatch.setattr(loop, "micro_batches", once)
+    with pytest.raises(UserError, match=r"step 8: .*holds documents .*txt") as stopped:
+        train(text, tmp_path / "run")
+    assert "--on-nonfinite skip" in str(stopped.value)
+    (event,) = records(tmp_path / "run", "event")
+    assert event["event"] == "nonfinite" and len(event["documents"]) > 8
+    assert max((tmp_path / "run" / "checkpoints").iterdir()).name == "step-00000006"
+    summary = train(text, tmp_path / "run", resume=True, on_nonfinite="skip")
+    assert summary.finished and summary.steps == 12
+    state = json.loads(
+        (max((tmp_path / "run" / "checkpoints").iterdir()) / "state.json").read_text()
+    )
+    assert state["skipped"] == 1
+
+
+def test_a_run_stopped_before_it_began_does_not_go_on_with_other_text(
+    text: Path, tmp_path: Path
+) -> None:
+    train(text, tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    other = tmp_path / "other.txt"
+    other.write_text("Something else altogether, many times over. " * 200)
+    with pytest.raises(UserError, match="made from other data"):
+        train(other, tmp_path / "run", resume=True)
+    assert train(text, tmp_path / "run", resume=True).finished
+
+
+def test_a_new_horizon_is_kept_without_its_flag(text: Path, tmp_path: Path) -> None:
+    train(text, tmp_path / "run", steps=6)
+    train(text, tmp_path / "run", steps=9, resume=True, new_horizon=True)
+    assert train(text, tmp_path / "run", steps=9, resume=True).steps == 9
+    with pytest.raises(UserError, match="--new-horizon"):
+        train(text, tmp_path / "run", steps=6, resume=True)
+
+
+def test_early_stopping_keeps_the_best_model(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([3.0, 2.0, 2.5, 2.25, 1.0])
+    monkeypatch.setattr(
+        "nextword.training.validation.Validator.loss", lambda *arguments: next(losses)
+    )
+    summary = train(text, tmp_path / "run", eval_every=1, patience=2, save_every=100)
+    assert (summary.steps, summary.loss) == (4, 2.0)
+    assert "the best was step 2" in summary.finished
+    assert "At step 2 " in (tmp_path / "run" / "model" / "README.md").read_text()
+    assert [r["best"] for r in records(tmp_path / "run", "validation")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_overfitting_is_named_once(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = iter([8.0, *[9.0 + step for step in range(20)]])
+    monkeypatch.setattr(
+        "nextword.training.validation.Validator.loss", lambda *arguments: next(losses)
+    )
+    train(text, tmp_path / "run", eval_every=1)
+    (event,) = records(tmp_path / "run", "event")
+    assert event["event"] == "overfitting" and event["step"] == 4
+    assert (
+        capsys.readouterr().err.count("overfitting: validation loss rose from 8.000 (step 1)") == 1
+    )
+
+
+def test_a_disk_full_for_the_model_or_the_log_is_a_sentence(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nextword.training.assemble.save_directory", full)
+        with pytest.raises(
+            UserError, match=r"the model of step 6 was not saved.*needs [\d,]+ bytes"
+        ):
+            train(text, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("nextword.training.metrics.Metrics.write", full)
+        with pytest.raises(UserError, match=r"No space left on device; free some space"):
+            train(text, tmp_path / "run", resume=True)
+    assert train(text, tmp_path / "run", resume=True).finished
+
+
+@pytest.mark.slow
+def test_a_compiled_model_trains_as_one_that_is_not(text: Path, tmp_path: Path) -> None:
+    for compiled in ("no", "yes"):
+        own = {"optimizer": "adamw", "learning_rate": 1e-3, "steps": 20, "sample_every": 10}
+        train(text, tmp_path / compiled, compile=compiled, **own)
+    plain, fast = ([r["loss"] for r in records(tmp_path / c, "train")] for c in ("no", "yes"))
+    assert fast == pytest.approx(plain, rel=2e-3) and len(fast) == 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["wsd", "cosine", "linear", "constant"])
+def test_a_budget_is_the_time_a_run_takes(text: Path, tmp_path: Path, schedule: str) -> None:
+    import time
+
+    began = time.monotonic()
+    train(text, tmp_path / "run", steps=None, budget="20s", schedule=schedule, eval_every=None)
+    assert time.monotonic() - began == pytest.approx(20, rel=0.05)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nextword.objectives import cross_entropy
+from nextword.objectives.cross_entropy import linear_cross_entropy, per_token_cross_entropy
+from nextword.tokens.loader import IGNORE
+
+WIDTH, VOCABULARY = 16, 61
+
+
+def example(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(3, 20, WIDTH, generator=generator).to(dtype)
+    weight = torch.randn(VOCABULARY, WIDTH, generator=generator)
+    targets = torch.randint(0, VOCABULARY, (3, 20), generator=generator)
+    targets[torch.rand(3, 20, generator=generator) < 0.3] = IGNORE
+    weight = weight.double() if dtype == torch.float64 else weight
+    return hidden.requires_grad_(), weight.requires_grad_(), targets
+
+
+def exact(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss and its gradients, by PyTorch in fp64."""
+    hidden, weight = (part.detach().double().requires_grad_() for part in (hidden, weight))
+    logits = (hidden @ weight.T).flatten(0, -2)
+    loss = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE, reduction="sum")
+    return loss.detach(), *torch.autograd.grad(loss, (hidden, weight))
+
+
+@pytest.mark.parametrize(("chunk", "block"), [(1 << 26, 1 << 19), (7 * VOCABULARY, 2 * VOCABULARY)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6), (torch.bfloat16, 5e-3)]
+)
+def test_loss_and_gradients_are_pytorchs(
+    dtype: torch.dtype, tolerance: float, chunk: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk)
+    monkeypatch.setattr(cross_entropy, "BLOCK_LOGITS", block)
+    hidden, weight, targets = example(dtype)
+    loss = linear_cross_entropy(hidden, weight, targets)
+    (0.37 * loss).backward()
+    expected, *gradients = exact(hidden, weight, targets)
+    assert loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert abs(loss - expected) <= tolerance * expected
+    for part, reference in zip((hidden, weight), gradients, strict=True):
+        assert part.grad is not None and part.grad.dtype == part.dtype
+        assert (part.grad - 0.37 * reference).norm() <= tolerance * 0.37 * reference.norm()
+
+
+def test_gradients_add_up_over_micro_batches() -> None:
+    hidden, weight, targets = example(torch.float64)
+    for row in range(3):
+        linear_cross_entropy(hidden[row], weight, targets[row]).backward()
+    _, *gradients = exact(hidden, weight, targets)
+    for part, reference in zip((hidden, weight), gradients, strict=True):
+        assert part.grad is not None
+        torch.testing.assert_close(part.grad, reference, rtol=1e-12, atol=1e-12)
+
+
+def test_what_its_gradient_does_not_know_is_refused_not_wrong() -> None:
+    hidden, weight, targets = example(torch.float32)
+    losses = per_token_cross_entropy(hidden, weight, targets)
+    with pytest.raises(NotImplementedError, match="only a plain sum"):
+        (losses * torch.arange(len(losses))).sum().backward()
+    losses = per_token_cross_entropy(hidden, weight, targets)
+    losses.mean().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        losses.mean().backward()
+
+
+def test_without_targets_loss_and_gradients_are_zero() -> None:
+    hidden, weight, targets = example(torch.float32)
+    loss = linear_cross_entropy(hidden, weight, torch.full_like(targets, IGNORE))
+    loss.backward()
+    assert loss == 0
+    for part in (hidden, weight):
+        assert part.grad is not None and not part.grad.any()
