@@ -21,16 +21,22 @@ from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.files import read_json, whole_directory, write_json
-from nextword.hub.names import SCORE, pieces
+from nextword.hub.names import SCORE, SPAN, pieces, span_name
 from nextword.hub.resolve import inside
 from nextword.hub.weights import get, opened
 from nextword.models.config import TransformerConfig
-from nextword.models.heads import Classifier
+from nextword.models.heads import Classifier, SpanFinder
 from nextword.models.layers import Linear
 from nextword.models.lora import LowRankLinear, learn_updates_only, matrices, updates
 from nextword.models.transformer import Transformer
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+Model = Transformer | Classifier | SpanFinder
+TASKS: dict[type, str] = {
+    Transformer: "CAUSAL_LM",
+    Classifier: "SEQ_CLS",
+    SpanFinder: "QUESTION_ANS",
+}
 WITHIN = "base_model.model."  # what peft calls the model it wraps
 # What peft can do beside plain LoRA and is not built: it would give wrong results without a word.
 PLAIN: dict[str, Any] = {
@@ -47,35 +53,31 @@ PLAIN: dict[str, Any] = {
 }
 
 
-def save_adapter(
-    directory: str | PathLike[str], model: Transformer | Classifier, base: str | None = None
-) -> None:
-    """Write a model's updates, and its head if it is a classifier, as peft does; or nothing.
+def save_adapter(directory: str | PathLike[str], model: Model, base: str | None = None) -> None:
+    """Write a model's updates, and a new head's weights, as peft does; or nothing.
 
     `base` names the model they belong to. Opens with `peft.PeftModel.from_pretrained(base, …)`.
     Raises UserError where there are no updates, or the directory holds something else.
     """
-    directory, adapted, config = Path(directory), updates(model), _config(model)
+    directory, adapted, head = Path(directory), updates(model), _head(model)
     if not adapted:
         raise UserError("the model has no low-rank updates to save")
     if directory.exists() and not (directory / CONFIG).is_file() and any(directory.iterdir()):
         raise UserError(
             "holds something else than an adapter", where=directory, mend="choose another directory"
         )
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {WITHIN + name: tensor for name, tensor in head.items()}
     shares: dict[str, tuple[int, float]] = {}  # rank and alpha by their name
     for name, module in adapted.items():
-        for theirs, rows in _parts(config, name, module):
+        for theirs, rows in _parts(model, name, module):
             tensors[f"{WITHIN}{theirs}.lora_A.weight"] = module.lora_a
             tensors[f"{WITHIN}{theirs}.lora_B.weight"] = module.lora_b[rows]
             rank = module.lora_a.shape[0]
             shares[theirs] = rank, module.scale * rank
-    if isinstance(model, Classifier):
-        tensors[WITHIN + SCORE] = model.score.weight
     rank, alpha = min(shares.values())
     values = {
         "peft_type": "LORA",
-        "task_type": "SEQ_CLS" if isinstance(model, Classifier) else "CAUSAL_LM",
+        "task_type": TASKS[type(model)],
         "base_model_name_or_path": base,
         "r": rank,
         "lora_alpha": alpha,
@@ -83,8 +85,8 @@ def save_adapter(
         "alpha_pattern": {name: a for name, (_, a) in shares.items() if a != alpha},
         "lora_dropout": next(iter(adapted.values())).dropout,
         "target_modules": sorted({re.sub(r"^.*\.\d+\.", "", name) for name in shares}),
-        "modules_to_save": ["score"] if isinstance(model, Classifier) else None,
-        "fan_in_fan_out": config.family == "gpt2",
+        "modules_to_save": sorted({name.split(".")[0] for name in head}) or None,
+        "fan_in_fan_out": _config(model).family == "gpt2",
         "bias": "none",
         "inference_mode": True,
     }
@@ -94,7 +96,7 @@ def save_adapter(
         save_file(stored, aside / WEIGHTS, metadata={"format": "pt"})
 
 
-def load_adapter(directory: str | PathLike[str], model: Transformer | Classifier) -> None:
+def load_adapter(directory: str | PathLike[str], model: Model) -> None:
     """Add the updates that a directory holds to the model they belong to, in place, to be used or
     trained on.
 
@@ -109,26 +111,29 @@ def load_adapter(directory: str | PathLike[str], model: Transformer | Classifier
     made: dict[str, LowRankLinear] = {}
     for name, linear in matrices(model):
         factors = []
-        for theirs, rows in _parts(_config(model), name, linear):
+        for theirs, rows in _parts(model, name, linear):
             if factor := _take(stored, theirs, rows.stop - rows.start, linear, where):
                 scale = _scale(values, theirs, len(factor[0]), directory / CONFIG)
                 factors.append(Factor(rows, *factor, scale))
         if factors:
             made[name] = _joined(linear, factors, values["lora_dropout"])
-    score = model.score.weight if isinstance(model, Classifier) else None
-    head = None if score is None else stored.pop(WITHIN + SCORE, None)
-    if head is not None and score is not None and head.shape != score.shape:
-        raise UserError(
-            f"its head has shape {list(head.shape)}, the model's {list(score.shape)}", where=where
-        )
+    heads = []
+    for name, parameter in _head(model).items():
+        tensor = stored.pop(WITHIN + name, None)
+        if tensor is not None and tensor.shape != parameter.shape:
+            raise UserError(
+                f"its {name} has shape {list(tensor.shape)}, the model's {list(parameter.shape)}",
+                where=where,
+            )
+        heads += [] if tensor is None else [(parameter, tensor)]
     if stored or not made:
         what = f"holds {min(stored)!r}, which is no part of the model" if stored else "is empty"
         raise UserError(what, where=where, mend="it belongs to another model")
     for name, module in made.items():
         model.set_submodule(name, module)
-    if head is not None and score is not None:
-        with torch.no_grad():
-            score.copy_(head)
+    with torch.no_grad():
+        for parameter, tensor in heads:
+            parameter.copy_(tensor)
     learn_updates_only(model)
 
 
@@ -159,13 +164,22 @@ def _joined(linear: Linear, factors: list[Factor], dropout: float) -> LowRankLin
     return module
 
 
-def _parts(config: TransformerConfig, name: str, linear: Linear) -> Iterator[tuple[str, slice]]:
+def _parts(model: Model, name: str, linear: Linear) -> Iterator[tuple[str, slice]]:
     """Their modules that one of our matrices is made of, with the rows of each."""
+    config = _config(model)
     for piece in pieces(config, {f"{name}.weight": tuple(linear.weight.shape)}):
-        yield piece.theirs.removesuffix(".weight"), piece.rows
+        theirs = piece.theirs.removesuffix(".weight")
+        spans = isinstance(model, SpanFinder)
+        yield span_name(theirs, config.family) if spans else theirs, piece.rows
 
 
-def _config(model: Transformer | Classifier) -> TransformerConfig:
+def _head(model: Model) -> dict[str, Tensor]:
+    """The parameters of a new head by their names: they are kept whole beside the updates."""
+    own = {"score.weight": SCORE, "span.weight": SPAN, "span.bias": "qa_outputs.bias"}
+    return {own[name]: p for name, p in model.named_parameters() if name in own}
+
+
+def _config(model: Model) -> TransformerConfig:
     return model.config if isinstance(model, Transformer) else model.transformer.config
 
 

@@ -16,7 +16,7 @@ from nextword.hub.card import classifier_card, model_card, span_card
 from nextword.hub.config import read_config, write_config
 from nextword.hub.labels import Outputs, read_labels, write_labels
 from nextword.hub.names import SCORE, SPAN
-from nextword.hub.padding import for_classifier, with_pad
+from nextword.hub.padding import for_classifier, pad_token, with_pad
 from nextword.hub.resolve import inside, resolve
 from nextword.hub.weights import (
     locations,
@@ -66,21 +66,26 @@ def load_classifier(
     values = read_json(directory / "config.json")
     outputs = read_labels(values, model.score.weight.shape[0], directory / "config.json")
     pad = values.get("pad_token_id")
-    pad_id = pad if isinstance(pad, int) and not isinstance(pad, bool) and pad >= 0 else None
-    return model.eval(), with_pad(tokenizer, pad_id), outputs
+    occurs = type(pad) is int and 0 <= pad < tokenizer.vocab_size
+    return model.eval(), with_pad(tokenizer, pad if occurs else None), outputs
 
 
 def start_classifier(
     name_or_path: str | PathLike[str], outputs: Outputs, seed: int = 0
 ) -> tuple[Classifier, Tokenizer]:
     """A classifier to be trained, from any model: the head that it has is left out, and one for
-    `outputs` drawn, unless it classifies into the same ones already. Raises UserError as `load`."""
+    `outputs` drawn, unless it classifies into the same ones already.
+
+    The tokenizer's `pad_id` is the one to train and save with. Raises UserError as `load`, and
+    where the tokenizer has no token to pad with.
+    """
     directory = resolve(name_or_path)
     tokenizer, config = _open(directory)
     if SCORE in locations(directory):
-        there, _, held = load_classifier(directory)
+        there, its_tokenizer, held = load_classifier(directory)
         if held == outputs:
-            return there, tokenizer
+            return there, its_tokenizer
+    tokenizer = with_pad(tokenizer, pad_token(tokenizer))
     body = read_body(directory, config)
     return Classifier(body, len(outputs.names), seed).eval(), tokenizer
 
@@ -156,7 +161,8 @@ def save_classifier(
     """Write a classifier as `save` does a language model.
 
     Opens in transformers with AutoModelForSequenceClassification, labels and padding token
-    included. Raises UserError also where the tokenizer has no token to pad with.
+    included. The tokenizer is the one that was trained with: texts are read up to its padding
+    token. Raises UserError also where it has none and no token is left to be one.
     """
     config = model.transformer.config
     tokenizer = for_classifier(tokenizer, config.context_length)

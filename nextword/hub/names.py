@@ -13,6 +13,7 @@ from nextword.models.config import FAMILIES, Family, TransformerConfig
 
 PREFIX: dict[Family, str] = dict.fromkeys(FAMILIES, "model.") | {"gpt2": "transformer."}
 BODY = "transformer."  # what ours, and some of theirs, call the model inside one with a head
+TRANSFORMER_INSIDE = ("llama", "qwen2", "qwen3")  # their ...ForQuestionAnswering has a .transformer
 # Not weights: masks and tables that old checkpoints carry along.
 IGNORED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 
@@ -84,6 +85,13 @@ def pieces(config: TransformerConfig, shapes: dict[str, tuple[int, ...]]) -> Ite
                 transposed,
             )
             begin += rows
+
+
+def span_name(name: str, family: Family) -> str:
+    """What a tensor or module is called in their ...ForQuestionAnswering."""
+    prefix = PREFIX[family]
+    inside = family in TRANSFORMER_INSIDE and name.startswith(prefix)
+    return BODY + name.removeprefix(prefix) if inside else name
 
 
 def embedding_name(family: Family) -> str:

@@ -10,28 +10,36 @@ from nextword.tokens.tokenizer import Tokenizer
 USUAL = ("<|pad|>", "<pad>", "[PAD]", "<|endoftext|>")
 
 
-def for_classifier(tokenizer: Tokenizer, context_length: int) -> Tokenizer:
-    """The same tokenizer with a padding token, on the right, and the model's longest text.
+def pad_token(tokenizer: Tokenizer) -> int:
+    """A token to pad with that no text ends with, though many models pad with the end of a text.
 
-    transformers' classifiers read the last token that is not the padding token, by its number. So
-    a token that ends a text must not be it, though many models pad with the end-of-text token.
-    Padding on the left would move GPT-2's positions. Raises UserError where no token is left.
+    transformers' classifiers read the last token that is not the padding token, by its number; so
+    with one that ends texts they would read the token before. Raises UserError where none is left.
     """
     taken = _ends_texts(tokenizer)
-    named = [tokenizer.pad_id, tokenizer.end_id]
-    usual = [id for id in sorted(tokenizer.special_ids) if tokenizer.name_of(id) in USUAL]
-    for id in [*named[:1], *usual, *named[1:], *sorted(tokenizer.special_ids)]:
+    specials = sorted(tokenizer.special_ids)
+    usual = [id for id in specials if tokenizer.name_of(id) in USUAL]
+    for id in (tokenizer.pad_id, *usual, tokenizer.end_id, *specials):
         if id is not None and id != taken:
-            length = tokenizer.config.get("model_max_length")
-            if not isinstance(length, int) or not 0 < length < context_length:
-                length = context_length
-            changes = {"padding_side": "right", "model_max_length": length}
-            return with_pad(tokenizer, id, changes)
+            return id
     raise UserError(
         "the tokenizer has no token to pad with: its only special token ends every text",
         where=tokenizer.where,
         mend='add one, such as "<|pad|>", to its tokenizer.json',
     )
+
+
+def for_classifier(tokenizer: Tokenizer, context_length: int) -> Tokenizer:
+    """The same tokenizer, made to pad as a classifier needs and to cut what is too long.
+
+    Padding on the left would move GPT-2's positions. A padding token that it has is kept, because
+    the model has learnt to read the token before it. Raises UserError as `pad_token`.
+    """
+    id = pad_token(tokenizer) if tokenizer.pad_id is None else tokenizer.pad_id
+    length = tokenizer.config.get("model_max_length")
+    if not isinstance(length, int) or not 0 < length < context_length:
+        length = context_length
+    return with_pad(tokenizer, id, {"padding_side": "right", "model_max_length": length})
 
 
 def with_pad(

@@ -11,14 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nextword.hub.names import BODY, PREFIX, Piece, pieces
+from nextword.hub.names import Piece, pieces, span_name
 from nextword.hub.weights import INDEX, SINGLE
-from nextword.models.config import TransformerConfig
 from nextword.models.heads import Classifier, SpanFinder
 from nextword.models.transformer import Transformer
 
 SHARD_BYTES = 5_000_000_000
-TRANSFORMER_INSIDE = ("llama", "qwen2", "qwen3")  # their ...ForQuestionAnswering has a .transformer
 
 
 def write_weights(
@@ -32,8 +30,8 @@ def write_weights(
     parameters = dict(model.named_parameters())
     shapes = {name: tuple(p.shape) for name, p in parameters.items()}
     members = list(pieces(config, shapes))
-    if isinstance(model, SpanFinder) and config.family in TRANSFORMER_INSIDE:
-        members = [replace(p, theirs=_renamed(p.theirs, config)) for p in members]
+    if isinstance(model, SpanFinder):
+        members = [replace(p, theirs=span_name(p.theirs, config.family)) for p in members]
     shards = list(_shards(members, dtype.itemsize, shard_bytes))
     weight_map, total = {}, 0
     for number, members in enumerate(shards, start=1):
@@ -49,11 +47,6 @@ def write_weights(
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
         (directory / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-
-
-def _renamed(name: str, config: TransformerConfig) -> str:
-    prefix = PREFIX[config.family]
-    return BODY + name.removeprefix(prefix) if name.startswith(prefix) else name
 
 
 def _stored(parameter: Tensor, piece: Piece, dtype: torch.dtype) -> Tensor:

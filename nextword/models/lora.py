@@ -99,16 +99,15 @@ def merge(model: Model) -> Model:
     adapted = updates(model)
     if not adapted:
         return model
-    changed = {id(module.weight) for module in adapted.values()}
-    shared = {id(p): p for p in model.parameters() if id(p) not in changed}
-    merged = copy.deepcopy(model, {**shared})
+    known = {id(parameter): parameter for parameter in model.parameters()}
+    for module in adapted.values():
+        known[id(module.weight)] = nn.Parameter(module.weight + module.update())
+    merged = copy.deepcopy(model, {**known})
     for name, module in adapted.items():
-        outputs, inputs = module.weight.shape
-        linear = Linear(inputs, outputs, bias=False)
-        linear.weight = nn.Parameter(module.weight + module.update())
-        linear.bias = module.bias
+        linear = Linear(1, 1, bias=False)
+        linear.weight, linear.bias = known[id(module.weight)], module.bias
         merged.set_submodule(name, linear)
-    return merged.train(model.training)
+    return merged
 
 
 def trainable(model: nn.Module) -> tuple[int, int]:

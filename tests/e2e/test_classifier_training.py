@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nextword.hub import directory as hub
+from nextword.hub.adapter import load_adapter, save_adapter
 from nextword.hub.labels import Outputs
 from nextword.models.config import TransformerConfig
 from nextword.models.heads import Classifier
+from nextword.models.lora import add_lora, trainable
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
 from nextword.objectives.labels import LabelBatch, loss
@@ -66,8 +70,12 @@ def labels_of(kind: str, numbers: list[int]) -> Tensor:
     return torch.tensor([[n > 0, n > 1, n == 1] for n in numbers]).float()
 
 
-def train_here(directory: Path, kind: str) -> tuple[list[float], Classifier]:
+def train_here(
+    directory: Path, kind: str, adapter: Path | None = None
+) -> tuple[list[float], Classifier]:
     model, tokenizer, _ = hub.load_classifier(directory)
+    if adapter is not None:
+        load_adapter(adapter, model)
     model.train()
     parts = optimizers.build(
         model,
@@ -176,6 +184,37 @@ def test_an_epoch_here_is_an_epoch_of_their_trainer(kind: str, tmp_path: Path) -
             # which AdamW divides by its own size.
             difference[32:64] = 0.0
         assert difference.max() < 1e-4, name
+
+
+def test_an_epoch_of_low_rank_updates_is_an_epoch_of_peft(tmp_path: Path) -> None:
+    start(tmp_path / "model")
+    begun, _, _ = hub.load_classifier(tmp_path / "model")
+    add_lora(begun, rank=4, alpha=8, seed=3)
+    save_adapter(tmp_path / "begun", begun)
+    losses, ours = train_here(tmp_path / "model", "single", tmp_path / "begun")
+    base = transformers.AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "model", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0
+    )
+    theirs = peft.PeftModel.from_pretrained(base, tmp_path / "begun", is_trainable=True)
+    trainer = trainer_for(tmp_path / "model", tmp_path / "trainer", theirs, "single")
+    learning = [p for p in theirs.parameters() if p.requires_grad]
+    assert sum(p.numel() for p in learning) == trainable(ours)[0]
+    optimizer = torch.optim.AdamW(learning, lr=RATE, betas=(0.9, 0.999), weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / STEPS)
+    trainer.optimizer, trainer.lr_scheduler = optimizer, schedule
+    trainer.train()
+    logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    np.testing.assert_allclose(losses, logged, atol=1e-4)
+    theirs.save_pretrained(tmp_path / "theirs")
+    save_adapter(tmp_path / "ours", ours)
+    first, mine, other = (
+        load_file(tmp_path / name / "adapter_model.safetensors")
+        for name in ("begun", "ours", "theirs")
+    )
+    assert mine.keys() == other.keys()
+    for name, tensor in mine.items():
+        assert not torch.equal(tensor, first[name]), name
+        assert (tensor - other[name]).abs().max() < 1e-4, name
 
 
 def test_what_was_trained_here_goes_on_in_their_trainer(tmp_path: Path) -> None:

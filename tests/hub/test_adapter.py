@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from nextword.errors import UserError
 from nextword.hub import directory as hub
-from nextword.hub.adapter import load_adapter, save_adapter
+from nextword.hub.adapter import TASKS, Model, load_adapter, save_adapter
 from nextword.hub.labels import Outputs
 from nextword.models.config import FAMILIES, Family, TransformerConfig
-from nextword.models.heads import Classifier
+from nextword.models.heads import Classifier, SpanFinder
 from nextword.models.lora import Targets, add_lora, merge, updates
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
@@ -26,6 +26,7 @@ from nextword.tokens.training import bytes_tokenizer
 
 TOLERANCE = 1e-4  # of logits in fp32, largest absolute difference
 ROW = torch.randint(0, 256, (2, 24), generator=torch.Generator().manual_seed(1))
+KINDS = ["writes", "classifies", "finds"]
 YES_NO = Outputs("single", ("yes", "no"))
 
 
@@ -41,7 +42,20 @@ def transformer(family: Family, **changes: Any) -> Transformer:
         "mlp_width": 80,
         "init_std": 0.2,
     }
-    return Transformer(TransformerConfig(family=family, **shape | STYLES[family] | changes)).eval()
+    model = Transformer(TransformerConfig(family=family, **shape | STYLES[family] | changes)).eval()
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:  # norms and biases as training leaves them
+                parameter += torch.empty(parameter.shape).normal_(0, 0.1, generator=generator)
+    return model
+
+
+def make(family: Family, kind: str, **changes: Any) -> Model:
+    body = transformer(family, **changes)
+    if kind == "writes":
+        return body
+    return (Classifier(body, 2, seed=1) if kind == "classifies" else SpanFinder(body, 1)).eval()
 
 
 def trained(model: nn.Module, targets: Targets = "all", alpha: float = 6.0) -> None:
@@ -51,28 +65,44 @@ def trained(model: nn.Module, targets: Targets = "all", alpha: float = 6.0) -> N
     for module in updates(model).values():
         with torch.no_grad():
             module.lora_b.normal_(0.0, 0.1, generator=generator)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.startswith(("score.", "span.")):
+                parameter += 0.1
     model.eval()
 
 
-def scores(model: Transformer | Classifier) -> Tensor:
+def scores(model: Model) -> Tensor:
     with torch.no_grad():
         if isinstance(model, Transformer):
             return model.logits(model(ROW))
-        return model(model.transformer(ROW)[:, -1])
+        hidden = model.transformer(ROW)
+        return model(hidden[:, -1] if isinstance(model, Classifier) else hidden)
 
 
-def their_model(directory: Path, model: Transformer | Classifier) -> Any:
-    kind = (
-        transformers.AutoModelForCausalLM
-        if isinstance(model, Transformer)
-        else transformers.AutoModelForSequenceClassification
-    )
-    return kind.from_pretrained(directory).eval()
+def their_model(directory: Path, model: Model) -> Any:
+    auto = {
+        Transformer: transformers.AutoModelForCausalLM,
+        Classifier: transformers.AutoModelForSequenceClassification,
+        SpanFinder: transformers.AutoModelForQuestionAnswering,
+    }
+    return auto[type(model)].from_pretrained(directory).eval()
 
 
-def written(directory: Path, model: Transformer | Classifier) -> Path:
+def their_scores(model: Any) -> Tensor:
+    with torch.no_grad():
+        answer = model(ROW)
+    if "start_logits" in answer:
+        return torch.stack((answer.start_logits, answer.end_logits), -1)
+    logits: Tensor = answer.logits
+    return logits
+
+
+def written(directory: Path, model: Model) -> Path:
     if isinstance(model, Transformer):
         hub.save(directory, model, bytes_tokenizer())
+    elif isinstance(model, SpanFinder):
+        hub.save_span_finder(directory, model, bytes_tokenizer())
     else:
         hub.save_classifier(directory, model, bytes_tokenizer(), YES_NO)
     return directory
@@ -84,42 +114,31 @@ def test_nothing_here_imports_peft() -> None:
         assert "import peft" not in path.read_text(encoding="utf-8"), path
 
 
-@pytest.mark.parametrize("classifies", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("targets", ["attention", "mlp", "all"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_ours_opens_in_peft_and_merged_in_transformers(
-    family: Family, targets: Targets, classifies: bool, tmp_path: Path
+    family: Family, targets: Targets, kind: str, tmp_path: Path
 ) -> None:
-    body = transformer(family, tied=family != "llama")
-    model = Classifier(body, 2, seed=1).eval() if classifies else body
+    model = make(family, kind, tied=family != "llama")
     base, before = written(tmp_path / "base", model), scores(model)
     trained(model, targets)
-    if isinstance(model, Classifier):
-        with torch.no_grad():
-            model.score.weight += 0.1
     after = scores(model)
     assert (after - before).abs().max() > 100 * TOLERANCE
     save_adapter(tmp_path / "adapter", model, str(base))
     theirs = peft.PeftModel.from_pretrained(their_model(base, model), tmp_path / "adapter").eval()
-    with torch.no_grad():
-        logits = theirs(ROW).logits
-    assert (logits - after).abs().max() < TOLERANCE
+    assert (their_scores(theirs) - after).abs().max() < TOLERANCE
     merged = merge(model)
     assert not updates(merged) and (scores(merged) - after).abs().max() < TOLERANCE
     assert torch.equal(scores(model), after)  # and itself stays as it is
-    with torch.no_grad():
-        there = their_model(written(tmp_path / "merged", model), model)
-        assert (there(ROW).logits - after).abs().max() < TOLERANCE
+    there = their_model(written(tmp_path / "merged", model), model)
+    assert (their_scores(there) - after).abs().max() < TOLERANCE
 
 
-@pytest.mark.parametrize("classifies", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_ours_comes_back_as_it_was(family: Family, classifies: bool, tmp_path: Path) -> None:
-    def make() -> Transformer | Classifier:
-        body = transformer(family)
-        return Classifier(body, 2, seed=1).eval() if classifies else body
-
-    model, again = make(), make()
+def test_ours_comes_back_as_it_was(family: Family, kind: str, tmp_path: Path) -> None:
+    model, again = make(family, kind), make(family, kind)
     trained(model)
     save_adapter(tmp_path / "adapter", model)
     load_adapter(tmp_path / "adapter", again)
@@ -135,7 +154,7 @@ def test_ours_comes_back_as_it_was(family: Family, classifies: bool, tmp_path: P
 
 PEFTS: list[tuple[Family, dict[str, Any]]] = [
     ("llama", {"target_modules": ["q_proj", "v_proj"]}),
-    ("qwen3", {"target_modules": "all-linear", "use_rslora": True}),
+    ("qwen3", {"target_modules": r".*\.layers\..*_proj", "use_rslora": True}),
     ("mistral", {"target_modules": ["k_proj", "gate_proj", "up_proj", "down_proj"]}),
     (
         "qwen2",
@@ -150,32 +169,29 @@ PEFTS: list[tuple[Family, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("classifies", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("family", "settings"), PEFTS)
 def test_adapters_of_peft_open_here_and_go_back(
-    family: Family, settings: dict[str, Any], classifies: bool, tmp_path: Path
+    family: Family, settings: dict[str, Any], kind: str, tmp_path: Path
 ) -> None:
-    body = transformer(family)
-    model = Classifier(body, 2, seed=1).eval() if classifies else body
+    model = make(family, kind)
     base = written(tmp_path / "base", model)
     config = peft.LoraConfig(
         r=3,
         lora_alpha=7,
         init_lora_weights=False,  # random A and B
-        task_type="SEQ_CLS" if classifies else "CAUSAL_LM",
+        task_type=TASKS[type(model)],
         **settings,
     )
     theirs = peft.get_peft_model(their_model(base, model), config).eval()
     theirs.save_pretrained(tmp_path / "adapter")
-    with torch.no_grad():
-        expected = theirs(ROW).logits
+    expected = their_scores(theirs)
     assert (scores(model) - expected).abs().max() > 100 * TOLERANCE
     load_adapter(tmp_path / "adapter", model)
     assert (scores(model) - expected).abs().max() < TOLERANCE
     save_adapter(tmp_path / "ours", model)
     back = peft.PeftModel.from_pretrained(their_model(base, model), tmp_path / "ours").eval()
-    with torch.no_grad():
-        assert (back(ROW).logits - expected).abs().max() < TOLERANCE
+    assert (their_scores(back) - expected).abs().max() < TOLERANCE
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nextword.errors import UserError
@@ -184,19 +184,68 @@ def test_where_padding_also_ends_texts_the_token_before_is_read_as_there(tmp_pat
     assert (packed_scores(model, unaware) - expected).abs().max() > 100 * TOLERANCE
 
 
-def test_we_never_pad_with_the_token_that_ends_a_text(tmp_path: Path) -> None:
+def test_a_classifier_begun_here_never_pads_with_the_token_that_ends_a_text(
+    tmp_path: Path,
+) -> None:
     ending = ending_with(bytes_tokenizer(), "<|endoftext|>")
     trap = Tokenizer(
         ending.definition, ending.config | {"pad_token": "<|endoftext|>", "padding_side": "left"}
     )
-    model = Classifier(transformer("gpt2"), 3, seed=2).eval()
-    hub.save_classifier(tmp_path / "model", model, trap, MOODS)
+    hub.save(tmp_path / "base", transformer("gpt2"), trap)
+    model, tokenizer = hub.start_classifier(tmp_path / "base", MOODS)
+    assert tokenizer.pad_id == 259
+    hub.save_classifier(tmp_path / "model", model, tokenizer, MOODS)
     saved = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
     assert (saved.pad_token, saved.padding_side) == ("<|pad|>", "right")
     ids = saved(TEXTS, padding=True)["input_ids"]
     assert ids[0][-1] == 259 and 256 in ids[0]
-    difference = packed_scores(model, ending) - padded_scores(tmp_path / "model")
+    difference = packed_scores(model, tokenizer) - padded_scores(tmp_path / "model")
     assert difference.abs().max() < TOLERANCE
+
+
+def test_a_classifier_that_reads_before_the_end_goes_on_doing_so(tmp_path: Path) -> None:
+    names = {0: "glad", 1: "sad", 2: "其他"}
+    write_theirs(tmp_path / "theirs", "gpt2", pad_token_id=256, id2label=names)
+    ending = ending_with(bytes_tokenizer(), "<|endoftext|>")
+    trap = Tokenizer(ending.definition, ending.config | {"pad_token": "<|endoftext|>"})
+    trap.save(tmp_path / "theirs")
+    model, tokenizer = hub.start_classifier(tmp_path / "theirs", MOODS)
+    hub.save_classifier(tmp_path / "ours", model, tokenizer, MOODS)
+    difference = padded_scores(tmp_path / "ours") - padded_scores(tmp_path / "theirs")
+    assert difference.abs().max() < TOLERANCE
+
+
+def test_where_the_config_names_no_padding_the_very_last_token_is_read(tmp_path: Path) -> None:
+    names = {0: "glad", 1: "sad", 2: "其他"}
+    write_theirs(tmp_path / "theirs", "gpt2", pad_token_id=None, id2label=names)
+    ending = ending_with(bytes_tokenizer(), "<|endoftext|>")
+    trap = Tokenizer(ending.definition, ending.config | {"pad_token": "<|endoftext|>"})
+    trap.save(tmp_path / "theirs")
+    model, tokenizer, _ = hub.load_classifier(tmp_path / "theirs")
+    alone = torch.cat([padded_scores(tmp_path / "theirs", [text]) for text in TEXTS])
+    assert tokenizer.pad_id is None
+    assert (packed_scores(model, tokenizer) - alone).abs().max() < TOLERANCE
+    again, its_tokenizer = hub.start_classifier(tmp_path / "theirs", MOODS)
+    hub.save_classifier(tmp_path / "ours", again, its_tokenizer, MOODS)
+    assert (padded_scores(tmp_path / "ours") - alone).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("pad", [-1, 260, 2**40, True, "0", [0], None])
+def test_a_padding_number_that_no_text_holds_pads_nothing(pad: Any, tmp_path: Path) -> None:
+    model = Classifier(transformer("gpt2"), 3)
+    hub.save_classifier(tmp_path / "model", model, bytes_tokenizer(), MOODS)
+    path = tmp_path / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": pad}))
+    _, tokenizer, _ = hub.load_classifier(tmp_path / "model")
+    assert tokenizer.pad_id is None
+
+
+def test_a_text_longer_than_the_model_is_cut_by_their_tokenizer(tmp_path: Path) -> None:
+    model = Classifier(transformer("gpt2"), 3, seed=2).eval()
+    hub.save_classifier(tmp_path / "model", model, bytes_tokenizer(), MOODS)
+    long = ["x" * 500, "y"]
+    expected = packed_scores(model, bytes_tokenizer(), ["x" * 64, "y"])
+    assert (padded_scores(tmp_path / "model", long) - expected).abs().max() < TOLERANCE
 
 
 @pytest.mark.parametrize("left", [["<|endoftext|>"], ["<|endoftext|>", "<|im_end|>"]])
@@ -254,6 +303,39 @@ def test_a_bare_body_of_transformers_is_a_start_too(tmp_path: Path) -> None:
     assert torch.equal(model.transformer.embedding.weight, body.embed_tokens.weight)
 
 
+def test_an_output_head_is_never_taken_for_a_missing_embedding(tmp_path: Path) -> None:
+    hub.save(tmp_path / "model", transformer("llama", tied=False), bytes_tokenizer())
+    weights = tmp_path / "model" / "model.safetensors"
+    tensors = load_file(weights)
+    del tensors["model.embed_tokens.weight"]
+    save_file(tensors, weights)
+    with pytest.raises(UserError, match=r"tensor 'model.embed_tokens.weight' is missing"):
+        hub.start_classifier(tmp_path / "model", MOODS)
+
+
+def test_a_classifier_may_be_written_in_bf16_and_in_shards(tmp_path: Path) -> None:
+    model = Classifier(transformer("qwen3"), 3, seed=2)
+    hub.save_classifier(
+        tmp_path / "model",
+        model,
+        bytes_tokenizer(),
+        MOODS,
+        dtype=torch.bfloat16,
+        shard_bytes=20_000,
+    )
+    assert len(list((tmp_path / "model").glob("*.safetensors"))) > 2
+    ours, tokenizer, _ = hub.load_classifier(tmp_path / "model")
+    for mine, exact in zip(ours.parameters(), model.parameters(), strict=True):
+        assert torch.equal(mine, exact.bfloat16().float())
+    there = transformers.AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "model", dtype=torch.float32
+    ).eval()
+    ids = torch.tensor([tokenizer.encode("No")])
+    with torch.no_grad():
+        difference = packed_scores(ours, tokenizer, ["No"]) - there(ids).logits
+    assert difference.abs().max() < TOLERANCE
+
+
 def test_a_classifier_goes_on_with_its_head_only_for_the_same_labels(tmp_path: Path) -> None:
     model = Classifier(transformer("gpt2"), 3, seed=2)
     hub.save_classifier(tmp_path / "model", model, bytes_tokenizer(), MOODS)
@@ -294,6 +376,26 @@ def test_labels_that_do_not_fit_are_refused(
     with pytest.raises(UserError, match=sentence) as caught:
         hub.load_classifier(tmp_path / "model")
     assert "config.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "sentence"),
+    [
+        (torch.ones(48), r"'score.weight' has shape \[48\], not \[labels, 48\]"),
+        (torch.ones(0, 48), r"has shape \[0, 48\]"),
+        (torch.ones(3, 47), r"has shape \[3, 47\]"),
+        (torch.ones(3, 48, dtype=torch.int64), "is of type I64, which is no float"),
+        (torch.ones(5, 48), "id2label names 3 labels for 5 outputs"),
+    ],
+)
+def test_a_head_that_does_not_fit_is_refused(tensor: Tensor, sentence: str, tmp_path: Path) -> None:
+    hub.save_classifier(
+        tmp_path / "model", Classifier(transformer("gpt2"), 3), bytes_tokenizer(), MOODS
+    )
+    weights = tmp_path / "model" / "model.safetensors"
+    save_file(load_file(weights) | {"score.weight": tensor}, weights)
+    with pytest.raises(UserError, match=sentence):
+        hub.load_classifier(tmp_path / "model")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -17,13 +17,14 @@ from nextword.models.transformer import Transformer
 ROW = torch.randint(0, 97, (2, 24), generator=torch.Generator().manual_seed(1))
 
 
-def transformer(family: Family = "qwen3", layers: int = 2) -> Transformer:
+def transformer(family: Family = "qwen3", tied: bool = True) -> Transformer:
     return Transformer(
         TransformerConfig(
             family=family,
             vocab_size=97,
             context_length=64,
-            layers=layers,
+            layers=2,
+            tied=tied,
             width=48,
             heads=6,
             kv_heads=6 if family == "gpt2" else 2,
@@ -177,9 +178,8 @@ def test_no_parameter_is_unused_under_ddp(classifies: bool, tmp_path: Path) -> N
     distributed.init_process_group("gloo", f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
         for adapted in (True, False):
-            body = transformer()
-            body.config = TransformerConfig(**{**vars(body.config), "tied": False})
-            model = Classifier(body, 3) if classifies else transformer()
+            body = transformer(tied=not classifies)
+            model = Classifier(body, 3) if classifies else body
             if adapted:
                 add_lora(model, rank=4, alpha=8)
 
