@@ -48,7 +48,7 @@ def parse(
     parser.usage = _usage(parser.prog, list(own.values()), needed)
     add_settings(parser, kind)
     parser.error = _refuse(parser)  # type: ignore[method-assign]
-    parsed = parser.parse_args(arguments)
+    parsed = _parse_mixed(parser, arguments)
     given = {name: getattr(parsed, name) for name in kind.model_fields if hasattr(parsed, name)}
     places = {name: flag(name) for name in given}
     values, lines = read_config(parsed.config) if parsed.config else ({}, {})
@@ -69,6 +69,23 @@ def parse(
         if isinstance(given.get(str(error.where).strip("-").replace("-", "_")), list):
             error = UserError(error.what, where=error.where, mend=_greedy(given))
         raise error from None
+
+
+def _parse_mixed(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    """Flags and positionals in any order; all words after `--` are positionals.
+
+    argparse itself would give optional positionals up at the first flag, and its
+    `parse_intermixed_args` loses a `--` that follows a flag.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    positionals = [action for action in parser._actions if not action.option_strings]
+    kept = [(action.nargs, action.default) for action in positionals]
+    for action in positionals:
+        action.nargs = action.default = argparse.SUPPRESS
+    parsed, words = parser.parse_known_args(arguments[:end])
+    for action, (nargs, default) in zip(positionals, kept, strict=True):
+        action.nargs, action.default = nargs, default
+    return parser.parse_args([*words, *arguments[end:]], parsed)
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -73,6 +73,7 @@ def train(job: Job, state: State) -> State:
             if state.finished:
                 break
             progress.total = state.schedule.steps
+            since = time.perf_counter()
             torch.manual_seed(milestones.seed_of(job, state.step))
             batches = micro_batches(job, state.step)
             share = state.schedule.share(state.step)
@@ -88,7 +89,8 @@ def train(job: Job, state: State) -> State:
             state.interval_loss += result.loss
             state.interval_steps += 1
             milestones.average(job)
-            progress.advance(1, note=meter.log(state, result, share))
+            seconds = time.perf_counter() - since
+            progress.advance(1, note=meter.log(state, result, share, seconds))
         milestones.save(job, state)
     return state
 

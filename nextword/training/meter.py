@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 
 from nextword.terminal import quantity
 from nextword.training.state import Job, State, StepResult
-
-SMOOTHING = 0.95  # of the loss and the speed that people see
 
 
 class Meter:
@@ -18,18 +15,18 @@ class Meter:
         self.job = job
         self._losses: list[float] = []
         self._tokens = 0
-        self._since = time.perf_counter()
+        self._seconds = 0.0
         self._line = ""
 
-    def log(self, state: State, result: StepResult, share: float) -> str:
-        """Record a step; returns the line that the progress bar shows."""
+    def log(self, state: State, result: StepResult, share: float, seconds: float) -> str:
+        """Record a step that took `seconds`; returns the line that the progress bar shows."""
         self._losses.append(result.loss)
+        self._seconds += seconds
         self._tokens += result.targets
         if state.step % self.job.log_every and state.step < state.schedule.steps:
             return self._line
         loss = sum(self._losses) / len(self._losses)
-        elapsed = max(time.perf_counter() - self._since, 1e-9)
-        speed = self._tokens / elapsed
+        speed = self._tokens / max(self._seconds, 1e-9)
         machine_share = speed * self.job.flops_per_token / (self.job.peak * self.job.group.size)
         bits_per_byte = loss / math.log(2) * self.job.validator.tokens_per_byte
         self.job.metrics.write(
@@ -44,7 +41,7 @@ class Meter:
             matmul_share=machine_share,
             seconds=state.seconds,
         )
-        self._losses, self._tokens, self._since = [], 0, time.perf_counter()
+        self._losses, self._tokens, self._seconds = [], 0, 0.0
         self._line = (
             f"step {state.step:,}/{state.schedule.steps:,}  loss {loss:.3f}  "
             f"{bits_per_byte:.3f} bits/byte  {quantity(speed, 'tokens/s')}  "

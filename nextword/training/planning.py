@@ -16,7 +16,13 @@ import numpy as np
 
 from nextword.errors import UserError
 from nextword.models.config import TransformerConfig
-from nextword.models.sizes import SIZES, config_for, flops_per_token, parameter_count
+from nextword.models.sizes import (
+    DEFAULT_CONTEXT,
+    SIZES,
+    config_for,
+    flops_per_token,
+    parameter_count,
+)
 from nextword.settings import PretrainSettings
 from nextword.terminal import duration, quantity
 from nextword.tokens.store import Split
@@ -32,6 +38,7 @@ REFERENCE_WIDTH = 256
 LEARNING_RATES = {"muon": 0.005, "adamw": 0.003, "sgd": 0.3}
 WEIGHT_DECAY = {"muon": 0.1, "adamw": 0.1, "sgd": 0.0}
 MOMENTUM = {"muon": 0.95, "adamw": 0.0, "sgd": 0.9}
+USUAL_VOCABULARY = 8192  # tokens; no dimension has to fit it
 TOKENS_AT_ONCE = 8192  # in a micro-batch on a CPU: fits the caches, fills the cores
 
 
@@ -64,6 +71,12 @@ class Plan:
 Speed = Callable[[TransformerConfig, int, int], float]  # config, batch, micro-batch -> tokens/s
 
 
+def check(settings: PretrainSettings) -> None:
+    """Raise UserError for a model that no text could make possible, before any is read."""
+    context = settings.context_length or DEFAULT_CONTEXT
+    _choose_config(settings, USUAL_VOCABULARY, context, tokens=1, seconds=1.0, flops=1.0)
+
+
 def plan(
     settings: PretrainSettings,
     train: Split,
@@ -83,6 +96,13 @@ def plan(
     reasons: list[str] = []
     seconds = _seconds(settings, spent)
     context = settings.context_length or _context(settings, train)
+    if context + 1 > tokens:
+        raise UserError(
+            f"a block of {context} tokens needs at least {context + 1:,} tokens, the training text "
+            f"has {tokens:,}",
+            mend="give more text"
+            + (f", or --context-length {2 ** (tokens.bit_length() - 2)}" if tokens > 32 else ""),
+        )
     share = ASSUMED_SHARE
     config = _choose_config(settings, vocab_size, context, tokens, seconds, peak * share)
     batch, micro = _batch(settings, config, tokens, seconds, peak * share, gpu, ranks)
@@ -103,13 +123,6 @@ def plan(
         reasons.append(
             f"model {quantity(parameter_count(config), 'parameters')}: {config.layers} layers of "
             f"width {config.width}, as asked for"
-        )
-    if context + 1 > tokens:
-        raise UserError(
-            f"a block of {context} tokens needs at least {context + 1:,} tokens, the training text "
-            f"has {tokens:,}",
-            mend="give more text"
-            + (f", or --context-length {2 ** (tokens.bit_length() - 2)}" if tokens > 32 else ""),
         )
     a_step = batch * context
     steps = _steps(settings, tokens, a_step, speed, seconds)

@@ -108,6 +108,7 @@ def _run(
         items, settings = run_files.settings_of(run, items, settings)
     else:
         _refuse_to_overwrite(run, settings)
+        planning.check(settings)
     if group.leads:
         _recover(run)
     group.wait()

@@ -38,8 +38,6 @@ def tokens_per_second(
         betas=(0.9, 0.95),
         row_blocks=model.row_blocks(),
     )
-    if len(store.train.tokens) <= config.context_length:
-        return 1.0  # refused by the plan, which says what is missing
     loader = BlockLoader(store.train, config.context_length, settings.seed)
     rows = group.share(batch)
     best, began = 0.0, time.perf_counter()

@@ -244,6 +244,29 @@ def test_a_bad_command_line_gets_one_sentence(
     assert not (tmp_path / "new").exists(), "something half done is left"
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--size 10x", "size '10x' is not known"),
+        ("--width 100 --heads 3", "width 100 is not divisible by 3 heads"),
+        ("--heads 6 --kv-heads 4 --width 96", "6 heads cannot share 4 key/value heads"),
+        ("--width 33 --heads 33", "a head is 1 wide"),
+        ("--family gpt2 --heads 4 --kv-heads 2", "GPT-2 has a key/value head for every head"),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused_before_any_text_is_read(
+    place: Path, tmp_path: Path, flags: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("text was read")
+
+    monkeypatch.setattr("nextword.training.pretrain.prepare", read)
+    line = f"pretrain {{text.txt}} --out {{new}} {flags}"
+    assert main(words_of(line, place, tmp_path / "new")) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
 def test_programs_get_errors_as_json_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "no/such/model", "--json"]) == 2
     captured = capsys.readouterr()

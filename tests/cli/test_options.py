@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import argparse
+import importlib
+import itertools
 import random
 import resource
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nextword.cli import options
+from nextword.cli.main import VERBS, main
 from nextword.cli.options import read_config
 from nextword.errors import UserError
 from nextword.settings import PretrainSettings, resolve
@@ -99,3 +105,69 @@ def test_a_configuration_that_cannot_be_meant_is_named(
     with pytest.raises(UserError) as caught:
         read_config(tmp_path / "config.yaml")
     assert words in str(caught.value) and len(str(caught.value)) < 400
+
+
+# For each verb its positionals, in their order, and flags of every kind beside them.
+LINES: dict[str, tuple[dict[str, Any], list[list[str]]]] = {
+    "prepare": ({"data": ["a", "b"]}, [["--out", "s"], ["--clean"], ["--similarity", "0.9"]]),
+    "pretrain": ({"data": ["a", "b"]}, [["--out", "r"], ["--resume"], ["--budget=10m"]]),
+    "evaluate": ({"model": "m", "data": ["a", "b"]}, [["--json"], ["--stride", "8"]]),
+    "generate": ({"model": "m", "prompt": "a b"}, [["--temperature", "0.7"], ["--seed=5"]]),
+    "info": ({"path": "p"}, [["--json"], ["--seed", "3"]]),
+    "report": ({"run": "r"}, [["--out", "f"], ["--json"]]),
+}
+
+
+class Parsed(Exception):
+    pass
+
+
+@pytest.fixture
+def parse_only(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A command line to what was understood, as a dict; nothing is done."""
+    parse = options._parse_mixed
+
+    def stop(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+        raise Parsed(vars(parse(parser, arguments)))
+
+    def understood(arguments: list[str]) -> dict[str, Any]:
+        verb = importlib.import_module(f"nextword.cli.{arguments[0]}")
+        with pytest.raises(Parsed) as caught:
+            verb.run(arguments[1:], argparse.ArgumentParser(allow_abbrev=False))
+        return caught.value.args[0]
+
+    monkeypatch.setattr(options, "_parse_mixed", stop)
+    return understood
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_flags_and_positionals_may_stand_in_any_order(verb: str, parse_only: Any) -> None:
+    positionals, flags = LINES[verb]
+    words = [w for v in positionals.values() for w in (v if isinstance(v, list) else [v])]
+    expected = parse_only([verb, *words, *itertools.chain(*flags)])
+    assert {name: expected[name] for name in positionals} == positionals
+    for places in itertools.product(range(len(words) + 1), repeat=len(flags)):
+        line = [
+            part
+            for place in range(len(words) + 1)
+            for part in [
+                *(f for at, flag in zip(places, flags, strict=True) if at == place for f in flag),
+                *words[place : place + 1],
+            ]
+        ]
+        assert parse_only([verb, *line]) == expected, line
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_words_after_two_dashes_are_no_flags(verb: str, parse_only: Any) -> None:
+    positionals, flags = LINES[verb]
+    last = list(positionals)[-1]
+    before = [positionals[name] for name in list(positionals)[:-1]]
+    for line in ([*before, *flags[0], "--", "--odd"], [*flags[0], "--", *before, "--odd"]):
+        found = parse_only([verb, *line])
+        assert found[last] in ("--odd", ["--odd"]) and all(found[n] for n in positionals)
+
+
+def test_a_prompt_may_follow_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "no/such", "--temperature", "0.7", "a prompt"]) == 2
+    assert "no/such" in capsys.readouterr().err
