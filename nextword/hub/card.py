@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from nextword.hub.labels import Outputs
 from nextword.models.config import TransformerConfig
 from nextword.models.sizes import parameter_count
 
 CARD = """\
 ---
 library_name: transformers
-pipeline_tag: text-generation
+pipeline_tag: {pipeline}
 tags: [nextword, {family}]
 ---
-# A {millions} language model
+# A {millions}-parameter {what}
 
 {about}
 
@@ -22,9 +23,12 @@ tags: [nextword, {family}]
 | parameters | {parameters:,} |
 | vocabulary | {vocab_size:,} tokens |
 | context | {context_length:,} tokens |
-
+{more}
 ## Use it
 
+"""
+
+LANGUAGE = """\
     nextword generate {here} "Once upon a time"
 
 or with transformers:
@@ -38,14 +42,62 @@ or with transformers:
 It writes what is likely after what it has read. It does not know what is true.
 """
 
+CLASSIFIER = """\
+    nextword predict {here} texts.csv --out labels.csv
+
+or with transformers:
+
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained("{here}")
+    model = AutoModelForSequenceClassification.from_pretrained("{here}")
+    texts = tokenizer(["A text."], padding=True, truncation=True, return_tensors="pt")
+    print(model(**texts).logits)
+
+It knows the texts it learnt from; on texts of another kind it guesses, and does not say so.
+"""
+
+SPANS = """\
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained("{here}")
+    model = AutoModelForQuestionAnswering.from_pretrained("{here}")
+
+It finds an answer among the words of a text, whether or not the text holds one.
+"""
+
+LABELS_SHOWN = 20
+
 
 def model_card(config: TransformerConfig, about: str | None = None, here: str = "PATH") -> str:
     """Markdown; `about` says what the model was trained on and how well it does."""
+    return _card(config, "language model", "text-generation", about) + LANGUAGE.format(here=here)
+
+
+def classifier_card(
+    config: TransformerConfig, outputs: Outputs, about: str | None = None, here: str = "PATH"
+) -> str:
+    names = ", ".join(outputs.names[:LABELS_SHOWN]).replace("|", "\\|").replace("\n", " ")
+    if len(outputs.names) > LABELS_SHOWN:
+        names += f" and {len(outputs.names) - LABELS_SHOWN} more"
+    meaning = {"single": "one of", "several": "any of", "amount": "a number:"}[outputs.kind]
+    more = f"| says | {meaning} {names} |\n"
+    card = _card(config, "classifier of texts", "text-classification", about, more)
+    return card + CLASSIFIER.format(here=here)
+
+
+def span_card(config: TransformerConfig, about: str | None = None, here: str = "PATH") -> str:
+    return _card(config, "finder of answers", "question-answering", about) + SPANS.format(here=here)
+
+
+def _card(
+    config: TransformerConfig, what: str, pipeline: str, about: str | None, more: str = ""
+) -> str:
     parameters = parameter_count(config)
     millions = f"{parameters / 1e6:.3g}M" if parameters < 1e9 else f"{parameters / 1e9:.3g}B"
     return CARD.format(
         **{**vars(config), "about": about or "Trained with nextword."},
+        what=what,
+        pipeline=pipeline,
         parameters=parameters,
-        millions=f"{millions}-parameter",
-        here=here,
+        millions=millions,
+        more=more,
     )

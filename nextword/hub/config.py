@@ -5,19 +5,25 @@ from __future__ import annotations
 import math
 import reprlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nextword.errors import UserError
 from nextword.files import read_json
 from nextword.models.config import FAMILIES, GATED, ROPE_SCALINGS, Family, TransformerConfig
 from nextword.models.sizes import STYLES
 
-CLASSES = {
-    "gpt2": "GPT2LMHeadModel",
-    "llama": "LlamaForCausalLM",
-    "mistral": "MistralForCausalLM",
-    "qwen2": "Qwen2ForCausalLM",
-    "qwen3": "Qwen3ForCausalLM",
+NAMES: dict[Family, str] = {
+    "gpt2": "GPT2",
+    "llama": "Llama",
+    "mistral": "Mistral",
+    "qwen2": "Qwen2",
+    "qwen3": "Qwen3",
+}
+Head = Literal["language", "classifier", "spans"]
+HEADS: dict[Head, str] = {
+    "language": "ForCausalLM",
+    "classifier": "ForSequenceClassification",
+    "spans": "ForQuestionAnswering",
 }
 ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
@@ -246,10 +252,19 @@ def _windows(values: _Values, family: Family, layers: int) -> tuple[int | None, 
     return values.integer("sliding_window"), windowed
 
 
-def write_config(config: TransformerConfig, dtype: str = "float32") -> dict[str, Any]:
+def class_name(family: Family, head: Head = "language") -> str:
+    """What transformers calls a model of this family with this head."""
+    if family == "gpt2" and head == "language":
+        return "GPT2LMHeadModel"
+    return NAMES[family] + HEADS[head]
+
+
+def write_config(
+    config: TransformerConfig, dtype: str = "float32", head: Head = "language"
+) -> dict[str, Any]:
     """What config.json holds for this model; Hugging Face's older words, which all tools read."""
     common = {
-        "architectures": [CLASSES[config.family]],
+        "architectures": [class_name(config.family, head)],
         "model_type": config.family,
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tied,

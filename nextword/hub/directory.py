@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,24 @@ from typing import Any
 import torch
 
 from nextword.errors import UserError
-from nextword.files import whole_directory, write_json
-from nextword.hub.card import model_card
+from nextword.files import read_json, whole_directory, write_json
+from nextword.hub.card import classifier_card, model_card, span_card
 from nextword.hub.config import read_config, write_config
+from nextword.hub.labels import Outputs, read_labels, write_labels
+from nextword.hub.names import SCORE, SPAN
+from nextword.hub.padding import for_classifier, pad_token, with_pad
 from nextword.hub.resolve import inside, resolve
-from nextword.hub.weights import SHARD_BYTES, read_model, write_weights
+from nextword.hub.weights import (
+    locations,
+    read_body,
+    read_classifier,
+    read_model,
+    read_span_finder,
+)
+from nextword.hub.writing import SHARD_BYTES, write_weights
+from nextword.models.config import TransformerConfig
+from nextword.models.heads import Classifier, SpanFinder
+from nextword.models.lora import merge
 from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -27,24 +42,86 @@ def load(name_or_path: str | PathLike[str]) -> tuple[Transformer, Tokenizer]:
     Weights are fp32 and dropout is off. Raises UserError where anything is missing or damaged.
     """
     directory = resolve(name_or_path)
-    for file in FILES:
-        inside(directory, file)
-    tokenizer = Tokenizer.load(directory)
-    model = load_model(directory)
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise UserError(
-            f"the tokenizer has {tokenizer.vocab_size:,} tokens, the model only "
-            f"{model.config.vocab_size:,}",
-            where=directory,
-            mend="they belong to different models",
-        )
-    return model, tokenizer
+    tokenizer, config = _open(directory)
+    return read_model(directory, config).eval(), tokenizer
 
 
 def load_model(directory: str | PathLike[str]) -> Transformer:
     """The model alone, in evaluation mode."""
     directory = Path(directory)
     return read_model(directory, read_config(inside(directory, "config.json"))).eval()
+
+
+def load_classifier(
+    name_or_path: str | PathLike[str],
+) -> tuple[Classifier, Tokenizer, Outputs]:
+    """A classifier, its tokenizer and what its outputs mean, from a run, a directory or the Hub.
+
+    The tokenizer's `pad_id` is the model's: texts are to be read `without_padding` of it. Weights
+    are fp32 and dropout is off. Raises UserError for a model that is no classifier, and as `load`.
+    """
+    directory = resolve(name_or_path)
+    tokenizer, config = _open(directory)
+    model = read_classifier(directory, config)
+    values = read_json(directory / "config.json")
+    outputs = read_labels(values, model.score.weight.shape[0], directory / "config.json")
+    pad = values.get("pad_token_id")
+    occurs = type(pad) is int and 0 <= pad < tokenizer.vocab_size
+    return model.eval(), with_pad(tokenizer, pad if occurs else None), outputs
+
+
+def start_classifier(
+    name_or_path: str | PathLike[str], outputs: Outputs, seed: int = 0
+) -> tuple[Classifier, Tokenizer]:
+    """A classifier to be trained, from any model: the head that it has is left out, and one for
+    `outputs` drawn, unless it classifies into the same ones already.
+
+    The tokenizer's `pad_id` is the one to train and save with. Raises UserError as `load`, and
+    where the tokenizer has no token to pad with.
+    """
+    directory = resolve(name_or_path)
+    tokenizer, config = _open(directory)
+    if SCORE in locations(directory):
+        there, its_tokenizer, held = load_classifier(directory)
+        if held == outputs:
+            return there, its_tokenizer
+    tokenizer = with_pad(tokenizer, pad_token(tokenizer))
+    body = read_body(directory, config)
+    return Classifier(body, len(outputs.names), seed).eval(), tokenizer
+
+
+def load_span_finder(name_or_path: str | PathLike[str]) -> tuple[SpanFinder, Tokenizer]:
+    """A model that finds answers in texts, and its tokenizer. Raises UserError as `load`."""
+    directory = resolve(name_or_path)
+    tokenizer, config = _open(directory)
+    return read_span_finder(directory, config).eval(), tokenizer
+
+
+def start_span_finder(
+    name_or_path: str | PathLike[str], seed: int = 0
+) -> tuple[SpanFinder, Tokenizer]:
+    """A model that is to learn to find answers, from any model; a head for it is kept."""
+    directory = resolve(name_or_path)
+    tokenizer, config = _open(directory)
+    if SPAN in locations(directory):
+        return read_span_finder(directory, config).eval(), tokenizer
+    return SpanFinder(read_body(directory, config), seed).eval(), tokenizer
+
+
+def _open(directory: Path) -> tuple[Tokenizer, TransformerConfig]:
+    """Tokenizer and config, checked against each other before any weights are read."""
+    for file in FILES:
+        inside(directory, file)
+    tokenizer = Tokenizer.load(directory)
+    config = read_config(inside(directory, "config.json"))
+    if tokenizer.vocab_size > config.vocab_size:
+        raise UserError(
+            f"the tokenizer has {tokenizer.vocab_size:,} tokens, the model only "
+            f"{config.vocab_size:,}",
+            where=directory,
+            mend="they belong to different models",
+        )
+    return tokenizer, config
 
 
 def save(
@@ -60,10 +137,70 @@ def save(
     """Write all of a model's directory, or nothing: an older model there is replaced in one step.
 
     `generation` is added to generation_config.json, `card` is what the README says about the
-    model. Opens in transformers with AutoModelForCausalLM and AutoTokenizer. Raises UserError
-    where the directory holds something else than a model.
+    model. Opens in transformers with AutoModelForCausalLM and AutoTokenizer. Low-rank updates are
+    merged into what is written. Raises UserError where the directory holds something else than a
+    model.
     """
-    directory = Path(directory)
+    ids = _boundaries(tokenizer)
+    values = write_config(model.config, _name(dtype)) | ids
+    readme = model_card(model.config, card)
+    with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes) as aside:
+        write_json(aside / "generation_config.json", ids | (generation or {}))
+
+
+def save_classifier(
+    directory: str | PathLike[str],
+    model: Classifier,
+    tokenizer: Tokenizer,
+    outputs: Outputs,
+    card: str | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write a classifier as `save` does a language model.
+
+    Opens in transformers with AutoModelForSequenceClassification, labels and padding token
+    included. The tokenizer is the one that was trained with: texts are read up to its padding
+    token. Raises UserError also where it has none and no token is left to be one.
+    """
+    config = model.transformer.config
+    tokenizer = for_classifier(tokenizer, config.context_length)
+    values = write_config(config, _name(dtype), "classifier") | _boundaries(tokenizer)
+    values |= {"pad_token_id": tokenizer.pad_id} | write_labels(outputs)
+    readme = classifier_card(config, outputs, card)
+    with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes):
+        pass
+
+
+def save_span_finder(
+    directory: str | PathLike[str],
+    model: SpanFinder,
+    tokenizer: Tokenizer,
+    card: str | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write a model that finds answers; opens with AutoModelForQuestionAnswering."""
+    config = model.transformer.config
+    values = write_config(config, _name(dtype), "spans") | _boundaries(tokenizer)
+    readme = span_card(config, card)
+    with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes):
+        pass
+
+
+@contextlib.contextmanager
+def _written(
+    directory: Path,
+    model: Transformer | Classifier | SpanFinder,
+    values: dict[str, Any],
+    tokenizer: Tokenizer | None,
+    readme: str,
+    dtype: torch.dtype,
+    shard_bytes: int,
+) -> Iterator[Path]:
+    """A directory with config, weights, tokenizer and card, to which the block adds."""
     if directory.exists():
         present = {path.name for path in directory.iterdir()} if directory.is_dir() else {"a file"}
         if present and not present & MARKS:
@@ -72,15 +209,21 @@ def save(
                 where=directory,
                 mend="choose another directory",
             )
-    ids = {}
-    if tokenizer is not None:
-        begin = tokenizer.end_id if tokenizer.bos_id is None else tokenizer.bos_id
-        ids = {"bos_token_id": begin, "eos_token_id": tokenizer.end_id}
     with whole_directory(directory) as aside:
-        kind = str(dtype).removeprefix("torch.")
-        write_json(aside / "config.json", write_config(model.config, kind) | ids)
-        write_weights(aside, model, dtype, shard_bytes)
-        write_json(aside / "generation_config.json", ids | (generation or {}))
+        write_json(aside / "config.json", values)
+        write_weights(aside, merge(model), dtype, shard_bytes)
         if tokenizer is not None:
             tokenizer.save(aside)
-        (aside / "README.md").write_text(model_card(model.config, card), encoding="utf-8")
+        (aside / "README.md").write_text(readme, encoding="utf-8")
+        yield aside
+
+
+def _boundaries(tokenizer: Tokenizer | None) -> dict[str, int]:
+    if tokenizer is None:
+        return {}
+    begin = tokenizer.end_id if tokenizer.bos_id is None else tokenizer.bos_id
+    return {"bos_token_id": begin, "eos_token_id": tokenizer.end_id}
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

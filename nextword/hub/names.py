@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from nextword.models.config import FAMILIES, Family, TransformerConfig
 
 PREFIX: dict[Family, str] = dict.fromkeys(FAMILIES, "model.") | {"gpt2": "transformer."}
+BODY = "transformer."  # what ours, and some of theirs, call the model inside one with a head
+TRANSFORMER_INSIDE = ("llama", "qwen2", "qwen3")  # their ...ForQuestionAnswering has a .transformer
 # Not weights: masks and tables that old checkpoints carry along.
 IGNORED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 
-HEAD = "lm_head.weight"
+HEAD, SCORE, SPAN = "lm_head.weight", "score.weight", "qa_outputs.weight"
+HEADS = {"head": "lm_head", "score": "score", "span": "qa_outputs"}
 
 GPT2_TOP = {
     "embedding": "transformer.wte",
     "positions": "transformer.wpe",
     "norm": "transformer.ln_f",
-    "head": "lm_head",
+    **HEADS,
 }
 GPT2_BLOCK = {
     "attention_norm": "ln_1",
@@ -31,7 +34,7 @@ GPT2_BLOCK = {
     "mlp.input": "mlp.c_fc",
     "mlp.output": "mlp.c_proj",
 }
-LLAMA_TOP = {"embedding": "model.embed_tokens", "norm": "model.norm", "head": "lm_head"}
+LLAMA_TOP = {"embedding": "model.embed_tokens", "norm": "model.norm", **HEADS}
 LLAMA_BLOCK = {
     "attention_norm": "input_layernorm",
     "attention.qkv": "self_attn.q_proj self_attn.k_proj self_attn.v_proj",
@@ -56,11 +59,14 @@ class Piece:
 
 
 def pieces(config: TransformerConfig, shapes: dict[str, tuple[int, ...]]) -> Iterator[Piece]:
-    """Every tensor of a model whose parameters have these shapes, in the model's order."""
+    """Every tensor of a model whose parameters have these shapes, in the model's order.
+
+    It may be a Transformer or one inside a head: `transformer.blocks.0…` and `score.weight`.
+    """
     gpt2 = config.family == "gpt2"
     top, inside = (GPT2_TOP, GPT2_BLOCK) if gpt2 else (LLAMA_TOP, LLAMA_BLOCK)
     for name, shape in shapes.items():
-        module, kind = name.rsplit(".", 1)
+        module, kind = name.removeprefix(BODY).rsplit(".", 1)
         if module in top:
             names = [top[module]]
         else:
@@ -79,6 +85,13 @@ def pieces(config: TransformerConfig, shapes: dict[str, tuple[int, ...]]) -> Ite
                 transposed,
             )
             begin += rows
+
+
+def span_name(name: str, family: Family) -> str:
+    """What a tensor or module is called in their ...ForQuestionAnswering."""
+    prefix = PREFIX[family]
+    inside = family in TRANSFORMER_INSIDE and name.startswith(prefix)
+    return BODY + name.removeprefix(prefix) if inside else name
 
 
 def embedding_name(family: Family) -> str:

@@ -1,24 +1,34 @@
-"""Weights in safetensors files, one or several, read and written; nothing else is ever opened."""
+"""Weights read from safetensors files, one or several; nothing else is ever opened."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.hub.names import HEAD, IGNORED, PREFIX, Piece, embedding_name, pieces
+from nextword.hub.names import (
+    BODY,
+    HEAD,
+    HEADS,
+    IGNORED,
+    PREFIX,
+    SCORE,
+    SPAN,
+    Piece,
+    embedding_name,
+    pieces,
+)
 from nextword.hub.resolve import inside
 from nextword.models.config import TransformerConfig
+from nextword.models.heads import Classifier, SpanFinder
 from nextword.models.sizes import parameter_count
 from nextword.models.transformer import Transformer
 from nextword.terminal import warn
@@ -26,7 +36,6 @@ from nextword.terminal import warn
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.msgpack", "*.h5")
 PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # zipped or not
-SHARD_BYTES = 5_000_000_000
 FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
@@ -38,12 +47,14 @@ def read_model(directory: Path, config: TransformerConfig) -> Transformer:
     files hold is refused before memory is taken for it.
     """
     where = locations(directory)
-    asked, held = parameter_count(config), sum(map(_numbers_in, sorted(set(where.values()))))
-    if asked > 4 * held + 10_000:
-        raise UserError(
-            f"describes {asked:,} parameters, but the weights beside it are {held:,}",
-            where=directory / "config.json",
-        )
+    for head, what in ((SCORE, "classifies texts"), (SPAN, "finds answers in texts")):
+        if head in where:
+            raise UserError(
+                f"{what} and cannot write: it has {head!r} where a language model has its head",
+                where=directory,
+                mend="use `nextword predict`, or the model it was made from",
+            )
+    _check_size(where, config, directory)
     if config.tied and _has_own_head(where, config):
         warn(
             f"{directory}: config.json ties the output head to the embedding, but the weights hold "
@@ -51,21 +62,94 @@ def read_model(directory: Path, config: TransformerConfig) -> Transformer:
         )
         config = replace(config, tied=False)
     model = Transformer(config, seed=None)
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    _fill(model, config, where, directory)
+    return model
+
+
+def read_body(directory: Path, config: TransformerConfig) -> Transformer:
+    """The model without its head, whatever head the directory has. Raises as read_model."""
+    where, config = _headless(locations(directory), config)
+    _check_size(where, config, directory)
+    body = Transformer(config, seed=None)
+    _fill(body, config, where, directory)
+    return body
+
+
+def read_classifier(directory: Path, config: TransformerConfig) -> Classifier:
+    """A classifier with as many outputs as its head has rows. Raises as read_model."""
+    where = locations(directory)
+    shape = _shape_of(where, SCORE, directory, "classify")
+    if len(shape) != 2 or shape[0] < 1 or shape[1] != config.width:
+        raise UserError(
+            f"tensor {SCORE!r} has shape {list(shape)}, not [labels, {config.width}]",
+            where=where[SCORE],
+        )
+    body, headless = _headless(where, config)
+    _check_size(body, headless, directory)
+    model = Classifier(Transformer(headless, seed=None), shape[0])
+    _fill(model, headless, {**body, SCORE: where[SCORE]}, directory)
+    return model
+
+
+def read_span_finder(directory: Path, config: TransformerConfig) -> SpanFinder:
+    """A model that finds answers. Raises as read_model."""
+    where = locations(directory)
+    _shape_of(where, SPAN, directory, "qa")
+    body, headless = _headless(where, config)
+    _check_size(body, headless, directory)
+    model = SpanFinder(Transformer(headless, seed=None))
+    head = {name: path for name, path in where.items() if name.startswith(HEADS["span"] + ".")}
+    _fill(model, headless, body | head, directory)
+    return model
+
+
+def _headless(
+    where: dict[str, Path], config: TransformerConfig
+) -> tuple[dict[str, Path], TransformerConfig]:
+    """The tensors and the config of the model inside a head."""
+    heads = [HEADS["score"] + ".", HEADS["span"] + "."] + [HEAD] * (not config.tied)
+    kept = {name: path for name, path in where.items() if not name.startswith(tuple(heads))}
+    return kept, replace(config, tied=True)
+
+
+def _shape_of(where: dict[str, Path], head: str, directory: Path, task: str) -> tuple[int, ...]:
+    if head not in where:
+        raise UserError(
+            f"is not a model for this: it has no {head!r}",
+            where=directory,
+            mend=f"make one of it with `nextword finetune --task {task}`",
+        )
+    with opened(where[head]) as file:
+        return tuple(file.get_slice(head).get_shape())
+
+
+def _check_size(where: dict[str, Path], config: TransformerConfig, directory: Path) -> None:
+    asked, held = parameter_count(config), sum(map(_numbers_in, sorted(set(where.values()))))
+    if asked > 4 * held + 10_000:
+        raise UserError(
+            f"describes {asked:,} parameters, but the weights beside it are {held:,}",
+            where=directory / "config.json",
+        )
+
+
+@torch.no_grad()
+def _fill(
+    model: nn.Module, config: TransformerConfig, where: dict[str, Path], directory: Path
+) -> None:
+    """Every parameter from the tensor that is its own."""
+    parameters = dict(model.named_parameters())
+    shapes = {name: tuple(p.shape) for name, p in parameters.items()}
     wanted = {piece.theirs: piece for piece in pieces(config, shapes)}
     found = _match(where, wanted, config, directory)
-    parameters = dict(model.named_parameters())
     by_file: dict[Path, list[tuple[str, Piece]]] = {}
     for stored, piece in found.items():
         by_file.setdefault(where[stored], []).append((stored, piece))
-    with torch.no_grad():
-        for path, members in by_file.items():
-            with opened(path) as file:
-                for stored, piece in members:
-                    tensor = _tensor(file, path, stored, piece)
-                    target = parameters[piece.parameter][piece.rows]
-                    target.copy_(tensor.t() if piece.transposed else tensor)
-    return model
+    for path, members in by_file.items():
+        with opened(path) as file:
+            for stored, piece in members:
+                tensor = _tensor(file, path, stored, piece)
+                target = parameters[piece.parameter][piece.rows]
+                target.copy_(tensor.t() if piece.transposed else tensor)
 
 
 def locations(directory: Path) -> dict[str, Path]:
@@ -159,9 +243,14 @@ def _match(
 
 def _full_names(where: Iterable[str], config: TransformerConfig) -> dict[str, str]:
     """Stored names, each with the name it has where a model is saved with its head."""
-    prefix = PREFIX[config.family]
-    bare = not any(name.startswith(prefix) for name in where)
-    return {name: prefix + name if bare and name != HEAD else name for name in where}
+    prefix, heads = PREFIX[config.family], tuple(f"{head}." for head in HEADS.values())
+    stored_prefix = next((p for p in (prefix, BODY) if any(n.startswith(p) for n in where)), "")
+    return {
+        name: prefix + name.removeprefix(stored_prefix)
+        if name.startswith(stored_prefix) and not name.startswith(heads)
+        else name
+        for name in where
+    }
 
 
 def _has_own_head(where: dict[str, Path], config: TransformerConfig) -> bool:
@@ -173,7 +262,7 @@ def _has_own_head(where: dict[str, Path], config: TransformerConfig) -> bool:
         if name is None:
             return False
         with opened(where[name]) as file:
-            tensors.append(_get(file, where[name], name))
+            tensors.append(get(file, where[name], name))
     return not torch.equal(*tensors)
 
 
@@ -193,53 +282,13 @@ def _tensor(file: Any, path: Path, stored: str, piece: Piece) -> Tensor:
         )
     if kind not in FLOATS:
         raise UserError(f"tensor {stored!r} is of type {kind}, which is no float", where=path)
-    return _get(file, path, stored)
+    return get(file, path, stored)
 
 
-def _get(file: Any, path: Path, stored: str) -> Tensor:
+def get(file: Any, path: Path, stored: str) -> Tensor:
+    """One tensor of an opened file."""
     try:
         tensor: Tensor = file.get_tensor(stored)
     except (SafetensorError, OSError) as error:
         raise UserError(f"tensor {stored!r} cannot be read ({error})", where=path) from None
     return tensor
-
-
-def write_weights(
-    directory: Path, model: Transformer, dtype: torch.dtype, shard_bytes: int = SHARD_BYTES
-) -> None:
-    """Write a model's parameters, in several files with an index if they exceed `shard_bytes`."""
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    shards = list(_shards(pieces(model.config, shapes), dtype.itemsize, shard_bytes))
-    parameters = dict(model.named_parameters())
-    weight_map, total = {}, 0
-    for number, members in enumerate(shards, start=1):
-        name = (
-            SINGLE if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        )
-        tensors = {
-            piece.theirs: _stored(parameters[piece.parameter], piece, dtype) for piece in members
-        }
-        save_file(tensors, directory / name, metadata={"format": "pt"})
-        weight_map.update(dict.fromkeys(tensors, name))
-        total += sum(tensor.nbytes for tensor in tensors.values())
-    if len(shards) > 1:
-        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-        (directory / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-
-
-def _stored(parameter: Tensor, piece: Piece, dtype: torch.dtype) -> Tensor:
-    rows = parameter.detach()[piece.rows].to("cpu", dtype)
-    return (rows.t() if piece.transposed else rows).contiguous()
-
-
-def _shards(members: Iterable[Piece], itemsize: int, limit: int) -> Iterator[list[Piece]]:
-    shard: list[Piece] = []
-    size = 0
-    for piece in members:
-        bytes_ = itemsize * int(torch.Size(piece.shape).numel())
-        if shard and size + bytes_ > limit:
-            yield shard
-            shard, size = [], 0
-        shard.append(piece)
-        size += bytes_
-    yield shard

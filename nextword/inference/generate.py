@@ -79,7 +79,10 @@ class Decoder:
         self._drop_finished()
         if not self.active:
             return []
-        hidden = self._prefill() if self._last is None else self._decode(self._last)
+        if self._last is None:
+            hidden = prefill(self.model, self._cache, self._prompts)
+        else:
+            hidden = self._decode(self._last)
         logits = self.model.logits(hidden)[:, : self.vocab_size].float()  # [rows, vocabulary]
         if self._history is not None:
             logits = self._history.penalize(logits, self.settings)
@@ -109,18 +112,6 @@ class Decoder:
     def is_done(self) -> bool:
         return all(result.finish for result in self.results)
 
-    def _prefill(self) -> Tensor:
-        """Read the prompts; returns the hidden state of each one's last token, [rows, width]."""
-        lengths = [len(prompt) for prompt in self._prompts]
-        padded = max(lengths)
-        tokens = torch.zeros(len(lengths), padded, dtype=torch.int64)
-        for row, prompt in enumerate(self._prompts):
-            tokens[row, : len(prompt)] = torch.tensor(prompt)
-        self._cache.begin(lengths, padded)
-        device = self._cache.lengths.device
-        hidden = self.model(tokens.to(device), cache=self._cache)
-        return hidden[torch.arange(len(lengths), device=device), self._cache.lengths - 1]
-
     def _decode(self, tokens: Tensor) -> Tensor:
         positions, mask = self._cache.advance()
         hidden = self.model(tokens[:, None], positions=positions, mask=mask, cache=self._cache)
@@ -137,6 +128,19 @@ class Decoder:
         self._last = self._last[kept]
         if self._history is not None:
             self._history.keep(kept)
+
+
+def prefill(model: Transformer, cache: KVCache, prompts: Sequence[Sequence[int]]) -> Tensor:
+    """Read prompts into a cache; returns the hidden states of their last tokens, [rows, width]."""
+    lengths = [len(prompt) for prompt in prompts]
+    padded = max(lengths)
+    tokens = torch.zeros(len(lengths), padded, dtype=torch.int64)
+    for row, prompt in enumerate(prompts):
+        tokens[row, : len(prompt)] = torch.tensor(prompt)
+    cache.begin(lengths, padded)
+    device = cache.lengths.device
+    hidden = model(tokens.to(device), cache=cache)
+    return hidden[torch.arange(len(lengths), device=device), cache.lengths - 1]
 
 
 def generate(

@@ -27,7 +27,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         head = weight.to(hidden.dtype)
         hidden_gradient = torch.empty_like(hidden) if needs_gradient else None
         # With no targets at all the gradient is 0, not absent: ranks wait for each other's.
-        empty = needs_gradient and not len(hidden)
+        empty = weight.requires_grad and not len(hidden)
         weight_gradient = torch.zeros_like(weight) if empty else None
         nats = []
         rows = max(1, CHUNK_LOGITS // head.shape[0])
@@ -37,6 +37,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             nats.append(_losses_(logits, targets[chunk : chunk + rows], needs_gradient))
             if hidden_gradient is not None:  # the logits now hold their own gradient
                 torch.mm(logits, head, out=hidden_gradient[chunk : chunk + rows])
+                if not weight.requires_grad:  # a frozen head: a third of its work is saved
+                    continue
                 contribution = (logits.t() @ states).to(weight.dtype)
                 if weight_gradient is None:
                     weight_gradient = contribution
@@ -48,14 +50,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         hidden_gradient, weight_gradient = ctx.saved_tensors
-        if hidden_gradient is None or weight_gradient is None:
-            return None, None, None
-        if not len(hidden_gradient):
+        if hidden_gradient is None or not len(hidden_gradient):
             return hidden_gradient, weight_gradient, None
         scale = gradients[0][:1]  # in place: they are large, and nobody else has them
         if not bool((gradients[0] == scale).all()):
             raise NotImplementedError("only a plain sum of these losses can be differentiated")
-        return hidden_gradient.mul_(scale), weight_gradient.mul_(scale), None
+        if weight_gradient is not None:
+            weight_gradient.mul_(scale)
+        return hidden_gradient.mul_(scale), weight_gradient, None
 
 
 def _accumulator(dtype: torch.dtype) -> torch.dtype:

@@ -21,13 +21,16 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure, its 95% interval (None for fewer than two examples), and what it is."""
+    """A figure, its 95% interval (None for fewer than two examples), and how it was computed,
+    where that has a signature."""
 
     value: float
     interval: tuple[float, float] | None = None
+    signature: str = ""
 
     def to_json(self) -> dict[str, object]:
-        return {"value": self.value, "interval": self.interval}
+        found: dict[str, object] = {"value": self.value, "interval": self.interval}
+        return found | ({"signature": self.signature} if self.signature else {})
 
 
 def resampled(count: int, seed: int, figure: Callable[[Ints], float]) -> Metric:

@@ -12,16 +12,16 @@ from nextword.errors import UserError
 from nextword.terminal import warn
 from nextword.text.compression import SUFFIXES, open_stream
 from nextword.text.document import Bad, Document, Source, Tally, why
-from nextword.text.readers.delimited import read_delimited
+from nextword.text.readers.delimited import delimited_records, read_delimited
 from nextword.text.readers.epub import read_epub
 from nextword.text.readers.html import read_html
-from nextword.text.readers.hub import SCHEME, parse, read_hub
-from nextword.text.readers.parquet import read_parquet
+from nextword.text.readers.hub import SCHEME, hub_records, parse, read_hub
+from nextword.text.readers.parquet import parquet_records, read_parquet
 from nextword.text.readers.pdf import read_pdf
 from nextword.text.readers.plain import read_plain
-from nextword.text.readers.records import read_json, read_jsonl
+from nextword.text.readers.records import Found, json_records, jsonl_records, read_json, read_jsonl
 
-__all__ = ["READERS", "Source", "expand", "fingerprint", "read"]
+__all__ = ["READERS", "Source", "expand", "fingerprint", "read", "records"]
 
 Reader = Callable[[Source, str | None, Tally], Iterator[Document | Bad]]
 READERS: dict[str, Reader] = {
@@ -35,6 +35,14 @@ READERS: dict[str, Reader] = {
     "epub": read_epub,
     "pdf": read_pdf,
     "hub": read_hub,
+}
+RECORDS: dict[str, Callable[[Source, Tally], Iterator[Found]]] = {
+    "json": json_records,
+    "jsonl": jsonl_records,
+    "csv": delimited_records,
+    "tsv": delimited_records,
+    "parquet": parquet_records,
+    "hub": hub_records,
 }
 _KINDS = {
     ".txt": "text",
@@ -212,6 +220,18 @@ def read(
         else:
             tally.accept()
             yield item
+
+
+def records(source: Source, tally: Tally) -> Iterator[Found]:
+    """(place, record) of each row of a table, line or element of JSON; Bad for what is neither."""
+    try:
+        yield from RECORDS[source.kind](source, tally)
+    except UserError:
+        raise
+    except Exception as error:  # the last resort: damage can surprise any parser
+        raise UserError(
+            f"cannot be read ({type(error).__name__}: {why(error)})", where=source.path
+        ) from None
 
 
 def _writable(document: Document) -> Document | Bad:

@@ -208,6 +208,10 @@ class Tokenizer:
         named = self.config.get(role)
         return named.get("content") if isinstance(named, dict) else named
 
+    def name_of(self, id: int) -> str | None:
+        """What the vocabulary calls a token; None where there is no such id."""
+        return self._whole.id_to_token(id) if id >= 0 else None
+
     @property
     def special_ids(self) -> frozenset[int]:
         """Control tokens, which no text is ever encoded to."""

@@ -8,6 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nextword.errors import UserError
+from nextword.training.groups import Learning, learning
+
 # Quintic Newton–Schulz coefficients, one triple an iteration, from "The Polar Express"
 # (Amsel et al. 2025): each is the best quintic for the spectrum the one before it leaves.
 POLAR_EXPRESS = (
@@ -122,34 +125,38 @@ def build(
     momentum: float,
     betas: tuple[float, float],
     row_blocks: dict[str, list[int]],
+    rate_shares: dict[str, float] | None = None,
 ) -> Optimizers:
-    """The optimizers of a model. Weight decay is for matrices inside the blocks and the head.
+    """The optimizers of what learns in a model. Weight decay is for matrices inside the blocks and
+    heads.
 
-    Muon takes the matrices inside the blocks, one group each where they split along their rows;
-    embeddings, norms, biases and the head are AdamW's.
+    Muon takes the matrices inside the blocks, one group each, split along their rows where
+    `row_blocks` says so by the Transformer's own names; embeddings, norms, biases and heads are
+    AdamW's. `rate_shares` [by parameter name] are shares of the learning rate, 1 if not given.
     """
-    matrices: list[tuple[str, Tensor]] = []
-    plain: list[Tensor] = []  # norms, biases, embeddings
-    head: list[Tensor] = []
-    for name, parameter in model.named_parameters():
-        if parameter.ndim == 2 and name.startswith("blocks."):
-            matrices.append((name, parameter))
-        elif parameter.ndim == 2 and name.startswith("head."):
-            head.append(parameter)
-        else:
-            plain.append(parameter)
+    members = list(learning(model, rate_shares))
+    if not members:
+        raise UserError("nothing is left to learn", mend="freeze fewer layers")
     if kind == "muon":
         groups: list[dict[str, Any]] = [
-            {"params": [parameter], "row_blocks": row_blocks.get(name)}
-            for name, parameter in matrices
+            {
+                "params": [member.parameter],
+                "row_blocks": row_blocks.get(member.name),
+                "lr": learning_rate * member.share,
+            }
+            for member in members
+            if member.matrix
         ]
-        rest = _groups(head, plain, weight_decay)
-        adamw = torch.optim.AdamW(rest, lr=learning_rate, betas=betas, eps=1e-10, fused=True)
-        return Optimizers(
-            {"muon": Muon(groups, learning_rate, momentum, weight_decay), "adamw": adamw}
-        )
-    decayed = [parameter for _, parameter in matrices] + head
-    everything = _groups(decayed, plain, weight_decay)
+        parts: dict[str, torch.optim.Optimizer] = {}
+        if groups:
+            parts["muon"] = Muon(groups, learning_rate, momentum, weight_decay)
+        rest = _groups([m for m in members if not m.matrix], learning_rate, weight_decay)
+        if rest:
+            parts["adamw"] = torch.optim.AdamW(
+                rest, lr=learning_rate, betas=betas, eps=1e-10, fused=True
+            )
+        return Optimizers(parts)
+    everything = _groups(members, learning_rate, weight_decay)
     if kind == "adamw":
         part: torch.optim.Optimizer = torch.optim.AdamW(
             everything, lr=learning_rate, betas=betas, fused=True
@@ -159,6 +166,21 @@ def build(
     return Optimizers({kind: part})
 
 
-def _groups(decayed: list[Tensor], plain: list[Tensor], decay: float) -> list[dict[str, Any]]:
-    groups = [{"params": decayed, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+def _groups(members: list[Learning], rate: float, decay: float) -> list[dict[str, Any]]:
+    """Groups of equal weight decay and learning rate: what decays first, high rates first.
+
+    Within a group matrices come before heads, as each stands in the model.
+    """
+    kinds: dict[tuple[bool, float], list[Learning]] = {}
+    for member in sorted(
+        members, key=lambda m: (not m.decays, -m.share, m.decays and not m.matrix)
+    ):
+        kinds.setdefault((member.decays, member.share), []).append(member)
+    return [
+        {
+            "params": [member.parameter for member in group],
+            "weight_decay": decay if decays else 0.0,
+            "lr": rate * share,
+        }
+        for (decays, share), group in kinds.items()
+    ]

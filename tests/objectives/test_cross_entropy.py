@@ -78,3 +78,12 @@ def test_without_targets_loss_and_gradients_are_zero() -> None:
     assert loss == 0
     for part in (hidden, weight):
         assert part.grad is not None and not part.grad.any()
+
+
+def test_a_frozen_head_has_no_gradient_and_the_states_have_theirs() -> None:
+    hidden, weight, targets = example(torch.float32)
+    _, expected, _ = exact(hidden, weight, targets)
+    weight.requires_grad_(False)
+    linear_cross_entropy(hidden, weight, targets).backward()
+    assert weight.grad is None and hidden.grad is not None
+    torch.testing.assert_close(hidden.grad, expected.to(hidden.dtype), atol=1e-5, rtol=1e-4)

@@ -22,10 +22,13 @@ def read_delimited(
     source: Source, text_column: str | None, tally: Tally
 ) -> Iterator[Document | Bad]:
     """Each row's text column; a row with another number of fields than the first is bad."""
-    yield from documents(_records(source, text_column, tally), text_column, source.path)
+    yield from documents(delimited_records(source, tally, text_column), text_column, source.path)
 
 
-def _records(source: Source, text_column: str | None, tally: Tally) -> Iterator[Found]:
+def delimited_records(
+    source: Source, tally: Tally, text_column: str | None = None
+) -> Iterator[Found]:
+    """Each row, by the names of its columns; without names these are "1", "2", …"""
     columns: list[str] = []
     for line, row in _rows(source, tally):
         where = f"{source.path}:{line}"

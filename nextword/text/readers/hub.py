@@ -26,21 +26,23 @@ def parse(name: str) -> tuple[str, str | None, str, str | None]:
 
 
 def read_hub(source: Source, text_column: str | None, tally: Tally) -> Iterator[Document | Bad]:
+    column = parse(source.path)[3]
+    yield from documents(hub_records(source, tally), column or text_column, source.path)
+
+
+def hub_records(source: Source, tally: Tally) -> Iterator[Found]:
+    """Each row of a data set, as it is streamed."""
     try:
         import datasets
     except ImportError:
         raise UserError(
             "needs the package datasets", where=source.path, mend="pip install nextword[hub-data]"
         ) from None
-    repository, config, split, column = parse(source.path)
+    repository, config, split, _ = parse(source.path)
     try:
         rows = datasets.load_dataset(repository, config, split=split, streaming=True)
-
-        def found() -> Iterator[Found]:
-            for number, record in enumerate(rows, 1):
-                yield f"{source.path}:row {number}", record
-
-        yield from documents(found(), column or text_column, source.path)
+        for number, record in enumerate(rows, 1):
+            yield f"{source.path}:row {number}", record
     except UserError:
         raise
     except Exception as error:

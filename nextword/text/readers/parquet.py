@@ -1,8 +1,8 @@
-"""Parquet: the text column alone, a few rows at a time."""
+"""Parquet: the columns that are wanted, a few rows at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from nextword.errors import UserError
@@ -15,6 +15,17 @@ _METADATA = 2**24  # bytes or items in a file's own description
 
 
 def read_parquet(source: Source, text_column: str | None, tally: Tally) -> Iterator[Document | Bad]:
+    rows = _open(source, lambda schema: _candidates(schema, text_column))
+    yield from documents(rows, text_column, source.path)
+
+
+def parquet_records(source: Source, tally: Tally) -> Iterator[Found]:
+    """Each row, with all of its columns."""
+    yield from _open(source, lambda schema: list(schema.names))
+
+
+def _open(source: Source, choose: Callable[[Any], list[str]]) -> Iterator[Found]:
+    """The rows of a file, with the columns chosen from its schema."""
     import io
 
     import pyarrow as pa
@@ -32,9 +43,7 @@ def read_parquet(source: Source, text_column: str | None, tally: Tally) -> Itera
                 thrift_container_size_limit=_METADATA,
                 page_checksum_verification=True,
             )
-            columns = _candidates(table.schema_arrow, text_column)
-            found = _rows(table, columns, source.path)
-            yield from documents(found, text_column, source.path)
+            yield from _rows(table, choose(table.schema_arrow), source.path)
         except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
             raise UserError(
                 f"is not a whole Parquet file ({why(error)})", where=source.path

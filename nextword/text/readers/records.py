@@ -22,32 +22,41 @@ Found = tuple[str, Any]  # (place, a value parsed, or Bad)
 
 
 def read_jsonl(source: Source, text_column: str | None, tally: Tally) -> Iterator[Document | Bad]:
-    def values() -> Iterator[Found]:
-        for number, line in read_lines(source, tally):
-            where = f"{source.path}:{number}"
-            if isinstance(line, Bad):
-                yield where, line
-            elif line.strip():
-                try:
-                    yield where, json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    yield where, Bad(f"is not valid JSON ({_why(error)})", where, line, "not JSON")
+    return documents(jsonl_records(source, tally), text_column, source.path)
 
-    return documents(values(), text_column, source.path)
+
+def jsonl_records(source: Source, tally: Tally) -> Iterator[Found]:
+    """The value of each line."""
+    for number, line in read_lines(source, tally):
+        where = f"{source.path}:{number}"
+        if isinstance(line, Bad):
+            yield where, line
+        elif line.strip():
+            try:
+                yield where, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield where, Bad(f"is not valid JSON ({_why(error)})", where, line, "not JSON")
 
 
 def read_json(source: Source, text_column: str | None, tally: Tally) -> Iterator[Document | Bad]:
     def values() -> Iterator[Found]:
         numbers = itertools.count(1)
-        with open_stream(source.path, source.compression) as file:
-            start = file.read(_BLOCK)
-            encoding = detect(start, whole=len(start) < _BLOCK)
-            blocks = itertools.chain([start], iter(lambda: file.read(_BLOCK), b""))
-            for value in _top_level(decode_pieces(blocks, encoding), source.path):
-                for record in _records(value, text_column):
-                    yield f"{source.path}:record {next(numbers)}", record
+        for _, value in json_records(source, tally):
+            for record in _records(value, text_column):
+                yield f"{source.path}:record {next(numbers)}", record
 
     return documents(values(), text_column, source.path)
+
+
+def json_records(source: Source, tally: Tally) -> Iterator[Found]:
+    """The elements of the list that a file holds, or the one value that it is."""
+    with open_stream(source.path, source.compression) as file:
+        start = file.read(_BLOCK)
+        encoding = detect(start, whole=len(start) < _BLOCK)
+        blocks = itertools.chain([start], iter(lambda: file.read(_BLOCK), b""))
+        values = _top_level(decode_pieces(blocks, encoding), source.path)
+        for number, value in enumerate(values, start=1):
+            yield f"{source.path}:record {number}", value
 
 
 def documents(

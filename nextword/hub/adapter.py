@@ -1,0 +1,241 @@
+"""Low-rank updates in peft's format: adapter_config.json and adapter_model.safetensors.
+
+Where our matrix is several of theirs along its rows (query, key and value; gate and input), their
+B's are the rows of ours and their A's all the same one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import reprlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nextword.errors import UserError
+from nextword.files import read_json, whole_directory, write_json
+from nextword.hub.names import SCORE, SPAN, pieces, span_name
+from nextword.hub.resolve import inside
+from nextword.hub.weights import get, opened
+from nextword.models.config import TransformerConfig
+from nextword.models.heads import Classifier, SpanFinder
+from nextword.models.layers import Linear
+from nextword.models.lora import LowRankLinear, learn_updates_only, matrices, updates
+from nextword.models.transformer import Transformer
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+Model = Transformer | Classifier | SpanFinder
+TASKS: dict[type, str] = {
+    Transformer: "CAUSAL_LM",
+    Classifier: "SEQ_CLS",
+    SpanFinder: "QUESTION_ANS",
+}
+WITHIN = "base_model.model."  # what peft calls the model it wraps
+# What peft can do beside plain LoRA and is not built: it would give wrong results without a word.
+PLAIN: dict[str, Any] = {
+    "use_dora": False,
+    "use_qalora": False,
+    "lora_bias": False,
+    "bias": "none",
+    "alora_invocation_tokens": None,
+    "layer_replication": None,
+    "trainable_token_indices": None,
+    "target_parameters": None,
+    "kasa_config": None,
+    "use_bdlora": None,
+}
+
+
+def save_adapter(directory: str | PathLike[str], model: Model, base: str | None = None) -> None:
+    """Write a model's updates, and a new head's weights, as peft does; or nothing.
+
+    `base` names the model they belong to. Opens with `peft.PeftModel.from_pretrained(base, …)`.
+    Raises UserError where there are no updates, or the directory holds something else.
+    """
+    directory, adapted, head = Path(directory), updates(model), _head(model)
+    if not adapted:
+        raise UserError("the model has no low-rank updates to save")
+    if directory.exists() and not (directory / CONFIG).is_file() and any(directory.iterdir()):
+        raise UserError(
+            "holds something else than an adapter", where=directory, mend="choose another directory"
+        )
+    tensors: dict[str, Tensor] = {WITHIN + name: tensor for name, tensor in head.items()}
+    shares: dict[str, tuple[int, float]] = {}  # rank and alpha by their name
+    for name, module in adapted.items():
+        for theirs, rows in _parts(model, name, module):
+            tensors[f"{WITHIN}{theirs}.lora_A.weight"] = module.lora_a
+            tensors[f"{WITHIN}{theirs}.lora_B.weight"] = module.lora_b[rows]
+            rank = module.lora_a.shape[0]
+            shares[theirs] = rank, module.scale * rank
+    rank, alpha = min(shares.values())
+    values = {
+        "peft_type": "LORA",
+        "task_type": TASKS[type(model)],
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": alpha,
+        "rank_pattern": {name: r for name, (r, _) in shares.items() if r != rank},
+        "alpha_pattern": {name: a for name, (_, a) in shares.items() if a != alpha},
+        "lora_dropout": next(iter(adapted.values())).dropout,
+        "target_modules": sorted({re.sub(r"^.*\.\d+\.", "", name) for name in shares}),
+        "modules_to_save": sorted({name.split(".")[0] for name in head}) or None,
+        "fan_in_fan_out": _config(model).family == "gpt2",
+        "bias": "none",
+        "inference_mode": True,
+    }
+    with whole_directory(directory) as aside:
+        write_json(aside / CONFIG, values)
+        stored = {name: t.detach().float().cpu().clone() for name, t in tensors.items()}
+        save_file(stored, aside / WEIGHTS, metadata={"format": "pt"})
+
+
+def load_adapter(directory: str | PathLike[str], model: Model) -> None:
+    """Add the updates that a directory holds to the model they belong to, in place, to be used or
+    trained on.
+
+    Each of theirs may have an A and a rank of its own: ours then has the sum of the ranks. Raises
+    UserError for kinds of updates that are not built and for those that do not fit the model.
+    """
+    directory = Path(directory)
+    if updates(model):
+        raise UserError("the model has low-rank updates already", mend="merge them first")
+    values, where = _read_config(directory), inside(directory, WEIGHTS)
+    stored = _read_tensors(where)
+    made: dict[str, LowRankLinear] = {}
+    for name, linear in matrices(model):
+        factors = []
+        for theirs, rows in _parts(model, name, linear):
+            if factor := _take(stored, theirs, rows.stop - rows.start, linear, where):
+                scale = _scale(values, theirs, len(factor[0]), directory / CONFIG)
+                factors.append(Factor(rows, *factor, scale))
+        if factors:
+            made[name] = _joined(linear, factors, values["lora_dropout"])
+    heads = []
+    for name, parameter in _head(model).items():
+        tensor = stored.pop(WITHIN + name, None)
+        if tensor is not None and tensor.shape != parameter.shape:
+            raise UserError(
+                f"its {name} has shape {list(tensor.shape)}, the model's {list(parameter.shape)}",
+                where=where,
+            )
+        heads += [] if tensor is None else [(parameter, tensor)]
+    if stored or not made:
+        what = f"holds {min(stored)!r}, which is no part of the model" if stored else "is empty"
+        raise UserError(what, where=where, mend="it belongs to another model")
+    for name, module in made.items():
+        model.set_submodule(name, module)
+    with torch.no_grad():
+        for parameter, tensor in heads:
+            parameter.copy_(tensor)
+    learn_updates_only(model)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """The update of some rows of a matrix: scale · b a."""
+
+    rows: slice
+    a: Tensor  # [rank, inputs]
+    b: Tensor  # [rows, rank]
+    scale: float
+
+
+@torch.no_grad()
+def _joined(linear: Linear, factors: list[Factor], dropout: float) -> LowRankLinear:
+    """One update of a matrix from those of its rows: A's that are equal are one, others stacked."""
+    first = factors[0]
+    shared = all(torch.equal(factor.a, first.a) for factor in factors)
+    rank = len(first.a) if shared else sum(len(factor.a) for factor in factors)
+    one_scale = all(factor.scale == first.scale for factor in factors)
+    module = LowRankLinear(linear, rank, first.scale if one_scale else 1.0, dropout)
+    begin = 0
+    for factor in factors:
+        columns = slice(begin, begin + len(factor.a))
+        module.lora_a[columns] = factor.a
+        module.lora_b[factor.rows, columns] = factor.b * (1.0 if one_scale else factor.scale)
+        begin += 0 if shared else len(factor.a)
+    return module
+
+
+def _parts(model: Model, name: str, linear: Linear) -> Iterator[tuple[str, slice]]:
+    """Their modules that one of our matrices is made of, with the rows of each."""
+    config = _config(model)
+    for piece in pieces(config, {f"{name}.weight": tuple(linear.weight.shape)}):
+        theirs = piece.theirs.removesuffix(".weight")
+        spans = isinstance(model, SpanFinder)
+        yield span_name(theirs, config.family) if spans else theirs, piece.rows
+
+
+def _head(model: Model) -> dict[str, Tensor]:
+    """The parameters of a new head by their names: they are kept whole beside the updates."""
+    own = {"score.weight": SCORE, "span.weight": SPAN, "span.bias": "qa_outputs.bias"}
+    return {own[name]: p for name, p in model.named_parameters() if name in own}
+
+
+def _config(model: Model) -> TransformerConfig:
+    return model.config if isinstance(model, Transformer) else model.transformer.config
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+    where = inside(directory, CONFIG)
+    values = read_json(where)
+    if not isinstance(values, dict) or values.get("peft_type") != "LORA":
+        raise UserError("is not the config of a LoRA adapter", where=where)
+    for key, plain in PLAIN.items():
+        if (value := values.get(key, plain)) != plain and value:
+            raise UserError(f"{key} = {reprlib.repr(value)} is not supported", where=where)
+    dropout = values.get("lora_dropout") or 0.0
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise UserError(f"lora_dropout = {reprlib.repr(dropout)} is not a share", where=where)
+    return values | {"lora_dropout": float(dropout)}
+
+
+def _scale(values: dict[str, Any], theirs: str, rank: int, where: Path) -> float:
+    """How much a module's update counts: alpha / rank, or / √rank (Kalajdzievski 2023)."""
+    alpha, patterns = values.get("lora_alpha", 8), values.get("alpha_pattern") or {}
+    for pattern, own in patterns.items() if isinstance(patterns, dict) else ():
+        if not re.fullmatch(r"[\w.]+", pattern):
+            raise UserError(f"alpha_pattern {reprlib.repr(pattern)} is not a name", where=where)
+        if f".{theirs}".endswith(f".{pattern}"):
+            alpha = own
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < math.inf:
+        raise UserError(f"lora_alpha = {reprlib.repr(alpha)} is not above 0", where=where)
+    return float(alpha) / (math.sqrt(rank) if values.get("use_rslora") else rank)
+
+
+def _read_tensors(where: Path) -> dict[str, Tensor]:
+    tensors = {}
+    with opened(where) as file:
+        for name in file.keys():  # noqa: SIM118
+            tensors[name] = get(file, where, name)
+            if not tensors[name].is_floating_point():
+                raise UserError(f"tensor {name!r} is no float", where=where)
+    return tensors
+
+
+def _take(
+    stored: dict[str, Tensor], theirs: str, rows: int, linear: Linear, where: Path
+) -> tuple[Tensor, Tensor] | None:
+    """A module's A [rank, inputs] and B [rows, rank], in fp32, taken out of what is stored."""
+    names = [f"{WITHIN}{theirs}.lora_{factor}.weight" for factor in "AB"]
+    a, b = (stored.pop(name, None) for name in names)
+    if a is None and b is None:
+        return None
+    if a is None or b is None:
+        raise UserError(f"tensor {names[a is not None]!r} is missing", where=where)
+    inputs = linear.weight.shape[1]
+    if a.ndim != 2 or a.shape[1] != inputs or len(a) < 1 or b.shape != (rows, len(a)):
+        raise UserError(
+            f"the update of {theirs} is {list(b.shape)} by {list(a.shape)}, its matrix "
+            f"{rows} by {inputs}",
+            where=where,
+            mend="it belongs to another model",
+        )
+    return a.float(), b.float()

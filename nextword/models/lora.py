@@ -1,0 +1,116 @@
+"""Low-rank updates of a model's matrices (LoRA, Hu et al. 2021): y = x Wᵀ + alpha / rank · x Aᵀ Bᵀ.
+
+W stays as it is; A and B are learnt. B begins as zeros, so that training begins at the model.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Literal, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nextword.errors import UserError
+from nextword.models.layers import Linear
+
+Targets = Literal["attention", "mlp", "all"]
+HEADS = ("score.", "span.")  # new heads learn in full beside the updates
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class LowRankLinear(Linear):
+    """A Linear with an update: weight and bias keep their names, `lora_a` [rank, inputs] and
+    `lora_b` [outputs, rank] stand beside them. Dropout falls on what the update reads."""
+
+    def __init__(self, linear: Linear, rank: int, scale: float, dropout: float = 0.0) -> None:
+        nn.Module.__init__(self)
+        outputs, inputs = linear.weight.shape
+        self.weight, self.bias = linear.weight, linear.bias
+        self.lora_a = nn.Parameter(self.weight.new_zeros(rank, inputs))
+        self.lora_b = nn.Parameter(self.weight.new_zeros(outputs, rank))
+        self.scale, self.dropout = scale, dropout
+
+    def forward(self, x: Tensor) -> Tensor:  # [..., inputs] -> [..., outputs]
+        read = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        low = F.linear(read, self.lora_a.to(x.dtype)) * self.scale  # [..., rank]
+        return super().forward(x) + F.linear(low, self.lora_b.to(x.dtype))
+
+    def update(self) -> Tensor:
+        """What is added to the weight, [outputs, inputs]."""
+        return self.lora_b.detach() @ self.lora_a.detach() * self.scale
+
+
+def add_lora(
+    model: nn.Module,
+    *,
+    rank: int,
+    alpha: float,
+    dropout: float = 0.0,
+    targets: Targets = "all",
+    seed: int = 0,
+) -> None:
+    """Add updates to the blocks' matrices, in place, and freeze all but them and a new head.
+
+    `targets` are the matrices of attention, of the feed-forward networks, or both. A is uniform up
+    to 1 / √inputs, as peft draws it, from the seed alone. Raises UserError where there are updates
+    already.
+    """
+    if any(isinstance(module, LowRankLinear) for module in model.modules()):
+        raise UserError("the model has low-rank updates already", mend="merge them first")
+    generator = torch.Generator().manual_seed(seed)
+    for name, linear in list(matrices(model, targets)):
+        adapted = LowRankLinear(linear, rank, alpha / rank, dropout)
+        bound = linear.weight.shape[1] ** -0.5
+        drawn = torch.empty(adapted.lora_a.shape).uniform_(-bound, bound, generator=generator)
+        with torch.no_grad():
+            adapted.lora_a.copy_(drawn)
+        model.set_submodule(name, adapted)
+    learn_updates_only(model)
+
+
+def learn_updates_only(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name or name.startswith(HEADS))
+
+
+def matrices(model: nn.Module, targets: Targets = "all") -> Iterator[tuple[str, Linear]]:
+    """The blocks' matrices by name."""
+    for name, module in model.named_modules():
+        if isinstance(module, Linear) and "blocks." in name:
+            part = name.split(".")[-2]  # attention or mlp
+            if targets in ("all", part):
+                yield name, module
+
+
+def updates(model: nn.Module) -> dict[str, LowRankLinear]:
+    """The matrices that have an update, by name."""
+    return {n: m for n, m in model.named_modules() if isinstance(m, LowRankLinear)}
+
+
+@torch.no_grad()
+def merge(model: Model) -> Model:
+    """The model with its updates added to its matrices, none left beside them.
+
+    A new one that shares all else with `model`, which stays as it is; without updates, `model`.
+    """
+    adapted = updates(model)
+    if not adapted:
+        return model
+    known = {id(parameter): parameter for parameter in model.parameters()}
+    for module in adapted.values():
+        known[id(module.weight)] = nn.Parameter(module.weight + module.update())
+    merged = copy.deepcopy(model, {**known})
+    for name, module in adapted.items():
+        linear = Linear(1, 1, bias=False)
+        linear.weight, linear.bias = known[id(module.weight)], module.bias
+        merged.set_submodule(name, linear)
+    return merged
+
+
+def trainable(model: nn.Module) -> tuple[int, int]:
+    """How many numbers learn, and how many the model has in all."""
+    every = list(model.parameters())
+    return sum(p.numel() for p in every if p.requires_grad), sum(p.numel() for p in every)

@@ -1,0 +1,255 @@
+"""Conversations as ids: a tokenizer's own template, ChatML, or plain text with names.
+
+Templates are Jinja, as transformers keeps them in tokenizer_config.json, and come from anyone: they
+are rendered in jinja2's sandbox, in a process of its own with bounds on time and memory. They never
+see what people wrote, only marks in its place, so that no text becomes a control token or an
+instruction of the template. Contents are encoded apart and put where the marks came out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nextword.errors import UserError, nearest
+from nextword.hub.resolve import inside
+from nextword.tokens.tokenizer import Tokenizer
+
+ROLES = ("system", "user", "assistant")
+SECONDS, MEMORY, LONGEST = 20, 2**30, 2**20  # of rendering; bytes; characters of what comes out
+TEMPLATE = "chat_template"
+_MARK = "\ufdd1"  # a noncharacter, around the number of a message
+_MARKED = re.compile(f"{_MARK}(\\d+){_MARK}")
+
+CHATML = (
+    "{% for message in messages %}"
+    "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+_GAP = '{{ "\\n\\n" }}'  # Jinja drops a line's end after a block
+NAMES = {
+    "en": {"system": "System:", "user": "User:", "assistant": "Assistant:"},
+    "zh": {"system": "系统：", "user": "用户：", "assistant": "助手："},
+}
+
+
+@dataclass(frozen=True)
+class Message:
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """`turns` says where the ids of each message's content begin and end; the end of what the
+    assistant says is after the token that ends its turn."""
+
+    ids: list[int]
+    turns: dict[int, tuple[int, int]]  # message number: begin, end
+
+
+def plain_template(start: str, end: str, spoken: str) -> str:
+    """For tokenizers without tokens for turns: names on lines of their own, answers ended by the
+    end token, and a start token at the very beginning."""
+    names = NAMES["zh" if spoken == "zh" else "en"]
+    said = "".join(
+        f"{{% {'if' if role == 'system' else 'elif'} message.role == '{role}' %}}"
+        f"{names[role]}\n{{{{ message.content }}}}{_quoted(end) if role == 'assistant' else _GAP}"
+        for role in ROLES
+    )
+    return (
+        f"{_quoted(start)}{{% for message in messages %}}{said}{{% endif %}}{{% endfor %}}"
+        f"{{% if add_generation_prompt %}}{names['assistant']}\n{{% endif %}}"
+    )
+
+
+def _quoted(name: str) -> str:
+    return "{{ " + json.dumps(name, ensure_ascii=False) + " }}"
+
+
+def chat_template(tokenizer: Tokenizer, start_id: int, spoken: str) -> str:
+    """The tokenizer's own template; else ChatML where it has the tokens, else a plain one."""
+    own = tokenizer.config.get(TEMPLATE)
+    if isinstance(own, list):  # several, by name
+        named = {entry.get("name"): entry.get("template") for entry in own}
+        own = named.get("default") or next(iter(named.values()), None)
+    if own is None and tokenizer.where is not None:  # transformers 5 writes it beside
+        file = inside(Path(tokenizer.where).parent, f"{TEMPLATE}.jinja")
+        own = file.read_text(encoding="utf-8") if file.is_file() else None
+    if isinstance(own, str) and own.strip():
+        return own
+    names = control_names(tokenizer)
+    if {"<|im_start|>", "<|im_end|>"} <= set(names.values()):
+        return CHATML
+    return plain_template(names.get(start_id, ""), names[tokenizer.end_id], spoken)
+
+
+def with_template(tokenizer: Tokenizer, template: str) -> Tokenizer:
+    """The same tokenizer, which says in its tokenizer_config.json how conversations are written."""
+    config = tokenizer.config | {TEMPLATE: template}
+    return Tokenizer(tokenizer.definition, config, where=tokenizer.where)
+
+
+def control_names(tokenizer: Tokenizer) -> dict[int, str]:
+    """What each control token is called in templates."""
+    return {
+        number: tokenizer.decode([number], skip_special=False) for number in tokenizer.special_ids
+    }
+
+
+class ChatFormat:
+    """A template with the tokenizer it is for."""
+
+    def __init__(self, tokenizer: Tokenizer, template: str) -> None:
+        self.tokenizer, self.template = tokenizer, template
+        self._controls = {name: number for number, name in control_names(tokenizer).items()}
+        names = sorted(filter(None, self._controls), key=len, reverse=True)
+        self._cut = re.compile("|".join([_MARKED.pattern, *map(re.escape, names)]))
+        self._rendered: dict[tuple[tuple[str, ...], bool], str] = {}
+        self._literal: dict[str, list[int]] = {}
+
+    def prepare(self, shapes: Iterable[tuple[Sequence[str], bool]]) -> None:
+        """Render these shapes at once: (roles, whether an answer is asked for)."""
+        wanted = dict.fromkeys((tuple(roles), asks) for roles, asks in shapes)
+        missing = [shape for shape in wanted if shape not in self._rendered]
+        if missing:
+            texts = render(self.template, missing, self._variables())
+            self._rendered |= dict(zip(missing, texts, strict=True))
+
+    def encode(self, messages: Sequence[Message], *, asks: bool = False) -> Conversation:
+        """Ids of a conversation; with `asks` up to where the assistant is to go on.
+
+        Raises UserError where the template leaves out what the assistant says.
+        """
+        shape = (tuple(message.role for message in messages), asks)
+        self.prepare([shape])
+        text, ids, turns = self._rendered[shape], list[int](), dict[int, tuple[int, int]]()
+        begun: int | None = None  # the assistant's turn that has not ended yet
+        end = 0
+        for match in [*self._cut.finditer(text), None]:
+            ids += self._text(text[end : match.start() if match else len(text)])
+            if match is None:
+                break
+            end = match.end()
+            if match.group(1) is None:
+                ids.append(self._controls[match.group()])
+                if begun is not None:
+                    turns[begun] = (turns[begun][0], len(ids))
+                    begun = None
+                continue
+            number = int(match.group(1))
+            content = self.tokenizer.encode(messages[number].content)
+            turns[number] = (len(ids), len(ids) + len(content))
+            ids += content
+            begun = number if messages[number].role == "assistant" else None
+        if begun is not None:  # the template has no token for the end of a turn
+            ids.append(self.tokenizer.end_id)
+            turns[begun] = (turns[begun][0], len(ids))
+        for number, message in enumerate(messages):
+            if message.role == "assistant" and number not in turns:
+                raise UserError(
+                    f"the model's chat template leaves out message {number + 1}, an answer",
+                    mend="mend chat_template in its tokenizer_config.json",
+                )
+        return Conversation(ids, turns)
+
+    def end_ids(self) -> frozenset[int]:
+        """What an answer ends with."""
+        two = self.encode([Message("user", "?"), Message("assistant", "!")])
+        last = two.ids[two.turns[1][1] - 1]
+        ends = {last} if last in self.tokenizer.special_ids else set()
+        return frozenset(ends | {self.tokenizer.end_id})
+
+    def _text(self, text: str) -> list[int]:
+        if text not in self._literal:
+            self._literal[text] = self.tokenizer.encode(text)
+        return self._literal[text]
+
+    def _variables(self) -> dict[str, str]:
+        found = {}
+        for role in ("bos_token", "eos_token", "pad_token", "unk_token"):
+            named = self.tokenizer.config.get(role)
+            named = named.get("content") if isinstance(named, Mapping) else named
+            if isinstance(named, str):
+                found[role] = named
+        return found
+
+
+def render(
+    template: str,
+    shapes: Sequence[tuple[Sequence[str], bool]],
+    variables: Mapping[str, str] | None = None,
+) -> list[str]:
+    """What a template makes of conversations with these roles, marks standing for contents.
+
+    Raises UserError for a template that is wrong, refuses the roles, or takes too much.
+    """
+    asked = {
+        "template": template,
+        "variables": dict(variables or {}),
+        "shapes": [[list(roles), asks] for roles, asks in shapes],
+        "bounds": [SECONDS, MEMORY, LONGEST],
+        "mark": _MARK,
+    }
+    command = [sys.executable, "-I", str(Path(__file__).with_name("chat_renderer.py"))]
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(asked).encode(), capture_output=True, timeout=SECONDS
+        )
+        answer = json.loads(done.stdout)
+    except (subprocess.TimeoutExpired, ValueError):
+        raise _wrong("takes too much time or memory") from None
+    if isinstance(answer, str):
+        raise _wrong(answer)
+    return [str(text) for text in answer]
+
+
+def _wrong(what: str) -> UserError:
+    return UserError(
+        f"the model's chat template {what}",
+        mend="mend or remove chat_template in its tokenizer_config.json",
+    )
+
+
+def read_messages(value: Any, place: str) -> list[Message]:
+    """OpenAI's `messages`: objects with "role" and "content". Raises UserError with the place."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, list) or not value:
+        raise UserError(
+            "messages are not a list", where=place, mend="give role and content of each"
+        )
+    messages = []
+    for number, item in enumerate(value, start=1):
+        if not isinstance(item, Mapping) or not isinstance(item.get("role"), str):
+            raise UserError(f"message {number} has no role", where=place)
+        role, content = item["role"], item.get("content")
+        role = "system" if role == "developer" else role
+        if role not in ROLES:
+            raise UserError(
+                f"message {number} has the role {role!r}", where=place, mend=nearest(role, ROLES)
+            )
+        messages.append(Message(role, _content(content, f"message {number}", place)))
+    return messages
+
+
+def _content(content: Any, name: str, place: str) -> str:
+    if isinstance(content, list):
+        parts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
+        if all(isinstance(part, str) for part in parts):
+            content = "".join(map(str, parts))
+    if not isinstance(content, str):
+        raise UserError(f"{name} has no text", where=place, mend="only text can be learnt")
+    if not content.strip():
+        raise UserError(f"{name} is empty", where=place, mend="write it, or remove the row")
+    return content

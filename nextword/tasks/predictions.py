@@ -1,0 +1,67 @@
+"""Answers written by a model, and how good they are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from nextword.inference.beam import EarlyStopping, beam_search
+from nextword.inference.generate import generate
+from nextword.models.transformer import Transformer
+from nextword.settings import GenerateSettings
+from nextword.tasks.answers import judge_answers
+from nextword.tasks.completion import TaskExample
+from nextword.tasks.metrics import Metric
+from nextword.tasks.written import judge_summaries, judge_translations
+from nextword.tokens.tokenizer import Tokenizer
+
+UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+JUDGES = {"qa": judge_answers, "summarize": judge_summaries, "translate": judge_translations}
+
+
+def write_answers(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    end_ids: Collection[int],
+    *,
+    beams: int = 1,
+    length_penalty: float = 1.0,
+    early_stopping: EarlyStopping = False,
+) -> list[str]:
+    """What a model writes to each prompt: the likeliest word each time, or of several beams the
+    best. A model that was being trained goes on being so."""
+    training = model.training
+    model.eval()
+    try:
+        if beams > 1:
+            written = beam_search(
+                model,
+                prompts,
+                beams,
+                max_new_tokens,
+                end_ids,
+                length_penalty=length_penalty,
+                early_stopping=early_stopping,
+                vocab_size=tokenizer.vocab_size,
+            )
+        else:
+            settings = GenerateSettings(temperature=0, max_new_tokens=max_new_tokens)
+            written = generate(model, prompts, settings, end_ids, vocab_size=tokenizer.vocab_size)
+    finally:
+        model.train(training)
+    return [tokenizer.decode(result.ids).rstrip(UNFINISHED).strip() for result in written]
+
+
+def judge(
+    task: str,
+    answers: Sequence[str],
+    examples: Sequence[TaskExample],
+    seed: int,
+    language: str,
+) -> dict[str, Metric]:
+    """The task's metrics, of answers beside the examples' references; none for conversations and
+    texts, whose answers can only be read."""
+    if task not in JUDGES or not answers:
+        return {}
+    return JUDGES[task](answers, [example.references for example in examples], language, seed)

@@ -1,0 +1,74 @@
+"""Which parameters learn, and how fast each of them does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from nextword.errors import UserError
+from nextword.models.heads import Classifier, SpanFinder
+from nextword.models.transformer import Transformer
+
+BODY = "transformer."  # what a Transformer inside a head is called
+
+
+@dataclass(frozen=True)
+class Learning:
+    """A parameter that is to be updated. `matrix` is one of a block's, `decays` says whether weight
+    decay is for it, `share` is its part of the learning rate."""
+
+    name: str  # as the Transformer itself calls it, wherever it is
+    parameter: Tensor
+    matrix: bool
+    decays: bool
+    share: float
+
+
+def learning(model: nn.Module, rate_shares: dict[str, float] | None = None) -> Iterator[Learning]:
+    """The parameters that require gradients. Matrices inside the blocks and heads decay, unlike
+    embeddings, norms and biases."""
+    for full_name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        name = full_name.removeprefix(BODY)
+        matrix = parameter.ndim == 2 and name.startswith("blocks.")
+        head = parameter.ndim == 2 and name.startswith(("head.", "score.", "span."))
+        share = 1.0 if rate_shares is None else rate_shares[full_name]
+        yield Learning(name, parameter, matrix, matrix or head, share)
+
+
+def freeze(model: Transformer | Classifier | SpanFinder, layers: int) -> None:
+    """Leave the lowest `layers` blocks, and the embeddings under them, as they are.
+
+    Where the embedding is the output head too, that is left as it is with it. Raises UserError
+    where nothing but the heads would be left to learn.
+    """
+    body = model if isinstance(model, Transformer) else model.transformer
+    if layers > len(body.blocks) or (layers == len(body.blocks) and body is model):
+        raise UserError(f"{layers} layers cannot be frozen: the model has {len(body.blocks)}")
+    if layers == 0:
+        return
+    frozen: list[nn.Module | None] = [body.embedding, body.positions, *body.blocks[:layers]]
+    for module in frozen:
+        if module is not None:
+            module.requires_grad_(False)
+
+
+def layer_rates(
+    model: Transformer | Classifier | SpanFinder, layer_decay: float
+) -> dict[str, float]:
+    """Each parameter's share of the learning rate: 1 for heads, the final norm and the top block,
+    `layer_decay` times that of the block above for each other, the embeddings lowest (Howard and
+    Ruder 2018, 3.2)."""
+    body = model if isinstance(model, Transformer) else model.transformer
+    layers = len(body.blocks)
+    shares = {}
+    for full_name, _ in model.named_parameters():
+        part, *rest = full_name.removeprefix(BODY).split(".")
+        if part == "blocks":
+            shares[full_name] = layer_decay ** (layers - 1 - int(rest[0]))
+        else:
+            shares[full_name] = layer_decay**layers if part in ("embedding", "positions") else 1.0
+    return shares

@@ -1,0 +1,42 @@
+"""The small data sets that the documentation's commands run on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nextword.settings import TaskSettings
+from nextword.tasks.classify import find_columns, labelled_texts, labels_of
+from nextword.tasks.records import read_records
+
+DATA = Path(__file__).parents[2] / "examples" / "data"
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in DATA.iterdir()))
+def test_rows_are_distinct_and_neither_few_nor_many(file: str) -> None:
+    if file in ("translate.en", "translate.zh"):
+        rows = (DATA / file).read_text(encoding="utf-8").splitlines()
+    else:
+        rows = [str(record.values) for record in read_records([str(DATA / file)])]
+    assert 20 <= len(rows) == len(set(rows)) <= 200
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "names"),
+    [
+        ("classify.csv", "single", ("complaint", "notice", "praise")),
+        ("classify.zh.csv", "single", ("好评", "差评")),
+        ("pairs.csv", "single", ("different", "same")),
+        ("topics.jsonl", "several", ("market", "roads", "school", "water")),
+        ("amounts.csv", "amount", ("amount",)),
+    ],
+)
+def test_columns_and_kinds_of_labels_are_found_without_being_named(
+    file: str, kind: str, names: tuple[str, ...]
+) -> None:
+    found = read_records([str(DATA / file)])
+    columns = find_columns(found, TaskSettings(task="classify"), labelled=True)
+    labels = labels_of(labelled_texts(found, columns), None)
+    assert (labels.kind, labels.names) == (kind, names)
+    assert (columns.pair is not None) == (file == "pairs.csv")
