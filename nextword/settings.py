@@ -221,6 +221,7 @@ class TaskSettings(Settings):
     max_length: int | None = Field(
         None, ge=8, description="tokens of an example at most; the model's context"
     )
+    beams: int = Field(1, ge=1, le=64, description="written answers: search this many beams")
 
 
 class FinetuneSettings(TaskSettings):
@@ -258,8 +259,6 @@ class FinetuneSettings(TaskSettings):
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(1, ge=1, description="checkpoints kept")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
-    seeds: int = Field(1, ge=1, le=100, description="runs with other seeds; mean and deviation")
-    search: int = Field(0, ge=0, le=1000, description="short runs to choose rate and passes by")
     resume: bool = Field(False, description="go on from the last checkpoint, if there is one")
     log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
         [], description="experiment trackers to write to as well"

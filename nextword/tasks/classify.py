@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import UserError, nearest
+from nextword.hub.labels import Kind, Outputs
 from nextword.settings import TaskSettings
 from nextword.tasks.records import Record, choose_column, columns_of
 from nextword.text.columns import NAMES as TEXT_NAMES
-
-Kind = Literal["single", "several", "amount"]
 
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "sentiment", "tag", "score", "y")
 FIRST_NAMES = ("text_a", "sentence1", "premise", "text1", "question1", "first")
@@ -31,15 +30,8 @@ class Columns:
     pair: str | None = None
 
 
-@dataclass(frozen=True)
-class Labels:
+class Labels(Outputs):
     """What the head's outputs mean: `names` [outputs]; an amount has one, "amount"."""
-
-    kind: Kind
-    names: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
     def encode(self, value: Any, place: str) -> int | NDArray[np.float32]:
         """A record's label as the loss takes it. Raises UserError for one that is not known."""

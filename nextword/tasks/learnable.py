@@ -1,0 +1,249 @@
+"""What each task gives the training loop: a model, batches, a loss and a measure of success."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nextword.errors import UserError
+from nextword.hub.directory import load, save, save_classifier, start_classifier
+from nextword.models.heads import Classifier, without_padding
+from nextword.models.transformer import Transformer
+from nextword.objectives import causal, labels
+from nextword.objectives.labels import LabelBatch
+from nextword.settings import FinetuneSettings, TaskSettings
+from nextword.tasks.chat import with_template
+from nextword.tasks.classify import (
+    LabelledText,
+    Labels,
+    find_columns,
+    labelled_texts,
+    labels_of,
+)
+from nextword.tasks.completion import Completions, marked, read_examples
+from nextword.tasks.measuring import AnswerValidator, LabelValidator
+from nextword.tasks.records import Record
+from nextword.tokens.loader import Batch
+from nextword.tokens.packing import ROW, Example, ExampleLoader, completions, pack
+from nextword.tokens.tokenizer import Tokenizer
+from nextword.training.state import Validator
+
+
+@dataclass
+class Learnable:
+    """`objective` takes a batch and gives the sum of its losses; `unit` is what that is a sum over.
+
+    `shown` is an example for people, `remarks` what they should know of the data; `kept` says how
+    data is read for this model from now on (RUN/task.json).
+    """
+
+    model: Transformer | Classifier
+    objective: Callable[[Any], Tensor]
+    unit: str
+    sources: list[str]  # of the examples learnt from
+    lengths: list[int]  # in tokens
+    collate: Callable[[list[int], list[tuple[int, int]]], Any]
+    validator: Validator
+    save: Callable[[Path, str], None]
+    shown: str
+    remarks: list[str]
+    kept: dict[str, Any]
+
+    def loader(self, seed: int) -> ExampleLoader:
+        return ExampleLoader(self.sources, seed, self.collate)
+
+    @property
+    def body(self) -> Transformer:
+        return self.model if isinstance(self.model, Transformer) else self.model.transformer
+
+
+class Objective(nn.Module):
+    """A loss as a module, so that DDP sees one forward pass."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[Any], Tensor]) -> None:
+        super().__init__()
+        self.model, self._loss = model, loss
+
+    def forward(self, batch: Any) -> Tensor:
+        return self._loss(batch)
+
+
+def learnable(
+    model: str, train: Sequence[Record], val: Sequence[Record], settings: FinetuneSettings
+) -> Learnable:
+    """Raises UserError where model and data do not fit the task."""
+    if settings.task == "classify":
+        return _classifier(model, train, val, settings)
+    return _writer(model, train, val, settings)
+
+
+def _classifier(
+    place: str, train: Sequence[Record], val: Sequence[Record], settings: FinetuneSettings
+) -> Learnable:
+    columns = find_columns(train, settings, labelled=True)
+    texts, held_out = labelled_texts(train, columns), labelled_texts(val, columns)
+    outputs = labels_of(texts, settings.labels)
+    model, tokenizer = start_classifier(place, outputs, settings.seed)
+    limit = length_limit(model.transformer, settings)
+    targets = [outputs.encode(text.label, text.place) for text in texts]
+    examples = encode_texts(texts, tokenizer, limit)
+    weights = None
+    if settings.class_weights == "balanced":
+        weights = balanced(targets, outputs)
+    remarks = label_remarks(targets, outputs)
+    longer = sum(text_length(text, tokenizer) > limit for text in texts)
+    if longer:
+        remarks.append(f"{longer:,} texts are cut at {limit:,} tokens (--max-length)")
+
+    def collate(numbers: list[int], samples: list[tuple[int, int]]) -> LabelBatch:
+        chosen = [examples[number] for number in numbers]
+        return label_batch(
+            chosen, [targets[number] for number in numbers], samples, row_room(model.transformer)
+        )
+
+    return Learnable(
+        model=model,
+        objective=lambda batch: labels.loss(model, batch, weights),
+        unit="examples",
+        sources=[text.place for text in texts],
+        lengths=[example.inputs for example in examples],
+        collate=collate,
+        validator=LabelValidator(
+            encode_texts(held_out, tokenizer, limit),
+            [outputs.encode(text.label, text.place) for text in held_out],
+            outputs,
+            label_batch,
+            settings,
+        ),
+        save=lambda folder, card: save_classifier(folder, model, tokenizer, outputs, card),
+        shown=f"{texts[0].joined}  →  {texts[0].label}",
+        remarks=remarks,
+        kept={"columns": asdict(columns), "max_length": limit},
+    )
+
+
+def _writer(
+    place: str, train: Sequence[Record], val: Sequence[Record], settings: FinetuneSettings
+) -> Learnable:
+    model, tokenizer = load(place)
+    model.train()
+    limit, start = length_limit(model, settings), start_of(tokenizer)
+    made = read_examples(train, settings, tokenizer, start, limit, training=True)
+    if not made.examples:
+        raise UserError("no example is left to learn from", mend="raise --max-length")
+    held_out = read_examples(
+        val, settings, tokenizer, start, limit, training=False, format=made.format
+    )
+    if settings.task == "chat":
+        tokenizer = with_template(tokenizer, made.format.template)
+    examples = [example.example for example in made.examples]
+
+    def collate(numbers: list[int], samples: list[tuple[int, int]]) -> Batch:
+        return completions([examples[number] for number in numbers], samples, row_room(model))
+
+    return Learnable(
+        model=model,
+        objective=lambda batch: causal.loss(model, batch),
+        unit="tokens",
+        sources=[example.source for example in examples],
+        lengths=[example.inputs for example in examples],
+        collate=collate,
+        validator=AnswerValidator(held_out, tokenizer, row_room(model), settings),
+        save=lambda folder, card: save(folder, model, tokenizer, card=card),
+        shown=marked(examples[0], tokenizer),
+        remarks=_fit_remarks(made, limit),
+        kept={
+            "format": made.format.to_json(),
+            "columns": {"inputs": dict(made.columns.inputs), "targets": list(made.columns.targets)},
+            "max_length": limit,
+        },
+    )
+
+
+def _fit_remarks(made: Completions, limit: int) -> list[str]:
+    remarks = [f"{count:,} examples are left out: {what}" for what, count in made.dropped.items()]
+    if made.cut:
+        remarks.append(f"{made.cut:,} examples are cut to {limit:,} tokens (--max-length)")
+    return remarks
+
+
+def start_of(tokenizer: Tokenizer) -> int:
+    return tokenizer.end_id if tokenizer.bos_id is None else tokenizer.bos_id
+
+
+def length_limit(model: Transformer, settings: TaskSettings) -> int:
+    context = model.config.context_length
+    if settings.max_length is not None and settings.max_length > context:
+        raise UserError(
+            f"--max-length {settings.max_length} is more than the {context:,} tokens that the "
+            "model sees at once",
+            mend=f"let it be at most {context}",
+        )
+    return settings.max_length or context
+
+
+def row_room(model: Transformer) -> int:
+    return min(ROW, model.config.context_length)
+
+
+def text_length(text: LabelledText, tokenizer: Tokenizer) -> int:
+    return len(tokenizer.encode(text.joined, template=True))
+
+
+def encode_texts(
+    texts: Sequence[LabelledText], tokenizer: Tokenizer, limit: int
+) -> list[Example]:
+    """Texts as a classifier reads them: as transformers' tokenizer gives them, cut at `limit`."""
+    examples = []
+    for text in texts:
+        ids = tokenizer.encode(text.joined, template=True) or [start_of(tokenizer)]
+        kept = np.array(without_padding(ids[:limit], tokenizer.pad_id), np.int64)
+        examples.append(Example(kept, np.zeros(len(kept), np.bool_), text.place))
+    return examples
+
+
+def label_batch(
+    examples: Sequence[Example], targets: Sequence[Any], samples: list[tuple[int, int]], room: int
+) -> LabelBatch:
+    packed = pack(examples, room)
+    time = packed.tokens.shape[1]
+    ends = [
+        row * time + begin + example.inputs - 1
+        for (row, begin), example in zip(packed.places, examples, strict=True)
+    ]
+    if isinstance(targets[0], np.ndarray):
+        wanted = torch.from_numpy(np.stack(targets))
+    else:
+        wanted = torch.tensor(list(targets), dtype=torch.int64)
+    return LabelBatch(
+        packed.tokens, packed.documents, packed.positions, torch.tensor(ends), wanted, samples
+    )
+
+
+def balanced(targets: Sequence[Any], outputs: Labels) -> Tensor:
+    """Weights [classes] with which every class counts as much as any other."""
+    if outputs.kind != "single":
+        raise UserError("--class-weights balanced is for one class an example")
+    counts = np.bincount(np.array(targets), minlength=len(outputs.names))
+    return torch.tensor(len(targets) / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
+
+
+def label_remarks(targets: Sequence[Any], outputs: Labels) -> list[str]:
+    """How often each class occurs, and what is told if one of them hides the others."""
+    if outputs.kind != "single":
+        return [f"labels: {outputs.kind}, {', '.join(outputs.names[:8])}"]
+    counts = np.bincount(np.array(targets), minlength=len(outputs.names))
+    order = np.argsort(-counts)[:8]
+    shares = ", ".join(f"{outputs.names[i]} {counts[i] / len(targets):.0%}" for i in order)
+    remarks = [f"{len(outputs.names)} classes: {shares}"]
+    if counts.max() > 0.8 * len(targets):
+        remarks.append(
+            "one class is most of the data: look at macro F1, and try --class-weights balanced"
+        )
+    return remarks
