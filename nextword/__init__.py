@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 _VERBS = {
     "prepare": "nextword.tokens.prepare",
     "pretrain": "nextword.reports.pretrain",
+    "finetune": "nextword.tasks.finetune",
     "load": "nextword.inference.language_model",
     "evaluate": "nextword.tasks.evaluate",
     "generate": "nextword.inference.language_model",
@@ -29,6 +30,7 @@ _VERBS = {
 __all__ = [
     "UserError",
     "evaluate",
+    "finetune",
     "generate",
     "info",
     "load",
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from nextword.reports.report import report
     from nextword.tasks.describe import info
     from nextword.tasks.evaluate import evaluate
+    from nextword.tasks.finetune import finetune
     from nextword.tokens.prepare import prepare
 
 

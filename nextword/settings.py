@@ -164,23 +164,6 @@ class PretrainSettings(PrepareSettings, ModelSettings):
     )
 
 
-class EvaluateSettings(Settings):
-    """A model and held-out text to loss, perplexity and bits per byte."""
-
-    context_length: int | None = Field(
-        None, ge=2, description="tokens seen at once; the model's own"
-    )
-    stride: int | None = Field(
-        None, ge=1, description="sliding window: tokens scored a window; the context if not given"
-    )
-    batch_size: int = Field(16, ge=1, description="windows computed at once; changes no result")
-    max_tokens: int | None = Field(
-        None, ge=1, description="tokens scored at most: all over a store, from the start of files"
-    )
-    text_column: str | None = Field(None, description="field of JSON, CSV or Parquet holding text")
-    precision: Literal["auto", "bf16", "fp32"] = Field("fp32", description="type of activations")
-
-
 class GenerateSettings(Settings):
     """A prompt to its continuation."""
 
@@ -201,10 +184,9 @@ class GenerateSettings(Settings):
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
 
 
-class TaskSettings(Settings):
-    """Labelled data to examples."""
+class ColumnSettings(Settings):
+    """Which columns of labelled data hold what, and how its examples are read."""
 
-    task: Task = Field(description="what is learnt from the examples")
     text_column: str | None = Field(None, description="column of the text, document or source")
     pair_column: str | None = Field(None, description="classify: column of a second text")
     label_column: str | None = Field(None, description="classify: column of the label")
@@ -222,6 +204,12 @@ class TaskSettings(Settings):
         None, ge=8, description="tokens of an example at most; the model's context"
     )
     beams: int = Field(1, ge=1, le=64, description="written answers: search this many beams")
+
+
+class TaskSettings(ColumnSettings):
+    """Labelled data to examples."""
+
+    task: Task = Field(description="what is learnt from the examples")
 
 
 class FinetuneSettings(TaskSettings):
@@ -263,6 +251,34 @@ class FinetuneSettings(TaskSettings):
     log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
         [], description="experiment trackers to write to as well"
     )
+
+
+class PredictSettings(ColumnSettings):
+    """A model for a task and new data to its predictions."""
+
+    task: Task | None = Field(None, description="the model's own if it was fine-tuned here")
+    batch_size: int = Field(64, ge=1, description="examples computed at once")
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
+
+
+class EvaluateSettings(ColumnSettings):
+    """A model and held-out text, or labelled data, to figures with their intervals."""
+
+    task: Task | None = Field(
+        None, description="measure this task's metrics; the model's own if it was fine-tuned here"
+    )
+
+    context_length: int | None = Field(
+        None, ge=2, description="tokens seen at once; the model's own"
+    )
+    stride: int | None = Field(
+        None, ge=1, description="sliding window: tokens scored a window; the context if not given"
+    )
+    batch_size: int = Field(16, ge=1, description="windows computed at once; changes no result")
+    max_tokens: int | None = Field(
+        None, ge=1, description="tokens scored at most: all over a store, from the start of files"
+    )
+    precision: Literal["auto", "bf16", "fp32"] = Field("fp32", description="type of activations")
 
 
 class ReportSettings(Settings):

@@ -6,7 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from nextword.cli import options
-from nextword.settings import EvaluateSettings
+from nextword.errors import UserError
+from nextword.settings import EvaluateSettings, PredictSettings
 from nextword.terminal import duration, table, warn
 
 if TYPE_CHECKING:
@@ -27,10 +28,32 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parsed, settings = options.parse(parser, EvaluateSettings, arguments, needed=("model",))
 
+    from nextword.tasks.trained import is_trained
+
+    if settings.task or (parsed.data and is_trained(parsed.model)):
+        run_task(parsed, settings)
+        return
     from nextword.tasks.evaluate import evaluate
 
     evaluation = evaluate(parsed.model, parsed.data or None, settings)
     show(evaluation)
+    if parsed.json:
+        options.print_json(evaluation.to_json())
+
+
+def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
+    from nextword.tasks.predict import evaluate_task
+
+    if not parsed.data:
+        raise UserError("a task is measured on labelled data", mend="name a test set")
+    known = settings.model_dump(exclude_unset=True, include=set(PredictSettings.model_fields))
+    evaluation = evaluate_task(parsed.model, parsed.data, **known)
+    rows = [
+        (name, _figure(metric.value), _interval(metric.interval), metric.signature)
+        for name, metric in evaluation.metrics.items()
+    ]
+    title = f"{evaluation.model}: {evaluation.task}, {evaluation.examples:,} examples"
+    table(title, ["", "value", "95% interval", ""], rows)
     if parsed.json:
         options.print_json(evaluation.to_json())
 

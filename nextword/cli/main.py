@@ -14,7 +14,9 @@ from nextword.errors import UserError, nearest
 VERBS = {
     "prepare": "raw text to a token store: read, clean, de-duplicate, split, tokenize",
     "pretrain": "raw text or a store to a pretrained model",
-    "evaluate": "loss, perplexity and bits per byte on held-out text",
+    "finetune": "a model and labelled data to a model for that task",
+    "evaluate": "loss and bits per byte on held-out text, or a task's metrics on a test set",
+    "predict": "what a fine-tuned model says of new data",
     "generate": "continue a prompt, word by word",
     "info": "what a store, run or model is, in one screen",
     "report": "a run as one self-contained HTML file",

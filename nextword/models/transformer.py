@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -176,6 +178,13 @@ class Transformer(nn.Module):
         if window is not None:
             biases[window] = score_bias(mask & (distance < window), self.activation_dtype)
         return biases
+
+    def set_dropout(self, dropout: float) -> None:
+        """For training from now on; a loaded model has none."""
+        self.config = replace(self.config, dropout=dropout)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.dropout = dropout
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> None:

@@ -26,7 +26,7 @@ Scores = tuple[float, float]  # exact match and F1, each from 0 to 1
 
 
 def judge_answers(
-    answers: Sequence[str], references: Sequence[Sequence[str]], language: str, seed: int
+    answers: Sequence[str], references: Sequence[Sequence[str]], language: str, seed: int | None
 ) -> dict[str, Metric]:
     """Exact match and F1, from 0 to 1, of answers beside the references of each question.
 
@@ -45,7 +45,7 @@ def judge_answers(
     return found
 
 
-def _means(pairs: Sequence[Scores], seed: int, which: str) -> dict[str, Metric]:
+def _means(pairs: Sequence[Scores], seed: int | None, which: str) -> dict[str, Metric]:
     return {
         f"exact match{which}": mean([exact for exact, _ in pairs], seed),
         f"F1{which}": mean([f1 for _, f1 in pairs], seed),

@@ -196,9 +196,7 @@ def text_length(text: LabelledText, tokenizer: Tokenizer) -> int:
     return len(tokenizer.encode(text.joined, template=True))
 
 
-def encode_texts(
-    texts: Sequence[LabelledText], tokenizer: Tokenizer, limit: int
-) -> list[Example]:
+def encode_texts(texts: Sequence[LabelledText], tokenizer: Tokenizer, limit: int) -> list[Example]:
     """Texts as a classifier reads them: as transformers' tokenizer gives them, cut at `limit`."""
     examples = []
     for text in texts:

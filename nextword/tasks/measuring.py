@@ -19,7 +19,7 @@ from nextword.tasks.classify import Labels
 from nextword.tasks.completion import Completions
 from nextword.tasks.metrics import Metric, of_amounts, of_classes, of_several
 from nextword.tasks.predictions import judge, write_answers
-from nextword.tokens.packing import Example, completions
+from nextword.tokens.packing import ROW, Example, completions
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
 from nextword.training.parallel import Group
@@ -78,7 +78,7 @@ def label_probabilities(
 
 
 def label_metrics(
-    targets: Sequence[Any], probabilities: NDArray[np.float64], outputs: Labels, seed: int
+    targets: Sequence[Any], probabilities: NDArray[np.float64], outputs: Labels, seed: int | None
 ) -> dict[str, Metric]:
     if outputs.kind == "single":
         return of_classes(np.array(targets, np.int64), probabilities, seed)
@@ -100,7 +100,7 @@ class LabelValidator:
         settings: FinetuneSettings,
     ) -> None:
         self._examples, self._targets, self._outputs = examples, targets, outputs
-        self._collate, self._seed = collate, settings.seed
+        self._collate = collate
         decides = DECIDES["classify"]
         assert isinstance(decides, dict)
         self._metric = settings.metric or decides[outputs.kind]
@@ -112,10 +112,10 @@ class LabelValidator:
     def measure(self, model: Classifier, group: Group, interrupt: Interrupt) -> Measured | None:
         if interrupt.requested and group.size == 1:
             return None
-        room = min(512, model.transformer.config.context_length)
+        room = min(ROW, model.transformer.config.context_length)
         found = label_probabilities(model, self._examples, self._outputs, self._collate, room)
         loss = self._loss(found)
-        metrics = label_metrics(self._targets, found, self._outputs, self._seed)
+        metrics = label_metrics(self._targets, found, self._outputs, None)
         return scored(loss, {name: metric.value for name, metric in metrics.items()}, self._metric)
 
     def _loss(self, found: NDArray[np.float64]) -> float:
@@ -164,9 +164,7 @@ class AnswerValidator:
                 self._made.format.answer_tokens,
                 self._made.end_ids,
             )
-            found = judge(
-                self._settings.task, answers, some, self._settings.seed, self._made.format.language
-            )
+            found = judge(self._settings.task, answers, some, None, self._made.format.language)
             figures = {name: metric.value for name, metric in found.items()}
         return scored(loss, figures, self._metric)
 

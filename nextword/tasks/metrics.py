@@ -33,10 +33,11 @@ class Metric:
         return found | ({"signature": self.signature} if self.signature else {})
 
 
-def resampled(count: int, seed: int, figure: Callable[[Ints], float]) -> Metric:
-    """`figure(indices)` of all examples, and its interval over examples drawn anew."""
+def resampled(count: int, seed: int | None, figure: Callable[[Ints], float]) -> Metric:
+    """`figure(indices)` of all examples, and its interval over examples drawn anew; without a seed
+    none."""
     value = figure(np.arange(count))
-    if count < 2:
+    if count < 2 or seed is None:
         return Metric(value)
     generator = np.random.default_rng(seed)
     drawn = [figure(generator.integers(0, count, count)) for _ in range(REPLICATES)]
@@ -44,7 +45,7 @@ def resampled(count: int, seed: int, figure: Callable[[Ints], float]) -> Metric:
     return Metric(value, (float(low), float(high)))
 
 
-def mean(values: Sequence[float] | Floats, seed: int) -> Metric:
+def mean(values: Sequence[float] | Floats, seed: int | None) -> Metric:
     """The mean of a figure that each example has: accuracy, exact match, ROUGE."""
     array = np.asarray(values, np.float64)
     return resampled(len(array), seed, lambda chosen: float(array[chosen].mean()))
@@ -89,7 +90,7 @@ def weighted_f1(counts: Ints) -> float:
     return float((figures.f1 * figures.support).sum() / figures.support.sum())
 
 
-def of_classes(truth: Ints, probabilities: Floats, seed: int) -> dict[str, Metric]:
+def of_classes(truth: Ints, probabilities: Floats, seed: int | None) -> dict[str, Metric]:
     """Accuracy, F1 and calibration for one label an example; probabilities [examples, classes]."""
     classes, guess = probabilities.shape[1], probabilities.argmax(1)
 
@@ -118,7 +119,9 @@ def calibration_error(correct: Floats, confidence: Floats) -> float:
     return float(np.abs(sums).sum() / len(correct))
 
 
-def of_several(truth: NDArray[np.bool_], probabilities: Floats, seed: int) -> dict[str, Metric]:
+def of_several(
+    truth: NDArray[np.bool_], probabilities: Floats, seed: int | None
+) -> dict[str, Metric]:
     """Where several labels may hold, [examples, labels]: one counts as said from 1/2 on."""
     guess = probabilities >= 0.5
     hits, said, held = (truth & guess).astype(float), guess.astype(float), truth.astype(float)
@@ -138,7 +141,7 @@ def of_several(truth: NDArray[np.bool_], probabilities: Floats, seed: int) -> di
     }
 
 
-def of_amounts(truth: Floats, guess: Floats, seed: int) -> dict[str, Metric]:
+def of_amounts(truth: Floats, guess: Floats, seed: int | None) -> dict[str, Metric]:
     """Correlations and errors of predicted amounts, [examples]."""
     from scipy.stats import rankdata
 

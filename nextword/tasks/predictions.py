@@ -57,7 +57,7 @@ def judge(
     task: str,
     answers: Sequence[str],
     examples: Sequence[TaskExample],
-    seed: int,
+    seed: int | None,
     language: str,
 ) -> dict[str, Metric]:
     """The task's metrics, of answers beside the examples' references; none for conversations and

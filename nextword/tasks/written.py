@@ -30,7 +30,7 @@ class Words:
 
 
 def judge_summaries(
-    answers: Sequence[str], references: Sequence[Sequence[str]], language: str, seed: int
+    answers: Sequence[str], references: Sequence[Sequence[str]], language: str, seed: int | None
 ) -> dict[str, Metric]:
     """ROUGE-1, -2 and -L from 0 to 1, each by the reference that suits it best, and the length."""
     from rouge_score.rouge_scorer import RougeScorer
@@ -50,7 +50,7 @@ def judge_summaries(
 
 
 def judge_translations(
-    answers: Sequence[str], references: Sequence[Sequence[str]], language: str, seed: int
+    answers: Sequence[str], references: Sequence[Sequence[str]], language: str, seed: int | None
 ) -> dict[str, Metric]:
     """BLEU and chrF from 0 to 100, with sacrebleu's signatures, and the length."""
     from sacrebleu.metrics import BLEU, CHRF
@@ -62,7 +62,7 @@ def judge_translations(
     ]
     found = {}
     for name, metric in (("BLEU", BLEU(tokenize=tokenizer)), ("chrF", CHRF())):
-        replicates = REPLICATES if len(answers) > 1 else 1
+        replicates = REPLICATES if len(answers) > 1 and seed is not None else 1
         score = metric.corpus_score(list(answers), streams, n_bootstrap=replicates)
         interval = None
         if replicates > 1:
@@ -71,7 +71,9 @@ def judge_translations(
     return found | {"length ratio": length_ratio(answers, references, seed)}
 
 
-def length_ratio(answers: Sequence[str], references: Sequence[Sequence[str]], seed: int) -> Metric:
+def length_ratio(
+    answers: Sequence[str], references: Sequence[Sequence[str]], seed: int | None
+) -> Metric:
     """Words (of Chinese and Japanese, characters) written for each one in the references."""
     count = Words().tokenize
     written = np.array([len(count(answer)) for answer in answers], np.float64)

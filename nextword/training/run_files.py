@@ -74,7 +74,7 @@ def write(
         store_sums=store.manifest["files"],
         plan=plan,
         precision=measured,
-        environment=_environment(),
+        environment=environment(),
     )
     write_json(run / "run.json", asdict(decided))
 
@@ -130,7 +130,7 @@ def _resolved(settings: PretrainSettings, plan: Plan, measured: Precision) -> di
     return {name: value for name, value in (everything | chosen).items() if value is not None}
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
     return {
         "nextword": nextword.__version__,
         "python": platform.python_version(),

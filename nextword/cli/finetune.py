@@ -1,0 +1,52 @@
+"""`nextword finetune MODEL DATA... --task T --out RUN`"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+from nextword.cli import options
+from nextword.settings import FinetuneSettings
+from nextword.terminal import say, table
+
+if TYPE_CHECKING:
+    from nextword.tasks.finetune import Finetuned
+
+
+def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
+    parser.description = "A model and labelled data to a model for that task."
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="a run, a Hugging Face directory, a Hub name"
+    )
+    parser.add_argument(
+        "data", metavar="DATA", nargs="*", help="csv, tsv, jsonl, json, parquet, hf://..."
+    )
+    parser.add_argument("--out", metavar="RUN", help="run directory")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    needed = ("model", "data", "out")
+    parsed, settings = options.parse(parser, FinetuneSettings, arguments, needed=needed)
+
+    from nextword.tasks.finetune import finetune
+
+    finished = finetune(parsed.model, parsed.data, parsed.out, settings)
+    if int(os.environ.get("RANK", 0)) == 0:
+        if finished.signal:
+            say(f"Stopped at step {finished.steps:,}, saved. Go on with the same command, --resume")
+        else:
+            show(finished)
+        if parsed.json:
+            options.print_json(dataclasses.asdict(finished))
+    if finished.signal:
+        raise SystemExit(128 + finished.signal)
+
+
+def show(finished: Finetuned) -> None:
+    rows = [("loss", finished.loss), *finished.figures.items()]
+    table(f"The best model, of step {finished.best_step:,}", ["on examples held out", ""], rows)
+    run = shlex.quote(finished.run)
+    say(f"Model: {finished.run}/model")
+    say(f"Measure it on a test set: nextword evaluate {run} TEST_DATA")
+    say(f"Use it: nextword predict {run} NEW_DATA --out predictions.jsonl")
