@@ -3,18 +3,19 @@
 ROUGE (Lin 2004) is rouge-score's, its F1, with Porter's stemmer for English as is the custom for
 summaries. Chinese and Japanese are compared by characters, other languages by words of any
 alphabet, where rouge-score alone would keep a to z. BLEU (Papineni et al. 2002) and chrF (Popović
-2015) are sacrebleu's, with its signatures and its bootstrap (Koehn 2004).
+2015) are sacrebleu's, with its signatures; intervals are bootstraps over sentences (Koehn 2004).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from nextword.tasks.metrics import REPLICATES, Ints, Metric, mean, resampled
+from nextword.tasks.metrics import Floats, Ints, Metric, mean, resampled
 
 ROUGE = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 BY_CHARACTERS = ("zh", "ja")
@@ -33,6 +34,15 @@ def judge_summaries(
     answers: Sequence[str], references: Sequence[Sequence[str]], language: str, seed: int | None
 ) -> dict[str, Metric]:
     """ROUGE-1, -2 and -L from 0 to 1, each by the reference that suits it best, and the length."""
+    scores = rouge(answers, references, language)
+    found = {name: mean(values, seed) for name, values in scores.items()}
+    return found | {"length ratio": length_ratio(answers, references, seed)}
+
+
+def rouge(
+    answers: Sequence[str], references: Sequence[Sequence[str]], language: str
+) -> dict[str, Floats]:
+    """ROUGE-1, -2 and -L of each answer, [answers]."""
     from rouge_score.rouge_scorer import RougeScorer
 
     english = language == "en"
@@ -42,17 +52,39 @@ def judge_summaries(
         scorer.score_multi(list(wanted), answer)
         for answer, wanted in zip(answers, references, strict=True)
     ]
-    found = {
-        name: mean([float(score[kind].fmeasure) for score in scores], seed)
+    return {
+        name: np.array([score[kind].fmeasure for score in scores], np.float64)
         for kind, name in ROUGE.items()
     }
-    return found | {"length ratio": length_ratio(answers, references, seed)}
 
 
 def judge_translations(
     answers: Sequence[str], references: Sequence[Sequence[str]], language: str, seed: int | None
 ) -> dict[str, Metric]:
     """BLEU and chrF from 0 to 100, with sacrebleu's signatures, and the length."""
+    found = {}
+    for name, score in translation_scores(answers, references, language).items():
+        metric = resampled(len(answers), seed, score.of)
+        found[name] = Metric(metric.value, metric.interval, score.signature)
+    return found | {"length ratio": length_ratio(answers, references, seed)}
+
+
+@dataclass(frozen=True)
+class CorpusScore:
+    """`of(chosen)` is sacrebleu's score of the sentences chosen, as one corpus."""
+
+    of: Callable[[Ints], float]
+    signature: str
+
+
+def translation_scores(
+    answers: Sequence[str], references: Sequence[Sequence[str]], language: str
+) -> dict[str, CorpusScore]:
+    """BLEU and chrF, from sacrebleu's statistics of each sentence, which are added up.
+
+    Its own bootstrap fails where some draws score nothing at all (it adds floats of two kinds), and
+    lays all draws out in memory.
+    """
     from sacrebleu.metrics import BLEU, CHRF
 
     tokenizer = {"zh": "zh", "ja": "char"}.get(language, "13a")
@@ -60,15 +92,16 @@ def judge_translations(
     streams: list[Any] = [  # None where there is no such reference
         [wanted[n] if n < len(wanted) else None for wanted in references] for n in columns
     ]
-    found = {}
-    for name, metric in (("BLEU", BLEU(tokenize=tokenizer)), ("chrF", CHRF())):
-        replicates = REPLICATES if len(answers) > 1 and seed is not None else 1
-        score = metric.corpus_score(list(answers), streams, n_bootstrap=replicates)
-        interval = None
-        if replicates > 1:
-            interval = (float(score._mean - score._ci), float(score._mean + score._ci))
-        found[name] = Metric(float(score.score), interval, str(metric.get_signature()))
-    return found | {"length ratio": length_ratio(answers, references, seed)}
+
+    def score(metric: Any) -> CorpusScore:
+        statistics = np.array(metric._extract_corpus_statistics(list(answers), streams))
+
+        def of(chosen: Ints) -> float:
+            return float(metric._compute_score_from_stats(statistics[chosen].sum(0).tolist()).score)
+
+        return CorpusScore(of, str(metric.get_signature()))
+
+    return {"BLEU": score(BLEU(tokenize=tokenizer)), "chrF": score(CHRF())}
 
 
 def length_ratio(

@@ -82,3 +82,13 @@ def test_the_length_ratio_is_of_all_words_together() -> None:
     found = length_ratio(["a b c", "a"], [["a"], ["a b c", "a b c d e"]], seed=0)
     assert found.value == pytest.approx(4 / 5)
     assert found == length_ratio(["a b c", "a"], [["a"], ["a b c", "a b c d e"]], seed=0)
+
+
+def test_translations_that_now_and_then_share_nothing_have_intervals_too() -> None:
+    """Of some draws of sentences every score is zero."""
+    written = ["zzz", "qqq", "the cat sat on the mat"]
+    wanted = [["a dog runs"], ["it rains"], ["the cat sat on the mat"]]
+    found = judge_translations(written, wanted, "en", 1)
+    for name in ("BLEU", "chrF"):
+        low, high = found[name].interval or (1, 1)
+        assert low == 0 and high > 99
