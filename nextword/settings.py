@@ -219,6 +219,14 @@ class FinetuneSettings(TaskSettings):
     val_fraction: Fraction = Field(0.1, description="share of the data held out to validate on")
     epochs: float | None = Field(None, gt=0, description="passes over the examples")
     steps: int | None = Field(None, ge=1, description="optimizer steps")
+
+    @field_validator("steps")
+    @classmethod
+    def _a_length_is_given_once(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("epochs") is not None:
+            raise ValueError("expected nothing, since epochs gives the run's length already")
+        return value
+
     batch_size: int | None = Field(None, ge=1, description="examples a step")
     micro_batch: int | None = Field(None, ge=1, description="examples computed at once")
     optimizer: Literal["adamw", "muon", "sgd"] = Field("adamw", description="update rule")
@@ -259,6 +267,10 @@ class PredictSettings(ColumnSettings):
     task: Task | None = Field(None, description="the model's own if it was fine-tuned here")
     batch_size: int = Field(64, ge=1, description="examples computed at once")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
+
+
+class CompareSettings(PredictSettings):
+    """Two models for a task and labelled data to whether one of them is better."""
 
 
 class EvaluateSettings(ColumnSettings):

@@ -17,6 +17,7 @@ VERBS = {
     "finetune": "a model and labelled data to a model for that task",
     "evaluate": "loss and bits per byte on held-out text, or a task's metrics on a test set",
     "predict": "what a fine-tuned model says of new data",
+    "compare": "whether one of two fine-tuned models is better, or chance parts them",
     "generate": "continue a prompt, word by word",
     "info": "what a store, run or model is, in one screen",
     "report": "a run as one self-contained HTML file",
