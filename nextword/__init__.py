@@ -6,6 +6,9 @@
     model = nw.load("run")
     print(model.generate("It was a dark night"))
 
+    nw.finetune("run", "reviews.csv", "reviews", task="classify")
+    print(nw.load_task("reviews").classify("Worth every penny."))
+
 The verbs of the command line are functions here, with the same names for the same settings.
 Nothing heavy is imported until a verb is called.
 """
@@ -21,7 +24,11 @@ _VERBS = {
     "pretrain": "nextword.reports.pretrain",
     "finetune": "nextword.tasks.finetune",
     "load": "nextword.inference.language_model",
+    "load_task": "nextword.tasks.use",
     "evaluate": "nextword.tasks.evaluate",
+    "evaluate_task": "nextword.tasks.predict",
+    "predict": "nextword.tasks.predict",
+    "compare": "nextword.tasks.compare",
     "generate": "nextword.inference.language_model",
     "info": "nextword.tasks.describe",
     "report": "nextword.reports.report",
@@ -29,11 +36,15 @@ _VERBS = {
 }
 __all__ = [
     "UserError",
+    "compare",
     "evaluate",
+    "evaluate_task",
     "finetune",
     "generate",
     "info",
     "load",
+    "load_task",
+    "predict",
     "prepare",
     "pretrain",
     "report",
@@ -44,9 +55,12 @@ if TYPE_CHECKING:
     from nextword.inference.language_model import generate, load
     from nextword.reports.pretrain import pretrain
     from nextword.reports.report import report
+    from nextword.tasks.compare import compare
     from nextword.tasks.describe import info
     from nextword.tasks.evaluate import evaluate
     from nextword.tasks.finetune import finetune
+    from nextword.tasks.predict import evaluate_task, predict
+    from nextword.tasks.use import load_task
     from nextword.tokens.prepare import prepare
 
 

@@ -1,0 +1,142 @@
+"""A model that has learnt a task, in Python: give it texts, get labels, answers, summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+from nextword.errors import UserError
+from nextword.settings import PredictSettings, Task, resolve
+from nextword.tasks.records import Record
+from nextword.tasks.trained import Prediction, TrainedModel, open_trained
+
+METHODS = {
+    "classify": "classify(texts)",
+    "qa": "answer(context, question)",
+    "summarize": "summarize(documents)",
+    "translate": "translate(texts)",
+    "chat": "chat(messages)",
+}
+Text = str | tuple[str, str]  # a text, or a pair of them
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """What a task's model can be asked. Each method takes one input and gives one result, or takes
+    a list of them and gives a list, which is faster than one after the other."""
+
+    trained: TrainedModel
+
+    @property
+    def task(self) -> Task:
+        return self.trained.task
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A classifier's labels, in the order of its probabilities."""
+        return self.trained.outputs.names if self.trained.outputs else ()
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        """A prediction for each row of columns, named as in the data that the model learnt from."""
+        found = [Record(row, f"row {number}") for number, row in enumerate(rows, start=1)]
+        if not found:
+            return []
+        predictions = self.trained.predict(found)
+        return [{n: v for n, v in each.items() if n != "outputs"} for each in predictions]
+
+    @overload
+    def classify(self, texts: Text) -> Prediction: ...
+    @overload
+    def classify(self, texts: list[Text]) -> list[Prediction]: ...
+    def classify(self, texts: Text | list[Text]) -> Prediction | list[Prediction]:
+        """{"label": ..., "probabilities": {...}} of each text, or pair of texts; "labels" where
+        several may hold, "amount" where a number was learnt."""
+        self._does("classify")
+        if isinstance(texts, str | tuple):
+            return self.predict([self._labelled(texts)])[0]
+        return self.predict([self._labelled(text) for text in texts])
+
+    @overload
+    def answer(self, context: str, question: str) -> str: ...
+    @overload
+    def answer(self, context: str, question: list[str]) -> list[str]: ...
+    def answer(self, context: str, question: str | list[str]) -> str | list[str]:
+        """The answer to a question about a text, or to several; "" where it says there is none."""
+        self._does("qa")
+        settings = self.trained.settings
+        text, asked = settings.text_column or "context", settings.question_column or "question"
+        several = [question] if isinstance(question, str) else question
+        return _like(question, self._write([{text: context, asked: one} for one in several]))
+
+    @overload
+    def summarize(self, documents: str) -> str: ...
+    @overload
+    def summarize(self, documents: list[str]) -> list[str]: ...
+    def summarize(self, documents: str | list[str]) -> str | list[str]:
+        """The summary of each document."""
+        return self._of_texts("summarize", "document", documents)
+
+    @overload
+    def translate(self, texts: str) -> str: ...
+    @overload
+    def translate(self, texts: list[str]) -> list[str]: ...
+    def translate(self, texts: str | list[str]) -> str | list[str]:
+        """The translation of each text."""
+        return self._of_texts("translate", "source", texts)
+
+    def chat(self, messages: str | Sequence[Mapping[str, str]]) -> str:
+        """What the assistant says next in a conversation: [{"role": "user", "content": ...}, ...],
+        or to a single question."""
+        self._does("chat")
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        settings = self.trained.settings
+        named = settings.text_column if settings.target_column is None else None
+        column = named or "messages"
+        return self._write([{column: [dict(message) for message in messages]}])[0]
+
+    def _of_texts(self, task: str, role: str, texts: str | list[str]) -> str | list[str]:
+        self._does(task)
+        column = self.trained.settings.text_column or role
+        several = [texts] if isinstance(texts, str) else texts
+        return _like(texts, self._write([{column: text} for text in several]))
+
+    def _write(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        return [str(prediction["answer"]) for prediction in self.predict(rows)]
+
+    def _labelled(self, text: Text) -> dict[str, str]:
+        """A text or pair under the columns that the model's training data had."""
+        settings = self.trained.settings
+        if isinstance(text, str):
+            if settings.pair_column is not None:
+                name = self.trained.name
+                raise UserError(f"{name} learnt pairs of texts", mend="give (one, other)")
+            return {settings.text_column or "text": text}
+        if settings.text_column is not None and settings.pair_column is None:
+            raise UserError(f"{self.trained.name} learnt single texts, not pairs")
+        names = settings.text_column or "text_a", settings.pair_column or "text_b"
+        return dict(zip(names, text, strict=True))
+
+    def _does(self, task: str) -> None:
+        if self.task != task:
+            raise UserError(
+                f"{self.trained.name} is for the task {self.task}, not {task}",
+                mend=f"call .{METHODS.get(self.task, 'predict(rows)')}",
+            )
+
+
+def _like(asked: str | list[str], answers: list[str]) -> str | list[str]:
+    return answers[0] if isinstance(asked, str) else answers
+
+
+def load_task(
+    model: str | Path, settings: PredictSettings | None = None, **overrides: Any
+) -> TaskModel:
+    """A run of `finetune`, or any model with `task=` named, to be asked.
+
+    Raises UserError where its task is not known.
+    """
+    given = settings.model_dump(exclude_unset=True) if settings else {}
+    return TaskModel(open_trained(model, resolve(PredictSettings, given | overrides)))
