@@ -15,13 +15,14 @@ import jinja2
 from markupsafe import Markup
 
 import nextword
-from nextword.reports import findings
+from nextword.reports import findings, task
 from nextword.reports.corpus import document_table, overlap, pairs, split_table
 from nextword.reports.curves import Line, chart
 from nextword.tasks.run import Record, Run
 from nextword.terminal import duration, quantity
 
 LONGEST_SAMPLE = 4000  # characters
+SPEEDS = ("tokens_per_second", "examples_per_second")
 # Control characters have no place in HTML; their pictures stand for them.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
 
@@ -50,15 +51,20 @@ def render(run: Run) -> str:
     )
     samples, more = findings.spread([_sample(record) for record in run.samples])
     columns, rows = split_table(run.manifest)
+    told = task if run.task else findings
+    held_out = task.read_held_out(run.path) if run.task else []
     return environment.get_template("report.html").render(
         version=nextword.__version__,
         name=run.path.resolve().name,
         path=run.path,
-        summary=summary(run),
+        task=run.task,
+        summary=task.summary(run) if run.task else summary(run),
         status=findings.status(run),
-        figures=findings.headline(run),
-        measured_on=findings.measured_on(run),
-        verdict=findings.overfitting(run),
+        figures=told.headline(run),
+        measured_on=told.measured_on(run),
+        verdict=told.overfitting(run),
+        classes=task.classes(held_out),
+        worst=task.worst(held_out),
         curves=[curve for curve in curves(run) if curve.svg],
         notable=[
             {"step": f"{e['step']:,}", "message": e.get("message") or e.get("event", "")}
@@ -89,6 +95,8 @@ def summary(run: Run) -> str:
     size = f"{_unbroken(quantity(count))}-parameter " if count else ""
     last = run.train[-1] if run.train else {}
     words = [f"A {size}{kind if kind == 'model' else kind + ' model'}"]
+    if run.task:
+        words.append(f"fine-tuned for the task {run.task}")
     if isinstance(last.get("tokens"), int | float):
         words.append(f"that has read {_unbroken(quantity(last['tokens']))} tokens")
         words += [f"in {_unbroken(duration(run.seconds))}"] if run.seconds else []
@@ -105,17 +113,27 @@ def curves(run: Run) -> list[Curve]:
         marks.append((run.best["step"], "best"))
     loss = [
         Line("training", _points(run.train, "loss"), "train", noisy=True),
-        Line("held-out text", _points(run.validations, "loss"), "held", dots=True),
+        Line(
+            "held-out examples" if run.task else "held-out text",
+            _points(run.validations, "loss"),
+            "held",
+            dots=True,
+        ),
     ]
     loss = [line for line in loss if line.points]
     second = _bits_per_nat(run)
     axis = (second, "bits/byte") if second else None
-    drawn = chart("Loss", loss, unit="nats per token", second_axis=axis, marks=marks, height=360)
+    unit = "an example" if run.task == "classify" else "nats per token"
+    drawn = chart("Loss", loss, unit=unit, second_axis=axis, marks=marks, height=360)
     result = [Curve("Loss", loss, drawn)]
+    for title, line in task.curves(run) if run.task else ():
+        svg = chart(title, [line], unit="held-out examples", width=420, height=230)
+        result.append(Curve(title, [line], svg))
+    speed = next((name for name in SPEEDS if any(name in r for r in run.train)), SPEEDS[0])
     for title, name, unit in (
         ("Learning rate", "learning_rate", ""),
         ("Gradient norm", "grad_norm", "before clipping"),
-        ("Speed", "tokens_per_second", "tokens a second"),
+        ("Speed", speed, f"{speed.partition('_')[0]} a second"),
         ("Use of the machine", "matmul_share", "share of matmul peak"),
     ):
         lines = [Line(title, _points(run.train, name), "blue", noisy=name != "learning_rate")]
@@ -126,8 +144,12 @@ def curves(run: Run) -> list[Curve]:
 
 def uses(run: Run) -> list[Use]:
     """Commands and code that can be copied as they stand."""
+    if run.task and run.task != "text":
+        return task_uses(run)
     path, folder = str(run.path), str(run.path / "model")
     quoted, prompt = shlex.quote(path), f'"{run.opening}"'
+    if run.task and run.task != "text":
+        return _uses_of_task(run)
     words = [f"nextword generate {quoted}", *([prompt] if run.opening else [])]
     found = []
     if run.has_model:
@@ -155,10 +177,56 @@ def uses(run: Run) -> list[Use]:
             Use("In Python", "\n".join(python)),
             Use("In transformers", "\n".join(transformers)),
         ]
-    if not run.finished:
-        again = " ".join(["nextword pretrain", *map(shlex.quote, run.data)])
-        found.append(Use("Go on with the run", f"{again} --out {quoted} --resume"))
-    return found
+    return found + _going_on(run)
+
+
+def _going_on(run: Run) -> list[Use]:
+    if run.finished:
+        return []
+    words = ["nextword pretrain"]
+    if run.task:
+        words = ["nextword finetune", shlex.quote(str(run.settings.get("model")))]
+    again = " ".join([*words, *map(shlex.quote, run.data)])
+    task = f" --task {run.task}" if run.task else ""
+    return [Use("Go on with the run", f"{again}{task} --out {shlex.quote(str(run.path))} --resume")]
+
+
+def _uses_of_task(run: Run) -> list[Use]:
+    """Of a model that was fine-tuned."""
+    quoted = shlex.quote(str(run.path))
+    python = [
+        "from nextword.tasks.predict import predict",
+        "",
+        f'print(predict({str(run.path)!r}, "new_data.jsonl"))',
+    ]
+    found = [
+        Use("Use it", f"nextword predict {quoted} new_data.jsonl --out predictions.jsonl"),
+        Use("Measure it", f"nextword evaluate {quoted} test_data.jsonl"),
+        Use("In Python", "\n".join(python)),
+    ]
+    return (found if run.has_model else []) + _going_on(run)
+
+
+def task_uses(run: Run) -> list[Use]:
+    """The same for a model that was fine-tuned."""
+    path, quoted = str(run.path), shlex.quote(str(run.path))
+    asked = {
+        "classify": 'classify(["A text."])',
+        "qa": 'answer("A text.", "A question?")',
+        "summarize": 'summarize("A document.")',
+        "translate": 'translate("A text.")',
+        "chat": 'chat("A question?")',
+    }
+    python = ["import nextword as nw", "", f"model = nw.load_task({path!r})"]
+    python.append(f"print(model.{asked.get(run.task, 'predict([])')})")
+    predicted = f"nextword predict {quoted} new_data.csv --out predictions.jsonl"
+    found = [
+        Use("Measure it on a test set", f"nextword evaluate {quoted} test_data.csv"),
+        Use("Use it on new data", predicted),
+        Use("Compare it", f"nextword compare {quoted} another_run test_data.csv"),
+        Use("In Python", "\n".join(python)),
+    ]
+    return found if run.has_model else []
 
 
 def legible(value: Any) -> Any:
