@@ -11,15 +11,22 @@ from nextword.tasks.classify import find_columns, labelled_texts, labels_of
 from nextword.tasks.records import read_records
 
 DATA = Path(__file__).parents[2] / "examples" / "data"
+FILES = sorted(path.name for path in DATA.iterdir() if path.suffix != ".md")
 
 
-@pytest.mark.parametrize("file", sorted(path.name for path in DATA.iterdir()))
+@pytest.mark.parametrize("file", FILES)
 def test_rows_are_distinct_and_neither_few_nor_many(file: str) -> None:
     if file in ("translate.en", "translate.zh"):
         rows = (DATA / file).read_text(encoding="utf-8").splitlines()
     else:
         rows = [str(record.values) for record in read_records([str(DATA / file)])]
     assert 20 <= len(rows) == len(set(rows)) <= 200
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+def test_every_file_is_described(page: str) -> None:
+    text = (DATA / page).read_text(encoding="utf-8")
+    assert not [name for name in FILES if f"`{name}`" not in text]
 
 
 @pytest.mark.parametrize(
