@@ -28,9 +28,10 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parsed, settings = options.parse(parser, EvaluateSettings, arguments, needed=("model",))
 
-    from nextword.tasks.trained import is_trained
+    from nextword.tasks.trained import trained_for
 
-    if settings.task or (parsed.data and is_trained(parsed.model)):
+    task = settings.task or trained_for(parsed.model)
+    if task not in (None, "text"):
         run_task(parsed, settings)
         return
     from nextword.tasks.evaluate import evaluate
@@ -47,13 +48,19 @@ def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
     if not parsed.data:
         raise UserError("a task is measured on labelled data", mend="name a test set")
     known = settings.model_dump(exclude_unset=True, include=set(PredictSettings.model_fields))
+    known["precision"] = settings.precision
     evaluation = evaluate_task(parsed.model, parsed.data, **known)
     rows = [
-        (name, _figure(metric.value), _interval(metric.interval), metric.signature)
+        (name, _figure(metric.value), _sure(metric.interval), metric.signature)
         for name, metric in evaluation.metrics.items()
     ]
     title = f"{evaluation.model}: {evaluation.task}, {evaluation.examples:,} examples"
     table(title, ["", "value", "95% interval", ""], rows)
+    if evaluation.seen:
+        warn(
+            f"{evaluation.seen:,} of {evaluation.examples:,} examples are in the data that the "
+            "model was fine-tuned with: these figures say too little about new ones"
+        )
     if parsed.json:
         options.print_json(evaluation.to_json())
 
@@ -91,6 +98,10 @@ def show(evaluation: Evaluation) -> None:
 
 def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}" if value < 100 else f"{value:,.1f}"
+
+
+def _sure(interval: Interval) -> str:
+    return "" if interval is None else _interval(interval)
 
 
 def _interval(interval: Interval) -> str:

@@ -44,9 +44,18 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
 
 
 def show(finished: Finetuned) -> None:
-    rows = [("loss", finished.loss), *finished.figures.items()]
-    table(f"The best model, of step {finished.best_step:,}", ["on examples held out", ""], rows)
+    say(f"Finished: {finished.finished}")
+    if finished.loss is not None:
+        rows = [
+            (label, value, " … ".join(f"{end:.4f}" for end in finished.intervals.get(label, ())))
+            for label, value in [("loss", finished.loss), *finished.figures.items()]
+        ]
+        names = ["on examples held out", "", "95% interval"]
+        table(f"The best model, of step {finished.best_step:,}", names, rows)
     run = shlex.quote(finished.run)
     say(f"Model: {finished.run}/model")
     say(f"Measure it on a test set: nextword evaluate {run} TEST_DATA")
-    say(f"Use it: nextword predict {run} NEW_DATA --out predictions.jsonl")
+    if finished.task == "text":
+        say(f"Use it: nextword generate {run}")
+    else:
+        say(f"Use it: nextword predict {run} NEW_DATA --out predictions.jsonl")

@@ -95,22 +95,26 @@ def show_run(found: dict[str, Any]) -> None:
         ("trained on", ", ".join(found["data"]) or "not known"),
         ("steps", f"{steps['taken']:,}{planned}, {ends}"),
     ]
+    if found["task"]:
+        facts.insert(0, ("fine-tuned for", found["task"]))
     if train:
+        facts += [("tokens seen", quantity(train["tokens"]))] if "tokens" in train else []
         facts += [
-            ("tokens seen", quantity(train.get("tokens", 0))),
             ("time", duration(train.get("seconds", 0))),
             ("training loss", train.get("loss")),
         ]
     if best:
-        facts += [
-            ("best validation loss", f"{best['loss']:.4f} at step {best['step']:,}"),
-            ("... bits per byte", best.get("bits_per_byte")),
-            ("... perplexity", best.get("perplexity")),
-        ]
+        facts.append(("best validation loss", f"{best['loss']:.4f} at step {best['step']:,}"))
+        names = ("bits_per_byte", "perplexity")
+        facts += [(f"... {n.replace('_', ' ')}", best[n]) for n in names if n in best]
     if (whole := found["evaluation"]) and whole.get("bits_per_byte_interval"):
         low, high = whole["bits_per_byte_interval"]
         sure = f"{whole['bits_per_byte']:.4f}, 95% interval {low:.4f} … {high:.4f}"
         facts.append(("bits per byte when finished", sure))
+    for name, metric in (whole or {}).get("metrics", {}).items():
+        ends = metric.get("interval")
+        sure = f", 95% interval {ends[0]:.4f} … {ends[1]:.4f}" if ends else ""
+        facts.append((f"{name}, held out", f"{metric['value']:.4f}{sure}"))
     facts.append(("checkpoints", ", ".join(found["checkpoints"]) or "none"))
     table(f"Run {found['path']}", ["", ""], facts)
     if found["model"]:

@@ -131,17 +131,18 @@ def save(
     generation: dict[str, Any] | None = None,
     card: str | None = None,
     *,
+    start_id: int | None = None,
     dtype: torch.dtype = torch.float32,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write all of a model's directory, or nothing: an older model there is replaced in one step.
 
     `generation` is added to generation_config.json, `card` is what the README says about the
-    model. Opens in transformers with AutoModelForCausalLM and AutoTokenizer. Low-rank updates are
-    merged into what is written. Raises UserError where the directory holds something else than a
-    model.
+    model, `start_id` what a text begins with where the tokenizer does not say it. Opens in
+    transformers with AutoModelForCausalLM and AutoTokenizer. Low-rank updates are merged into what
+    is written. Raises UserError where the directory holds something else than a model.
     """
-    ids = _boundaries(tokenizer)
+    ids = _boundaries(tokenizer) | ({} if start_id is None else {"bos_token_id": start_id})
     values = write_config(model.config, _name(dtype)) | ids
     readme = model_card(model.config, card)
     with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes) as aside:

@@ -201,7 +201,7 @@ def load(
     transformer, tokenizer = load_directory(directory)
     compute_in(transformer, choose_dtype(precision, transformer, torch.device(device)))
     transformer.to(device).eval().requires_grad_(False)
-    start_id, end_ids = _boundaries(directory, tokenizer)
+    start_id, end_ids = boundaries(directory, tokenizer)
     return LanguageModel(str(name), transformer, tokenizer, start_id, end_ids)
 
 
@@ -221,7 +221,7 @@ def generate(
     return model.generate(prompt, settings)
 
 
-def _boundaries(directory: Path, tokenizer: Tokenizer) -> tuple[int, frozenset[int]]:
+def boundaries(directory: Path, tokenizer: Tokenizer) -> tuple[int, frozenset[int]]:
     """What a text begins with, and what ends it: as the model's files say, else its tokenizer."""
     said: dict[str, Any] = {}
     for file in (directory / "config.json", directory / "generation_config.json"):

@@ -50,7 +50,8 @@ def losses(scored: Tensor, labels: Tensor, weights: Tensor | None = None) -> Ten
     `weights` [classes] count the classes of a single-label task unequally.
     """
     if not labels.is_floating_point():
-        return F.cross_entropy(scored, labels, weight=weights, reduction="none")
+        weight = None if weights is None else weights.to(scored)
+        return F.cross_entropy(scored, labels, weight=weight, reduction="none")
     if scored.shape[1] == 1:
         return (scored - labels).square().squeeze(1)
     return F.binary_cross_entropy_with_logits(scored, labels, reduction="none").mean(1)

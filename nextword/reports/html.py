@@ -95,8 +95,6 @@ def summary(run: Run) -> str:
     size = f"{_unbroken(quantity(count))}-parameter " if count else ""
     last = run.train[-1] if run.train else {}
     words = [f"A {size}{kind if kind == 'model' else kind + ' model'}"]
-    if run.task:
-        words.append(f"fine-tuned for the task {run.task}")
     if isinstance(last.get("tokens"), int | float):
         words.append(f"that has read {_unbroken(quantity(last['tokens']))} tokens")
         words += [f"in {_unbroken(duration(run.seconds))}"] if run.seconds else []
@@ -148,8 +146,6 @@ def uses(run: Run) -> list[Use]:
         return task_uses(run)
     path, folder = str(run.path), str(run.path / "model")
     quoted, prompt = shlex.quote(path), f'"{run.opening}"'
-    if run.task and run.task != "text":
-        return _uses_of_task(run)
     words = [f"nextword generate {quoted}", *([prompt] if run.opening else [])]
     found = []
     if run.has_model:
@@ -191,22 +187,6 @@ def _going_on(run: Run) -> list[Use]:
     return [Use("Go on with the run", f"{again}{task} --out {shlex.quote(str(run.path))} --resume")]
 
 
-def _uses_of_task(run: Run) -> list[Use]:
-    """Of a model that was fine-tuned."""
-    quoted = shlex.quote(str(run.path))
-    python = [
-        "from nextword.tasks.predict import predict",
-        "",
-        f'print(predict({str(run.path)!r}, "new_data.jsonl"))',
-    ]
-    found = [
-        Use("Use it", f"nextword predict {quoted} new_data.jsonl --out predictions.jsonl"),
-        Use("Measure it", f"nextword evaluate {quoted} test_data.jsonl"),
-        Use("In Python", "\n".join(python)),
-    ]
-    return (found if run.has_model else []) + _going_on(run)
-
-
 def task_uses(run: Run) -> list[Use]:
     """The same for a model that was fine-tuned."""
     path, quoted = str(run.path), shlex.quote(str(run.path))
@@ -226,7 +206,7 @@ def task_uses(run: Run) -> list[Use]:
         Use("Compare it", f"nextword compare {quoted} another_run test_data.csv"),
         Use("In Python", "\n".join(python)),
     ]
-    return found if run.has_model else []
+    return (found if run.has_model else []) + _going_on(run)
 
 
 def legible(value: Any) -> Any:

@@ -132,7 +132,7 @@ def labels_of(examples: Sequence[LabelledText], kind: Kind | None) -> Labels:
         if any(isinstance(value, list) for value in values):
             kind = "several"
         else:
-            kind = "amount" if _are_amounts(values) else "single"
+            kind = "amount" if _are_amounts(examples) else "single"
     if kind == "amount":
         for example in examples:
             _amount(example.label, example.place)
@@ -186,16 +186,26 @@ def _natural(name: str) -> tuple[int, float, str]:
         return (1, 0.0, name)
 
 
-def _are_amounts(values: Sequence[Any]) -> bool:
-    numbers = set()
-    for value in values:
-        if isinstance(value, bool):
-            return False
+def _are_amounts(examples: Sequence[LabelledText]) -> bool:
+    """Raises UserError where most are fractional numbers, and some are none."""
+    found, others = [], []
+    for example in examples:
         try:
-            numbers.add(float(value))
+            if isinstance(example.label, bool):
+                raise ValueError
+            found.append(float(example.label))
         except (TypeError, ValueError):
-            return False
-    return sum(not number.is_integer() for number in numbers) >= FEWEST_AMOUNTS
+            others.append(example)
+    fractional = len({number for number in found if not number.is_integer()})
+    if fractional < FEWEST_AMOUNTS or (others and len(found) < len(examples) / 2):
+        return False
+    if others:
+        raise UserError(
+            f"label {others[0].label!r} is not a number, as most of the others are",
+            where=others[0].place,
+            mend="mend or remove the row, or say --labels single if they are names",
+        )
+    return True
 
 
 def _amount(value: Any, place: str) -> float:

@@ -74,6 +74,7 @@ def describe_run(run: Run) -> Record:
     return {
         "kind": "run",
         "path": str(run.path),
+        "task": run.task or None,
         "data": run.data,
         "finished": run.finished,
         "steps": {"taken": run.step, "planned": run.planned_steps},

@@ -3,29 +3,40 @@
 RUN/run.json      the data, the settings, the model it began from and what was decided
 RUN/task.json     how data is read for this model: for `evaluate` and `predict`
 RUN/model/        the best model by the task's own metric, a Hugging Face directory
+RUN/adapter/      its low-rank updates alone, as peft writes them (--lora)
+RUN/evaluation.json  how good it is on all that was held out, once the run is over
 """
 
 from __future__ import annotations
 
+import errno
 import math
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nextword.errors import UserError
-from nextword.files import read_json, recover, write_atomically, write_json
+from nextword.files import PARTIAL, read_json, recover, write_atomically, write_json
 from nextword.hub.adapter import save_adapter
+from nextword.hub.resolve import resolve as find_directory
 from nextword.models.lora import add_lora, trainable
 from nextword.models.sizes import flops_per_token
-from nextword.settings import FinetuneSettings, resolve
-from nextword.tasks.holding_out import hold_out, seen_in_training
+from nextword.settings import FinetuneSettings, PredictSettings, resolve
+from nextword.tasks import task_file
+from nextword.tasks.holding_out import fingerprint, hold_out, seen_in_training
 from nextword.tasks.learnable import Learnable, Objective, learnable
-from nextword.tasks.records import read_records
+from nextword.tasks.metrics import Metric
+from nextword.tasks.records import Record, read_records
+from nextword.tasks.run import EVALUATION
+from nextword.tasks.trained import open_trained
 from nextword.terminal import duration, quantity, say, warn
 from nextword.training import checkpoint, groups, milestones, optimizers, trackers
-from nextword.training.interrupt import Interrupt, interruptible
+from nextword.training.interrupt import Interrupt, interruptible, name
 from nextword.training.loop import train
 from nextword.training.metrics import Metrics
 from nextword.training.parallel import Group, processes, replicate
@@ -38,6 +49,7 @@ EPOCHS = 3.0
 REFERENCE_WIDTH = 768  # of GPT-2's smallest, for which these rates are usual
 LEARNING_RATES = {"adamw": 5e-5, "muon": 1e-4, "sgd": 1e-2}
 LORA_RATE = 10.0  # times that: the updates begin at zero
+MOST_TIMES = 40.0  # times the usual rate, for the smallest models
 MOMENTUM = {"adamw": 0.0, "muon": 0.95, "sgd": 0.9}
 TOKENS_AT_ONCE = 8192
 VALIDATIONS = 10
@@ -62,7 +74,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Finetuned:
-    """How it went: `figures` are the best model's on the examples held out, by name."""
+    """How it went: `figures` are the best model's on the examples held out, by name, `intervals`
+    their 95% intervals once the run is over."""
 
     run: str
     task: str
@@ -71,6 +84,7 @@ class Finetuned:
     seconds: float
     loss: float | None
     figures: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
     best_step: int
     finished: str
     signal: int
@@ -92,8 +106,29 @@ def finetune(
     settings = resolve(FinetuneSettings, given | overrides)
     items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
     run = Path(out)
-    with processes() as group, interruptible() as interrupt:
-        return _run(str(model), items, run, settings, group, interrupt)
+    started = time.monotonic()
+    try:
+        with processes() as group, interruptible() as interrupt:
+            try:
+                return _run(str(model), items, run, settings, group, interrupt)
+            except KeyboardInterrupt as stop:
+                number = stop.args[0] if stop.args else signal.SIGINT
+                if group.leads:
+                    say(f"{name(number)}: stopped outside of training; --resume goes on")
+                spent = round(time.monotonic() - started, 2)
+                return Finetuned(str(run), settings.task, 0, 0, spent, None, {}, {}, 0, "", number)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise UserError(
+            error.strerror or str(error),
+            where=error.filename or run,
+            mend="free some space and run the same command with --resume" if full else "",
+        ) from None
+    except torch.OutOfMemoryError:
+        raise UserError(
+            "the model and its batch do not fit the memory of the device",
+            mend="give a smaller --micro-batch or --max-length, or --lora",
+        ) from None
 
 
 def _run(
@@ -107,21 +142,29 @@ def _run(
     started = time.monotonic()
     trackers.check(settings.log_to)
     resumed = settings.resume and (run / "run.json").is_file()
-    saved = _saved(run, model, items, settings) if resumed else {}
-    if not resumed and run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise UserError(
-            "exists already", where=run, mend="--resume goes on with it; or choose another --out"
-        )
+    saved: dict[str, Any] = {}
+    if resumed:
+        saved, settings = _saved(run, model, items, settings)
+    else:
+        _check_new(run, settings)
+    group.wait()
     found = read_records(items, aligned=settings.task == "translate")
+    if resumed and saved["examples"] != fingerprint(found):
+        raise UserError(
+            "is not the data that this run was started on",
+            where=", ".join(items),
+            mend="put it back as it was, or choose another --out",
+        )
     if settings.val:
         learnt, held_out = found, read_records(settings.val, aligned=settings.task == "translate")
         if seen := seen_in_training(learnt, held_out, settings):
-            warn(f"{seen:,} of {len(held_out):,} examples to validate on are in the training data")
+            warn(
+                f"{seen:,} of the {len(held_out):,} examples to validate on are in the training "
+                "data too: what is measured on them says nothing about new ones"
+            )
     else:
         learnt, held_out = hold_out(found, settings)
     made = learnable(model, learnt, held_out, settings)
-    if settings.freeze:
-        groups.freeze(made.model, settings.freeze)
     if settings.lora:
         add_lora(
             made.model,
@@ -130,6 +173,8 @@ def _run(
             dropout=settings.lora_dropout,
             seed=settings.seed,
         )
+    if settings.freeze:
+        groups.freeze(made.model, settings.freeze)
     measured = (
         Precision(**saved["precision"]) if resumed else choose(settings.precision, group.device)
     )
@@ -138,7 +183,7 @@ def _run(
         recover(run / "model")
         tell(made, len(held_out), plan, measured, settings)
         if not resumed:
-            _write(run, model, items, settings, made, plan, measured)
+            _write(run, model, items, settings, made, plan, measured, fingerprint(found))
     group.wait()
     point = checkpoint.load_newest(run / "checkpoints") if resumed else None
     kept = int(point.state["metrics_bytes"]) if point else 0
@@ -153,12 +198,16 @@ def _run(
         state = State(plan.schedule, seconds=time.monotonic() - started)
     else:
         state = milestones.restore(job, point)
-        say(f"Going on from step {state.step:,} of {state.schedule.steps:,}")
+        if not state.finished:
+            metrics.event(state.step, "resume", f"resumed from the checkpoint of step {state.step}")
+        if group.leads:
+            say(f"Going on from step {state.step:,} of {state.schedule.steps:,}")
     if not state.finished:
         state = train(job, state)
     metrics.close()
-    if settings.lora and group.leads and state.finished:
-        save_adapter(run / "adapter", made.model, model)
+    found_out: dict[str, Metric] = {}
+    if state.finished and group.leads and held_out and state.best_loss is not None:
+        found_out = measure(run, held_out, state.best_step, measured)
     return Finetuned(
         run=str(run),
         task=settings.task,
@@ -166,11 +215,25 @@ def _run(
         steps=state.step,
         seconds=round(state.seconds, 2),
         loss=state.best_loss,
-        figures=state.best_figures,
+        figures=state.best_figures
+        | {label: metric.value for label, metric in found_out.items() if label != "loss"},
+        intervals={label: m.interval for label, m in found_out.items() if m.interval is not None},
         best_step=state.best_step,
         finished=state.finished,
         signal=0 if state.finished else interrupt.requested,
     )
+
+
+def measure(
+    run: Path, held_out: Sequence[Record], step: int, measured: Precision
+) -> dict[str, Metric]:
+    """The best model on all that was held out, in RUN/evaluation.json and returned."""
+    opened = open_trained(run, PredictSettings(precision=measured.name))
+    found, _ = opened.evaluate(held_out)
+    figures = {label: metric.to_json() for label, metric in found.items()}
+    kept = {"step": step, "task": opened.task, "examples": len(held_out), "metrics": figures}
+    write_json(run / EVALUATION, kept)
+    return found
 
 
 def decide(made: Learnable, settings: FinetuneSettings) -> Plan:
@@ -182,9 +245,9 @@ def decide(made: Learnable, settings: FinetuneSettings) -> Plan:
     an_epoch = count / batch
     steps = settings.steps or max(1, math.ceil((settings.epochs or EPOCHS) * an_epoch))
     width = made.body.config.width
-    rate = settings.learning_rate or LEARNING_RATES[settings.optimizer] * (
-        LORA_RATE if settings.lora else 1.0
-    ) * (REFERENCE_WIDTH / width) ** 2
+    times = (LORA_RATE if settings.lora else 1.0) * (REFERENCE_WIDTH / width) ** 2
+    usual = LEARNING_RATES[settings.optimizer]
+    rate = settings.learning_rate or usual * min(times, MOST_TIMES)
     warmup = settings.warmup * steps if settings.warmup < 1 else settings.warmup
     return Plan(
         batch_size=batch,
@@ -233,8 +296,8 @@ def assemble(
     network = made.model.to(group.device).train()
     made.body.activation_dtype = measured.dtype
     made.body.set_dropout(settings.dropout)
-    tokens_a_target = sum(made.lengths) / len(made.lengths) if made.unit == "examples" else 1.0
-    work = flops_per_token(made.body.config, made.body.config.context_length) * tokens_a_target
+    read = sum(made.lengths)  # tokens, in one pass
+    work = flops_per_token(made.body.config, read // len(made.lengths)) * read / made.targets
 
     def figures(state: State, loss: float, speed: float) -> Figures:
         return Figures(
@@ -246,14 +309,21 @@ def assemble(
         )
 
     def describe(state: State) -> str:
-        found = ", ".join(f"{name} {value:.4f}" for name, value in state.best_figures.items())
-        return (
+        learnt = (
             f"{model}, fine-tuned by nextword for the task {settings.task} on "
             f"{len(made.sources):,} examples: {state.step:,} steps of {plan.batch_size} in "
-            f"{duration(state.seconds)}. Best at step {state.best_step:,}, on examples held out: "
-            f"loss {state.best_loss if state.best_loss is not None else math.nan:.4f}"
-            + (f", {found}." if found else ".")
+            f"{duration(state.seconds)}."
         )
+        if state.best_loss is None:
+            return f"{learnt} No examples were held out to measure it on."
+        figures = {"loss": state.best_loss} | state.best_figures
+        found = ", ".join(f"{label} {value:.4f}" for label, value in figures.items())
+        return f"{learnt} Of step {state.best_step:,}; on examples held out: {found}."
+
+    def save_model(folder: Path, card: str) -> None:
+        if settings.lora:  # first: a model stands for both being there
+            save_adapter(run / "adapter", made.model, _place(model))
+        made.save(folder, card)
 
     writes = made.unit == "tokens" and not made.validator.is_empty
     return Job(
@@ -292,7 +362,7 @@ def assemble(
         decay=0.4,
         figures=figures,
         describe=describe,
-        save_model=made.save,
+        save_model=save_model,
     )
 
 
@@ -304,6 +374,7 @@ def _write(
     made: Learnable,
     plan: Plan,
     measured: Precision,
+    examples: str,
 ) -> None:
     import yaml
 
@@ -323,12 +394,13 @@ def _write(
         {"model": model, "data": items} | resolved, sort_keys=False, allow_unicode=True
     )
     write_atomically(run / "config.yaml", text.encode())
-    write_json(run / "task.json", {"task": settings.task, **made.kept, "prompt": settings.prompt})
+    task_file.write(run, made.kept)
     write_json(
         run / "run.json",
         {
             "model": model,
             "data": items,
+            "examples": examples,
             "settings": settings.model_dump(mode="json", exclude_unset=True),
             "plan": asdict(plan),
             "precision": asdict(measured),
@@ -337,21 +409,59 @@ def _write(
     )
 
 
-def _saved(run: Path, model: str, items: list[str], asked: FinetuneSettings) -> dict[str, Any]:
-    """What run.json says; UserError where something else is asked for now."""
-    saved: dict[str, Any] = read_json(run / "run.json")
-    own = resolve(FinetuneSettings, saved["settings"])
+def _place(model: str) -> str:
+    """Where others find the model: its directory, or its name on the Hub."""
+    return str(find_directory(model)) if Path(model).is_dir() else model
+
+
+def _check_new(run: Path, settings: FinetuneSettings) -> None:
+    """Raises UserError unless a new run can be written there, before anything costs time."""
+    if run.exists() and not run.is_dir():
+        raise UserError("is a file; a run needs a folder", where=run, mend="choose another --out")
+    begun = {
+        "config.yaml",
+        task_file.NAME,
+        *(f".{n}{PARTIAL}" for n in ("run.json", "config.yaml")),
+    }
+    present = {path.name for path in run.iterdir()} if run.is_dir() else set()
+    if present and not (settings.resume and present <= begun):
+        raise UserError(
+            "exists already", where=run, mend="--resume goes on with it; or choose another --out"
+        )
+    run.mkdir(parents=True, exist_ok=True)
+
+
+def _saved(
+    run: Path, model: str, items: list[str], asked: FinetuneSettings
+) -> tuple[dict[str, Any], FinetuneSettings]:
+    """What run.json says, and the run's settings; UserError where something else is asked for now
+    or it was damaged."""
+    saved = read_json(run / "run.json")
+    try:
+        Plan.from_json(saved["plan"])
+        Precision(**saved["precision"])
+        _ = saved["model"], saved["data"], saved["examples"]
+        own = resolve(FinetuneSettings, saved["settings"])
+    except (TypeError, KeyError, ValueError, UserError):
+        raise UserError(
+            "does not say what was decided for this run",
+            where=run / "run.json",
+            mend="put the file back as it was, or start another run",
+        ) from None
     if (model, items) != (saved["model"], saved["data"]):
         raise UserError(
             f"this run was started from {saved['model']} on {' '.join(saved['data'])}",
             where=run,
             mend="give the same model and data, or choose another --out",
         )
-    for name, value in asked.model_dump(exclude_unset=True).items():
-        if name not in FREE_ON_RESUME and value != getattr(own, name):
+    changed = {}
+    for flag, value in asked.model_dump(exclude_unset=True).items():
+        if flag in FREE_ON_RESUME:
+            changed[flag] = value
+        elif value not in (getattr(own, flag), saved["plan"].get(flag)):
             raise UserError(
-                f"{name} is {getattr(own, name)!r} in this run, not {value!r}",
+                f"{flag} is {getattr(own, flag)!r} in this run, not {value!r}",
                 where=run,
                 mend="leave the flag out to go on, or choose another --out",
             )
-    return saved
+    return saved, resolve(FinetuneSettings, saved["settings"] | changed)

@@ -47,6 +47,8 @@ def run_store(model: Path, *, needed: bool) -> Store | None:
     for folder in (own, own.parent) if own.name == "model" else (own,):
         if (folder / "run.json").is_file():
             saved = read_json(folder / "run.json")
+            if (folder / "task.json").is_file():  # fine-tuned: it has no store
+                return None
             if not isinstance(saved, dict) or not isinstance(saved.get("store"), str):
                 raise UserError("does not name the run's store", where=folder / "run.json")
             place = folder / saved["store"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nextword.errors import UserError
 from nextword.settings import FinetuneSettings, TaskSettings
-from nextword.tasks.classify import find_columns
+from nextword.tasks.classify import find_columns, labelled_texts, labels_of, name_of, names_of
 from nextword.tasks.records import Record
 from nextword.tasks.task_columns import find_task_columns
 from nextword.text.duplicates import digest
@@ -18,17 +22,23 @@ def hold_out(
     found: Sequence[Record], settings: FinetuneSettings
 ) -> tuple[list[Record], list[Record]]:
     """(examples to learn from, examples held out): a share at random, those with the same input
-    (of questions, about the same text) always together. Raises UserError where there are too few.
+    (of questions, about the same text) always together, and of each label some to learn from.
+    Raises UserError where there are too few.
     """
+    if not settings.val_fraction:
+        return list(found), []
     inputs = inputs_of(found, settings)
-    _, groups = np.unique([digest(text) for text in inputs], return_inverse=True)
+    _, groups = np.unique([digest(normal(text)) for text in inputs], return_inverse=True)
     sizes = np.bincount(groups)
     order = np.random.default_rng(settings.seed).permutation(len(sizes))
-    target = settings.val_fraction * len(found)
+    target = max(settings.val_fraction * len(found), 1)
     held = np.zeros(len(sizes), np.bool_)
-    held[order[np.cumsum(sizes[order]) <= max(target, 1)]] = target > 0
+    held[order[np.cumsum(sizes[order]) <= target]] = True
+    if not held.any():  # every group is larger than the share
+        held[order[np.argmin(sizes[order])]] = sizes.min() <= len(found) / 2
+    _leave_labels(found, groups, held, settings)
     apart = held[groups]
-    if (target and not apart.any()) or apart.all():
+    if not apart.any() or apart.all():
         raise UserError(
             f"{len(found):,} examples with {len(sizes):,} different inputs are too few to hold "
             "some out",
@@ -38,12 +48,48 @@ def hold_out(
     return train, [record for record, out in zip(found, apart, strict=True) if out]
 
 
+def _leave_labels(
+    found: Sequence[Record],
+    groups: NDArray[np.int64],
+    held: NDArray[np.bool_],
+    settings: FinetuneSettings,
+) -> None:
+    """Put groups back whose labels would otherwise be held out only, and so never be learnt."""
+    if settings.task != "classify":
+        return
+    texts = labelled_texts(found, find_columns(found, settings, labelled=True))
+    kind = labels_of(texts, settings.labels).kind
+    if kind == "amount":
+        return
+    names = [names_of(t.label) if kind == "several" else [name_of(t.label)] for t in texts]
+    left = Counter(n for own, g in zip(names, groups, strict=True) if not held[g] for n in own)
+    for own, group in zip(names, groups, strict=True):
+        if held[group] and any(not left[name] for name in own):
+            held[group] = False
+            for other, its in zip(names, groups, strict=True):
+                left.update(other if its == group else ())
+
+
 def seen_in_training(
-    train: Sequence[Record], other: Sequence[Record], settings: TaskSettings
+    train: Sequence[Record],
+    other: Sequence[Record],
+    settings: TaskSettings,
+    read_as: TaskSettings | None = None,
 ) -> int:
-    """How many of the other examples have an input that stands in the training data too."""
-    known = {digest(normal(text)) for text in inputs_of(train, settings)}
-    return sum(digest(normal(text)) in known for text in inputs_of(other, settings))
+    """How many of the other examples have an input that stands in the training data too; `read_as`
+    where their columns are others."""
+    known = {digest(normal(text)) for text in inputs_of(train, settings, whole=True)}
+    inputs = inputs_of(other, read_as or settings, whole=True)
+    return sum(digest(normal(text)) in known for text in inputs)
+
+
+def fingerprint(found: Sequence[Record]) -> str:
+    """A digest of the examples' values, to tell whether data is still the same."""
+    total = hashlib.sha256()
+    for record in found:
+        values = json.dumps(dict(record.values), default=str, ensure_ascii=False)
+        total.update(values.encode("utf-8", "surrogatepass") + b"\0")
+    return total.hexdigest()
 
 
 def normal(text: str) -> str:
@@ -51,8 +97,8 @@ def normal(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def inputs_of(found: Sequence[Record], settings: TaskSettings) -> list[str]:
-    """What the model is given of each record."""
+def inputs_of(found: Sequence[Record], settings: TaskSettings, *, whole: bool = False) -> list[str]:
+    """What the model is given of each record; of a question only its text, unless `whole`."""
     if not found:
         return []
     if settings.task == "classify":
@@ -62,7 +108,8 @@ def inputs_of(found: Sequence[Record], settings: TaskSettings) -> list[str]:
         return [str(dict(record.values)) for record in found]
     else:
         roles = find_task_columns(found, settings, answered=False).inputs
-        named = [roles["context"]] if "context" in roles else list(roles.values())
+        apart = "context" in roles and not whole
+        named = [roles["context"]] if apart else list(roles.values())
     if not named:
         return [str(dict(record.values)) for record in found]
     return ["\n".join(str(record[name]) for name in named) for record in found]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from nextword.errors import UserError
 from nextword.hub.directory import load, save, save_classifier, start_classifier
+from nextword.hub.resolve import resolve as find_directory
+from nextword.inference.language_model import boundaries
 from nextword.models.heads import Classifier, without_padding
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal, labels
@@ -20,6 +22,7 @@ from nextword.objectives.labels import LabelBatch
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks.chat import with_template
 from nextword.tasks.classify import (
+    Columns,
     LabelledText,
     Labels,
     find_columns,
@@ -29,10 +32,15 @@ from nextword.tasks.classify import (
 from nextword.tasks.completion import Completions, marked, read_examples
 from nextword.tasks.measuring import AnswerValidator, LabelValidator
 from nextword.tasks.records import Record
+from nextword.tasks.task_columns import TaskColumns
+from nextword.tasks.task_file import TaskFile, fitting, names_of
 from nextword.tokens.loader import Batch
 from nextword.tokens.packing import ROW, Example, ExampleLoader, completions, pack
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.state import Validator
+
+LARGE_AMOUNT = 30.0
+MOST_OF_THE_DATA = 0.8
 
 
 @dataclass
@@ -40,12 +48,13 @@ class Learnable:
     """`objective` takes a batch and gives the sum of its losses; `unit` is what that is a sum over.
 
     `shown` is an example for people, `remarks` what they should know of the data; `kept` says how
-    data is read for this model from now on (RUN/task.json).
+    data is read for this model from now on.
     """
 
     model: Transformer | Classifier
     objective: Callable[[Any], Tensor]
     unit: str
+    targets: int  # of that unit, in all examples
     sources: list[str]  # of the examples learnt from
     lengths: list[int]  # in tokens
     collate: Callable[[list[int], list[tuple[int, int]]], Any]
@@ -53,7 +62,7 @@ class Learnable:
     save: Callable[[Path, str], None]
     shown: str
     remarks: list[str]
-    kept: dict[str, Any]
+    kept: TaskFile
 
     def loader(self, seed: int) -> ExampleLoader:
         return ExampleLoader(self.sources, seed, self.collate)
@@ -87,17 +96,21 @@ def _classifier(
     place: str, train: Sequence[Record], val: Sequence[Record], settings: FinetuneSettings
 ) -> Learnable:
     columns = find_columns(train, settings, labelled=True)
-    texts, held_out = labelled_texts(train, columns), labelled_texts(val, columns)
+    texts = labelled_texts(train, columns)
+    held_out = (
+        labelled_texts(val, find_columns(val, like(columns, val, settings), labelled=True))
+        if val
+        else []
+    )
     outputs = labels_of(texts, settings.labels)
     model, tokenizer = start_classifier(place, outputs, settings.seed)
     limit = length_limit(model.transformer, settings)
     targets = [outputs.encode(text.label, text.place) for text in texts]
-    examples = encode_texts(texts, tokenizer, limit)
+    examples, longer = encode_texts(texts, tokenizer, limit)
     weights = None
     if settings.class_weights == "balanced":
         weights = balanced(targets, outputs)
     remarks = label_remarks(targets, outputs)
-    longer = sum(text_length(text, tokenizer) > limit for text in texts)
     if longer:
         remarks.append(f"{longer:,} texts are cut at {limit:,} tokens (--max-length)")
 
@@ -111,11 +124,12 @@ def _classifier(
         model=model,
         objective=lambda batch: labels.loss(model, batch, weights),
         unit="examples",
+        targets=len(texts),
         sources=[text.place for text in texts],
         lengths=[example.inputs for example in examples],
         collate=collate,
         validator=LabelValidator(
-            encode_texts(held_out, tokenizer, limit),
+            encode_texts(held_out, tokenizer, limit)[0],
             [outputs.encode(text.label, text.place) for text in held_out],
             outputs,
             label_batch,
@@ -124,7 +138,7 @@ def _classifier(
         save=lambda folder, card: save_classifier(folder, model, tokenizer, outputs, card),
         shown=f"{texts[0].joined}  →  {texts[0].label}",
         remarks=remarks,
-        kept={"columns": asdict(columns), "max_length": limit},
+        kept=TaskFile("classify", names_of(columns), max_length=limit),
     )
 
 
@@ -133,13 +147,17 @@ def _writer(
 ) -> Learnable:
     model, tokenizer = load(place)
     model.train()
-    limit, start = length_limit(model, settings), start_of(tokenizer)
+    limit = length_limit(model, settings)
+    start, _ = boundaries(find_directory(place), tokenizer)
     made = read_examples(train, settings, tokenizer, start, limit, training=True)
     if not made.examples:
         raise UserError("no example is left to learn from", mend="raise --max-length")
-    held_out = read_examples(
-        val, settings, tokenizer, start, limit, training=False, format=made.format
-    )
+    held_out = Completions([], made.format, made.end_ids)
+    if val:
+        alike = like(made.columns, val, settings)
+        held_out = read_examples(
+            val, alike, tokenizer, start, limit, training=False, format=made.format
+        )
     if settings.task == "chat":
         tokenizer = with_template(tokenizer, made.format.template)
     examples = [example.example for example in made.examples]
@@ -151,19 +169,32 @@ def _writer(
         model=model,
         objective=lambda batch: causal.loss(model, batch),
         unit="tokens",
+        targets=sum(int(example.scored[1:].sum()) for example in examples),
         sources=[example.source for example in examples],
         lengths=[example.inputs for example in examples],
         collate=collate,
         validator=AnswerValidator(held_out, tokenizer, row_room(model), settings),
-        save=lambda folder, card: save(folder, model, tokenizer, card=card),
+        save=lambda folder, card: save(folder, model, tokenizer, card=card, start_id=start),
         shown=marked(examples[0], tokenizer),
         remarks=_fit_remarks(made, limit),
-        kept={
-            "format": made.format.to_json(),
-            "columns": {"inputs": dict(made.columns.inputs), "targets": list(made.columns.targets)},
-            "max_length": limit,
-        },
+        kept=TaskFile(
+            settings.task,
+            names_of(made.columns),
+            settings.prompt,
+            limit,
+            settings.beams,
+            made.format,
+        ),
     )
+
+
+def like(
+    columns: Columns | TaskColumns, other: Sequence[Record], settings: FinetuneSettings
+) -> FinetuneSettings:
+    """Settings that read other data by the columns of the training data, where it has them."""
+    named = names_of(columns)
+    asked = {name for name in named if getattr(settings, name) is not None}
+    return cast(FinetuneSettings, fitting(settings.model_copy(update=named), other, asked))
 
 
 def _fit_remarks(made: Completions, limit: int) -> list[str]:
@@ -171,10 +202,6 @@ def _fit_remarks(made: Completions, limit: int) -> list[str]:
     if made.cut:
         remarks.append(f"{made.cut:,} examples are cut to {limit:,} tokens (--max-length)")
     return remarks
-
-
-def start_of(tokenizer: Tokenizer) -> int:
-    return tokenizer.end_id if tokenizer.bos_id is None else tokenizer.bos_id
 
 
 def length_limit(model: Transformer, settings: TaskSettings) -> int:
@@ -188,22 +215,29 @@ def length_limit(model: Transformer, settings: TaskSettings) -> int:
     return settings.max_length or context
 
 
+def start_of(tokenizer: Tokenizer) -> int:
+    return tokenizer.end_id if tokenizer.bos_id is None else tokenizer.bos_id
+
+
 def row_room(model: Transformer) -> int:
     return min(ROW, model.config.context_length)
 
 
-def text_length(text: LabelledText, tokenizer: Tokenizer) -> int:
-    return len(tokenizer.encode(text.joined, template=True))
-
-
-def encode_texts(texts: Sequence[LabelledText], tokenizer: Tokenizer, limit: int) -> list[Example]:
-    """Texts as a classifier reads them: as transformers' tokenizer gives them, cut at `limit`."""
-    examples = []
+def encode_texts(
+    texts: Sequence[LabelledText], tokenizer: Tokenizer, limit: int
+) -> tuple[list[Example], int]:
+    """Texts as a classifier reads them: as transformers' tokenizer gives them, cut at `limit`; and
+    how many were cut."""
+    examples, longer = [], 0
     for text in texts:
-        ids = tokenizer.encode(text.joined, template=True) or [start_of(tokenizer)]
-        kept = np.array(without_padding(ids[:limit], tokenizer.pad_id), np.int64)
+        ids = tokenizer.encode(text.joined, template=True) or [tokenizer.end_id]
+        if len(ids) > limit:
+            longer += 1
+            ends = ids[-1:] if ids[-1] in tokenizer.special_ids else []
+            ids = [*ids[: limit - len(ends)], *ends]
+        kept = np.array(without_padding(ids, tokenizer.pad_id), np.int64)
         examples.append(Example(kept, np.zeros(len(kept), np.bool_), text.place))
-    return examples
+    return examples, longer
 
 
 def label_batch(
@@ -234,13 +268,23 @@ def balanced(targets: Sequence[Any], outputs: Labels) -> Tensor:
 
 def label_remarks(targets: Sequence[Any], outputs: Labels) -> list[str]:
     """How often each class occurs, and what is told if one of them hides the others."""
-    if outputs.kind != "single":
-        return [f"labels: {outputs.kind}, {', '.join(outputs.names[:8])}"]
+    if outputs.kind == "amount":
+        amounts = np.stack(targets)[:, 0]
+        remarks = [
+            f"amounts from {amounts.min():g} to {amounts.max():g}, {amounts.mean():g} on average"
+        ]
+        if np.abs(amounts).max() > LARGE_AMOUNT:
+            remarks.append("amounts this large are learnt slowly: divide them, by 100 say")
+        return remarks
+    if outputs.kind == "several":
+        shares = np.stack(targets).mean(0)
+        found = [f"{outputs.names[i]} {shares[i]:.0%}" for i in np.argsort(-shares)[:8]]
+        return [f"{len(outputs.names)} labels, several at once: {', '.join(found)}"]
     counts = np.bincount(np.array(targets), minlength=len(outputs.names))
     order = np.argsort(-counts)[:8]
     shares = ", ".join(f"{outputs.names[i]} {counts[i] / len(targets):.0%}" for i in order)
     remarks = [f"{len(outputs.names)} classes: {shares}"]
-    if counts.max() > 0.8 * len(targets):
+    if counts.max() > MOST_OF_THE_DATA * len(targets):
         remarks.append(
             "one class is most of the data: look at macro F1, and try --class-weights balanced"
         )

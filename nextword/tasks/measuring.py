@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,43 +29,75 @@ from nextword.training.state import Measured
 AT_ONCE = 64  # examples
 WRITTEN = 200  # answers written at a validation, spread over the examples; all at the end
 DECIDES = {
-    "classify": {"single": "accuracy", "several": "micro F1", "amount": "Spearman"},
+    "single": "accuracy",
+    "several": "micro F1",
+    "amount": "Spearman",
     "qa": "F1",
     "summarize": "ROUGE-L",
     "translate": "BLEU",
     "chat": "loss",
     "text": "loss",
 }
-LOWER_IS_BETTER = {
-    "loss",
-    "calibration error",
-    "root mean squared error",
-    "mean absolute error",
-    "length ratio",
+METRICS = {
+    "single": ("loss", "accuracy", "macro F1", "weighted F1", "calibration error"),
+    "several": ("loss", "all labels right", "micro F1", "macro F1"),
+    "amount": ("loss", "Pearson", "Spearman", "root mean squared error", "mean absolute error"),
+    "qa": ("loss", "exact match", "F1"),
+    "summarize": ("loss", "ROUGE-1", "ROUGE-2", "ROUGE-L"),
+    "translate": ("loss", "BLEU", "chrF"),
+    "chat": ("loss",),
+    "text": ("loss",),
 }
+LOWER_IS_BETTER = {"loss", "calibration error", "root mean squared error", "mean absolute error"}
+LEARNT = 0.05  # nats of training loss, when nothing is left to learn if all else is right
+LEARNT_AMOUNT = 1e-3  # of the amounts' variance
 Collate = Callable[[Sequence[Example], Sequence[Any], list[tuple[int, int]], int], LabelBatch]
 
 
-def scored(loss: float, figures: dict[str, float], metric: str) -> Measured:
-    """`metric` decides which model is the best. Raises UserError where there is none such."""
-    known = {"loss": loss} | figures
-    if metric not in known:
-        raise UserError(f"no metric {metric!r}", where="--metric", mend=nearest(metric, known))
-    value = known[metric]
-    return Measured(loss, -value if metric in LOWER_IS_BETTER else value, figures)
+def deciding(metric: str | None, task: str) -> str:
+    """The metric that decides which model is the best: the one asked for, in any spelling, else the
+    usual one of the task, or of the kind of labels. Raises UserError where there is none such."""
+    known = METRICS[task]
+    if metric is None:
+        return DECIDES[task]
+    for name in known:
+        if _plain(name) == _plain(metric):
+            return name
+    raise UserError(
+        f"no metric {metric!r}",
+        where="--metric",
+        mend=f"{nearest(metric, known)}; known here are {', '.join(known)}",
+    )
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", " ").replace("_", " ")
+
+
+def scored(
+    loss: float, figures: dict[str, float], metric: str, enough: float | None = None
+) -> Measured:
+    """`metric` decides which model is the best."""
+    value = ({"loss": loss} | figures)[metric]
+    return Measured(loss, -value if metric in LOWER_IS_BETTER else value, figures, enough)
 
 
 @torch.no_grad()
 def label_probabilities(
-    model: Classifier, examples: Sequence[Example], outputs: Labels, collate: Collate, room: int
+    model: Classifier,
+    examples: Sequence[Example],
+    outputs: Labels,
+    collate: Collate,
+    room: int,
+    at_once: int = AT_ONCE,
 ) -> NDArray[np.float64]:
     """[examples, outputs]: of classes, of each label, or the amounts themselves."""
     training, device = model.training, model.score.weight.device
     model.eval()
     found = []
     try:
-        for first in range(0, len(examples), AT_ONCE):
-            some = examples[first : first + AT_ONCE]
+        for first in range(0, len(examples), at_once):
+            some = examples[first : first + at_once]
             batch = collate(some, [0] * len(some), [], room).to(device)
             given = labels.scores(model, batch).double()
             if outputs.kind == "single":
@@ -101,9 +134,7 @@ class LabelValidator:
     ) -> None:
         self._examples, self._targets, self._outputs = examples, targets, outputs
         self._collate = collate
-        decides = DECIDES["classify"]
-        assert isinstance(decides, dict)
-        self._metric = settings.metric or decides[outputs.kind]
+        self._metric = deciding(settings.metric, outputs.kind)
 
     @property
     def is_empty(self) -> bool:
@@ -116,7 +147,15 @@ class LabelValidator:
         found = label_probabilities(model, self._examples, self._outputs, self._collate, room)
         loss = self._loss(found)
         metrics = label_metrics(self._targets, found, self._outputs, None)
-        return scored(loss, {name: metric.value for name, metric in metrics.items()}, self._metric)
+        figures = {name: metric.value for name, metric in metrics.items()}
+        return scored(loss, figures, self._metric, self._enough(figures))
+
+    def _enough(self, figures: dict[str, float]) -> float | None:
+        if self._outputs.kind == "amount":
+            allowed = LEARNT_AMOUNT * float(np.var(np.stack(self._targets)))
+            return allowed if figures["root mean squared error"] ** 2 < allowed else None
+        right = "accuracy" if self._outputs.kind == "single" else "all labels right"
+        return LEARNT if figures[right] == 1 else None
 
     def _loss(self, found: NDArray[np.float64]) -> float:
         if self._outputs.kind == "single":
@@ -140,9 +179,7 @@ class AnswerValidator:
     ) -> None:
         self._made, self._tokenizer, self._room = made, tokenizer, room
         self._settings = settings
-        decides = DECIDES[settings.task]
-        assert isinstance(decides, str)
-        self._metric = settings.metric or decides
+        self._metric = deciding(settings.metric, settings.task)
 
     @property
     def is_empty(self) -> bool:
@@ -155,18 +192,26 @@ class AnswerValidator:
         count = len(self._made.examples)
         some = [self._made.examples[i * count // WRITTEN] for i in range(WRITTEN)]
         some = self._made.examples if count <= WRITTEN else some
-        figures = {}
-        if self._settings.task not in ("chat", "text"):
+        figures, enough = {"perplexity": math.exp(min(loss, 700.0))}, None
+        if self._settings.task in ("chat", "text"):
+            enough = LEARNT if loss < LEARNT else None
+        else:
             answers = write_answers(
                 model,
                 self._tokenizer,
                 [example.prompt for example in some],
                 self._made.format.answer_tokens,
                 self._made.end_ids,
+                beams=self._settings.beams,
             )
             found = judge(self._settings.task, answers, some, None, self._made.format.language)
             figures = {name: metric.value for name, metric in found.items()}
-        return scored(loss, figures, self._metric)
+            right = all(
+                answer in example.references or (not answer and not example.references)
+                for answer, example in zip(answers, some, strict=True)
+            )
+            enough = LEARNT if right else None
+        return scored(loss, figures, self._metric, enough)
 
     def sample(self, model: Transformer) -> tuple[str, str]:
         """The first held-out prompt and what is written to it."""
@@ -182,14 +227,14 @@ class AnswerValidator:
 
 
 @torch.no_grad()
-def answer_loss(model: Transformer, made: Completions, room: int) -> float:
+def answer_loss(model: Transformer, made: Completions, room: int, at_once: int = AT_ONCE) -> float:
     """Nats a token of the right answers, their ends among them."""
     training, device = model.training, model.embedding.weight.device
     model.eval()
     nats, targets = 0.0, 0
     try:
-        for first in range(0, len(made.examples), AT_ONCE):
-            some = [example.example for example in made.examples[first : first + AT_ONCE]]
+        for first in range(0, len(made.examples), at_once):
+            some = [example.example for example in made.examples[first : first + at_once]]
             batch = completions(some, [], room).to(device)
             nats += float(causal.token_losses(model, batch).double().sum())
             targets += batch.target_count

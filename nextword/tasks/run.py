@@ -57,6 +57,7 @@ class Run:
     checkpoints: list[str]
     has_model: bool
     finished: str  # why the run is over, once it is
+    task: str  # that it was fine-tuned for; "" where it was pretrained
 
     @property
     def best(self) -> Record | None:
@@ -104,7 +105,7 @@ def read_run(path: Path) -> Run:
         raise UserError(
             "is not a run: it has neither run.json nor metrics.jsonl",
             where=path,
-            mend="name the directory that was given to `nextword pretrain --out`",
+            mend="name the directory that was given to --out of `nextword pretrain` or `finetune`",
         )
     resolved = _read_yaml(path / "config.yaml")
     decided = _read_object(path / "run.json")
@@ -137,6 +138,7 @@ def read_run(path: Path) -> Run:
         checkpoints=sorted(p.name for p in path.glob("checkpoints/step-*") if p.is_dir()),
         has_model=(model / "config.json").is_file(),
         finished=_finished(path),
+        task=str(_read_object(path / "task.json").get("task") or ""),
     )
 
 
@@ -160,6 +162,10 @@ def read_weights(model: Path) -> Weights | None:
 
 
 def _best(validations: list[Record]) -> Record | None:
+    """The last that was the best so far: by the loss, or by the metric of a task."""
+    said = [record for record in validations if record.get("best") is True]
+    if said:
+        return said[-1]
     return min(validations, key=lambda record: _number(record, "loss"), default=None)
 
 

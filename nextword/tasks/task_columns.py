@@ -109,6 +109,8 @@ def references_of(record: Record, columns: Sequence[str], task: str) -> tuple[st
 
     Raises UserError for an answer that is missing, empty or not text.
     """
+    if not columns:
+        return ()
     found: list[str] = []
     for column in columns:
         value = record[column]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,36 +13,41 @@ import numpy as np
 import torch
 
 from nextword.errors import UserError
-from nextword.files import read_json
+from nextword.files import read_json, write_atomically
 from nextword.hub.directory import load, load_classifier
 from nextword.hub.resolve import resolve as find_directory
+from nextword.inference.language_model import boundaries
 from nextword.inference.precision import choose_dtype
 from nextword.models.heads import Classifier
 from nextword.models.transformer import Transformer
 from nextword.settings import ColumnSettings, PredictSettings, Task, TaskSettings, resolve
+from nextword.tasks import task_file
 from nextword.tasks.classify import Labels, find_columns, labelled_texts
 from nextword.tasks.completion import Completions, Format, read_examples
-from nextword.tasks.learnable import encode_texts, label_batch, length_limit, row_room, start_of
+from nextword.tasks.learnable import encode_texts, label_batch, length_limit, row_room
 from nextword.tasks.measuring import answer_loss, label_metrics, label_probabilities
 from nextword.tasks.metrics import Metric
 from nextword.tasks.predictions import judge, write_answers
 from nextword.tasks.records import Record
 from nextword.tokens.tokenizer import Tokenizer
 
-TASK_FILE = "task.json"
 Prediction = dict[str, Any]
 
 
 @dataclass
 class TrainedModel:
     """`outputs` are a classifier's labels, None for a model that writes; `format` says how its
-    prompts are made, None where the task's usual one is taken."""
+    prompts are made, None where the task's usual one is taken. `asked` names the settings that a
+    person gave, not the training data; `at_once` examples are computed together."""
 
     name: str
     task: Task
     model: Transformer | Classifier
     tokenizer: Tokenizer
     settings: TaskSettings
+    asked: frozenset[str]
+    start_id: int
+    at_once: int
     outputs: Labels | None = None
     format: Format | None = None
 
@@ -49,27 +55,38 @@ class TrainedModel:
         """A prediction a record: label and probabilities, an amount, or what the model writes."""
         if self.outputs is not None:
             return list(self._classify(found))
-        made = self._read(found, answered=False)
+        if self.task == "text":
+            raise UserError(
+                "was trained to go on with any text, and has no answers to predict",
+                where=self.name,
+                mend="use `nextword generate`",
+            )
+        made = self.read(found, answered=False)
         return [{"answer": answer} for answer in self._answers(made)]
 
     def evaluate(self, found: Sequence[Record]) -> tuple[dict[str, Metric], list[Prediction]]:
         """The task's metrics with their intervals, and the predictions they are of."""
         seed = self.settings.seed
         if self.outputs is not None:
-            columns = find_columns(found, self.settings, labelled=True)
+            columns = find_columns(found, self.reading(found), labelled=True)
             texts = labelled_texts(found, columns)
             targets = [self.outputs.encode(text.label, text.place) for text in texts]
             predictions = list(self._classify(found))
             given = np.array([p["outputs"] for p in predictions])
             return label_metrics(targets, given, self.outputs, seed), predictions
-        made = self._read(found, answered=True)
-        loss = {"loss": Metric(answer_loss(self._writer, made, row_room(self._writer)))}
+        made = self.read(found, answered=True)
+        nats = answer_loss(self._writer, made, row_room(self._writer), self.at_once)
+        loss = {"loss": Metric(nats)}
         if self.task in ("chat", "text"):
-            return loss, []
+            return loss | {"perplexity": Metric(math.exp(min(nats, 700.0)))}, []
         answers = self._answers(made)
         language = made.format.language
         found_metrics = judge(self.task, answers, made.examples, seed, language)
         return found_metrics | loss, [{"answer": answer} for answer in answers]
+
+    def reading(self, found: Sequence[Record]) -> TaskSettings:
+        """How these records are read: by the training data's columns where they have them."""
+        return task_file.fitting(self.settings, found, self.asked)
 
     @property
     def _writer(self) -> Transformer:
@@ -78,11 +95,13 @@ class TrainedModel:
 
     def _classify(self, found: Sequence[Record]) -> Iterator[Prediction]:
         assert self.outputs is not None and isinstance(self.model, Classifier)
-        texts = labelled_texts(found, find_columns(found, self.settings, labelled=False))
+        texts = labelled_texts(found, find_columns(found, self.reading(found), labelled=False))
         body = self.model.transformer
         limit = length_limit(body, self.settings)
-        examples = encode_texts(texts, self.tokenizer, limit)
-        given = label_probabilities(self.model, examples, self.outputs, label_batch, row_room(body))
+        examples, _ = encode_texts(texts, self.tokenizer, limit)
+        given = label_probabilities(
+            self.model, examples, self.outputs, label_batch, row_room(body), self.at_once
+        )
         names = self.outputs.names
         for row in given.tolist():
             prediction: Prediction = {"outputs": row}
@@ -96,12 +115,13 @@ class TrainedModel:
                 prediction["probabilities"] = dict(zip(names, row, strict=True))
             yield prediction
 
-    def _read(self, found: Sequence[Record], *, answered: bool) -> Completions:
+    def read(self, found: Sequence[Record], *, answered: bool) -> Completions:
+        """Records as this model's prompts and, with `answered`, its answers."""
         return read_examples(
             found,
-            self.settings,
+            self.reading(found),
             self.tokenizer,
-            start_of(self.tokenizer),
+            self.start_id,
             length_limit(self._writer, self.settings),
             training=False,
             format=self.format,
@@ -109,14 +129,18 @@ class TrainedModel:
         )
 
     def _answers(self, made: Completions) -> list[str]:
-        return write_answers(
-            self._writer,
-            self.tokenizer,
-            [example.prompt for example in made.examples],
-            max(made.format.answer_tokens, 1),
-            made.end_ids,
-            beams=self.settings.beams,
-        )
+        prompts = [example.prompt for example in made.examples]
+        answers = []
+        for first in range(0, len(prompts), self.at_once):
+            answers += write_answers(
+                self._writer,
+                self.tokenizer,
+                prompts[first : first + self.at_once],
+                max(made.format.answer_tokens, 1),
+                made.end_ids,
+                beams=self.settings.beams,
+            )
+        return answers
 
 
 def open_trained(name: str | Path, settings: PredictSettings) -> TrainedModel:
@@ -124,39 +148,53 @@ def open_trained(name: str | Path, settings: PredictSettings) -> TrainedModel:
 
     Raises UserError where the task is not known, or the model is not one for it.
     """
-    place = Path(name)
-    kept = read_json(place / TASK_FILE) if (place / TASK_FILE).is_file() else {}
+    kept = task_file.read(Path(name))
     directory = find_directory(name)
-    task = settings.task or kept.get("task") or ("classify" if _labels(directory) else None)
+    own_task = kept.task if kept else "classify" if _labels(directory) else None
+    task = settings.task or own_task
     if task is None:
         raise UserError(
             "does not say what task it was trained for",
             where=name,
             mend="name it: --task classify, qa, summarize, translate or chat",
         )
+    if (task == "classify") != (own_task == "classify"):
+        what = "classifies texts" if own_task == "classify" else "is no classifier"
+        raise UserError(
+            f"{what}: it cannot be used with --task {task}",
+            where=name,
+            mend="leave --task out, or fine-tune a model for that task",
+        )
     known = settings.model_dump(include=set(ColumnSettings.model_fields), exclude_unset=True)
-    remembered = {n: kept[n] for n in ("prompt", "max_length") if kept.get(n) is not None}
-    own = resolve(TaskSettings, _columns(kept) | remembered | known | {"task": task})
+    same = kept is not None and kept.task == task
+    own = resolve(TaskSettings, (kept.settings if kept and same else {}) | known | {"task": task})
+    asked, at_once = frozenset(known), settings.batch_size
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if task == "classify":
         classifier, tokenizer, outputs = load_classifier(directory)
         body = classifier.transformer
         body.activation_dtype = choose_dtype(settings.precision, body, device)
-        labels = Labels(outputs.kind, outputs.names)
-        return TrainedModel(str(name), task, classifier.to(device), tokenizer, own, labels)
+        labels, start = Labels(outputs.kind, outputs.names), tokenizer.end_id
+        classifier.to(device)
+        return TrainedModel(
+            str(name), "classify", classifier, tokenizer, own, asked, start, at_once, labels
+        )
     model, tokenizer = load(directory)
     model.activation_dtype = choose_dtype(settings.precision, model, device)
-    format = Format(**kept["format"]) if isinstance(kept.get("format"), dict) else None
-    if format is not None and format.task != task:
-        format = None
+    format = kept.format if kept and same else None
+    if format is not None and "prompt" in asked and own.prompt is not None:
+        format = replace(format, template=own.prompt)
+    start, _ = boundaries(directory, tokenizer)
+    model.to(device).eval()
     return TrainedModel(
-        str(name), cast(Task, task), model.to(device).eval(), tokenizer, own, format=format
+        str(name), cast(Task, task), model, tokenizer, own, asked, start, at_once, format=format
     )
 
 
-def is_trained(name: str | Path) -> bool:
-    """Whether it is a run of `finetune`, by its looks."""
-    return (Path(name) / TASK_FILE).is_file()
+def trained_for(name: str | Path) -> str | None:
+    """The task of a run of `finetune`; None for other models."""
+    kept = task_file.read(Path(name))
+    return None if kept is None else kept.task
 
 
 def _labels(directory: Path) -> bool:
@@ -165,25 +203,22 @@ def _labels(directory: Path) -> bool:
     return any("SequenceClassification" in str(name) for name in names or [])
 
 
-def _columns(kept: dict[str, Any]) -> dict[str, Any]:
-    """The columns that the training data had, under the settings' names."""
-    columns = kept.get("columns") or {}
-    if "text" in columns or "label" in columns:
-        named = {f"{role}_column": columns.get(role) for role in ("text", "pair", "label")}
-        return {name: value for name, value in named.items() if value not in (None, "1", "2")}
-    return {}
-
-
 def write_predictions(path: Path, found: Sequence[Record], predictions: list[Prediction]) -> None:
-    """JSON lines: each record's own fields and its prediction."""
-    from nextword.files import write_atomically
-
+    """JSON lines: each record's own fields, and under "prediction" what is said of it. Raises
+    UserError where the file cannot be written."""
     lines = [
         json.dumps(
-            dict(record.values) | {n: v for n, v in predicted.items() if n != "outputs"},
+            dict(record.values)
+            | {"prediction": {n: v for n, v in predicted.items() if n != "outputs"}},
             ensure_ascii=False,
             default=str,
         )
         for record, predicted in zip(found, predictions, strict=True)
     ]
-    write_atomically(path, "\n".join(lines) + "\n")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, "\n".join(lines) + "\n")
+    except OSError as error:
+        raise UserError(
+            f"cannot be written ({error.strerror})", where=path, mend="choose another --out"
+        ) from None

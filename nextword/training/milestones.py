@@ -53,7 +53,9 @@ def validate(job: Job, state: State) -> None:
             return
         state.validated = state.step
         best = math.isfinite(found.loss) and (
-            state.best_score is None or found.score > state.best_score
+            state.best_score is None
+            or state.best_loss is None
+            or (found.score, -found.loss) > (state.best_score, -state.best_loss)
         )
         if best:
             state.best_loss, state.best_score = found.loss, found.score
@@ -79,7 +81,12 @@ def validate(job: Job, state: State) -> None:
             f"{' (best so far)' if best else f', best was step {state.best_step:,}'}"
         )
     _name_overfitting(job, state, found.loss, train_loss)
-    if job.patience and state.worse >= job.patience:
+    if found.enough is not None and train_loss < found.enough:
+        state.finished = (
+            "nothing is left to learn: every held-out answer is right, and the training loss is "
+            f"{train_loss:.2g}"
+        )
+    elif job.patience and state.worse >= job.patience:
         state.finished = (
             f"validation has not improved for {state.worse} validations; "
             f"the best was step {state.best_step:,}"

@@ -51,12 +51,15 @@ class Figures:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a validation found. The model of the highest `score` is the best; `figures` are for
-    people, by name."""
+    """What a validation found. The model of the highest `score` is the best, of equal ones
+    that of the lowest loss; `figures` are for
+    people, by name. Where every answer is right, `enough` is the training loss below which nothing
+    is left to learn."""
 
     loss: float
     score: float
     figures: dict[str, float]
+    enough: float | None = None
 
 
 class Validator(Protocol):

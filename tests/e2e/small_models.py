@@ -1,0 +1,115 @@
+"""Small models with random weights, and the small data sets of examples/data."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+from nextword.hub import directory as hub
+from nextword.models.config import TransformerConfig
+from nextword.models.sizes import STYLES
+from nextword.models.transformer import Transformer
+from nextword.tokens.tokenizer import Tokenizer
+from nextword.tokens.training import train_bpe
+
+DATA = Path(__file__).parents[2] / "examples" / "data"
+ARGUMENTS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "single": (["classify.csv"], {"task": "classify"}),
+    "several": (["topics.jsonl"], {"task": "classify"}),
+    "amount": (["amounts.csv"], {"task": "classify"}),
+    "pair": (["pairs.csv"], {"task": "classify"}),
+    "qa": (["qa.json"], {"task": "qa"}),
+    "qa in Chinese": (["qa.zh.jsonl"], {"task": "qa"}),
+    "summarize": (["summaries.jsonl"], {"task": "summarize"}),
+    "translate": (["translate.tsv"], {"task": "translate"}),
+    "aligned files": (["translate.en", "translate.zh"], {"task": "translate"}),
+    "chat": (["chat.jsonl"], {"task": "chat"}),
+    "instructions": (["instructions.jsonl"], {"task": "chat"}),
+    "text": (["text.jsonl"], {"task": "text"}),
+}
+
+
+@functools.cache
+def tokenizer() -> Tokenizer:
+    files = sorted(path for path in DATA.iterdir() if path.suffix != ".md")
+    return train_bpe([path.read_text(encoding="utf-8") for path in files], 900, 10**6)
+
+
+def ours(directory: Path, family: Any = "qwen3", width: int = 64, layers: int = 2) -> Path:
+    config = TransformerConfig(
+        family=family,
+        vocab_size=tokenizer().vocab_size,
+        context_length=256,
+        layers=layers,
+        width=width,
+        heads=4,
+        kv_heads=4 if family == "gpt2" else 2,
+        head_width=width // 4,
+        mlp_width=2 * width,
+        **STYLES[family],
+    )
+    hub.save(directory, Transformer(config, seed=7), tokenizer())
+    return directory
+
+
+def theirs(directory: Path, family: str) -> Path:
+    """Written by transformers, with a tokenizer that has no padding token."""
+    size = tokenizer().vocab_size
+    end = tokenizer().end_id
+    ids = {"bos_token_id": end, "eos_token_id": end}
+    if family == "gpt2":
+        config: Any = transformers.GPT2Config(
+            vocab_size=size, n_embd=64, n_layer=2, n_head=4, n_positions=256, **ids
+        )
+    else:
+        kind = {"llama": transformers.LlamaConfig, "qwen3": transformers.Qwen3Config}[family]
+        config = kind(
+            vocab_size=size,
+            hidden_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=16,
+            intermediate_size=128,
+            max_position_embeddings=256,
+            tie_word_embeddings=family == "qwen3",
+            **ids,
+        )
+    transformers.set_seed(3)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(directory)
+    tokenizer().save(directory)
+    values = json.loads((directory / "tokenizer_config.json").read_text())
+    values.pop("pad_token", None)
+    (directory / "tokenizer_config.json").write_text(json.dumps(values))
+    return directory
+
+
+def some(name: str, folder: Path, count: int) -> list[Path]:
+    """The first examples of a data set, in files of their own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for file in ARGUMENTS[name][0]:
+        source = DATA / file
+        if source.suffix == ".json":
+            content = json.dumps({"data": list(_first_questions(source, count))})
+        else:
+            lines = source.read_text(encoding="utf-8").splitlines()
+            kept = count + (source.suffix in (".csv", ".tsv"))
+            content = "\n".join(lines[:kept]) + "\n"
+        (folder / file).write_text(content, encoding="utf-8")
+        files.append(folder / file)
+    return files
+
+
+def _first_questions(source: Path, count: int) -> Any:
+    for article in json.loads(source.read_text())["data"]:
+        for paragraph in article["paragraphs"]:
+            asked = list(itertools.islice(paragraph["qas"], count))
+            count -= len(asked)
+            if asked:
+                yield {"paragraphs": [{"context": paragraph["context"], "qas": asked}]}
