@@ -92,9 +92,7 @@ class TaskModel:
         self._does("chat")
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
-        settings = self.trained.settings
-        named = settings.text_column if settings.target_column is None else None
-        column = named or "messages"
+        column = self.trained.settings.text_column or "messages"
         return self._write([{column: [dict(message) for message in messages]}])[0]
 
     def _of_texts(self, task: str, role: str, texts: str | list[str]) -> str | list[str]:

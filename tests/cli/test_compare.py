@@ -1,0 +1,72 @@
+"""`nextword compare` from the command line, with two small classifiers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nextword.cli.main import main
+from nextword.hub.directory import save_classifier
+from nextword.hub.labels import Outputs
+from nextword.models.heads import Classifier
+from nextword.models.sizes import config_for
+from nextword.models.transformer import Transformer
+from nextword.settings import ModelSettings
+from nextword.tasks.predict import evaluate_task
+from nextword.tokens.training import bytes_tokenizer
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    tokenizer = bytes_tokenizer()
+    size = ModelSettings(family="gpt2", layers=1, width=16, heads=2, context_length=64)
+    for seed, name in enumerate(("one", "other")):
+        body = Transformer(config_for(size, tokenizer.vocab_size), seed=seed)
+        outputs = Outputs("single", ("no", "yes"))
+        save_classifier(tmp_path / name, Classifier(body, 2, seed=seed), tokenizer, outputs)
+    rows = [{"text": f"{n} boxes", "label": ("no", "yes")[n % 2]} for n in range(40)]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_figures_are_those_of_evaluate_and_json_says_which_is_better(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", "one", "other", "test.jsonl", "--precision", "fp32", "--json"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    for which, name in (("first", "one"), ("second", "other")):
+        known = evaluate_task(name, "test.jsonl", precision="fp32").metrics
+        for metric, figure in known.items():
+            assert found["metrics"][metric][which] == pytest.approx(figure.value)
+    accuracy = found["metrics"]["accuracy"]
+    assert accuracy["better"] in (None, "one", "other") and 0 < accuracy["p"] <= 1
+    assert accuracy["difference"] == pytest.approx(accuracy["second"] - accuracy["first"])
+    assert found["models"] == ["one", "other"] and found["examples"] == 40
+    assert "McNemar" in printed.err and "A: one" in printed.err
+
+
+def test_a_model_is_no_better_than_itself(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "one", "one", "test.jsonl", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert all(m["better"] is None for m in json.loads(printed.out)["metrics"].values())
+    assert "may be chance" in printed.err and "is better" not in printed.err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["one", "other"], "no DATA was given"),
+        (["one", "none", "test.jsonl"], "none"),
+        (["one", "other", "test.jsonl", "--task", "qa"], "qa"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_a_sentence(
+    place: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    assert main(["compare", *words]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and "Traceback" not in said
