@@ -4,6 +4,7 @@ RUN/run.json      the data, the settings, the model it began from and what was d
 RUN/task.json     how data is read for this model: for `evaluate` and `predict`
 RUN/model/        the best model by the task's own metric, a Hugging Face directory
 RUN/adapter/      its low-rank updates alone, as peft writes them (--lora)
+RUN/held_out.jsonl  the examples held out, with what the best model says of them
 RUN/evaluation.json  how good it is on all that was held out, once the run is over
 """
 
@@ -29,6 +30,7 @@ from nextword.models.sizes import flops_per_token
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
 from nextword.tasks import task_file
 from nextword.tasks.holding_out import fingerprint, hold_out, seen_in_training
+from nextword.tasks.kept import keep_held_out
 from nextword.tasks.learnable import Learnable, Objective, learnable
 from nextword.tasks.metrics import Metric
 from nextword.tasks.records import Record, read_records
@@ -229,7 +231,8 @@ def measure(
 ) -> dict[str, Metric]:
     """The best model on all that was held out, in RUN/evaluation.json and returned."""
     opened = open_trained(run, PredictSettings(precision=measured.name))
-    found, _ = opened.evaluate(held_out)
+    found, predictions = opened.evaluate(held_out)
+    keep_held_out(run, opened, held_out, predictions)
     figures = {label: metric.to_json() for label, metric in found.items()}
     kept = {"step": step, "task": opened.task, "examples": len(held_out), "metrics": figures}
     write_json(run / EVALUATION, kept)

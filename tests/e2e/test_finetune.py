@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +55,14 @@ def test_a_task_is_learnt_measured_and_used(name: str, model: Path, tmp_path: Pa
     run = read_run(tmp_path / "run")
     assert run.task == settings["task"] and run.best is not None
     assert run.best["step"] == finished.best_step == run.evaluation["step"]
+    kept = tmp_path / "run" / "held_out.jsonl"
+    assert kept.exists() is (settings["task"] != "text")
+    if kept.exists():
+        rows = [json.loads(line) for line in kept.read_text().splitlines()]
+        assert len(rows) == run.evaluation["examples"]
+        if settings["task"] == "classify":  # the mean of their losses is the one validated
+            mean = np.mean([row["loss"] for row in rows])
+            assert mean == pytest.approx(finished.loss, rel=1e-4)
     evaluation = evaluate_task(tmp_path / "run", data)
     assert (
         evaluation.seen == evaluation.examples == len(read_records([*map(str, data)], aligned=True))
@@ -337,3 +349,28 @@ def test_a_run_is_shown_reported_and_evaluated_from_the_command_line(
     assert main(["evaluate", run]) == 2
     assert "test set" in (said := capsys.readouterr().err) or "name some" in said
     assert "Traceback" not in said
+
+
+def test_a_signal_ends_a_run_with_all_saved_and_it_goes_on_bit_for_bit(
+    model: Path, tmp_path: Path
+) -> None:
+    words = ["--task", "classify", "--steps", "400", "--batch-size", "4", "--precision", "fp32"]
+    words += ["--dropout", "0.1", "--save-every", "200", "--eval-every", "100", "--resume"]
+    words += ["--learning-rate", "1e-5"]  # too little to end for good answers
+
+    def command(run: Path) -> list[str]:
+        program = "import sys; from nextword.cli.main import main; sys.exit(main(sys.argv[1:]))"
+        place = [str(model), str(DATA / "classify.csv"), "--out", str(run)]
+        return [sys.executable, "-c", program, "finetune", *place, *words]
+
+    assert subprocess.run(command(tmp_path / "whole"), capture_output=True).returncode == 0
+    process = subprocess.Popen(command(tmp_path / "run"), stderr=subprocess.PIPE, text=True)
+    written = tmp_path / "run" / "metrics.jsonl"
+    while process.poll() is None and not (written.exists() and written.stat().st_size > 2000):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in said
+    assert "Stopped at step" in said
+    assert subprocess.run(command(tmp_path / "run"), capture_output=True).returncode == 0
+    assert weights(tmp_path / "run", 400) == weights(tmp_path / "whole", 400)

@@ -1,0 +1,84 @@
+"""RUN/held_out.jsonl: each held-out example beside what the best model says of it, for the report.
+
+A line is an object with "place", "text", "label" (for answers: "references"), "prediction",
+"loss", and of classes "probabilities" by name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nextword.files import write_atomically
+from nextword.models.transformer import Transformer
+from nextword.tasks.classify import find_columns, labelled_texts
+from nextword.tasks.learnable import row_room
+from nextword.tasks.losses import example_losses
+from nextword.tasks.records import Record
+from nextword.tasks.trained import Prediction, TrainedModel
+
+HELD_OUT = "held_out.jsonl"
+MOST_WRITTEN = 50  # answers of conversations, which are not measured but read
+
+
+def keep_held_out(
+    run: Path, opened: TrainedModel, found: Sequence[Record], predictions: Sequence[Prediction]
+) -> None:
+    """Write the file; nothing for continued pretraining, which has no answers."""
+    if opened.task == "text":
+        return
+    if opened.task == "chat":
+        found = found[:MOST_WRITTEN]
+        predictions = opened.predict(found)
+    rows = _labelled if opened.outputs is not None else _written
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows(opened, found, predictions)]
+    write_atomically(run / HELD_OUT, "\n".join(lines) + "\n")
+
+
+def _labelled(
+    opened: TrainedModel, found: Sequence[Record], predictions: Sequence[Prediction]
+) -> Iterator[dict[str, Any]]:
+    outputs = opened.outputs
+    assert outputs is not None
+    texts = labelled_texts(found, find_columns(found, opened.reading(found), labelled=True))
+    for text, predicted in zip(texts, predictions, strict=True):
+        target, given = outputs.encode(text.label, text.place), np.array(predicted["outputs"])
+        row: dict[str, Any] = {"place": text.place, "text": text.joined}
+        if isinstance(target, int):
+            row |= {"label": outputs.names[target], "prediction": predicted["label"]}
+            loss = -np.log(max(given[target], 1e-300))
+        elif outputs.kind == "amount":
+            row |= {"label": float(target[0]), "prediction": predicted["amount"]}
+            loss = np.square(target[0] - given[0])
+        else:
+            held = [name for name, holds in zip(outputs.names, target, strict=True) if holds]
+            row |= {"label": held, "prediction": predicted["labels"]}
+            right = np.where(target > 0.5, given, 1 - given)
+            loss = -np.log(np.maximum(right, 1e-300)).mean()
+        row["loss"] = float(loss)
+        if "probabilities" in predicted:
+            row["probabilities"] = predicted["probabilities"]
+        yield row
+
+
+def _written(
+    opened: TrainedModel, found: Sequence[Record], predictions: Sequence[Prediction]
+) -> Iterator[dict[str, Any]]:
+    assert isinstance(opened.model, Transformer)
+    made = opened.read(found, answered=True).examples
+    with torch.no_grad():
+        losses = example_losses(opened.model, [e.example for e in made], row_room(opened.model))
+    nats = losses.nats / np.maximum(losses.tokens, 1)
+    for example, predicted, loss in zip(made, predictions, nats.tolist(), strict=True):
+        yield {
+            "place": example.place,
+            "text": opened.tokenizer.decode(example.prompt),
+            "references": list(example.references),
+            "prediction": predicted["answer"],
+            "loss": loss,
+        }
