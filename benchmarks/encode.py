@@ -1,4 +1,4 @@
-"""Encoding speed beside tokenizers' encode_batch, and whether every id of every document is the same.
+"""Encoding speed beside tokenizers' encode_batch, and whether every document has the same ids.
 
     python benchmarks/encode.py DATA... --tokenizer STORE
 

@@ -9,30 +9,38 @@ import io
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
 PLAIN_WIDTH = 110  # columns of a table there
+BAR_WIDTH = 120  # columns of a terminal from which on there is room for a bar beside the figures
 
 
+@lru_cache(maxsize=1)
 def console() -> Console:
+    """The one console: a live bar stays below the lines only if both are written by the same."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, markup=False)
 
 
 def is_interactive() -> bool:
-    return sys.stderr.isatty()
+    # While a bar is shown rich has put something of its own in place of sys.stderr.
+    return bool(getattr(sys.stderr, "rich_proxied_file", sys.stderr).isatty())
 
 
-def say(line: str = "", *, style: str | None = None) -> None:
-    """One line for people; `style` is a rich style such as "bold" or "yellow"."""
+def say(line: str = "", *, style: str | None = None, copied: bool = False) -> None:
+    """One line for people; `style` is a rich style such as "bold" or "yellow".
+
+    On a terminal it is broken between words, unless it holds something to be `copied`.
+    """
     if is_interactive():
-        console().print(line, style=style, markup=False)
+        console().print(line, style=style, soft_wrap=copied)
     else:
         print(line, file=sys.stderr, flush=True)
 
@@ -47,19 +55,30 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     Columns without names are facts: a name and a value a line.
     """
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
 
     say(title, style="bold")
-    drawn = Table(box=box.SIMPLE_HEAD, show_header=any(columns))
     rows = [[_cell(value) for value in row] for row in rows]
+    # A narrow terminal takes the room between columns, then breaks their names, but no number.
+    least = [max(map(cell_len, cells)) for cells in zip(*rows, strict=True)] or [0] * len(columns)
+    words = [max(map(cell_len, name.split()), default=0) for name in columns]
+    room = (console().width if is_interactive() else PLAIN_WIDTH) - 2 - len(columns)
+    wanted = list(map(max, least, words))
+    roomy = not any(columns) or sum(wanted) + 2 * len(columns) <= room
+    if sum(wanted) > room:
+        wanted = [max(4, cells) for cells in least]
+    drawn = Table(box=box.SIMPLE_HEAD, show_header=any(columns), padding=(0, 1 if roomy else 0))
     for index, name in enumerate(columns):
         numeric = index > 0 and bool(name) and all(_is_numeric(row[index]) for row in rows)
-        drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        width = None if roomy else wanted[index]
+        drawn.add_column(name, justify=justify, overflow="fold", width=width)
     for row in rows:
         drawn.add_row(*row)
     if is_interactive():
-        Console(stderr=True, highlight=False, markup=False).print(drawn)
+        console().print(drawn)
         return
     plain = Console(file=io.StringIO(), highlight=False, width=PLAIN_WIDTH, markup=False)
     with plain.capture() as lines:
@@ -115,15 +134,18 @@ class Progress:
     def __enter__(self) -> Self:
         if is_interactive():
             from rich import progress
+            from rich.table import Column
 
+            rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)  # where there is room
             self._bar = progress.Progress(
-                progress.TextColumn("{task.description}"),
-                progress.BarColumn(),
+                progress.TextColumn("{task.description}", markup=False),
+                *([progress.BarColumn(bar_width=24)] if console().width >= BAR_WIDTH else []),
                 progress.TaskProgressColumn(),
-                progress.TextColumn("{task.fields[note]}"),
                 progress.TimeRemainingColumn(compact=True),
+                progress.TextColumn("{task.fields[note]}", markup=False, table_column=rest),
                 console=console(),
                 transient=True,
+                expand=True,
             )
             self._task = self._bar.add_task(self.label, total=self.total, note="")
             self._bar.start()

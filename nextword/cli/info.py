@@ -9,6 +9,7 @@ from nextword.cli import options
 from nextword.settings import Settings
 from nextword.terminal import duration, quantity, say, table
 
+MOST_NAMED = 3
 Facts = list[tuple[str, Any]]
 
 
@@ -47,7 +48,7 @@ def show_store(found: dict[str, Any]) -> None:
     table(f"Token store {found['path']}", columns, rows)
     tokenizer, overlap, documents = found["tokenizer"], found["overlap"], found["documents"]
     facts: Facts = [
-        ("made from", ", ".join(found["data"] or ["not known"])),
+        ("made from", _named(found["data"])),
         (
             "tokenizer",
             f"{tokenizer.get('kind', 'made elsewhere')}, {tokenizer['vocab_size']:,} tokens",
@@ -87,12 +88,19 @@ def _model_facts(found: dict[str, Any]) -> Facts:
     ]
 
 
+def _named(data: list[str] | None) -> str:
+    """What was given as data, a line each; a pattern may have become hundreds of files."""
+    data = data or []
+    more = [f"and {len(data) - MOST_NAMED:,} more"] if len(data) > MOST_NAMED else []
+    return "\n".join([*data[:MOST_NAMED], *more]) or "not known"
+
+
 def show_run(found: dict[str, Any]) -> None:
     steps, best, train = found["steps"], found["best"], found["train"] or {}
     ends = f"finished: {found['finished']}" if found["finished"] else "not finished"
     planned = f" of {steps['planned']:,}" if steps["planned"] and not found["finished"] else ""
     facts: Facts = [
-        ("trained on", ", ".join(found["data"]) or "not known"),
+        ("trained on", _named(found["data"])),
         ("steps", f"{steps['taken']:,}{planned}, {ends}"),
     ]
     if found["task"]:

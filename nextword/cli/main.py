@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         from nextword.cli.failures import explain
 
-        return _end(explain(error, arguments), 1, arguments)
+        status = 2 if isinstance(error, PermissionError) else 1  # that one a person can mend
+        return _end(explain(error, arguments), status, arguments)
 
 
 def _run(arguments: list[str]) -> int:

@@ -49,8 +49,8 @@ def show(finished: FinishedRun) -> None:
             f"On held-out text{part}: {measured['bits_per_byte']:.4f} bits per byte, "
             f"95% interval {interval[0]:.4f} to {interval[1]:.4f}"
         )
-    say(f"Report: {finished.report}")
+    say(f"Report: {finished.report}", copied=True)
     if finished.model:
-        say(f"Model: {finished.model}")
+        say(f"Model: {finished.model}", copied=True)
         prompt = f' "{finished.opening}"' if finished.opening else ""
-        say(f"Try: nextword generate {shlex.quote(finished.run)}{prompt}")
+        say(f"Try: nextword generate {shlex.quote(finished.run)}{prompt}", copied=True)

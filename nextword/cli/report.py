@@ -19,6 +19,6 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     from nextword.reports.report import report
 
     path = report(given.run, given.out)
-    say(f"Report: {path}")
+    say(f"Report: {path}", copied=True)
     if given.json:
         options.print_json({"report": str(path)})

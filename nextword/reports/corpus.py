@@ -8,6 +8,7 @@ from typing import Any
 
 from nextword.tasks.run import Record
 
+LONGEST_PLACE, LONGEST_TEXT = 48, 32  # characters of an example
 _NAMES = {"train": "training", "val": "held out"}
 
 
@@ -46,9 +47,7 @@ def document_table(manifest: Record) -> list[Row]:
         Row("kept", [f"{counts[0]:,}"], _shares(_mapping(tally.get("languages")))),
     ]
     for reason, entry in _mapping(tally.get("reasons")).items():
-        examples = [
-            ": ".join(filter(None, map(str, pair))) for pair in entry.get("examples", [])[:3]
-        ]
+        examples = [_example(*map(str, pair)) for pair in entry.get("examples", [])[:3]]
         rows.append(Row(f"left out: {reason}", [f"{entry.get('count', 0):,}"], "; ".join(examples)))
     for note, count in _mapping(tally.get("notes")).items():
         rows.append(Row(str(note), [f"{count:,}" if _is_count(count) else str(count)]))
@@ -75,6 +74,14 @@ def pairs(values: Record, prefix: str = "") -> Iterable[tuple[str, str]]:
             yield from pairs(value, f"{label} · ")
         elif value is not None and value not in ([], {}):
             yield label, _value(value)
+
+
+def _example(place: str, text: str) -> str:
+    """Where a document stands and how it begins, on about a line."""
+    place = place if len(place) <= LONGEST_PLACE else "…" + place[-LONGEST_PLACE:]
+    text = " ".join(text.split())
+    text = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"
+    return f"{place}: {text}" if text else place
 
 
 def _shares(languages: Record) -> str:

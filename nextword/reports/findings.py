@@ -150,9 +150,13 @@ def measured_on(run: Run) -> str:
     return (
         f"Bits per byte, loss and perplexity are those of the model of step {found['step']:,}, the "
         f"best one, on {part} of the held-out text: {tokens:,} tokens in "
-        f"{found['documents']:,} documents. In 95 of 100 samples of such text the interval, drawn "
+        f"{_documents(found['documents'])}. In 95 of 100 samples of such text the interval, drawn "
         f"over {found['interval_units']}, would hold the true value."
     )
+
+
+def _documents(count: int) -> str:
+    return "1 document" if count == 1 else f"{count:,} documents"
 
 
 def _interval(found: Record, name: str, form: str) -> str:

@@ -121,7 +121,7 @@ def curves(run: Run) -> list[Curve]:
     loss = [line for line in loss if line.points]
     second = _bits_per_nat(run)
     axis = (second, "bits/byte") if second else None
-    unit = "an example" if run.task == "classify" else "nats per token"
+    unit = "loss per example" if run.task == "classify" else "nats per token"
     drawn = chart("Loss", loss, unit=unit, second_axis=axis, marks=marks, height=360)
     result = [Curve("Loss", loss, drawn)]
     for title, line in task.curves(run) if run.task else ():

@@ -150,11 +150,14 @@ def read_weights(model: Path) -> Weights | None:
     parameters, types = 0, set()
     for file in files:
         try:
+            file.open("rb").close()  # safetensors calls all that cannot be opened missing
             with safe_open(file, framework="np") as tensors:
                 for name in tensors.keys():  # noqa: SIM118 (not a dict)
                     tensor = tensors.get_slice(name)
                     parameters += prod(tensor.get_shape())
                     types.add(str(tensor.get_dtype()))
+        except PermissionError:
+            raise
         except (SafetensorError, OSError) as error:
             raise UserError(f"is not a sound safetensors file ({error})", where=file) from None
     size = sum(file.stat().st_size for file in files)

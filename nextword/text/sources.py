@@ -87,6 +87,11 @@ def expand(data: Sequence[str]) -> list[Source]:
     return list(found.values())
 
 
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be looked into: `os.walk` would pass it over without a word."""
+    raise UserError(f"cannot be looked into ({error.strerror})", where=error.filename)
+
+
 def _files(name: str, passed_over: dict[str, None]) -> list[str]:
     """`passed_over` gathers those that are no text, in folders and among what patterns match."""
     try:
@@ -129,7 +134,7 @@ def _similar(path: Path) -> str:
 def _inside(folder: Path, passed_over: dict[str, None]) -> Iterator[str]:
     """The readable files under a folder; links that lead out of it are not followed."""
     root = os.path.realpath(folder)
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith((".", "__pycache__"))]
         for name in folders:
             if os.path.islink(os.path.join(parent, name)):  # noqa: PTH114, PTH118

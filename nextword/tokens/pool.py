@@ -80,17 +80,15 @@ class Workers:
             for task in tasks:
                 yield function(*task)
             return
+        # What waits when a task fails is not cancelled here: the pool's own thread, which learns of
+        # its workers' end, cannot bear a cancelled task (CPython 3.11). `__exit__` ends them all.
         waiting: collections.deque[Future[Result]] = collections.deque()
-        try:
-            for task in tasks:
-                waiting.append(self._submit(function, task))
-                if len(waiting) > 2 * self.count:
-                    yield _result(waiting.popleft())
-            while waiting:
+        for task in tasks:
+            waiting.append(self._submit(function, task))
+            if len(waiting) > 2 * self.count:
                 yield _result(waiting.popleft())
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield _result(waiting.popleft())
 
     def _submit(self, function: Callable[..., Result], task: tuple[Any, ...]) -> Future[Result]:
         assert self._pool is not None

@@ -133,3 +133,14 @@ def test_what_is_neither_is_said(
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 100)
     assert main(["info", str(tmp_path)]) == 2
     assert "model.safetensors" in capsys.readouterr().err
+
+
+def test_a_run_of_many_files_names_some_and_counts_the_others(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = json.loads((run / "run.json").read_text())
+    saved |= {"data": [f"poems/{n}.json" for n in range(300)], "store": str(run / "store")}
+    (tmp_path / "run.json").write_text(json.dumps(saved))
+    found, shown = described(tmp_path, capsys)
+    assert len(found["data"]) == 300
+    assert "poems/2.json" in shown and "poems/3.json" not in shown and "and 297 more" in shown

@@ -27,6 +27,15 @@ def test_every_document_found_is_accounted_for() -> None:
     assert rows[1].note == "en 86%, zh 14%" and rows[2].note == "a.txt; b.txt: …"
 
 
+def test_examples_of_what_was_left_out_are_cut_to_a_line() -> None:
+    long = ["books/" + "very" * 20 + "/poems.json:record 381", "大陰凝至化，\n" * 40]
+    reasons = {"near duplicate": {"count": 1, "examples": [long]}}
+    tally = {"accepted": 7, "skipped": 0, "rejected": 1, "reasons": reasons}
+    note = document_table({"summary": tally})[2].note
+    assert note.startswith("…") and "poems.json:record 381: 大陰凝至化， 大陰" in note
+    assert len(note) < 90 and note.endswith("…")
+
+
 def test_overlap_is_said_in_a_sentence() -> None:
     found = {"summary": {"overlap": {"share": 0.0123, "documents_seen": 2}}}
     assert overlap(found).startswith("1.23% of the held-out text") and "2 held-out" in overlap(

@@ -52,6 +52,7 @@ def held_out() -> list[dict[str, Any]]:
 def finetuned(run: Path, name: str = "classify", examples: Any = None, over: bool = True) -> Path:
     run.mkdir()
     (run / "task.json").write_text(json.dumps({"task": name}))
+    (run / "config.yaml").write_text("model: gpt2\nlearning_rate: 0.001\n")
     (run / "run.json").write_text(json.dumps({"data": ["train.csv"], "settings": {}, "plan": {}}))
     records = []
     for step in range(10, 110, 10):
@@ -83,6 +84,8 @@ def test_a_report_holds_the_tasks_figures_curves_classes_and_failures(tmp_path: 
         "Held-out loss has turned upwards",
         "macro F1",
         "examples a second",
+        "loss per example",
+        f"nextword finetune gpt2 train.csv --task classify --out {run} --resume",
         "text number 9",
         "test.csv:11",
     ):

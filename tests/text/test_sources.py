@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -270,3 +271,20 @@ def test_a_damaged_line_of_utf_16_is_named_by_its_byte(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(content + b"\x00\xdc" + "}".encode("utf-16-le"))
     with pytest.raises(UserError, match=rf"a\.jsonl: is not UTF-16: .* at byte {len(content)}"):
         list(read(expand([str(tmp_path / "a.jsonl")])[0], tally=Tally()))
+
+
+def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.txt").write_text("It was a dark night.")
+    look = os.scandir
+
+    def refused(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", refused)  # tests may run as root, who may look anywhere
+    with pytest.raises(UserError, match="closed: cannot be looked into"):
+        expand([str(tmp_path)])
