@@ -38,7 +38,7 @@ def overfitted(made: Completions, tokenizer: Tokenizer) -> Transformer:
     batch = packed([example.example for example in made.examples], [])
     for _ in range(200):
         optimizer.zero_grad()
-        loss = causal.loss(model, batch) / causal.target_count(batch)
+        loss = causal.loss(model, batch) / batch.target_count
         loss.backward()
         optimizer.step()
         if loss < 0.02:
