@@ -36,12 +36,12 @@ def overfitted(made: Completions, tokenizer: Tokenizer) -> Transformer:
     model = Transformer(config_for(sizes, tokenizer.vocab_size), seed=0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.004)
     batch = packed([example.example for example in made.examples], [])
-    for _ in range(200):
+    for _ in range(400):
         optimizer.zero_grad()
         loss = causal.loss(model, batch) / batch.target_count
         loss.backward()
         optimizer.step()
-        if loss < 0.02:
+        if loss < 0.003:
             break
     return model
 
