@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "How well a model predicts text it was not trained on: loss, perplexity and bits per byte, "
-        "each with its 95% interval."
+        "How good a model is on what it was not trained on: loss, perplexity and bits per byte of "
+        "text, or a fine-tuned model's own metrics on a test set, each with its 95% interval."
     )
     parser.add_argument(
         "model", metavar="MODEL", nargs="?", help="a run, a Hugging Face directory, a Hub name"
