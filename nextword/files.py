@@ -18,6 +18,7 @@ from nextword.errors import UserError
 
 PARTIAL = ".partial"
 DISPLACED = ".displaced"
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # by a file system, or an old kernel
 
 

@@ -10,7 +10,6 @@ RUN/evaluation.json  how good it is on all that was held out, once the run is ov
 
 from __future__ import annotations
 
-import errno
 import math
 import signal
 import time
@@ -43,7 +42,7 @@ from nextword.training.loop import train
 from nextword.training.metrics import Metrics
 from nextword.training.parallel import Group, processes, replicate
 from nextword.training.precision import Precision, choose
-from nextword.training.run_files import environment
+from nextword.training.run_files import environment, remedy
 from nextword.training.schedule import Schedule
 from nextword.training.state import Figures, Job, State
 
@@ -120,11 +119,8 @@ def finetune(
                 spent = round(time.monotonic() - started, 2)
                 return Finetuned(str(run), settings.task, 0, 0, spent, None, {}, {}, 0, "", number)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise UserError(
-            error.strerror or str(error),
-            where=error.filename or run,
-            mend="free some space and run the same command with --resume" if full else "",
+            error.strerror or str(error), where=error.filename or run, mend=remedy(error)
         ) from None
     except torch.OutOfMemoryError:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,10 +48,18 @@ def ratio_interval(
     below = np.asarray(denominators, np.float64)
     if len(above) < 2 or below.sum() == 0:
         return None
+
+    def ratio(drawn: NDArray[np.int64]) -> float:
+        return float(above[drawn].sum() / max(below[drawn].sum(), 1e-300))
+
+    return bootstrap(len(above), seed, REPLICATES, ratio)
+
+
+def bootstrap(
+    count: int, seed: int, replicates: int, figure: Callable[[NDArray[np.int64]], float]
+) -> tuple[float, float]:
+    """The 95% interval of `figure(indices)` over drawing `count` units anew, with replacement."""
     generator = np.random.default_rng(seed)
-    ratios = np.empty(REPLICATES)
-    for replicate in range(REPLICATES):
-        drawn = generator.integers(0, len(above), len(above))
-        ratios[replicate] = above[drawn].sum() / max(below[drawn].sum(), 1e-300)
-    low, high = np.percentile(ratios, [2.5, 97.5])
+    drawn = [figure(generator.integers(0, count, count)) for _ in range(replicates)]
+    low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)

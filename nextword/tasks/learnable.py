@@ -215,10 +215,6 @@ def length_limit(model: Transformer, settings: TaskSettings) -> int:
     return settings.max_length or context
 
 
-def start_of(tokenizer: Tokenizer) -> int:
-    return tokenizer.end_id if tokenizer.bos_id is None else tokenizer.bos_id
-
-
 def row_room(model: Transformer) -> int:
     return min(ROW, model.config.context_length)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nextword.tasks.intervals import bootstrap
+
 REPLICATES = 1000
 BINS = 15  # of confidence, for the calibration error (Guo et al. 2017)
 
@@ -39,10 +41,7 @@ def resampled(count: int, seed: int | None, figure: Callable[[Ints], float]) -> 
     value = figure(np.arange(count))
     if count < 2 or seed is None:
         return Metric(value)
-    generator = np.random.default_rng(seed)
-    drawn = [figure(generator.integers(0, count, count)) for _ in range(REPLICATES)]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Metric(value, (float(low), float(high)))
+    return Metric(value, bootstrap(count, seed, REPLICATES, figure))
 
 
 def mean(values: Sequence[float] | Floats, seed: int | None) -> Metric:

@@ -16,8 +16,6 @@ from nextword.text.columns import lookup
 from nextword.text.document import Bad, Source, Tally
 from nextword.text.sources import expand, records
 
-SQUAD = ("context", "question", "answers")
-
 
 @dataclass(frozen=True)
 class Record:

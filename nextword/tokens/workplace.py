@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nextword.errors import UserError
-from nextword.files import read_json, write_json
+from nextword.files import DISK_FULL, read_json, write_json
 from nextword.terminal import quantity
 from nextword.tokens.pool import POLL
 from nextword.tokens.store import MANIFEST, Store
@@ -100,7 +99,7 @@ def writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in DISK_FULL:
             what = f"cannot be written ({error.strerror or error})"
             mend = "name another place with --out"
             raise UserError(what, where=error.filename or out, mend=mend) from None

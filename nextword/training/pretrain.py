@@ -5,7 +5,6 @@ RUN/store/ holds the prepared text, unless the data was a store already.
 
 from __future__ import annotations
 
-import errno
 import signal
 import time
 from collections.abc import Sequence
@@ -80,18 +79,13 @@ def pretrain(
                 return RunSummary(str(run), 0, 0, spent, None, None, "", number)
     except OSError as error:
         raise UserError(
-            f"{error.strerror or error}", where=error.filename or run, mend=_mend(error)
+            f"{error.strerror or error}", where=error.filename or run, mend=run_files.remedy(error)
         ) from None
     except torch.OutOfMemoryError:
         raise UserError(
             "the model and its batch do not fit the memory of the device",
             mend="give a smaller --micro-batch, --context-length or --size",
         ) from None
-
-
-def _mend(error: OSError) -> str:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return "free some space and run the same command with --resume" if full else ""
 
 
 def _run(

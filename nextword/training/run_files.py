@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import nextword
 from nextword.errors import UserError
-from nextword.files import read_json, write_atomically, write_json
+from nextword.files import DISK_FULL, read_json, write_atomically, write_json
 from nextword.settings import PretrainSettings, resolve
 from nextword.tokens.store import Store
 from nextword.training.planning import Plan
@@ -190,3 +190,9 @@ def settings_of(
 
 def _hashable(value: Any) -> bool:
     return not isinstance(value, list | dict)
+
+
+def remedy(error: OSError) -> str:
+    """What mends a run that the disk has ended; "" where that is not known."""
+    full = error.errno in DISK_FULL
+    return "free some space and run the same command with --resume" if full else ""
