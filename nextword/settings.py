@@ -246,6 +246,17 @@ class FinetuneSettings(TaskSettings):
     lora_rank: int = Field(8, ge=1, le=1024, description="rank of the updates")
     lora_alpha: float = Field(16.0, gt=0, description="updates count alpha / rank times")
     lora_dropout: Fraction = Field(0.0, description="dropout before the updates")
+    random_weights: bool = Field(
+        False, description="draw the weights anew from the seed: what is learnt without pretraining"
+    )
+
+    @field_validator("random_weights")
+    @classmethod
+    def _what_is_random_is_learnt(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and (info.data.get("lora") or info.data.get("freeze")):
+            raise ValueError("expected neither --lora nor --freeze beside it: all weights are new")
+        return value
+
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="classify: count rare classes as much as frequent ones"
     )

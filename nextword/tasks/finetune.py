@@ -268,6 +268,8 @@ def tell(
     say(f"  {count:,} examples of {quantity(sum(made.lengths), 'tokens')}, {held_out:,} held out")
     for remark in made.remarks:
         say(f"  {remark}")
+    if settings.random_weights:
+        say(f"  weights drawn anew from seed {settings.seed}: nothing was learnt before this run")
     say(f"  an example: {' '.join(made.shown.split())[:400]}")
     say(
         f"  {plan.schedule.steps:,} steps of {plan.batch_size} examples, {epochs:.1f} passes; "
@@ -308,8 +310,14 @@ def assemble(
         )
 
     def describe(state: State) -> str:
+        began = f"{model}, fine-tuned"
+        if settings.random_weights:
+            began = (
+                f"The architecture and tokenizer of {model}, its weights drawn anew from seed "
+                f"{settings.seed} and trained"
+            )
         learnt = (
-            f"{model}, fine-tuned by nextword for the task {settings.task} on "
+            f"{began} by nextword for the task {settings.task} on "
             f"{len(made.sources):,} examples: {state.step:,} steps of {plan.batch_size} in "
             f"{duration(state.seconds)}."
         )

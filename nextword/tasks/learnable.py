@@ -104,6 +104,9 @@ def _classifier(
     )
     outputs = labels_of(texts, settings.labels)
     model, tokenizer = start_classifier(place, outputs, settings.seed)
+    if settings.random_weights:
+        body = Transformer(model.transformer.config, settings.seed)
+        model = Classifier(body, len(outputs.names), settings.seed)
     limit = length_limit(model.transformer, settings)
     targets = [outputs.encode(text.label, text.place) for text in texts]
     examples, longer = encode_texts(texts, tokenizer, limit)
@@ -146,7 +149,8 @@ def _writer(
     place: str, train: Sequence[Record], val: Sequence[Record], settings: FinetuneSettings
 ) -> Learnable:
     model, tokenizer = load(place)
-    model.train()
+    if settings.random_weights:
+        model = Transformer(model.config, settings.seed)
     limit = length_limit(model, settings)
     start, _ = boundaries(find_directory(place), tokenizer)
     made = read_examples(train, settings, tokenizer, start, limit, training=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import peft
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_models import ARGUMENTS, DATA, ours, some, theirs
 
 from nextword.cli.main import main
@@ -201,7 +202,28 @@ def test_an_adapter_is_that_of_the_best_model(model: Path, tmp_path: Path) -> No
         assert torch.allclose(mine, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("more", [{}, {"dropout": 0.2}, {"lora": True, "lora_dropout": 0.2}])
+@pytest.mark.parametrize("name", ["several", "qa"])
+def test_with_random_weights_nothing_of_the_models_own_is_left(
+    name: str, model: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(model, tmp_path / "other")
+    tensors = load_file(other / "model.safetensors")
+    save_file({n: t.flip(0).contiguous() for n, t in tensors.items()}, other / "model.safetensors")
+    own = {**FEW, **ARGUMENTS[name][1], "random_weights": True}
+    kept = []
+    for begun, seed in ((model, 5), (other, 5), (model, 6)):
+        run = tmp_path / f"run{len(kept)}"
+        finetune(begun, data_of(name), run, seed=seed, val=[*map(str, data_of(name))], **own)
+        kept.append(weights(run, 6)["model"])
+    assert kept[0] == kept[1] != kept[2]
+    assert f"weights drawn anew from seed {seed}" in (run / "model" / "README.md").read_text()
+    assert json.loads((run / "run.json").read_text())["settings"]["random_weights"] is True
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"dropout": 0.2}, {"lora": True, "lora_dropout": 0.2}, {"random_weights": True}],
+)
 @pytest.mark.parametrize("name", ["single", "translate"])
 def test_a_run_that_was_killed_goes_on_bit_for_bit(
     name: str, more: dict[str, Any], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -93,6 +93,11 @@ TRAPS: dict[str, tuple[list[tuple[str, Any]] | list[dict[str, Any]], dict[str, A
         {"class_weights": "balanced"},
         "--class-weights balanced is for one class an example",
     ),
+    "random weights frozen": (
+        ROWS,
+        {"random_weights": True, "freeze": 1},
+        "expected neither --lora nor --freeze beside it",
+    ),
     "a length given twice": (ROWS, {"epochs": 2}, "since epochs gives the run's length already"),
     "too few to hold out": (ROWS[:1] * 20, {"labels": "several"}, "too few to hold some out"),
     "no answers": (
