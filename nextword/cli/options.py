@@ -216,7 +216,7 @@ def _without_none(kind: Any) -> Any:
 
 def _help(field: FieldInfo) -> str:
     text = (field.description or "").replace("%", "%%")
-    if field.default is None or isinstance(field.default, bool) or field.default == []:
+    if field.is_required() or field.default in (None, []) or isinstance(field.default, bool):
         return text
     return f"{text} (default: {field.default})"
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.models.config import FAMILIES, GATED, ROPE_SCALINGS, Family, TransformerConfig
+from nextword.models.config import DECODERS, GATED, ROPE_SCALINGS, Family, TransformerConfig
 from nextword.models.sizes import STYLES
 
 NAMES: dict[Family, str] = {
@@ -89,11 +89,11 @@ def read_config(path: Path) -> TransformerConfig:
     if not isinstance(values, dict):
         raise UserError("is not a JSON object", where=path)
     family = values.get("model_type")
-    if family not in FAMILIES:
+    if family not in DECODERS:
         raise UserError(
             f"model_type {reprlib.repr(family)} is not a model nextword knows",
             where=path,
-            mend="known are " + ", ".join(FAMILIES),
+            mend="known are " + ", ".join(DECODERS),
         )
     if values.get("quantization_config"):
         raise UserError("the weights are quantised", where=path, mend="use the original weights")

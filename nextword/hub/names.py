@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nextword.models.config import FAMILIES, Family, TransformerConfig
+from nextword.models.config import DECODERS, Family, TransformerConfig
 
-PREFIX: dict[Family, str] = dict.fromkeys(FAMILIES, "model.") | {"gpt2": "transformer."}
+PREFIX: dict[Family, str] = dict.fromkeys(DECODERS, "model.") | {"gpt2": "transformer."}
 BODY = "transformer."  # what ours, and some of theirs, call the model inside one with a head
 TRANSFORMER_INSIDE = ("llama", "qwen2", "qwen3")  # their ...ForQuestionAnswering has a .transformer
 # Not weights: masks and tables that old checkpoints carry along.

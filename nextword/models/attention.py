@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -13,30 +12,23 @@ from nextword.models.config import TransformerConfig
 from nextword.models.fused import flash_attention
 
 
-class Cache(Protocol):
-    """Keys and values of the tokens before these."""
-
-    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add these, [batch, kv_heads, time, head]; return all, [batch, kv_heads, seen, head]."""
-        ...
-
-
-def document_mask(documents: Tensor) -> Tensor:
-    """Which tokens see which: those of the same document that come no later.
+def document_mask(documents: Tensor, sources: Tensor | None = None) -> Tensor:
+    """Which tokens are of one document; that a decoder's see none after them, it knows itself.
 
     documents [batch, time], a number a document; returns bool [batch, 1, time, time], True where
-    the row's token sees the column's.
+    the row's token sees the column's. With `sources` [batch, source time] the columns are those
+    of an encoder; a token whose document it does not hold (padding) sees all of them.
     """
-    same = documents[:, :, None] == documents[:, None, :]
-    return (same & causal_mask(*same.shape[-2:], device=documents.device))[:, None]
+    same = documents[:, :, None] == (documents if sources is None else sources)[:, None, :]
+    if sources is not None:
+        same |= ~same.any(-1, keepdim=True)
+    return same[:, None]
 
 
-def causal_mask(
-    time: int, seen: int, window: int | None = None, *, device: torch.device | None = None
-) -> Tensor:
-    """bool [time, seen]: the queries are the last `time` of the `seen` tokens."""
-    distance = distances(time, seen, device)
-    return (distance >= 0) if window is None else (distance >= 0) & (distance < window)
+def visible(distance: Tensor, causal: bool, window: int | None = None) -> Tensor:
+    """Which tokens are seen from a `distance` (positive: they came before), as bool."""
+    seen = distance >= 0 if causal else torch.ones_like(distance, dtype=torch.bool)
+    return seen if window is None else seen & (distance.abs() < window)
 
 
 def distances(time: int, seen: int, device: torch.device | None = None) -> Tensor:
@@ -53,31 +45,33 @@ def attend(
     *,
     causal: bool = True,
     window: int | None = None,
+    scale: float | None = None,
 ) -> Tensor:
     """Softmax attention (Vaswani et al. 2017); heads may share keys (Ainslie et al. 2023).
 
     query [batch, heads, time, head], key and value [batch, kv_heads, seen, head]. `bias` [batch or
-    1, 1, time, seen] is added to the scores (see score_bias) and then alone says who sees whom.
-    Without it the queries are the last `time` of the `seen` tokens and, if `causal`, each sees
-    itself and those before it, the last `window` of them. Returns [batch, heads, time, head].
+    1, heads or 1, time, seen] is added to the scores (see score_bias) and then alone says who sees
+    whom. Without it the queries are the last `time` of the `seen` tokens; if `causal`, each sees
+    itself and those before it; and none as far away as `window`. `scale` is 1 / sqrt(head) if not
+    given. Returns [batch, heads, time, head].
     """
     time, seen = query.shape[-2], key.shape[-2]
-    if bias is None and causal:
-        sees_all = window is None or window >= seen
-        if not sees_all or time not in (1, seen):
-            bias = score_bias(causal_mask(time, seen, window, device=query.device), query.dtype)
-            bias = bias[None, None]
-    if causal and time == seen and needs_own_gradient(query):
+    narrow = window is not None and window < seen
+    if bias is None and (narrow or (causal and time not in (1, seen))):
+        mask = visible(distances(time, seen, query.device), causal, window)
+        bias = score_bias(mask, query.dtype)[None, None]
+    if needs_own_gradient(query) and (time == seen or not causal):
         groups = query.shape[1] // key.shape[1]
         if groups > 1:
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        return flash_attention(query, key, value, bias)
+        return flash_attention(query, key, value, bias, causal=causal, scale=scale)
     return F.scaled_dot_product_attention(
         query,
         key,
         value,
         attn_mask=bias,
         is_causal=causal and bias is None and time > 1,
+        scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )
 
@@ -91,6 +85,23 @@ def score_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """What a mask adds to the scores, made once for all layers: 0 where seen, else -infinity."""
     bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
     return bias.masked_fill_(~mask, -math.inf)
+
+
+def relative_bucket(distance: Tensor, causal: bool, buckets: int, furthest: int) -> Tensor:
+    """Which of the `buckets` a distance falls into (Raffel et al. 2020, 2.1): half of them hold
+    one distance each, the others ever wider ranges, up to `furthest`.
+
+    An encoder's first half of the buckets is for tokens before, the second for those after.
+    """
+    if causal:
+        shift, distance = torch.zeros_like(distance), distance.clamp(min=0)
+    else:
+        buckets //= 2
+        shift, distance = (distance < 0).long() * buckets, distance.abs()
+    exact = buckets // 2
+    steps = (distance.clamp(min=1).float() / exact).log() / math.log(furthest / exact)
+    wide = (exact + (steps * (buckets - exact)).long()).clamp(max=buckets - 1)
+    return shift + torch.where(distance < exact, distance, wide)
 
 
 def rotary_frequencies(config: TransformerConfig) -> tuple[Tensor, float]:

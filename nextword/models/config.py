@@ -1,4 +1,4 @@
-"""What a Transformer is made of. GPT-2, Llama, Mistral and Qwen are values of this, not classes."""
+"""What a Transformer is made of. GPT-2, Llama, BERT and T5 are values of this, not classes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any, Literal
 
 from nextword.errors import UserError
 
-Family = Literal["gpt2", "llama", "mistral", "qwen2", "qwen3"]
-FAMILIES: tuple[Family, ...] = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
-GATED = ("swiglu", "geglu")  # the feed-forward network has a second, gating matrix
+Family = Literal[
+    "gpt2", "llama", "mistral", "qwen2", "qwen3", "modernbert", "bert", "roberta", "t5"
+]
+DECODERS: tuple[Family, ...] = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
+ENCODERS: tuple[Family, ...] = ("modernbert", "bert", "roberta")
+ENCODER_DECODERS: tuple[Family, ...] = ("t5",)
+FAMILIES: tuple[Family, ...] = DECODERS + ENCODERS + ENCODER_DECODERS
+GATED = ("swiglu", "geglu", "geglu_tanh")  # the feed-forward network has a second, gating matrix
 ROPE_SCALINGS = ("linear", "llama3", "yarn")
 
 
@@ -20,8 +25,14 @@ class TransformerConfig:
 
     `rope_scaling` stretches rotary positions beyond the context trained on: {"rope_type": "linear",
     "factor": 4.0} and so on, with the keys Hugging Face uses. `windowed_layers` are the layers in
-    which a token sees only the last `window` tokens, itself among them. `attention_bias` is on
-    queries, keys and values, `output_bias` on what attention gives.
+    which a token sees only tokens less than `window` away, and whose rotary positions turn by
+    `local_rope_theta`. `attention_bias` is on queries, keys and values, `output_bias` on what
+    attention gives.
+
+    An encoder is not `causal`. Where tokens are predicted by more than a linear map, it is the
+    `transform`: a linear map, the activation and a norm before it. An encoder–decoder has
+    `decoder_layers`; its `layers` are the encoder's, and its config that of both stacks but for
+    `causal` and `cross`, attention to what the encoder gives.
 
     Raises UserError where the numbers do not fit each other.
     """
@@ -37,19 +48,35 @@ class TransformerConfig:
     mlp_width: int
     norm: Literal["layernorm", "rmsnorm"] = "rmsnorm"
     norm_epsilon: float = 1e-6
-    positions: Literal["learned", "rotary"] = "rotary"
+    norm_bias: bool = True
+    post_norm: bool = False  # after each addition to the residual stream, not before each part
+    first_norm: bool = True  # before the first layer's attention
+    embedding_norm: bool = False
+    positions: Literal["learned", "rotary", "relative"] = "rotary"
+    position_offset: int = 0  # entries of learned positions before that of the first token
+    relative_buckets: int = 32
+    relative_distance: int = 128  # from here on all positions are one bucket
+    token_types: int = 0
     rope_theta: float = 10_000.0
+    local_rope_theta: float | None = None
     rope_scaling: dict[str, Any] | None = field(default=None, hash=False)
-    mlp: Literal["gelu_tanh", "gelu", "relu", "swiglu", "geglu"] = "swiglu"
+    mlp: Literal["gelu_tanh", "gelu", "relu", "swiglu", "geglu", "geglu_tanh"] = "swiglu"
     qk_norm: bool = False
     attention_bias: bool = False
+    attention_scale: float | None = None  # of the scores; 1 / sqrt(head_width) if not given
     output_bias: bool = False
     mlp_bias: bool = False
+    transform: bool = False
+    transform_bias: bool = True
+    vocabulary_bias: bool = False  # on the scores of the vocabulary
+    vocabulary_scale: float = 1.0  # of the states that are scored
     tied: bool = True
     window: int | None = None
     windowed_layers: tuple[int, ...] = ()
     dropout: float = 0.0
     causal: bool = True
+    cross: bool = False
+    decoder_layers: int = 0
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
@@ -77,7 +104,7 @@ class TransformerConfig:
         return self.mlp in GATED
 
     def window_of(self, layer: int) -> int | None:
-        """How many tokens a token of this layer sees; None for all before it."""
+        """How near tokens must be for one of this layer to see them; None for no limit."""
         return self.window if layer in self.windowed_layers else None
 
 

@@ -44,32 +44,55 @@ class _RMSNorm(torch.autograd.Function):
         return x_gradient.to(x.dtype), weight_gradient.to(weight.dtype), None
 
 
-def flash_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """Causal attention on a CPU in bf16, with a backward pass made of matrix products.
+def flash_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    *,
+    causal: bool = True,
+    scale: float | None = None,
+) -> Tensor:
+    """Attention on a CPU in bf16, with a backward pass made of matrix products.
 
     PyTorch's forward pass (Dao et al. 2022) is exact and fast; its backward pass for CPUs takes
-    two to four times as long as this one where sequences are short. query, key, value
-    [batch, heads, time, head]; `bias` [batch or 1, 1, time, time] is added to the scores, and is
-    all that masks where it is given.
+    two to four times as long as this one where sequences are short. query [batch, heads, time,
+    head], key and value [batch, heads, seen, head]; `bias` [batch or 1, heads or 1, time, seen] is
+    added to the scores, and is all that masks where it is given: if `causal` (`seen` is `time`),
+    it too must hide what comes later. `scale` is 1 / sqrt(head) if not given.
     """
-    mixed: Tensor = _FlashAttention.apply(query, key, value, bias)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    mixed: Tensor = _FlashAttention.apply(query, key, value, bias, causal, scale)
     return mixed
 
 
 class _FlashAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        bias: Tensor | None,
+        causal: bool,
+        scale: float,
+    ) -> Tensor:
         mixed, normaliser = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, 0.0, bias is None, attn_mask=bias
+            query, key, value, 0.0, causal and bias is None, attn_mask=bias, scale=scale
         )
         ctx.save_for_backward(query, key, value, bias, mixed, normaliser)
+        ctx.causal, ctx.scale = causal, scale
         return mixed
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, bias, mixed, normaliser = ctx.saved_tensors
-        shape, dtype = query.shape, query.dtype  # [batch, heads, time, head]
-        batch, heads, time, head = shape
+        scale, dtype = ctx.scale, query.dtype
+        batch, heads, time, _ = query.shape
+        shape, other, seen = query.shape, key.shape, key.shape[2]
+        bias_gradient = None
+        if bias is not None and bias.requires_grad:
+            bias_gradient = torch.zeros(bias.shape, device=bias.device)
         rounded = normaliser.to(dtype)
         # Rounding it makes all of a row's weights too large or small by one factor, up to several
         # hundredths. A row's gradient carries the factor's inverse into all products there are.
@@ -78,28 +101,34 @@ class _FlashAttention(torch.autograd.Function):
         pull = (gradient * mixed).sum(-1, keepdim=True, dtype=torch.float32)
         pull = pull.neg_().to(dtype).flatten(0, 1)  # [batch · heads, time, 1]
         normaliser = rounded.neg_().reshape(-1, time, 1)
-        query = (query * head**-0.5).flatten(0, 1)  # [batch · heads, time, head], as all below
+        query = (query * scale).flatten(0, 1)  # [batch · heads, time, head], as all below
         key, value, gradient = key.flatten(0, 1), value.flatten(0, 1), gradient.flatten(0, 1)
         query_gradient = torch.zeros_like(query)
         key_gradient, value_gradient = torch.empty_like(key), torch.empty_like(value)
-        for start in range(0, time, BLOCK):
-            block = slice(start, min(start + BLOCK, time))
+        for start in range(0, seen, BLOCK):
+            block = slice(start, min(start + BLOCK, seen))
             # Queries before this block of keys do not see it. [batch · heads, queries, keys]
-            weights = torch.baddbmm(normaliser[:, start:], query[:, start:], key[:, block].mT)
+            rest = slice(start if ctx.causal else 0, None)
+            weights = torch.baddbmm(normaliser[:, rest], query[:, rest], key[:, block].mT)
             if bias is not None:
                 by_row = weights.view(batch, heads, *weights.shape[1:])
-                by_row.add_(bias[:, :, start:, block])
+                by_row.add_(bias[:, :, rest, block])
             weights.exp_()
-            if bias is None:
+            if bias is None and ctx.causal:
                 weights[:, : block.stop - start].tril_()
-            torch.bmm(weights.mT, gradient[:, start:], out=value_gradient[:, block])
-            scores = torch.baddbmm(pull[:, start:], gradient[:, start:], value[:, block].mT)
+            torch.bmm(weights.mT, gradient[:, rest], out=value_gradient[:, block])
+            scores = torch.baddbmm(pull[:, rest], gradient[:, rest], value[:, block].mT)
             scores.mul_(weights)
-            torch.bmm(scores.mT, query[:, start:], out=key_gradient[:, block])
-            query_gradient[:, start:].baddbmm_(scores, key[:, block], alpha=head**-0.5)
+            if bias_gradient is not None:
+                part = bias_gradient[:, :, rest, block]
+                part += scores.view(batch, heads, *scores.shape[1:]).float().sum_to_size(part.shape)
+            torch.bmm(scores.mT, query[:, rest], out=key_gradient[:, block])
+            query_gradient[:, rest].baddbmm_(scores, key[:, block], alpha=scale)
         return (
             query_gradient.view(shape),
-            key_gradient.view(shape),
-            value_gradient.view(shape),
+            key_gradient.view(other),
+            value_gradient.view(other),
+            None if bias_gradient is None else bias_gradient.to(dtype),
+            None,
             None,
         )

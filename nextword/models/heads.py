@@ -50,7 +50,8 @@ class SpanFinder(nn.Module):
 def without_head(transformer: Transformer) -> Transformer:
     """The same model, its output head taken away: its embedding is only ever looked up."""
     transformer.head = None
-    transformer.config = replace(transformer.config, tied=True)
+    transformer.vocabulary_bias = None
+    transformer.config = replace(transformer.config, tied=True, vocabulary_bias=False)
     transformer.embedding.sparse = False  # no dense gradient is there to add rows to
     return transformer
 

@@ -20,7 +20,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "relu": F.relu,
     "swiglu": F.silu,
-    "geglu": partial(F.gelu, approximate="tanh"),
+    "geglu": F.gelu,
+    "geglu_tanh": partial(F.gelu, approximate="tanh"),
 }
 
 
@@ -32,9 +33,10 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
 
-    def forward(self, x: Tensor) -> Tensor:  # [..., inputs] -> [..., outputs]
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+    def forward(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+        """x [..., inputs] to [..., outputs], or to those outputs alone that `rows` are."""
+        bias = None if self.bias is None else self.bias[rows].to(x.dtype)
+        return F.linear(x, self.weight[rows].to(x.dtype), bias)
 
 
 class Embedding(nn.Module):
@@ -66,10 +68,10 @@ def _make_dense(parameter: Tensor) -> None:
 class LayerNorm(nn.Module):
     """Mean 0, variance 1 over the last dimension, in fp32 (Ba et al. 2016)."""
 
-    def __init__(self, width: int, epsilon: float) -> None:
+    def __init__(self, width: int, epsilon: float, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +90,11 @@ class RMSNorm(nn.Module):
         return rms_norm(x, self.weight, self.epsilon)
 
 
-NORMS = {"layernorm": LayerNorm, "rmsnorm": RMSNorm}
+def norm_of(config: TransformerConfig) -> LayerNorm | RMSNorm:
+    """A norm over the model's width."""
+    if config.norm == "rmsnorm":
+        return RMSNorm(config.width, config.norm_epsilon)
+    return LayerNorm(config.width, config.norm_epsilon, config.norm_bias)
 
 
 class FeedForward(nn.Module):
@@ -110,3 +116,17 @@ class FeedForward(nn.Module):
             gate, inner = inner.chunk(2, dim=-1)
             return self.output(self.activation(gate) * inner)
         return self.output(self.activation(inner))
+
+
+class Transform(nn.Module):
+    """What masked language models do to a state before they score words (Devlin et al. 2018)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.dense = Linear(config.width, config.width, config.transform_bias)
+        self.activation = ACTIVATIONS[config.mlp]
+        self.norm = norm_of(config)
+
+    def forward(self, x: Tensor) -> Tensor:  # [..., width] -> the same
+        normed: Tensor = self.norm(self.activation(self.dense(x)))
+        return normed

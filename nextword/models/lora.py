@@ -33,10 +33,10 @@ class LowRankLinear(Linear):
         self.lora_b = nn.Parameter(self.weight.new_zeros(outputs, rank))
         self.scale, self.dropout = scale, dropout
 
-    def forward(self, x: Tensor) -> Tensor:  # [..., inputs] -> [..., outputs]
+    def forward(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
         read = F.dropout(x, self.dropout, self.training) if self.dropout else x
         low = F.linear(read, self.lora_a.to(x.dtype)) * self.scale  # [..., rank]
-        return super().forward(x) + F.linear(low, self.lora_b.to(x.dtype))
+        return super().forward(x, rows) + F.linear(low, self.lora_b[rows].to(x.dtype))
 
     def update(self) -> Tensor:
         """What is added to the weight, [outputs, inputs]."""

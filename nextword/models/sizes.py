@@ -47,6 +47,21 @@ SIZES: dict[str, Size] = {
     "gpt2-xl": Size(48, 1600, 25, 25, 50257),
 }
 
+BERT: dict[str, Any] = {
+    "norm": "layernorm",
+    "norm_epsilon": 1e-12,
+    "post_norm": True,
+    "embedding_norm": True,
+    "positions": "learned",
+    "token_types": 2,
+    "mlp": "gelu",
+    "attention_bias": True,
+    "output_bias": True,
+    "mlp_bias": True,
+    "transform": True,
+    "vocabulary_bias": True,
+    "causal": False,
+}
 STYLES: dict[Family, dict[str, Any]] = {
     "gpt2": {
         "norm": "layernorm",
@@ -61,6 +76,30 @@ STYLES: dict[Family, dict[str, Any]] = {
     "mistral": {"norm_epsilon": 1e-5},
     "qwen2": {"norm_epsilon": 1e-6, "attention_bias": True},
     "qwen3": {"norm_epsilon": 1e-6, "qk_norm": True},
+    "modernbert": {
+        "norm": "layernorm",
+        "norm_bias": False,
+        "norm_epsilon": 1e-5,
+        "first_norm": False,
+        "embedding_norm": True,
+        "mlp": "geglu",
+        "rope_theta": 160_000.0,
+        "local_rope_theta": 10_000.0,
+        "transform": True,
+        "transform_bias": False,
+        "vocabulary_bias": True,
+        "causal": False,
+    },
+    "bert": BERT,
+    "roberta": BERT | {"position_offset": 2, "token_types": 1, "norm_epsilon": 1e-5},
+    "t5": {
+        "norm_epsilon": 1e-6,
+        "positions": "relative",
+        "mlp": "geglu_tanh",
+        "attention_scale": 1.0,
+        "tied": False,
+        "causal": False,
+    },
 }
 
 
@@ -107,9 +146,8 @@ def config_for(settings: ModelSettings, vocab_size: int) -> TransformerConfig:
         kv_heads=kv_heads,
         head_width=width // heads,
         mlp_width=settings.mlp_width or _mlp_width(size, width, style.get("mlp", "swiglu")),
-        tied=True if settings.tied is None else settings.tied,
         dropout=settings.dropout,
-        **style,
+        **style | {"tied": style.get("tied", True) if settings.tied is None else settings.tied},
     )
 
 
@@ -144,7 +182,8 @@ def _mlp_width(size: Size, width: int, mlp: str) -> int:
 
 def parameter_count(config: TransformerConfig) -> int:
     """All parameters; a tied head counts once."""
-    width, norm = config.width, 2 if config.norm == "layernorm" else 1
+    width = config.width
+    norm = width * (2 if config.norm == "layernorm" and config.norm_bias else 1)
     queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
     attention = width * (queries + 2 * keys) + queries * width
     if config.attention_bias:
@@ -157,24 +196,37 @@ def parameter_count(config: TransformerConfig) -> int:
     mlp = width * inner + config.mlp_width * width
     if config.mlp_bias:
         mlp += inner + width
-    block = attention + mlp + 2 * norm * width
+    blocks = config.layers * (attention + mlp + 2 * norm) - (0 if config.first_norm else norm)
+    if config.decoder_layers:
+        blocks += config.decoder_layers * (2 * attention + mlp + 3 * norm)
     embeddings = config.vocab_size * width * (1 if config.tied else 2)
-    positions = config.context_length * width if config.positions == "learned" else 0
-    return embeddings + positions + config.layers * block + norm * width
+    if config.vocabulary_bias:
+        embeddings += config.vocab_size
+    embeddings += config.token_types * width + (norm if config.embedding_norm else 0)
+    if config.positions == "learned":
+        embeddings += (config.position_offset + config.context_length) * width
+    stacks = 2 if config.decoder_layers else 1
+    if config.positions == "relative":
+        embeddings += stacks * config.relative_buckets * config.heads
+    transform = width * width + norm + (width if config.transform_bias else 0)
+    last = 0 if config.post_norm else stacks * norm
+    return embeddings + blocks + last + (transform if config.transform else 0)
 
 
 def flops_per_token(config: TransformerConfig, context: int) -> float:
     """Multiplications and additions to train on one token, forward and backward.
 
     Six a weight that is multiplied by (a lookup is not), and the attention over half the context
-    on average, or over the window where it is shorter (Chowdhery et al. 2022, appendix B, who
-    count all of it).
+    on average, an encoder's over all of it, or over the window where it is shorter (Chowdhery et
+    al. 2022, appendix B, who count all of it).
     """
     queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
     matrices = 3 if config.gated else 2
     block = config.width * (2 * queries + 2 * keys + matrices * config.mlp_width)
     weights = config.layers * block + config.vocab_size * config.width
+    share, sides = (0.5, 1) if config.causal else (1.0, 2)
     seen = sum(
-        min(context / 2, config.window_of(layer) or context) for layer in range(config.layers)
+        min(context * share, sides * (config.window_of(layer) or context))
+        for layer in range(config.layers)
     )
     return 6.0 * weights + 12.0 * queries * seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -10,28 +11,43 @@ from torch import Tensor, nn
 
 from nextword.errors import UserError
 from nextword.models.attention import (
-    Cache,
     attend,
     distances,
+    relative_bucket,
     rotary_frequencies,
     rotate,
     rotation,
     score_bias,
+    visible,
 )
 from nextword.models.config import TransformerConfig
 from nextword.models.fused import rms_norm
-from nextword.models.layers import NORMS, Embedding, FeedForward, Linear, RMSNorm
+from nextword.models.layers import Embedding, FeedForward, Linear, RMSNorm, Transform, norm_of
 
 Rotation = tuple[Tensor, Tensor]  # cos and sin, [batch or 1, time, 1, head]
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention. Query, key and value weights are one matrix, in that order."""
+class Cache(Protocol):
+    """Keys and values of what was read before."""
 
-    def __init__(self, config: TransformerConfig, layer: int) -> None:
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Add these, [batch, kv_heads, time, head]; return all, [batch, kv_heads, seen, head]."""
+        ...
+
+    def source(self, attention: Attention, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the source, [batch, kv_heads, source time, head], made once."""
+        ...
+
+
+class Attention(nn.Module):
+    """Multi-head attention. Query, key and value weights are one matrix, in that order."""
+
+    def __init__(self, config: TransformerConfig, layer: int, cross: bool = False) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head = config.heads, config.kv_heads, config.head_width
-        self.layer, self.causal, self.window = layer, config.causal, config.window_of(layer)
+        self.layer, self.causal = layer, config.causal and not cross
+        self.window = None if cross else config.window_of(layer)
+        self.scale = config.attention_scale
         outputs = (config.heads + 2 * config.kv_heads) * config.head_width
         self.qkv = Linear(config.width, outputs, config.attention_bias)
         self.output = Linear(config.heads * config.head_width, config.width, config.output_bias)
@@ -42,10 +58,34 @@ class Attention(nn.Module):
             self.key_norm = RMSNorm(config.head_width, config.norm_epsilon)
 
     def forward(
-        self, x: Tensor, rotation: Rotation | None, bias: Tensor | None, cache: Cache | None
+        self,
+        x: Tensor,
+        rotation: Rotation | None = None,
+        bias: Tensor | None = None,
+        cache: Cache | None = None,
+        source: Tensor | None = None,
     ) -> Tensor:
-        batch, time, _ = x.shape
-        heads = self.qkv(x).view(batch, time, -1, self.head)
+        """x [batch, time, width] attends to itself, or to `source` [batch, source time, width]."""
+        if source is None:
+            query, key, value = self._own(x, rotation)
+            if cache is not None:
+                key, value = cache.update(self.layer, key, value)
+        else:
+            query = self._heads(x, slice(0, self.heads * self.head))
+            key, value = self.of_source(source) if cache is None else cache.source(self, source)
+        mixed = attend(
+            query, key, value, bias, causal=self.causal, window=self.window, scale=self.scale
+        )
+        return self.output(mixed.transpose(1, 2).flatten(2))
+
+    def of_source(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values, [batch, kv_heads, source time, head], of what is attended to."""
+        both = self._heads(source, slice(self.heads * self.head, None))
+        key, value = both.chunk(2, dim=1)
+        return key, value
+
+    def _own(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        heads = self.qkv(x).unflatten(-1, (-1, self.head))
         turned, value = heads.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
         if self.query_norm is not None and self.key_norm is not None:
             weight = torch.cat(  # [heads + kv_heads, head]: queries and keys at once
@@ -60,28 +100,45 @@ class Attention(nn.Module):
         # [batch, time, heads, head] -> [batch, heads, time, head]
         turned, value = turned.transpose(1, 2), value.transpose(1, 2)
         query, key = turned.split([self.heads, self.kv_heads], dim=1)
-        if cache is not None:
-            key, value = cache.update(self.layer, key, value)
-        mixed = attend(query, key, value, bias, causal=self.causal, window=self.window)
-        return self.output(mixed.transpose(1, 2).reshape(batch, time, -1))
+        return query, key, value
+
+    def _heads(self, x: Tensor, rows: slice) -> Tensor:
+        return self.qkv(x, rows).unflatten(-1, (-1, self.head)).transpose(1, 2)
 
 
 class Block(nn.Module):
-    """Attention, then the feed-forward network, each added to the residual stream."""
+    """Attention, to a source too where there is one, then the feed-forward network, each added to
+    the residual stream."""
 
     def __init__(self, config: TransformerConfig, layer: int) -> None:
         super().__init__()
-        norm = NORMS[config.norm]
-        self.attention_norm = norm(config.width, config.norm_epsilon)
+        self.attention_norm = norm_of(config) if layer or config.first_norm else nn.Identity()
         self.attention = Attention(config, layer)
-        self.mlp_norm = norm(config.width, config.norm_epsilon)
+        if config.cross:
+            self.cross_norm = norm_of(config)
+            self.cross = Attention(config, layer, cross=True)
+        self.mlp_norm = norm_of(config)
         self.mlp = FeedForward(config)
-        self.dropout = config.dropout
+        self.post_norm, self.dropout = config.post_norm, config.dropout
 
     def forward(
-        self, x: Tensor, rotation: Rotation | None, bias: Tensor | None, cache: Cache | None
+        self,
+        x: Tensor,
+        rotation: Rotation | None,
+        bias: Tensor | None,
+        cache: Cache | None,
+        source: Tensor | None = None,
+        source_bias: Tensor | None = None,
     ) -> Tensor:
+        if self.post_norm:
+            mixed = self._drop(self.attention(x, rotation, bias, cache))
+            x = self.attention_norm(x + mixed)
+            normed: Tensor = self.mlp_norm(x + self._drop(self.mlp(x)))
+            return normed
         x = x + self._drop(self.attention(self.attention_norm(x), rotation, bias, cache))
+        if source is not None:
+            mixed = self.cross(self.cross_norm(x), None, source_bias, cache, source)
+            x = x + self._drop(mixed)
         return x + self._drop(self.mlp(self.mlp_norm(x)))
 
     def _drop(self, x: Tensor) -> Tensor:
@@ -89,7 +146,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A decoder: tokens in, hidden states out; `logits` scores the next token.
+    """A decoder or an encoder: tokens in, hidden states out; `logits` scores the vocabulary.
 
     Weights are fp32. Activations are of type `activation_dtype`, which may be set at any time.
     Dropout, where the config has it, falls on the embeddings and on what each layer adds, not on
@@ -103,15 +160,30 @@ class Transformer(nn.Module):
         self.activation_dtype = torch.float32
         self.embedding = Embedding(config.vocab_size, config.width, sparse=config.tied)
         self.positions: Embedding | None = None
+        self.relative: Embedding | None = None
         if config.positions == "learned":
-            self.positions = Embedding(config.context_length, config.width)
+            entries = config.position_offset + config.context_length
+            self.positions = Embedding(entries, config.width)
+        elif config.positions == "relative":
+            self.relative = Embedding(config.relative_buckets, config.heads)
+        self.types = Embedding(config.token_types, config.width) if config.token_types else None
+        self.embedding_norm = norm_of(config) if config.embedding_norm else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
-        self.norm = NORMS[config.norm](config.width, config.norm_epsilon)
-        self.head = None if config.tied else Linear(config.width, config.vocab_size, bias=False)
-        # Neither saved nor a buffer: .to(bfloat16) would round the angles of far positions.
-        self.frequencies: Tensor | None = None
+        self.norm = nn.Identity() if config.post_norm else norm_of(config)
+        self.transform = Transform(config) if config.transform else None
+        self.head: Linear | None = None
+        if not config.tied:
+            self.head = Linear(config.width, config.vocab_size, bias=False)
+        self.vocabulary_bias: nn.Parameter | None = None
+        if config.vocabulary_bias:
+            self.vocabulary_bias = nn.Parameter(torch.empty(config.vocab_size))
+        # Neither saved nor buffers: .to(bfloat16) would round the angles of far positions.
+        self.rotary: dict[int | None, tuple[Tensor, float]] = {}  # by window
         if config.positions == "rotary":
-            self.frequencies, self.rotation_factor = rotary_frequencies(config)
+            self.rotary[None] = rotary_frequencies(config)
+            if config.window is not None:
+                theta = config.local_rope_theta or config.rope_theta
+                self.rotary[config.window] = rotary_frequencies(replace(config, rope_theta=theta))
         if seed is not None:
             self.init_weights(seed)
 
@@ -122,13 +194,19 @@ class Transformer(nn.Module):
         positions: Tensor | None = None,
         mask: Tensor | None = None,
         cache: Cache | None = None,
+        types: Tensor | None = None,
+        source: Tensor | None = None,
+        source_mask: Tensor | None = None,
     ) -> Tensor:
         """Final hidden states, [batch, time, width], of tokens [batch, time].
 
         `positions` [batch, time] are 0, 1, 2 … if not given; a cache that holds something needs
         them. `mask` is bool [batch or 1, 1, time, seen], True where a token sees another; without
-        one every token sees itself and those before it. With a sliding window, `seen` counts
-        positions from 0. `cache` adds the keys and values of the tokens before these.
+        one every token sees all others, a decoder's itself and those before it. With a sliding
+        window, `seen` counts positions from 0. `cache` adds the keys and values of the tokens
+        before these. `types` [batch, time] are those of tokens, 0 if not given. A decoder attends
+        to `source` [batch, source time, width], where `source_mask` [batch or 1, 1, time or 1,
+        source time] is True.
         """
         time = tokens.shape[1]
         if self.positions is not None and time > self.config.context_length:
@@ -139,45 +217,76 @@ class Transformer(nn.Module):
         at = torch.arange(time, device=tokens.device)[None] if positions is None else positions
         x = self.embedding(tokens)  # [batch, time, width]
         if self.positions is not None:
-            x = x + self.positions(at)
+            x = x + self.positions(at + self.config.position_offset)
+        if self.types is not None:
+            x = x + self.types(torch.zeros_like(tokens) if types is None else types)
+        if self.embedding_norm is not None:
+            x = self.embedding_norm(x)
         x = x.to(self.activation_dtype)
         if self.config.dropout and self.training:
             x = F.dropout(x, self.config.dropout)
-        turns = None
-        if self.frequencies is not None:
-            self.frequencies = self.frequencies.to(tokens.device)
-            turns = rotation(at, self.frequencies, self.rotation_factor, x.dtype)
-        biases = self._biases(mask, None if cache is None else at)
+        turns = {}
+        for window, (frequencies, factor) in self.rotary.items():
+            self.rotary[window] = frequencies.to(x.device), factor
+            turns[window] = rotation(at, self.rotary[window][0], factor, x.dtype)
+        biases = self._biases(time, mask, None if cache is None else at)
+        source_bias = None if source_mask is None else score_bias(source_mask, x.dtype)
         for layer, block in enumerate(self.blocks):
-            x = block(x, turns, biases[self.config.window_of(layer)], cache)
+            window = self.config.window_of(layer)
+            x = block(x, turns.get(window), biases[window], cache, source, source_bias)
         hidden: Tensor = self.norm(x)
         return hidden
 
+    def to_output(self, hidden: Tensor) -> Tensor:
+        """Hidden states as the output weight reads them, [..., width]."""
+        if self.transform is not None:
+            hidden = self.transform(hidden)
+        scale = self.config.vocabulary_scale
+        return hidden if scale == 1 else hidden * scale
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every token of the vocabulary, [..., vocabulary], in the activations' type."""
-        return F.linear(hidden, self.output_weight.to(hidden.dtype))
+        hidden = self.to_output(hidden)
+        bias = None if self.vocabulary_bias is None else self.vocabulary_bias.to(hidden.dtype)
+        return F.linear(hidden, self.output_weight.to(hidden.dtype), bias)
 
     @property
     def output_weight(self) -> Tensor:
         """The output head, [vocabulary, width]: the embedding itself where they are tied."""
         return self.embedding.weight if self.head is None else self.head.weight
 
-    def _biases(self, mask: Tensor | None, at: Tensor | None) -> dict[int | None, Tensor | None]:
-        """What a mask adds to the scores, made once for all layers with the same window."""
-        window = self.config.window
-        if mask is None:
+    def _biases(
+        self, time: int, mask: Tensor | None, at: Tensor | None
+    ) -> dict[int | None, Tensor | None]:
+        """What is added to the scores, made once for all layers with the same window."""
+        window, causal, dtype = self.config.window, self.config.causal, self.activation_dtype
+        if mask is None and self.relative is None:
             return {None: None, window: None}
-        time, seen = mask.shape[-2:]
+        device = self.embedding.weight.device
         if at is None:  # no cache: columns are the tokens themselves
-            distance = distances(time, seen, mask.device)
+            distance = distances(time, time, device)
         else:  # a cache's columns are positions
-            distance = at[:, None, :, None] - torch.arange(seen, device=mask.device)
-        if self.config.causal and at is None:
-            mask = mask & (distance >= 0)
-        biases: dict[int | None, Tensor | None] = {None: score_bias(mask, self.activation_dtype)}
-        if window is not None:
-            biases[window] = score_bias(mask & (distance < window), self.activation_dtype)
-        return biases
+            seen = int(at.max()) + 1 if mask is None else mask.shape[-1]
+            distance = at[:, None, :, None] - torch.arange(seen, device=device)
+        biases: dict[int | None, Tensor | None] = {}
+        for width in {None, window}:
+            # A cache's mask says itself which of its slots hold what came before.
+            near = visible(distance, causal and (at is None or mask is None), width)
+            biases[width] = score_bias(near if mask is None else mask & near, dtype)
+        if self.relative is None:
+            return biases
+        relative = self._relative_bias(distance).to(dtype)
+        return {width: relative + bias for width, bias in biases.items() if bias is not None}
+
+    def _relative_bias(self, distance: Tensor) -> Tensor:
+        """distance [time, seen], or [batch, 1, time, seen], to [batch or 1, heads, time, seen]."""
+        assert self.relative is not None
+        config = self.config
+        buckets = relative_bucket(
+            distance, config.causal, config.relative_buckets, config.relative_distance
+        )
+        added = self.relative(buckets).movedim(-1, -3)  # [..., heads, time, seen]
+        return added[None] if distance.dim() == 2 else added.squeeze(1)
 
     def set_dropout(self, dropout: float) -> None:
         """For training from now on; a loaded model has none."""
@@ -191,7 +300,8 @@ class Transformer(nn.Module):
         """GPT-2's initialisation: normal, with what is added to the residual stream scaled down by
         the root of the number of additions; norms are 1, biases 0. A function of the seed alone."""
         generator = torch.Generator().manual_seed(seed)
-        std, additions = self.config.init_std, 2 * self.config.layers
+        config, std = self.config, self.config.init_std
+        additions = (3 if config.cross else 2) * config.layers
         for name, parameter in self.named_parameters():
             if name.endswith("norm.weight"):
                 parameter.fill_(1.0)
@@ -201,6 +311,9 @@ class Transformer(nn.Module):
                 scale = additions**-0.5 if name.endswith("output.weight") else 1.0
                 drawn = torch.empty(parameter.shape).normal_(0.0, std * scale, generator=generator)
                 parameter.copy_(drawn)
+            if name.endswith("qkv.weight") and config.attention_scale is not None:
+                queries = parameter[: config.heads * config.head_width]
+                queries.mul_(config.head_width**-0.5 / config.attention_scale)
 
     def row_blocks(self) -> dict[str, list[int]]:
         """How matrices that are several side by side split along their rows, by parameter name."""
@@ -209,6 +322,8 @@ class Transformer(nn.Module):
         blocks = {}
         for layer in range(config.layers):
             blocks[f"blocks.{layer}.attention.qkv.weight"] = [queries, keys, keys]
+            if config.cross:
+                blocks[f"blocks.{layer}.cross.qkv.weight"] = [queries, keys, keys]
             if config.gated:
                 blocks[f"blocks.{layer}.mlp.input.weight"] = [config.mlp_width] * 2
         return blocks

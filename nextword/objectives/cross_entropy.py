@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nextword.tokens.loader import IGNORE
@@ -21,22 +22,28 @@ BLOCK_LOGITS = 1 << 19  # logits in full precision at once: 2 MiB, a core's shar
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        # hidden [tokens, width], weight [vocabulary, width], targets [tokens]
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        # hidden [tokens, width], weight [vocabulary, width], targets [tokens], bias [vocabulary]
         needs_gradient = hidden.requires_grad or weight.requires_grad
         head = weight.to(hidden.dtype)
         hidden_gradient = torch.empty_like(hidden) if needs_gradient else None
         # With no targets at all the gradient is 0, not absent: ranks wait for each other's.
         empty = weight.requires_grad and not len(hidden)
         weight_gradient = torch.zeros_like(weight) if empty else None
+        bias_gradient = None if bias is None or not needs_gradient else torch.zeros_like(bias)
+        added = None if bias is None else bias.to(hidden.dtype)
         nats = []
         rows = max(1, CHUNK_LOGITS // head.shape[0])
         for chunk in range(0, hidden.shape[0], rows):
             states = hidden[chunk : chunk + rows]
-            logits = states @ head.t()  # [rows, vocabulary]
+            logits = F.linear(states, head, added)  # [rows, vocabulary]
             nats.append(_losses_(logits, targets[chunk : chunk + rows], needs_gradient))
             if hidden_gradient is not None:  # the logits now hold their own gradient
                 torch.mm(logits, head, out=hidden_gradient[chunk : chunk + rows])
+                if bias_gradient is not None:
+                    bias_gradient += logits.sum(0, dtype=bias_gradient.dtype)
                 if not weight.requires_grad:  # a frozen head: a third of its work is saved
                     continue
                 contribution = (logits.t() @ states).to(weight.dtype)
@@ -44,20 +51,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     weight_gradient = contribution
                 else:
                     weight_gradient += contribution
-        ctx.save_for_backward(hidden_gradient, weight_gradient)
+        ctx.save_for_backward(hidden_gradient, weight_gradient, bias_gradient)
         return torch.cat(nats) if nats else hidden.new_zeros(0, dtype=_accumulator(hidden.dtype))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        hidden_gradient, weight_gradient = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_gradient, weight_gradient, bias_gradient = ctx.saved_tensors
         if hidden_gradient is None or not len(hidden_gradient):
-            return hidden_gradient, weight_gradient, None
+            return hidden_gradient, weight_gradient, None, bias_gradient
         scale = gradients[0][:1]  # in place: they are large, and nobody else has them
         if not bool((gradients[0] == scale).all()):
             raise NotImplementedError("only a plain sum of these losses can be differentiated")
         if weight_gradient is not None:
             weight_gradient.mul_(scale)
-        return hidden_gradient.mul_(scale), weight_gradient, None
+        if bias_gradient is not None:
+            bias_gradient.mul_(scale)
+        return hidden_gradient.mul_(scale), weight_gradient, None, bias_gradient
 
 
 def _accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -81,16 +90,21 @@ def _losses_(logits: Tensor, targets: Tensor, make_gradient: bool) -> Tensor:
     return losses
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None = None
+) -> Tensor:
     """The summed cross-entropy, in nats, of the tokens that have a target.
 
-    hidden [..., width], weight [vocabulary, width], targets [...] with IGNORE where there is none.
-    Returns a scalar in fp32 (fp64 for fp64 hidden states), differentiable in hidden and weight.
+    hidden [..., width], weight [vocabulary, width], bias [vocabulary], targets [...] with IGNORE
+    where there is none. Returns a scalar in fp32 (fp64 for fp64 hidden states), differentiable in
+    hidden, weight and bias.
     """
-    return per_token_cross_entropy(hidden, weight, targets).sum()
+    return per_token_cross_entropy(hidden, weight, targets, bias).sum()
 
 
-def per_token_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def per_token_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None = None
+) -> Tensor:
     """Cross-entropies in nats of the tokens that have a target, [tokens with a target], in order.
 
     Only their plain sum may be differentiated: the gradient is computed for equal weights.
@@ -99,5 +113,5 @@ def per_token_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> 
     kept = targets != IGNORE
     if not bool(kept.all()):
         hidden, targets = hidden[kept], targets[kept]
-    losses: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets)
+    losses: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, bias)
     return losses

@@ -12,6 +12,7 @@ from nextword.models.heads import Classifier, SpanFinder
 from nextword.models.transformer import Transformer
 
 BODY = "transformer."  # what a Transformer inside a head is called
+EMBEDDINGS = ("embedding", "positions", "relative", "types", "embedding_norm")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def learning(model: nn.Module, rate_shares: dict[str, float] | None = None) -> I
             continue
         name = full_name.removeprefix(BODY)
         matrix = parameter.ndim == 2 and name.startswith("blocks.")
-        head = parameter.ndim == 2 and name.startswith(("head.", "score.", "span."))
+        head = parameter.ndim == 2 and name.startswith(("head.", "transform.", "score.", "span."))
         share = 1.0 if rate_shares is None else rate_shares[full_name]
         yield Learning(name, parameter, matrix, matrix or head, share)
 
@@ -50,8 +51,7 @@ def freeze(model: Transformer | Classifier | SpanFinder, layers: int) -> None:
         raise UserError(f"{layers} layers cannot be frozen: the model has {len(body.blocks)}")
     if layers == 0:
         return
-    frozen: list[nn.Module | None] = [body.embedding, body.positions, *body.blocks[:layers]]
-    for module in frozen:
+    for module in (*(getattr(body, name) for name in EMBEDDINGS), *body.blocks[:layers]):
         if module is not None:
             module.requires_grad_(False)
 
@@ -70,5 +70,5 @@ def layer_rates(
         if part == "blocks":
             shares[full_name] = layer_decay ** (layers - 1 - int(rest[0]))
         else:
-            shares[full_name] = layer_decay**layers if part in ("embedding", "positions") else 1.0
+            shares[full_name] = layer_decay**layers if part in EMBEDDINGS else 1.0
     return shares

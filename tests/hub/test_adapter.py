@@ -17,7 +17,7 @@ from nextword.errors import UserError
 from nextword.hub import directory as hub
 from nextword.hub.adapter import TASKS, Model, load_adapter, save_adapter
 from nextword.hub.labels import Outputs
-from nextword.models.config import FAMILIES, Family, TransformerConfig
+from nextword.models.config import DECODERS, Family, TransformerConfig
 from nextword.models.heads import Classifier, SpanFinder
 from nextword.models.lora import Targets, add_lora, merge, updates
 from nextword.models.sizes import STYLES
@@ -116,7 +116,7 @@ def test_nothing_here_imports_peft() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("targets", ["attention", "mlp", "all"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", DECODERS)
 def test_ours_opens_in_peft_and_merged_in_transformers(
     family: Family, targets: Targets, kind: str, tmp_path: Path
 ) -> None:
@@ -136,7 +136,7 @@ def test_ours_opens_in_peft_and_merged_in_transformers(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", DECODERS)
 def test_ours_comes_back_as_it_was(family: Family, kind: str, tmp_path: Path) -> None:
     model, again = make(family, kind), make(family, kind)
     trained(model)

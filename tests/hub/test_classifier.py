@@ -17,7 +17,7 @@ from torch import Tensor
 from nextword.errors import UserError
 from nextword.hub import directory as hub
 from nextword.hub.labels import Outputs
-from nextword.models.config import FAMILIES, Family, TransformerConfig
+from nextword.models.config import DECODERS, Family, TransformerConfig
 from nextword.models.heads import Classifier, SpanFinder, without_padding
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
@@ -125,7 +125,7 @@ def ending_with(tokenizer: Tokenizer, name: str) -> Tokenizer:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", DECODERS)
 def test_our_classifier_opens_in_transformers(family: Family, tied: bool, tmp_path: Path) -> None:
     model = Classifier(transformer(family, tied=tied), 3, seed=2).eval()
     hub.save_classifier(tmp_path / "model", model, bytes_tokenizer(), MOODS, "On letters.")
@@ -143,7 +143,7 @@ def test_our_classifier_opens_in_transformers(family: Family, tied: bool, tmp_pa
     assert expected.std(0).min() > 0.01  # the texts are told apart
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", DECODERS)
 def test_a_classifier_of_transformers_opens_here(family: Family, tmp_path: Path) -> None:
     names = {0: "low", 1: "middle", 2: "high", 3: "none"}
     write_theirs(
@@ -398,7 +398,7 @@ def test_a_head_that_does_not_fit_is_refused(tensor: Tensor, sentence: str, tmp_
         hub.load_classifier(tmp_path / "model")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", DECODERS)
 def test_a_finder_of_answers_opens_in_transformers_and_theirs_here(
     family: Family, tmp_path: Path
 ) -> None:

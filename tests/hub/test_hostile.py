@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from nextword.errors import UserError
 from nextword.hub import directory as hub
 from nextword.inference.language_model import load
-from nextword.models.config import FAMILIES
+from nextword.models.config import DECODERS
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
@@ -269,7 +269,7 @@ ROPES += [{"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 1.0, "high_f
 
 @pytest.mark.parametrize("count", [600, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_damaged_configs_are_refused_or_give_finite_numbers(tmp_path: Path, count: int) -> None:
-    for family in FAMILIES:
+    for family in DECODERS:
         config = config_for(SETTINGS, 50)
         if family == "gpt2":
             config = config_for(SETTINGS.model_copy(update={"family": "gpt2"}), 50)
@@ -279,7 +279,7 @@ def test_damaged_configs_are_refused_or_give_finite_numbers(tmp_path: Path, coun
     random_ = random.Random(0)
     opened = 0
     for _ in range(count):
-        folder = tmp_path / random_.choice(FAMILIES)
+        folder = tmp_path / random_.choice(DECODERS)
         sound = (folder / "config.json").read_text()
         values = json.loads(sound)
         if folder.name != "gpt2":

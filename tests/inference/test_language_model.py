@@ -173,8 +173,7 @@ def test_bf16_is_used_throughout_where_it_is_asked_for(directory: Path) -> None:
     model = load(directory, precision="bf16")
     assert model.transformer.activation_dtype == torch.bfloat16
     assert model.transformer.output_weight.dtype == torch.bfloat16
-    assert model.transformer.frequencies is not None
-    assert model.transformer.frequencies.dtype == torch.float32
+    assert model.transformer.rotary[None][0].dtype == torch.float32
     assert isinstance(model.generate("x", max_new_tokens=9), str)
 
 

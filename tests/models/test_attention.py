@@ -7,8 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers.models.t5.modeling_t5 import T5Attention
 
-from nextword.models.attention import attend, causal_mask, document_mask, score_bias
+from nextword.models.attention import (
+    attend,
+    distances,
+    document_mask,
+    relative_bucket,
+    score_bias,
+    visible,
+)
 
 
 def by_hand(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
@@ -24,15 +32,14 @@ def heads(batch: int, number: int, time: int, width: int, dtype: torch.dtype) ->
     return torch.randn(batch, number, time, width).to(dtype)
 
 
-def test_a_token_sees_its_own_document_up_to_itself() -> None:
-    mask = document_mask(torch.tensor([[7, 7, 9, 9, 9]]))[0, 0]
-    assert mask.int().tolist() == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [0, 0, 1, 0, 0],
-        [0, 0, 1, 1, 0],
-        [0, 0, 1, 1, 1],
-    ]
+def test_tokens_of_one_document_see_each_other() -> None:
+    mask = document_mask(torch.tensor([[7, 7, 9]]))[0, 0]
+    assert mask.int().tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+
+
+def test_a_token_sees_the_source_of_its_own_document_and_padding_all_of_it() -> None:
+    mask = document_mask(torch.tensor([[7, 9, 9, 0]]), torch.tensor([[9, 7]]))[0, 0]
+    assert mask.int().tolist() == [[0, 1], [1, 0], [1, 0], [1, 1]]
 
 
 @pytest.mark.parametrize("kv_heads", [6, 2, 1])
@@ -46,11 +53,26 @@ def test_queries_are_the_last_of_the_tokens_seen(kv_heads: int, time: int, seen:
 
 
 def test_a_window_ends_the_sight_of_a_token() -> None:
-    assert causal_mask(2, 5, window=3).int().tolist() == [[0, 1, 1, 1, 0], [0, 0, 1, 1, 1]]
+    far = distances(2, 5)
+    assert visible(far, True, window=3).int().tolist() == [[0, 1, 1, 1, 0], [0, 0, 1, 1, 1]]
+    assert visible(far, False, window=2).int().tolist() == [[0, 0, 1, 1, 1], [0, 0, 0, 1, 1]]
     query, key, value = (heads(1, 2, 12, 8, torch.float32) for _ in range(3))
-    mixed = attend(query, key, value, window=3)
-    expected = by_hand(query, key, value, causal_mask(12, 12, 3))
-    torch.testing.assert_close(mixed.double(), expected, atol=1e-5, rtol=0)
+    for causal in (True, False):
+        mixed = attend(query, key, value, window=3, causal=causal)
+        expected = by_hand(query, key, value, visible(distances(12, 12), causal, 3))
+        torch.testing.assert_close(mixed.double(), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(("buckets", "furthest"), [(32, 128), (8, 20)])
+def test_relative_positions_fall_into_t5s_buckets(
+    causal: bool, buckets: int, furthest: int
+) -> None:
+    distance = distances(300, 300)
+    expected = T5Attention._relative_position_bucket(
+        -distance, bidirectional=not causal, num_buckets=buckets, max_distance=furthest
+    )
+    assert torch.equal(relative_bucket(distance, causal, buckets, furthest), expected)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -65,11 +87,34 @@ def test_gradients_in_bf16_are_those_of_exact_attention(
     mask = torch.ones(time, time, dtype=torch.bool).tril()
     bias = None
     if packed:
-        mask = document_mask(torch.arange(time).div(7, rounding_mode="floor")[None].expand(2, -1))
+        documents = torch.arange(time).div(7, rounding_mode="floor")[None].expand(2, -1)
+        mask = mask & document_mask(documents)
         bias = score_bias(mask, torch.bfloat16)
     ours = [part.clone().requires_grad_() for part in parts]
     exact = [part.double().requires_grad_() for part in parts]
     mixed, expected = attend(*ours, bias), by_hand(*exact, mask)
+    mixed.backward(pull)
+    expected.backward(pull.double())
+    assert (mixed - expected).norm() < 0.01 * expected.norm()
+    for part, reference in zip(ours, exact, strict=True):
+        assert part.grad is not None and reference.grad is not None
+        assert (part.grad - reference.grad).norm() < 0.02 * reference.grad.norm()
+
+
+@pytest.mark.parametrize(("time", "seen"), [(40, 40), (150, 150), (40, 200), (200, 40)])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_gradients_in_bf16_are_exact_in_both_directions_and_to_a_learned_bias(
+    time: int, seen: int, rows: int
+) -> None:
+    torch.manual_seed(0)
+    parts = [heads(2, 4, n, 32, torch.bfloat16) for n in (time, seen, seen)]
+    parts.append(torch.randn(rows, 4, time, seen).bfloat16())
+    pull = torch.randn(2, 4, time, 32).bfloat16()
+    ours = [part.clone().requires_grad_() for part in parts]
+    exact = [part.double().requires_grad_() for part in parts]
+    mixed = attend(*ours, causal=False, scale=0.3)
+    query, key, value, bias = exact
+    expected = (query @ key.mT * 0.3 + bias).softmax(-1) @ value
     mixed.backward(pull)
     expected.backward(pull.double())
     assert (mixed - expected).norm() < 0.01 * expected.norm()

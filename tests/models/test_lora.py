@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from nextword.errors import UserError
-from nextword.models.config import FAMILIES, Family, TransformerConfig
+from nextword.models.config import DECODERS, Family, TransformerConfig
 from nextword.models.heads import Classifier
 from nextword.models.lora import add_lora, matrices, merge, trainable, updates
 from nextword.models.sizes import STYLES
@@ -41,7 +41,7 @@ def loss(model: Transformer, row: Tensor = ROW) -> Tensor:
     return model.logits(hidden).float().logsumexp(-1).sum() / 100
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", DECODERS)
 def test_training_begins_at_the_model_itself(family: Family) -> None:
     model = transformer(family)
     before = model(ROW)
@@ -49,7 +49,7 @@ def test_training_begins_at_the_model_itself(family: Family) -> None:
     assert torch.equal(model(ROW), before)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", DECODERS)
 def test_only_a_and_b_learn_all_of_them_and_a_new_head_with_them(family: Family) -> None:
     model = Classifier(transformer(family), 3)
     add_lora(model, rank=4, alpha=8)

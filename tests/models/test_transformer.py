@@ -8,9 +8,12 @@ from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.models.attention import document_mask
-from nextword.models.config import FAMILIES, Family, TransformerConfig
+from nextword.models.config import DECODERS, ENCODERS, Family, TransformerConfig
 from nextword.models.sizes import STYLES, parameter_count
 from nextword.models.transformer import Transformer
+
+STACKS = DECODERS + ENCODERS + ("t5",)  # T5's here is its encoder
+GROUPED = ("llama", "mistral", "qwen2", "qwen3")
 
 
 def tiny(family: Family, **changes: object) -> TransformerConfig:
@@ -21,12 +24,14 @@ def tiny(family: Family, **changes: object) -> TransformerConfig:
         layers=2,
         width=48,
         heads=6,
-        kv_heads=6 if family == "gpt2" else 2,
+        kv_heads=2 if family in GROUPED else 6,
         head_width=8,
         mlp_width=80,
         init_std=0.2,
         **STYLES[family],
     )
+    if family == "modernbert":
+        config = replace(config, window=16, windowed_layers=(1,))
     return replace(config, **changes)  # type: ignore[arg-type]
 
 
@@ -48,7 +53,7 @@ class GrowingCache:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", STACKS)
 def test_packed_documents_never_see_each_other(
     family: Family, dtype: torch.dtype, training: bool
 ) -> None:
@@ -67,7 +72,7 @@ def test_packed_documents_never_see_each_other(
     assert not torch.equal(hidden[:, :20], changed[:, :20])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", STACKS)
 def test_a_packed_document_reads_as_if_alone(family: Family) -> None:
     model = Transformer(tiny(family)).eval()
     packed = tokens(1, 50)
@@ -79,7 +84,7 @@ def test_a_packed_document_reads_as_if_alone(family: Family) -> None:
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", STACKS)
 def test_no_gradient_flows_between_packed_documents(family: Family) -> None:
     model = Transformer(tiny(family, tied=False))
     row = torch.cat((torch.arange(20), torch.arange(20, 50)))[None]
@@ -93,7 +98,28 @@ def test_no_gradient_flows_between_packed_documents(family: Family) -> None:
         assert not gradient[:20].any() and gradient[20:50].any()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", STACKS)
+def test_an_encoder_sees_what_comes_after_and_a_decoder_does_not(family: Family) -> None:
+    model, row = Transformer(tiny(family)).eval(), tokens(1, 24)
+    other = row.clone()
+    other[:, 12] = (other[:, 12] + 5) % 97
+    with torch.no_grad():
+        changed = (model(row) != model(other)).any(-1)[0]
+    assert changed[12:].all()
+    assert bool(changed[:12].any()) == (family not in DECODERS)
+
+
+def test_a_window_of_an_encoder_reaches_to_both_sides() -> None:
+    config = tiny("modernbert", layers=1, window=4, windowed_layers=(0,))
+    model, row = Transformer(config).eval(), tokens(1, 24)
+    other = row.clone()
+    other[:, 12] = (other[:, 12] + 5) % 97
+    with torch.no_grad():
+        changed = (model(row) != model(other)).any(-1)[0]
+    assert changed.nonzero().flatten().tolist() == list(range(9, 16))
+
+
+@pytest.mark.parametrize("family", STACKS)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_changes_no_logits(family: Family, side: str) -> None:
     model = Transformer(tiny(family)).eval()
@@ -104,14 +130,14 @@ def test_padding_changes_no_logits(family: Family, side: str) -> None:
     start = 7 if side == "left" else 0
     held = held if side == "left" else held.flip(1)
     at = (torch.arange(19) - start).clamp(min=0)[None]
-    mask = held[:, None, None, :] & torch.ones(19, 19, dtype=torch.bool).tril()
+    mask = held[:, None, None, :].expand(1, 1, 19, 19)
     with torch.no_grad():
         expected = model.logits(model(text))
         padded = model.logits(model(row, positions=at, mask=mask))[:, start : start + 12]
     torch.testing.assert_close(padded, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", DECODERS)
 def test_a_mask_never_shows_a_causal_model_later_tokens(family: Family) -> None:
     model = Transformer(tiny(family)).eval()
     row = tokens(1, 16)
@@ -134,7 +160,7 @@ def test_a_cache_gives_what_the_whole_text_gives(window: int | None) -> None:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", STACKS)
 def test_every_parameter_is_counted_and_learns(family: Family, tied: bool) -> None:
     config = tiny(family, tied=tied)
     model = Transformer(config)
@@ -161,7 +187,7 @@ def test_tied_gradients_add_up_whatever_the_loss_goes_through() -> None:
         torch.testing.assert_close(sparse, dense, atol=1e-5 * float(dense.abs().max()), rtol=0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", STACKS)
 def test_weights_are_a_function_of_the_seed(family: Family) -> None:
     one, same, other = (Transformer(tiny(family), seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)
@@ -176,9 +202,9 @@ def test_bf16_keeps_fp32_weights_and_angles_and_stays_close() -> None:
         exact = model(row)
         model.activation_dtype = torch.bfloat16
         rounded = model(row)
-        angles = model.frequencies
+        angles, _ = model.rotary[None]
         model.bfloat16()
-        assert angles is not None and torch.equal(model.frequencies, angles)  # type: ignore[arg-type]
+        assert model.rotary[None][0] is angles and angles.dtype == torch.float32
     assert rounded.dtype == torch.bfloat16
     assert (rounded - exact).norm() < 0.03 * exact.norm()
 

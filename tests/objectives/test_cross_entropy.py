@@ -50,6 +50,26 @@ def test_loss_and_gradients_are_pytorchs(
         assert (part.grad - 0.37 * reference).norm() <= tolerance * 0.37 * reference.norm()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6), (torch.bfloat16, 5e-3)]
+)
+def test_a_bias_of_the_vocabulary_learns_as_pytorchs(
+    dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", 7 * VOCABULARY)
+    hidden, weight, targets = example(dtype)
+    bias = torch.randn(VOCABULARY, dtype=weight.dtype).requires_grad_()
+    (0.37 * linear_cross_entropy(hidden, weight, targets, bias)).backward()
+    exact = [part.detach().double().requires_grad_() for part in (hidden, weight, bias)]
+    logits = F.linear(*exact).flatten(0, -2)
+    loss = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE, reduction="sum")
+    for part, gradient in zip(
+        (hidden, weight, bias), torch.autograd.grad(loss, exact), strict=True
+    ):
+        assert part.grad is not None and part.grad.dtype == part.dtype
+        assert (part.grad - 0.37 * gradient).norm() <= tolerance * 0.37 * gradient.norm()
+
+
 def test_gradients_add_up_over_micro_batches() -> None:
     hidden, weight, targets = example(torch.float64)
     for row in range(3):
