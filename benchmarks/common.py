@@ -34,6 +34,21 @@ def ran(command: Sequence[str], cwd: Path | None = None) -> Ran:
     return Ran(time.perf_counter() - started, usage.ru_maxrss * 1024, output)
 
 
+def train_timed(trainer: Any, warm_up: int) -> float:
+    """Seconds that a transformers Trainer takes, its first `warm_up` steps left out."""
+    from transformers import TrainerCallback
+
+    times: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            times.append(time.perf_counter())
+
+    trainer.add_callback(Clock())
+    trainer.train()
+    return times[-1] - times[warm_up - 1]
+
+
 def machine() -> dict[str, Any]:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

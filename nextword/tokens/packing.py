@@ -14,7 +14,7 @@ from torch import Tensor
 from nextword.tokens.loader import IGNORE, Batch
 from nextword.tokens.permutation import key, permute
 
-ROW = 512  # tokens in a row at least, where there are so many: longer rows cost more attention
+ROW = 128  # tokens in a row at least, where there are so many: longer rows cost more attention
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,24 @@ class Packed:
 
 
 def rows_of(lengths: Sequence[int], room: int) -> list[list[int]]:
-    """Which examples share a row of at most `room` tokens, or as long as the longest of them: the
-    longest first, each where it still fits (first-fit decreasing, Johnson 1973)."""
-    room = max([room, *lengths])
+    """Which examples share a row of at most `room` tokens, or as long as the longest of them: in as
+    few rows as first fit needs, and these as short as it finds (Multifit, Coffman et al. 1978)."""
+    longest = max(lengths)
+    room = max(room, longest)
+    rows = _first_fit(lengths, room)
+    low = max(longest, -(-sum(lengths) // len(rows)))
+    while low < room:
+        middle = (low + room) // 2
+        tried = _first_fit(lengths, middle)
+        if len(tried) > len(rows):
+            low = middle + 1
+        else:
+            rows, room = tried, middle
+    return rows
+
+
+def _first_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
+    """The longest first, each where it still fits (first-fit decreasing, Johnson 1973)."""
     rows: list[list[int]] = []
     left: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
