@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nextword.cli import options
 from nextword.settings import CompareSettings
-from nextword.terminal import say, table
+from nextword.terminal import say, table, warn
 
 if TYPE_CHECKING:
     from nextword.tasks.compare import Comparison
@@ -52,5 +52,10 @@ def show(comparison: Comparison) -> None:
         if found.discordant is not None:
             alone = f"A alone is right on {found.discordant[0]:,} examples, B alone on"
             say(f"{alone} {found.discordant[1]:,}: {found.test}; else the paired bootstrap")
+    if comparison.units < comparison.examples:
+        say(
+            f"{comparison.units:,} different inputs: examples that share one, as questions about "
+            "one text do, are drawn together"
+        )
     for remark in comparison.remarks:
-        say(remark)
+        warn(remark)

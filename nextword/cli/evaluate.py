@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from nextword.cli import options
 from nextword.errors import UserError
 from nextword.settings import EvaluateSettings, PredictSettings
-from nextword.terminal import duration, table, warn
+from nextword.terminal import duration, say, table, warn
+
+MOST_CLASSES = 10  # that a terminal has room for
 
 if TYPE_CHECKING:
     from nextword.tasks.evaluate import Evaluation, Interval
@@ -43,7 +45,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
 
 
 def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
-    from nextword.tasks.predict import evaluate_task
+    from nextword.tasks.predict import evaluate_task, told
 
     if not parsed.data:
         raise UserError("a task is measured on labelled data", mend="name a test set")
@@ -56,11 +58,28 @@ def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
     ]
     title = f"{evaluation.model}: {evaluation.task}, {evaluation.examples:,} examples"
     table(title, ["", "value", "95% interval", ""], rows)
-    if evaluation.seen:
-        warn(
-            f"{evaluation.seen:,} of {evaluation.examples:,} examples are in the data that the "
-            "model was fine-tuned with: these figures say too little about new ones"
+    if 2 <= len(evaluation.classes) <= MOST_CLASSES:
+        names = [row.name for row in evaluation.classes]
+        table(
+            "Classes, and what their examples were taken for",
+            ["", "precision", "recall", "F1", "examples", *names],
+            [
+                (
+                    row.name,
+                    *map(_figure, (row.precision, row.recall, row.f1)),
+                    row.examples,
+                    *row.taken_for.values(),
+                )
+                for row in evaluation.classes
+            ],
         )
+    if evaluation.units < evaluation.examples:
+        say(
+            f"{evaluation.units:,} different inputs: examples that share one, as questions about "
+            "one text do, are drawn together for the intervals"
+        )
+    if words := told(evaluation.seen, evaluation.nearly_seen, evaluation.examples):
+        warn(words)
     if parsed.json:
         options.print_json(evaluation.to_json())
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nextword
 from nextword.errors import UserError
+from nextword.files import DISK_FULL
 
 SMALLER = "try a smaller --batch-size, --micro-batch, --context-length or --size"
 
@@ -19,7 +20,7 @@ def explain(error: Exception, arguments: list[str]) -> UserError:
     """A machine that has too little of something; else a bug, whose traceback goes to a file."""
     if _is_out_of_memory(error):
         return UserError("there is not enough memory for this", mend=SMALLER)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         return UserError(
             "the disk is full",
             where=error.filename,

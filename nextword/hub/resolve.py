@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nextword.errors import UserError
 
-WANTED = ["*.safetensors", "*.json", "*.txt"]
+WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
 UNWANTED = ["*/*", "consolidated*", "*.onnx*", "training_args*"]
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -16,8 +16,8 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 def resolve(name_or_path: str | PathLike[str]) -> Path:
     """The directory that holds config.json and weights.
 
-    Only safetensors, JSON and text files are taken from the Hub, and only where nothing of that
-    name is on this machine. Raises UserError where there is no such model.
+    Only safetensors, JSON, text and chat templates are taken from the Hub, and only where nothing
+    of that name is on this machine. Raises UserError where there is no such model.
     """
     path = Path(name_or_path).expanduser()
     if path.is_dir():

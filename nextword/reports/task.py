@@ -18,7 +18,7 @@ import numpy as np
 from nextword.errors import UserError
 from nextword.reports.curves import Line
 from nextword.reports.findings import RISEN, Figure, Verdict
-from nextword.tasks.metrics import confusion, per_class
+from nextword.tasks.metrics import class_figures
 from nextword.tasks.run import Record, Run
 from nextword.terminal import duration, quantity
 
@@ -179,20 +179,14 @@ def classes(examples: list[Record]) -> list[ClassRow]:
     place = {name: number for number, name in enumerate(names)}
     truth = np.array([place[r["label"]] for r in kept], np.int64)
     guess = np.array([place[r["prediction"]] for r in kept], np.int64)
-    counts = confusion(truth, guess, len(names))
-    figures = per_class(counts)
-    rows = []
-    for number, name in enumerate(names):
-        parts = (figures.precision[number], figures.recall[number], figures.f1[number])
-        whole = max(int(figures.support[number]), 1)
-        rows.append(
-            ClassRow(
-                name,
-                [*(f"{part:.3f}" for part in parts), f"{figures.support[number]:,}"],
-                [(f"{count:,}", count / whole) for count in counts[number].tolist()],
-            )
+    return [
+        ClassRow(
+            row.name,
+            [*(f"{part:.3f}" for part in (row.precision, row.recall, row.f1)), f"{row.examples:,}"],
+            [(f"{n:,}", n / max(row.examples, 1)) for n in row.taken_for.values()],
         )
-    return rows
+        for row in class_figures(names, truth, guess)
+    ]
 
 
 def worst(examples: list[Record]) -> list[Example]:

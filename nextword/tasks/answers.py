@@ -8,11 +8,13 @@ answers share, in characters of Chinese and words of anything else.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from nextword.tasks.intervals import Draws
 from nextword.tasks.metrics import Metric, mean
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -26,7 +28,10 @@ Scores = tuple[float, float]  # exact match and F1, each from 0 to 1
 
 
 def judge_answers(
-    answers: Sequence[str], references: Sequence[Sequence[str]], language: str, seed: int | None
+    answers: Sequence[str],
+    references: Sequence[Sequence[str]],
+    language: str,
+    draws: Draws | None,
 ) -> dict[str, Metric]:
     """Exact match and F1, from 0 to 1, of answers beside the references of each question.
 
@@ -37,18 +42,19 @@ def judge_answers(
     score = cmrc if language == "zh" else squad
     pairs = [score(answer, wanted) for answer, wanted in zip(answers, references, strict=True)]
     answerable = [any(wanted) for wanted in references]
-    found = _means(pairs, seed, "")
+    found = _means(pairs, draws, "")
     if not all(answerable) and any(answerable):
         for name, kind in ((" (answerable)", True), (" (no answer)", False)):
-            chosen = [pair for pair, has in zip(pairs, answerable, strict=True) if has is kind]
-            found |= _means(chosen, seed, name)
+            chosen = [has is kind for has in answerable]
+            some = list(itertools.compress(pairs, chosen))
+            found |= _means(some, draws.among(chosen) if draws else None, name)
     return found
 
 
-def _means(pairs: Sequence[Scores], seed: int | None, which: str) -> dict[str, Metric]:
+def _means(pairs: Sequence[Scores], draws: Draws | None, which: str) -> dict[str, Metric]:
     return {
-        f"exact match{which}": mean([exact for exact, _ in pairs], seed),
-        f"F1{which}": mean([f1 for _, f1 in pairs], seed),
+        f"exact match{which}": mean([exact for exact, _ in pairs], draws),
+        f"F1{which}": mean([f1 for _, f1 in pairs], draws),
     }
 
 

@@ -76,19 +76,27 @@ def _quoted(name: str) -> str:
 
 def chat_template(tokenizer: Tokenizer, start_id: int, spoken: str) -> str:
     """The tokenizer's own template; else ChatML where it has the tokens, else a plain one."""
-    own = tokenizer.config.get(TEMPLATE)
+    own = _beside(tokenizer) or tokenizer.config.get(TEMPLATE)
     if isinstance(own, list):  # several, by name
         named = {entry.get("name"): entry.get("template") for entry in own}
         own = named.get("default") or next(iter(named.values()), None)
-    if own is None and tokenizer.where is not None:  # transformers 5 writes it beside
-        file = inside(Path(tokenizer.where).parent, f"{TEMPLATE}.jinja")
-        own = file.read_text(encoding="utf-8") if file.is_file() else None
     if isinstance(own, str) and own.strip():
         return own
     names = control_names(tokenizer)
     if {"<|im_start|>", "<|im_end|>"} <= set(names.values()):
         return CHATML
     return plain_template(names.get(start_id, ""), names[tokenizer.end_id], spoken)
+
+
+def _beside(tokenizer: Tokenizer) -> str:
+    """The template in a file of its own, which transformers writes since 4.5x, and prefers."""
+    if tokenizer.where is None:
+        return ""
+    file = inside(Path(tokenizer.where).parent, f"{TEMPLATE}.jinja")
+    try:
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise UserError(f"is not UTF-8 at byte {error.start}", where=file) from None
 
 
 def with_template(tokenizer: Tokenizer, template: str) -> Tokenizer:

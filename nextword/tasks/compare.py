@@ -4,7 +4,7 @@ examples can tell?"""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from nextword.settings import CompareSettings, resolve
 from nextword.tasks.answers import cmrc, squad
 from nextword.tasks.classify import find_columns, labelled_texts
 from nextword.tasks.completion import TaskExample
+from nextword.tasks.intervals import Draws
 from nextword.tasks.learnable import row_room
 from nextword.tasks.losses import ExampleLosses, example_losses
 from nextword.tasks.measuring import LOWER_IS_BETTER, label_metrics
 from nextword.tasks.metrics import Ints
+from nextword.tasks.predict import learnt
 from nextword.tasks.records import Record, read_records
 from nextword.tasks.significance import Difference, mcnemar, paired_bootstrap
 from nextword.tasks.trained import TrainedModel, open_trained
@@ -33,12 +35,14 @@ RIGHT = {"single": "accuracy", "several": "all labels right"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """`metrics` by name; `better` says which model of the two is the better one by each of them,
-    0 or 1, None where the difference may be chance."""
+    """`units` of the examples are drawn anew: fewer than there are where some share their input, as
+    questions about one text do. `metrics` by name; `better` says which model of the two is the
+    better one by each of them, 0 or 1, None where the difference may be chance."""
 
     models: tuple[str, str]
     task: str
     examples: int
+    units: int
     metrics: dict[str, Difference]
     remarks: list[str]
 
@@ -62,11 +66,13 @@ class Comparison:
 @dataclass(frozen=True)
 class Outcome:
     """What one model made of the examples: `figures` of those chosen; of each, in order, the
-    `truth`, whether it was `right`, and its `losses`, where the task has such."""
+    `truth`, whether it was `right`, and its `losses`, where the task has such; how they are drawn
+    anew."""
 
     task: str
     truth: list[Any]
     figures: Callable[[Ints], dict[str, float]]
+    draws: Draws
     right: tuple[str, NDArray[np.bool_]] | None = None  # and what the share of them is called
     losses: ExampleLosses | None = None
 
@@ -87,6 +93,7 @@ def compare(
     items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
     names: list[str] = []
     outcomes: list[Outcome] = []
+    remarks: list[str] = []
     for model in (first, second):  # one after the other: two may not fit into memory
         opened = model if isinstance(model, TrainedModel) else open_trained(model, settings)
         if outcomes and opened.task != outcomes[0].task:
@@ -95,8 +102,10 @@ def compare(
                 f"{opened.task}",
                 mend="compare two models for the same task, or name one with --task",
             )
+        found = read_records(items, aligned=opened.task == "translate")
         names.append(opened.name)
-        outcomes.append(outcome(opened, read_records(items, aligned=opened.task == "translate")))
+        outcomes.append(outcome(opened, found))
+        remarks += [f"{opened.name}: {words}"] if (words := learnt(opened, found)) else []
     one, other = outcomes
     if one.truth != other.truth:
         raise UserError(
@@ -104,24 +113,27 @@ def compare(
             where=", ".join(items),
             mend="name the column: --label-column or --target-column",
         )
-    if len(one.truth) < FEWEST:
-        raise UserError("one example says nothing about two models", where=", ".join(items))
-    found = paired_bootstrap(len(one.truth), one.figures, other.figures, settings.seed)
+    count, draws = len(one.truth), replace(one.draws, seed=settings.seed)
+    if (units := draws.units(count)) < FEWEST:
+        what = "one example says" if count == 1 else "examples that all share one input say"
+        raise UserError(f"{what} nothing about two models", where=", ".join(items))
+    metrics = paired_bootstrap(count, one.figures, other.figures, draws)
     if one.right and other.right:
         name, right = one.right
-        found[name] = _by_mcnemar(found[name], right, other.right[1])
-    remarks = []
+        metrics[name] = _by_mcnemar(metrics[name], right, other.right[1])
     if one.losses and other.losses:
         if np.array_equal(one.losses.tokens, other.losses.tokens):
             a, b = _mean_loss(one.losses), _mean_loss(other.losses)
-            found |= paired_bootstrap(len(one.truth), a, b, settings.seed)
+            metrics |= paired_bootstrap(count, a, b, draws)
         else:
             remarks.append(
                 "the models cut the answers into different tokens: their losses are not comparable"
             )
-    if not found:
-        raise UserError(remarks[0], mend="compare what they do: classify, qa, summarize, translate")
-    return Comparison((names[0], names[1]), one.task, len(one.truth), found, remarks)
+    if not metrics:
+        raise UserError(
+            remarks[-1], mend="compare what they do: classify, qa, summarize, translate"
+        )
+    return Comparison((names[0], names[1]), one.task, count, units, metrics, remarks)
 
 
 def outcome(opened: TrainedModel, found: Sequence[Record]) -> Outcome:
@@ -141,12 +153,12 @@ def _labels(opened: TrainedModel, found: Sequence[Record]) -> Outcome:
         metrics = label_metrics(some, given[chosen], outputs, None)
         return {name: metric.value for name, metric in metrics.items()}
 
-    right = None
+    draws, right = opened.draws(found), None
     if outputs.kind == "single":
         right = RIGHT["single"], np.array(targets) == given.argmax(1)
     elif outputs.kind == "several":
         right = RIGHT["several"], ((np.stack(targets) > 0.5) == (given >= 0.5)).all(1)
-    return Outcome(opened.task, [_named(t, outputs) for t in targets], figures, right)
+    return Outcome(opened.task, [_named(t, outputs) for t in targets], figures, draws, right)
 
 
 def _named(target: Any, outputs: Outputs) -> Any:
@@ -165,11 +177,15 @@ def _answers(opened: TrainedModel, found: Sequence[Record]) -> Outcome:
     examples = made.examples
     losses = example_losses(model, [example.example for example in examples], row_room(model))
     truth: list[Any] = [example.references or example.place for example in examples]
+    draws = opened.draws(found)
+    if opened.task == "text":  # long ones are in parts
+        _, parts = np.unique([example.place for example in examples], return_inverse=True)
+        draws = replace(draws, groups=parts)
     if opened.task in ("chat", "text"):
-        return Outcome(opened.task, truth, lambda chosen: {}, losses=losses)
+        return Outcome(opened.task, truth, lambda chosen: {}, draws, losses=losses)
     answers = [prediction["answer"] for prediction in opened.predict(found)]
     figures = _written(opened.task, answers, examples, made.format.language)
-    return Outcome(opened.task, truth, figures, losses=losses)
+    return Outcome(opened.task, truth, figures, draws, losses=losses)
 
 
 def _written(

@@ -28,13 +28,14 @@ from nextword.models.lora import add_lora, trainable
 from nextword.models.sizes import flops_per_token
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
 from nextword.tasks import task_file
-from nextword.tasks.holding_out import fingerprint, hold_out, seen_in_training
+from nextword.tasks.holding_out import fingerprint, hold_out
 from nextword.tasks.kept import keep_held_out
 from nextword.tasks.learnable import Learnable, Objective, learnable
 from nextword.tasks.metrics import Metric
 from nextword.tasks.records import Record, read_records
 from nextword.tasks.run import EVALUATION
 from nextword.tasks.trained import open_trained
+from nextword.tasks.twins import counted, twins
 from nextword.terminal import duration, quantity, say, warn
 from nextword.training import checkpoint, groups, milestones, optimizers, trackers
 from nextword.training.interrupt import Interrupt, interruptible, name
@@ -155,10 +156,11 @@ def _run(
         )
     if settings.val:
         learnt, held_out = found, read_records(settings.val, aligned=settings.task == "translate")
-        if seen := seen_in_training(learnt, held_out, settings):
+        exact, near = counted(twins(learnt, held_out, settings))
+        if exact or near:
             warn(
-                f"{seen:,} of the {len(held_out):,} examples to validate on are in the training "
-                "data too: what is measured on them says nothing about new ones"
+                f"{exact:,} of the {len(held_out):,} examples to validate on are in the training "
+                f"data too, {near:,} nearly: what is measured on them says nothing about new ones"
             )
     else:
         learnt, held_out = hold_out(found, settings)
@@ -205,7 +207,7 @@ def _run(
     metrics.close()
     found_out: dict[str, Metric] = {}
     if state.finished and group.leads and held_out and state.best_loss is not None:
-        found_out = measure(run, held_out, state.best_step, measured)
+        found_out = measure(run, learnt, held_out, state.best_step, measured)
     return Finetuned(
         run=str(run),
         task=settings.task,
@@ -223,12 +225,16 @@ def _run(
 
 
 def measure(
-    run: Path, held_out: Sequence[Record], step: int, measured: Precision
+    run: Path,
+    learnt: Sequence[Record],
+    held_out: Sequence[Record],
+    step: int,
+    measured: Precision,
 ) -> dict[str, Metric]:
     """The best model on all that was held out, in RUN/evaluation.json and returned."""
     opened = open_trained(run, PredictSettings(precision=measured.name))
     found, predictions = opened.evaluate(held_out)
-    keep_held_out(run, opened, held_out, predictions)
+    keep_held_out(run, opened, learnt, held_out, predictions)
     figures = {label: metric.to_json() for label, metric in found.items()}
     kept = {"step": step, "task": opened.task, "examples": len(held_out), "metrics": figures}
     write_json(run / EVALUATION, kept)

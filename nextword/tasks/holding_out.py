@@ -27,8 +27,7 @@ def hold_out(
     """
     if not settings.val_fraction:
         return list(found), []
-    inputs = inputs_of(found, settings)
-    _, groups = np.unique([digest(normal(text)) for text in inputs], return_inverse=True)
+    groups = groups_of(found, settings)
     sizes = np.bincount(groups)
     order = np.random.default_rng(settings.seed).permutation(len(sizes))
     target = max(settings.val_fraction * len(found), 1)
@@ -70,17 +69,12 @@ def _leave_labels(
                 left.update(other if its == group else ())
 
 
-def seen_in_training(
-    train: Sequence[Record],
-    other: Sequence[Record],
-    settings: TaskSettings,
-    read_as: TaskSettings | None = None,
-) -> int:
-    """How many of the other examples have an input that stands in the training data too; `read_as`
-    where their columns are others."""
-    known = {digest(normal(text)) for text in inputs_of(train, settings, whole=True)}
-    inputs = inputs_of(other, read_as or settings, whole=True)
-    return sum(digest(normal(text)) in known for text in inputs)
+def groups_of(found: Sequence[Record], settings: TaskSettings) -> NDArray[np.int64]:
+    """A number for each example, [examples], the same for those with the same input: of questions,
+    for those about the same text."""
+    digests = [digest(normal(text)) for text in inputs_of(found, settings)]
+    _, groups = np.unique(digests, return_inverse=True)
+    return groups.astype(np.int64)
 
 
 def fingerprint(found: Sequence[Record]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,14 +52,48 @@ def ratio_interval(
     def ratio(drawn: NDArray[np.int64]) -> float:
         return float(above[drawn].sum() / max(below[drawn].sum(), 1e-300))
 
-    return bootstrap(len(above), seed, REPLICATES, ratio)
+    return bootstrap(Draws(seed).of(len(above), REPLICATES), ratio)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How examples are drawn anew: each by itself, or those of one group together, as questions
+    about one text are (the cluster bootstrap, Davison and Hinkley 1997, 3.8).
+
+    `groups` [examples] are numbers from 0 on. A function of the seed.
+    """
+
+    seed: int
+    groups: NDArray[np.int64] | None = None
+
+    def units(self, count: int) -> int:
+        """How many are drawn each time, of `count` examples."""
+        return count if self.groups is None else len(np.unique(self.groups))
+
+    def among(self, chosen: ArrayLike) -> Draws:
+        """The same for a part of the examples, which `chosen` [examples] marks."""
+        if self.groups is None:
+            return self
+        _, groups = np.unique(self.groups[np.asarray(chosen, np.bool_)], return_inverse=True)
+        return replace(self, groups=groups)
+
+    def of(self, count: int, replicates: int) -> Iterator[NDArray[np.int64]]:
+        """The indices of each draw, with replacement."""
+        generator = np.random.default_rng(self.seed)
+        if self.groups is None:
+            for _ in range(replicates):
+                yield generator.integers(0, count, count)
+            return
+        order = np.argsort(self.groups, kind="stable")
+        members = np.split(order, np.cumsum(np.bincount(self.groups))[:-1])
+        for _ in range(replicates):
+            drawn = generator.integers(0, len(members), len(members))
+            yield np.concatenate([members[group] for group in drawn])
 
 
 def bootstrap(
-    count: int, seed: int, replicates: int, figure: Callable[[NDArray[np.int64]], float]
+    draws: Iterable[NDArray[np.int64]], figure: Callable[[NDArray[np.int64]], float]
 ) -> tuple[float, float]:
-    """The 95% interval of `figure(indices)` over drawing `count` units anew, with replacement."""
-    generator = np.random.default_rng(seed)
-    drawn = [figure(generator.integers(0, count, count)) for _ in range(replicates)]
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    """The 95% interval of `figure(indices)` over draws, by percentiles."""
+    low, high = np.percentile([figure(drawn) for drawn in draws], [2.5, 97.5])
     return float(low), float(high)

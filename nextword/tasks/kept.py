@@ -1,7 +1,7 @@
 """RUN/held_out.jsonl: each held-out example beside what the best model says of it, for the report.
 
 A line is an object with "place", "text", "label" (for answers: "references"), "prediction",
-"loss", and of classes "probabilities" by name.
+"loss", of classes "probabilities" by name, and "twin" where the training data has it too or nearly.
 """
 
 from __future__ import annotations
@@ -21,22 +21,32 @@ from nextword.tasks.learnable import row_room
 from nextword.tasks.losses import example_losses
 from nextword.tasks.records import Record
 from nextword.tasks.trained import Prediction, TrainedModel
+from nextword.tasks.twins import twins
 
 HELD_OUT = "held_out.jsonl"
 MOST_WRITTEN = 50  # answers of conversations, which are not measured but read
 
 
 def keep_held_out(
-    run: Path, opened: TrainedModel, found: Sequence[Record], predictions: Sequence[Prediction]
+    run: Path,
+    opened: TrainedModel,
+    learnt: Sequence[Record],
+    found: Sequence[Record],
+    predictions: Sequence[Prediction],
 ) -> None:
-    """Write the file; nothing for continued pretraining, which has no answers."""
+    """Write the file; nothing for continued pretraining, which has no answers. `learnt` are the
+    examples that the model was trained on."""
     if opened.task == "text":
         return
     if opened.task == "chat":
         found = found[:MOST_WRITTEN]
         predictions = opened.predict(found)
     rows = _labelled if opened.outputs is not None else _written
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows(opened, found, predictions)]
+    same = twins(learnt, found, opened.settings, opened.reading(found))
+    lines = [
+        json.dumps(row | ({"twin": twin.to_json()} if twin else {}), ensure_ascii=False)
+        for row, twin in zip(rows(opened, found, predictions), same, strict=True)
+    ]
     write_atomically(run / HELD_OUT, "\n".join(lines) + "\n")
 
 

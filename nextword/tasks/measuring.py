@@ -18,6 +18,7 @@ from nextword.objectives.labels import LabelBatch
 from nextword.settings import FinetuneSettings
 from nextword.tasks.classify import Labels
 from nextword.tasks.completion import Completions
+from nextword.tasks.intervals import Draws
 from nextword.tasks.metrics import Metric, of_amounts, of_classes, of_several
 from nextword.tasks.predictions import judge, write_answers
 from nextword.tokens.packing import ROW, Example, completions
@@ -111,14 +112,17 @@ def label_probabilities(
 
 
 def label_metrics(
-    targets: Sequence[Any], probabilities: NDArray[np.float64], outputs: Labels, seed: int | None
+    targets: Sequence[Any],
+    probabilities: NDArray[np.float64],
+    outputs: Labels,
+    draws: Draws | None,
 ) -> dict[str, Metric]:
     if outputs.kind == "single":
-        return of_classes(np.array(targets, np.int64), probabilities, seed)
+        return of_classes(np.array(targets, np.int64), probabilities, draws)
     truth = np.stack(targets)
     if outputs.kind == "several":
-        return of_several(truth > 0.5, probabilities, seed)
-    return of_amounts(truth[:, 0].astype(np.float64), probabilities[:, 0], seed)
+        return of_several(truth > 0.5, probabilities, draws)
+    return of_amounts(truth[:, 0].astype(np.float64), probabilities[:, 0], draws)
 
 
 class LabelValidator:

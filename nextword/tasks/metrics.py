@@ -1,7 +1,7 @@
 """What tasks are measured by.
 
 Each metric is a function of the examples chosen, so that its 95% interval is a bootstrap over
-examples (Efron 1979), however it combines them.
+examples (Efron 1979), however it combines them. Without draws a metric has no interval.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.tasks.intervals import bootstrap
+from nextword.tasks.intervals import Draws, bootstrap
 
 REPLICATES = 1000
 BINS = 15  # of confidence, for the calibration error (Guo et al. 2017)
@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure, its 95% interval (None for fewer than two examples), and how it was computed,
+    """A figure, its 95% interval (None for fewer than two to draw), and how it was computed,
     where that has a signature."""
 
     value: float
@@ -35,19 +35,18 @@ class Metric:
         return found | ({"signature": self.signature} if self.signature else {})
 
 
-def resampled(count: int, seed: int | None, figure: Callable[[Ints], float]) -> Metric:
-    """`figure(indices)` of all examples, and its interval over examples drawn anew; without a seed
-    none."""
+def resampled(count: int, draws: Draws | None, figure: Callable[[Ints], float]) -> Metric:
+    """`figure(indices)` of all examples, and its interval over examples drawn anew."""
     value = figure(np.arange(count))
-    if count < 2 or seed is None:
+    if draws is None or draws.units(count) < 2:
         return Metric(value)
-    return Metric(value, bootstrap(count, seed, REPLICATES, figure))
+    return Metric(value, bootstrap(draws.of(count, REPLICATES), figure))
 
 
-def mean(values: Sequence[float] | Floats, seed: int | None) -> Metric:
+def mean(values: Sequence[float] | Floats, draws: Draws | None) -> Metric:
     """The mean of a figure that each example has: accuracy, exact match, ROUGE."""
     array = np.asarray(values, np.float64)
-    return resampled(len(array), seed, lambda chosen: float(array[chosen].mean()))
+    return resampled(len(array), draws, lambda chosen: float(array[chosen].mean()))
 
 
 def confusion(truth: Ints, guess: Ints, classes: int) -> Ints:
@@ -73,6 +72,34 @@ def per_class(counts: Ints) -> PerClass:
     )
 
 
+@dataclass(frozen=True)
+class ClassFigures:
+    """Of one class; `taken_for` counts by name what its examples were said to be."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    examples: int
+    taken_for: dict[str, int]
+
+
+def class_figures(names: Sequence[str], truth: Ints, guess: Ints) -> list[ClassFigures]:
+    counts = confusion(truth, guess, len(names))
+    found = per_class(counts)
+    return [
+        ClassFigures(
+            name,
+            float(found.precision[n]),
+            float(found.recall[n]),
+            float(found.f1[n]),
+            int(found.support[n]),
+            dict(zip(names, counts[n].tolist(), strict=True)),
+        )
+        for n, name in enumerate(names)
+    ]
+
+
 def _ratio(above: Ints, below: Ints) -> Floats:
     return np.divide(above, below, out=np.zeros(len(above)), where=below > 0)
 
@@ -89,7 +116,7 @@ def weighted_f1(counts: Ints) -> float:
     return float((figures.f1 * figures.support).sum() / figures.support.sum())
 
 
-def of_classes(truth: Ints, probabilities: Floats, seed: int | None) -> dict[str, Metric]:
+def of_classes(truth: Ints, probabilities: Floats, draws: Draws | None) -> dict[str, Metric]:
     """Accuracy, F1 and calibration for one label an example; probabilities [examples, classes]."""
     classes, guess = probabilities.shape[1], probabilities.argmax(1)
 
@@ -97,29 +124,52 @@ def of_classes(truth: Ints, probabilities: Floats, seed: int | None) -> dict[str
         def figure(chosen: Ints) -> float:
             return mean(confusion(truth[chosen], guess[chosen], classes))
 
-        return resampled(len(truth), seed, figure)
+        return resampled(len(truth), draws, figure)
 
     correct = (truth == guess).astype(np.float64)
     confidence = probabilities.max(1)
     return {
-        "accuracy": mean(correct, seed),
+        "accuracy": mean(correct, draws),
         "macro F1": f1(macro_f1),
         "weighted F1": f1(weighted_f1),
         "calibration error": resampled(
-            len(truth), seed, lambda chosen: calibration_error(correct[chosen], confidence[chosen])
+            len(truth), draws, lambda chosen: calibration_error(correct[chosen], confidence[chosen])
         ),
     }
 
 
 def calibration_error(correct: Floats, confidence: Floats) -> float:
     """By how much confidence and accuracy differ, on average over bins of confidence."""
-    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    sums = np.bincount(bins, correct - confidence, BINS)
+    sums = np.bincount(_bins(confidence), correct - confidence, BINS)
     return float(np.abs(sums).sum() / len(correct))
 
 
+@dataclass(frozen=True)
+class Bin:
+    """Of the examples whose confidence is about the same: its mean, and how many are right."""
+
+    confidence: float
+    accuracy: float
+    examples: int
+
+
+def reliability(correct: Floats, confidence: Floats) -> list[Bin]:
+    """The bins that the calibration error is the mean of, without the empty ones."""
+    bins = _bins(confidence)
+    counts = np.bincount(bins, minlength=BINS)
+    sure, right = (np.bincount(bins, values, BINS) for values in (confidence, correct))
+    return [
+        Bin(float(sure[n] / counts[n]), float(right[n] / counts[n]), int(counts[n]))
+        for n in np.flatnonzero(counts)
+    ]
+
+
+def _bins(confidence: Floats) -> Ints:
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+
+
 def of_several(
-    truth: NDArray[np.bool_], probabilities: Floats, seed: int | None
+    truth: NDArray[np.bool_], probabilities: Floats, draws: Draws | None
 ) -> dict[str, Metric]:
     """Where several labels may hold, [examples, labels]: one counts as said from 1/2 on."""
     guess = probabilities >= 0.5
@@ -134,13 +184,13 @@ def of_several(
         return float(np.divide(above, below, out=np.zeros(len(above)), where=below > 0).mean())
 
     return {
-        "all labels right": mean((truth == guess).all(1).astype(np.float64), seed),
-        "micro F1": resampled(len(truth), seed, micro),
-        "macro F1": resampled(len(truth), seed, macro),
+        "all labels right": mean((truth == guess).all(1).astype(np.float64), draws),
+        "micro F1": resampled(len(truth), draws, micro),
+        "macro F1": resampled(len(truth), draws, macro),
     }
 
 
-def of_amounts(truth: Floats, guess: Floats, seed: int | None) -> dict[str, Metric]:
+def of_amounts(truth: Floats, guess: Floats, draws: Draws | None) -> dict[str, Metric]:
     """Correlations and errors of predicted amounts, [examples]."""
     from scipy.stats import rankdata
 
@@ -155,10 +205,10 @@ def of_amounts(truth: Floats, guess: Floats, seed: int | None) -> dict[str, Metr
 
     count = len(truth)
     return {
-        "Pearson": resampled(count, seed, pearson),
-        "Spearman": resampled(count, seed, spearman),
-        "root mean squared error": resampled(count, seed, root),
-        "mean absolute error": mean(np.abs(truth - guess), seed),
+        "Pearson": resampled(count, draws, pearson),
+        "Spearman": resampled(count, draws, spearman),
+        "root mean squared error": resampled(count, draws, root),
+        "mean absolute error": mean(np.abs(truth - guess), draws),
     }
 
 

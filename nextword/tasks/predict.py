@@ -3,34 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from nextword.errors import UserError
 from nextword.files import read_json
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
 from nextword.tasks import task_file
-from nextword.tasks.holding_out import seen_in_training
-from nextword.tasks.metrics import Metric
+from nextword.tasks.classify import find_columns, labelled_texts
+from nextword.tasks.metrics import Bin, ClassFigures, Metric, class_figures, reliability
 from nextword.tasks.records import Record, read_records
 from nextword.tasks.trained import Prediction, TrainedModel, open_trained, write_predictions
+from nextword.tasks.twins import Twin, counted, twins
 
 
 @dataclass(frozen=True)
 class TaskEvaluation:
-    """`metrics` by name, each with its 95% interval. `seen` counts the examples whose input stands
-    in the data of the model's own run too; None where that is not known."""
+    """`metrics` by name, each with its 95% interval, for which `units` are drawn anew: fewer than
+    there are examples where some share their input, as questions about one text do. `seen` counts
+    the examples whose input stands in the data of the model's own run too, `nearly_seen` those
+    that are almost the same; None where that is not known. Of texts with one label each, `classes`
+    and the `calibration` in bins of confidence."""
 
     model: str
     task: str
     examples: int
+    units: int
     seen: int | None
+    nearly_seen: int | None
     metrics: dict[str, Metric]
+    classes: list[ClassFigures] = field(default_factory=list)
+    calibration: list[Bin] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         figures = {name: metric.to_json() for name, metric in self.metrics.items()}
-        return {**vars(self), "metrics": figures}
+        return asdict(self) | {"metrics": figures}
 
 
 def predict(
@@ -61,13 +71,45 @@ def evaluate_task(
     """The task's metrics on labelled data. Raises UserError where they do not fit."""
     opened, items, settings = _open(model, data, settings, overrides)
     found = read_records(items, aligned=opened.task == "translate")
-    metrics, _ = opened.evaluate(found)
-    return TaskEvaluation(opened.name, opened.task, len(found), seen(opened, found), metrics)
+    metrics, predictions = opened.evaluate(found)
+    twin = in_training(opened, found)
+    exact, near = (None, None) if twin is None else counted(twin)
+    units = opened.draws(found).units(len(found))
+    evaluation = TaskEvaluation(opened.name, opened.task, len(found), units, exact, near, metrics)
+    if opened.outputs is None or opened.outputs.kind != "single":
+        return evaluation
+    columns = find_columns(found, opened.reading(found), labelled=True)
+    texts = labelled_texts(found, columns)
+    truth = np.array([opened.outputs.encode(text.label, text.place) for text in texts])
+    given = np.array([prediction["outputs"] for prediction in predictions])
+    return replace(
+        evaluation,
+        classes=class_figures(opened.outputs.names, truth, given.argmax(1)),
+        calibration=reliability((truth == given.argmax(1)).astype(float), given.max(1)),
+    )
 
 
-def seen(opened: TrainedModel, found: Sequence[Record]) -> int | None:
-    """How many of the examples stand in the data of the model's run, where that can still be
-    read; what was held out of it counts, since it chose the model."""
+def learnt(opened: TrainedModel, found: Sequence[Record]) -> str:
+    """How many of the examples the model has learnt from, in a sentence; "" for none."""
+    exact, near = counted(in_training(opened, found) or [])
+    return told(exact, near, len(found))
+
+
+def told(exact: int | None, near: int | None, examples: int) -> str:
+    """A warning for figures that examples seen in training make too good; "" where none were."""
+    if not exact and not near:
+        return ""
+    parts = [f"{exact:,}"] if exact else []
+    parts += [f"{near:,} nearly the same"] if near else []
+    return (
+        f"of {examples:,} examples {' and '.join(parts)} are in the data that the model was "
+        "fine-tuned with: these figures say too little about new ones"
+    )
+
+
+def in_training(opened: TrainedModel, found: Sequence[Record]) -> list[Twin | None] | None:
+    """Of each example the same one, or nearly, in the data of the model's run, where that can
+    still be read; what was held out of it counts, since it chose the model."""
     place = Path(opened.name)
     folder = place.resolve().parent if place.resolve().name == "model" else place
     if task_file.read(place) is None or not (folder / "run.json").is_file():
@@ -76,9 +118,9 @@ def seen(opened: TrainedModel, found: Sequence[Record]) -> int | None:
     try:
         own = resolve(FinetuneSettings, saved["settings"])
         aligned = own.task == "translate"
-        learnt = read_records(saved["data"], aligned=aligned)
-        learnt += read_records(own.val, aligned=aligned) if own.val else []
-        return seen_in_training(learnt, found, own, opened.reading(found))
+        known = read_records(saved["data"], aligned=aligned)
+        known += read_records(own.val, aligned=aligned) if own.val else []
+        return twins(known, found, own, opened.reading(found))
     except (UserError, KeyError, TypeError):  # moved or changed since
         return None
 

@@ -10,6 +10,7 @@ from nextword.models.transformer import Transformer
 from nextword.settings import GenerateSettings
 from nextword.tasks.answers import judge_answers
 from nextword.tasks.completion import TaskExample
+from nextword.tasks.intervals import Draws
 from nextword.tasks.metrics import Metric
 from nextword.tasks.written import judge_summaries, judge_translations
 from nextword.tokens.tokenizer import Tokenizer
@@ -57,11 +58,11 @@ def judge(
     task: str,
     answers: Sequence[str],
     examples: Sequence[TaskExample],
-    seed: int | None,
+    draws: Draws | None,
     language: str,
 ) -> dict[str, Metric]:
     """The task's metrics, of answers beside the examples' references; none for conversations and
     texts, whose answers can only be read."""
     if task not in JUDGES or not answers:
         return {}
-    return JUDGES[task](answers, [example.references for example in examples], language, seed)
+    return JUDGES[task](answers, [example.references for example in examples], language, draws)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nextword.tasks.intervals import Draws
 from nextword.tasks.metrics import Ints
 
 REPLICATES = 2000
@@ -47,19 +48,17 @@ class Difference:
 
 
 def paired_bootstrap(
-    count: int, first: Figures, second: Figures, seed: int
+    count: int, first: Figures, second: Figures, draws: Draws
 ) -> dict[str, Difference]:
     """The figures that both give, on all of `count` examples, with intervals and p two-sided.
 
-    Each draw of examples is the same for both models and all figures; a function of the seed.
+    Each draw of examples is the same for both models and all figures.
     """
     everything = np.arange(count)
     one, other = first(everything), second(everything)
     names = [name for name in one if name in other]
-    generator = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(REPLICATES):
-        chosen = generator.integers(0, count, count)
+    for chosen in draws.of(count, REPLICATES):
         a, b = first(chosen), second(chosen)
         for name in names:
             drawn[name].append(b[name] - a[name])

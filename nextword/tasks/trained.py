@@ -24,6 +24,8 @@ from nextword.settings import ColumnSettings, PredictSettings, Task, TaskSetting
 from nextword.tasks import task_file
 from nextword.tasks.classify import Labels, find_columns, labelled_texts
 from nextword.tasks.completion import Completions, Format, read_examples
+from nextword.tasks.holding_out import groups_of
+from nextword.tasks.intervals import Draws
 from nextword.tasks.learnable import encode_texts, label_batch, length_limit, row_room
 from nextword.tasks.measuring import answer_loss, label_metrics, label_probabilities
 from nextword.tasks.metrics import Metric
@@ -66,14 +68,14 @@ class TrainedModel:
 
     def evaluate(self, found: Sequence[Record]) -> tuple[dict[str, Metric], list[Prediction]]:
         """The task's metrics with their intervals, and the predictions they are of."""
-        seed = self.settings.seed
+        draws = self.draws(found)
         if self.outputs is not None:
             columns = find_columns(found, self.reading(found), labelled=True)
             texts = labelled_texts(found, columns)
             targets = [self.outputs.encode(text.label, text.place) for text in texts]
             predictions = list(self._classify(found))
             given = np.array([p["outputs"] for p in predictions])
-            return label_metrics(targets, given, self.outputs, seed), predictions
+            return label_metrics(targets, given, self.outputs, draws), predictions
         made = self.read(found, answered=True)
         nats = answer_loss(self._writer, made, row_room(self._writer), self.at_once)
         loss = {"loss": Metric(nats)}
@@ -81,8 +83,15 @@ class TrainedModel:
             return loss | {"perplexity": Metric(math.exp(min(nats, 700.0)))}, []
         answers = self._answers(made)
         language = made.format.language
-        found_metrics = judge(self.task, answers, made.examples, seed, language)
+        found_metrics = judge(self.task, answers, made.examples, draws, language)
         return found_metrics | loss, [{"answer": answer} for answer in answers]
+
+    def draws(self, found: Sequence[Record]) -> Draws:
+        """How the examples are drawn for intervals: those with the same input together, and all
+        questions about one text."""
+        groups = groups_of(found, self.reading(found))
+        repeated = len(np.unique(groups)) < len(groups)
+        return Draws(self.settings.seed, groups if repeated else None)
 
     def reading(self, found: Sequence[Record]) -> TaskSettings:
         """How these records are read: by the training data's columns where they have them."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from nextword.tasks.intervals import Draws
 from nextword.tasks.metrics import Floats, Ints, Metric, mean, resampled
 
 ROUGE = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
@@ -30,12 +31,15 @@ class Words:
 
 
 def judge_summaries(
-    answers: Sequence[str], references: Sequence[Sequence[str]], language: str, seed: int | None
+    answers: Sequence[str],
+    references: Sequence[Sequence[str]],
+    language: str,
+    draws: Draws | None,
 ) -> dict[str, Metric]:
     """ROUGE-1, -2 and -L from 0 to 1, each by the reference that suits it best, and the length."""
     scores = rouge(answers, references, language)
-    found = {name: mean(values, seed) for name, values in scores.items()}
-    return found | {"length ratio": length_ratio(answers, references, seed)}
+    found = {name: mean(values, draws) for name, values in scores.items()}
+    return found | {"length ratio": length_ratio(answers, references, draws)}
 
 
 def rouge(
@@ -58,14 +62,17 @@ def rouge(
 
 
 def judge_translations(
-    answers: Sequence[str], references: Sequence[Sequence[str]], language: str, seed: int | None
+    answers: Sequence[str],
+    references: Sequence[Sequence[str]],
+    language: str,
+    draws: Draws | None,
 ) -> dict[str, Metric]:
     """BLEU and chrF from 0 to 100, with sacrebleu's signatures, and the length."""
     found = {}
     for name, score in translation_scores(answers, references, language).items():
-        metric = resampled(len(answers), seed, score.of)
+        metric = resampled(len(answers), draws, score.of)
         found[name] = Metric(metric.value, metric.interval, score.signature)
-    return found | {"length ratio": length_ratio(answers, references, seed)}
+    return found | {"length ratio": length_ratio(answers, references, draws)}
 
 
 @dataclass(frozen=True)
@@ -104,14 +111,21 @@ def translation_scores(
 
 
 def length_ratio(
-    answers: Sequence[str], references: Sequence[Sequence[str]], seed: int | None
+    answers: Sequence[str], references: Sequence[Sequence[str]], draws: Draws | None
 ) -> Metric:
     """Words (of Chinese and Japanese, characters) written for each one in the references."""
-    count = Words().tokenize
-    written = np.array([len(count(answer)) for answer in answers], np.float64)
-    wanted = np.array([np.mean([len(count(t)) for t in texts]) for texts in references])
+    written, wanted = lengths(answers, references)
 
     def ratio(chosen: Ints) -> float:
         return float(written[chosen].sum() / max(wanted[chosen].sum(), 1.0))
 
-    return resampled(len(answers), seed, ratio)
+    return resampled(len(answers), draws, ratio)
+
+
+def lengths(answers: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[Floats, Floats]:
+    """[answers] each: words written, and words in the references on average; of Chinese and
+    Japanese, characters."""
+    count = Words().tokenize
+    written = np.array([len(count(answer)) for answer in answers], np.float64)
+    wanted = [np.mean([len(count(text)) for text in texts]) for texts in references]
+    return written, np.array(wanted, np.float64)

@@ -281,6 +281,7 @@ def test_programs_get_errors_as_json_too(capsys: pytest.CaptureFixture[str]) -> 
         (torch.OutOfMemoryError("CUDA out of memory."), "not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory"),
         (OSError(errno.ENOSPC, "No space left on device", "a/b.bin"), "a/b.bin: the disk is full;"),
+        (OSError(errno.EFBIG, "File too large", "a/b.bin"), "a/b.bin: the disk is full;"),
         (PermissionError(errno.EACCES, "Permission denied", "a/b"), "a/b: cannot be used (Permis"),
         (ValueError("two\nlines"), "a bug in nextword, not your mistake: ValueError at test_bad"),
     ],

@@ -30,7 +30,7 @@ def test_what_is_no_model_says_so(tmp_path: Path) -> None:
             resolve(name)
 
 
-def test_only_safetensors_json_and_text_are_asked_of_the_hub(
+def test_only_safetensors_json_text_and_templates_are_asked_of_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: dict[str, Any] = {}
@@ -42,7 +42,7 @@ def test_only_safetensors_json_and_text_are_asked_of_the_hub(
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert resolve("openai-community/gpt2") == tmp_path
     assert asked["name"] == "openai-community/gpt2"
-    assert sorted(asked["allow_patterns"]) == ["*.json", "*.safetensors", "*.txt"]
+    assert sorted(asked["allow_patterns"]) == ["*.jinja", "*.json", "*.safetensors", "*.txt"]
 
 
 @pytest.mark.parametrize(

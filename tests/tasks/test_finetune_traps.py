@@ -14,10 +14,11 @@ from nextword.settings import FinetuneSettings
 from nextword.tasks import task_file
 from nextword.tasks.classify import LabelledText, labels_of
 from nextword.tasks.finetune import finetune
-from nextword.tasks.holding_out import hold_out, seen_in_training
+from nextword.tasks.holding_out import hold_out
 from nextword.tasks.learnable import encode_texts
 from nextword.tasks.predict import evaluate_task, predict
 from nextword.tasks.records import Record
+from nextword.tasks.twins import twins
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 from small_models import DATA, ours, theirs, tokenizer
@@ -199,7 +200,7 @@ def test_equal_texts_are_held_out_together() -> None:
     ]
     settings = FinetuneSettings(task="classify")
     train, held_out = hold_out(rows, settings)
-    assert held_out and seen_in_training(train, held_out, settings) == 0
+    assert held_out and twins(train, held_out, settings) == [None] * len(held_out)
 
 
 def test_validation_data_may_name_its_columns_otherwise(model: Path, tmp_path: Path) -> None:
