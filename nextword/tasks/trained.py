@@ -201,9 +201,10 @@ def open_trained(name: str | Path, settings: PredictSettings) -> TrainedModel:
 
 
 def trained_for(name: str | Path) -> str | None:
-    """The task of a run of `finetune`; None for other models."""
-    kept = task_file.read(Path(name))
-    return None if kept is None else kept.task
+    """The task of a run of `finetune`, or of a classifier from anywhere; None for other models."""
+    if kept := task_file.read(Path(name)):
+        return kept.task
+    return "classify" if _labels(find_directory(name)) else None
 
 
 def _labels(directory: Path) -> bool:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from nextword.cli.main import main
 from nextword.hub.directory import save_classifier
@@ -14,7 +16,7 @@ from nextword.models.heads import Classifier
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
-from nextword.tasks.predict import evaluate_task
+from nextword.tasks.predict import evaluate_task, predict
 from nextword.tokens.training import bytes_tokenizer
 
 
@@ -47,6 +49,30 @@ def test_figures_are_those_of_evaluate_and_json_says_which_is_better(
     assert accuracy["difference"] == pytest.approx(accuracy["second"] - accuracy["first"])
     assert found["models"] == ["one", "other"] and found["examples"] == 40
     assert "McNemar" in printed.err and "A: one" in printed.err
+
+
+def test_evaluate_gives_classes_and_calibration_as_scikit_learn_does(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "one", "test.jsonl", "--precision", "fp32", "--json"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    said = predict("one", "test.jsonl", precision="fp32")
+    truth, guess = [("no", "yes")[n % 2] for n in range(40)], [p["label"] for p in said]
+    counts, known = confusion_matrix(truth, guess), precision_recall_fscore_support(truth, guess)
+    for n, row in enumerate(found["classes"]):
+        assert list(row["taken_for"].values()) == counts[n].tolist()
+        figures = [row[name] for name in ("precision", "recall", "f1", "examples")]
+        assert figures == pytest.approx([known[i][n] for i in range(4)])
+    sure = [max(p["probabilities"].values()) for p in said]
+    right = [a == b for a, b in zip(truth, guess, strict=True)]
+    accuracy, confidence = calibration_curve(right, sure, n_bins=15)
+    bins = found["calibration"]
+    assert [b["accuracy"] for b in bins] == pytest.approx(accuracy.tolist())
+    assert [b["confidence"] for b in bins] == pytest.approx(confidence.tolist())
+    error = sum(abs(b["accuracy"] - b["confidence"]) * b["examples"] for b in bins) / 40
+    assert found["metrics"]["calibration error"]["value"] == pytest.approx(error)
+    assert "taken for" in printed.err
 
 
 def test_a_model_is_no_better_than_itself(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

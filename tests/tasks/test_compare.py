@@ -268,3 +268,28 @@ def test_models_for_different_tasks_and_single_examples_are_refused(
     one = write(tmp_path / "one.jsonl", [{"text": "x", "label": "yes"}])
     with pytest.raises(UserError, match="one example says nothing"):
         compare(classifier(given[:1]), classifier(given[:1]), one)
+
+
+def test_questions_about_one_text_are_drawn_together(tmp_path: Path) -> None:
+    """Thirty questions of three texts say little more than three would."""
+    rows = [
+        {"context": f"Text {n % 3}.", "question": f"What is {n}?", "answers": [f"{n}"]}
+        for n in range(30)
+    ]
+    by_text = [str(n) if n % 3 else "wrong" for n in range(30)]
+    found = compare(
+        writer("qa", ["wrong"] * 30),
+        writer("qa", by_text, "B"),
+        write(tmp_path / "qa.jsonl", rows),
+    )
+    assert (found.examples, found.units) == (30, 3)
+    exact = found.metrics["exact match"]
+    assert exact.difference == pytest.approx(2 / 3)
+    assert exact.interval == pytest.approx((0, 1)) and found.better("exact match") is None
+    apart = [row | {"context": f"Text {n}."} for n, row in enumerate(rows)]
+    data = write(tmp_path / "apart.jsonl", apart)
+    found = compare(writer("qa", ["wrong"] * 30), writer("qa", by_text, "B"), data)
+    assert found.units == 30 and found.better("exact match") == 1
+    alike = write(tmp_path / "one.jsonl", rows[::3])
+    with pytest.raises(UserError, match="examples that all share one input say nothing"):
+        compare(writer("qa", ["x"] * 10), writer("qa", ["x"] * 10, "B"), alike)

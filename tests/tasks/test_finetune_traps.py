@@ -13,6 +13,7 @@ from nextword.errors import UserError
 from nextword.settings import FinetuneSettings
 from nextword.tasks import task_file
 from nextword.tasks.classify import LabelledText, labels_of
+from nextword.tasks.compare import compare
 from nextword.tasks.finetune import finetune
 from nextword.tasks.holding_out import hold_out
 from nextword.tasks.learnable import encode_texts
@@ -240,6 +241,9 @@ def test_tests_that_overlap_training_are_counted(runs: dict[str, Path], tmp_path
     rows = [(t.upper(), label) for t, label in ROWS[:3]] + [("quite another", "odd")]
     found = evaluate_task(runs["classify"], table(tmp_path / "test.csv", rows))
     assert (found.seen, found.examples) == (3, 4)
+    compared = compare(runs["classify"], runs["classify"], tmp_path / "test.csv")
+    assert all("of 4 examples 3 are in the data" in said for said in compared.remarks)
+    assert len(compared.remarks) == 2
     assert evaluate_task(runs["classify"] / "model", tmp_path / "test.csv").seen == 3
 
 

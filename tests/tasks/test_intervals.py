@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nextword.tasks.intervals import MOST_UNITS, ratio_interval, units
+from nextword.tasks.intervals import MOST_UNITS, Draws, ratio_interval, units
+from nextword.tasks.metrics import mean
 
 
 def test_the_interval_is_that_of_the_normal_approximation_where_it_holds() -> None:
@@ -49,3 +50,35 @@ def test_documents_are_drawn_where_there_are_enough_else_blocks() -> None:
     crowd = units(np.arange(0, 7 * 100_001, 7))
     assert len(crowd.starts) - 1 <= MOST_UNITS and crowd.starts[-1] == 700_000
     assert (np.diff(crowd.starts) > 0).all()
+
+
+def test_questions_about_one_text_count_as_one_where_their_texts_decide() -> None:
+    """Against the cluster-robust error of a mean (Liang and Zeger 1986)."""
+    chance = np.random.default_rng(3)
+    sizes = chance.integers(1, 9, 120)
+    groups = chance.permutation(np.repeat(np.arange(120), sizes))
+    values = chance.normal(0, 1, 120)[groups] + chance.normal(0, 0.3, len(groups))
+    found = mean(values, Draws(1, groups)).interval
+    residuals = np.bincount(groups, values - values.mean())
+    error = np.sqrt(120 / 119 * np.square(residuals).sum()) / len(values)
+    assert found == pytest.approx(
+        (values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.2 * error
+    )
+    alone = mean(values, Draws(1)).interval
+    assert found and alone and found[1] - found[0] > 1.8 * (alone[1] - alone[0])
+
+
+def test_groups_are_drawn_whole_and_single_examples_as_ever() -> None:
+    groups = np.array([0, 1, 0, 2, 1, 0])
+    for drawn in Draws(5, groups).of(6, 50):
+        counts = np.bincount(drawn, minlength=6)
+        assert counts[0] == counts[2] == counts[5] and counts[1] == counts[4]
+        assert counts[[0, 1, 3]].sum() == 3
+    one, other = (np.stack(list(Draws(5, g).of(6, 9))) for g in (None, np.arange(6)))
+    assert np.array_equal(one, other)
+
+
+def test_a_part_of_the_examples_is_drawn_by_the_groups_that_are_in_it() -> None:
+    some = Draws(5, np.array([0, 1, 0, 3, 3])).among([True, False, True, True, False])
+    assert some.units(3) == 2 and all({*drawn} <= {0, 1, 2} for drawn in some.of(3, 20))
+    assert mean([1.0, 0.0], Draws(1, np.zeros(2, np.int64))).interval is None, "of one text only"
