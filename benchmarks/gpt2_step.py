@@ -36,12 +36,12 @@ def nextword() -> None:
 
     from nextword.models.sizes import config_for
     from nextword.models.transformer import Transformer
+    from nextword.objectives import causal
     from nextword.settings import ModelSettings
     from nextword.tokens.loader import Batch
-    from nextword.training.assemble import Causal
     from nextword.training.loop import train_step
     from nextword.training.optimizers import build
-    from nextword.training.parallel import Group
+    from nextword.training.parallel import Group, Objective
 
     model = Transformer(config_for(ModelSettings(size="gpt2"), VOCABULARY), seed=0)
     model.activation_dtype = torch.bfloat16
@@ -54,7 +54,7 @@ def nextword() -> None:
         betas=(0.9, 0.95),
         row_blocks={},
     )
-    parameters, objective = list(model.parameters()), Causal(model)
+    parameters, objective = list(model.parameters()), Objective(model, causal.loss)
 
     def step() -> None:
         stream = torch.randint(VOCABULARY, (1, TOKENS + 1))

@@ -266,6 +266,7 @@ class FinetuneSettings(TaskSettings):
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(1, ge=1, description="checkpoints kept")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
+    on_nonfinite: Literal["stop", "skip"] = Field("stop", description="what a NaN or Inf does")
     resume: bool = Field(False, description="go on from the last checkpoint, if there is one")
     log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
         [], description="experiment trackers to write to as well"

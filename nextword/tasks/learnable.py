@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.hub.directory import load, save, save_classifier, start_classifier
@@ -45,14 +45,14 @@ MOST_OF_THE_DATA = 0.8
 
 @dataclass
 class Learnable:
-    """`objective` takes a batch and gives the sum of its losses; `unit` is what that is a sum over.
+    """`loss` takes the model and a batch, and gives the sum of its losses over so many `unit`s.
 
     `shown` is an example for people, `remarks` what they should know of the data; `kept` says how
     data is read for this model from now on.
     """
 
     model: Transformer | Classifier
-    objective: Callable[[Any], Tensor]
+    loss: Callable[[Any, Any], Tensor]
     unit: str
     targets: int  # of that unit, in all examples
     sources: list[str]  # of the examples learnt from
@@ -70,17 +70,6 @@ class Learnable:
     @property
     def body(self) -> Transformer:
         return self.model if isinstance(self.model, Transformer) else self.model.transformer
-
-
-class Objective(nn.Module):
-    """A loss as a module, so that DDP sees one forward pass."""
-
-    def __init__(self, model: nn.Module, loss: Callable[[Any], Tensor]) -> None:
-        super().__init__()
-        self.model, self._loss = model, loss
-
-    def forward(self, batch: Any) -> Tensor:
-        return self._loss(batch)
 
 
 def learnable(
@@ -125,7 +114,7 @@ def _classifier(
 
     return Learnable(
         model=model,
-        objective=lambda batch: labels.loss(model, batch, weights),
+        loss=lambda model, batch: labels.loss(model, batch, weights),
         unit="examples",
         targets=len(texts),
         sources=[text.place for text in texts],
@@ -171,7 +160,7 @@ def _writer(
 
     return Learnable(
         model=model,
-        objective=lambda batch: causal.loss(model, batch),
+        loss=causal.loss,
         unit="tokens",
         targets=sum(int(example.scored[1:].sum()) for example in examples),
         sources=[example.source for example in examples],

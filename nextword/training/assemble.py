@@ -5,35 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor, nn
-
 from nextword.hub.directory import save as save_directory
 from nextword.models.sizes import flops_per_token
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import PretrainSettings
 from nextword.terminal import duration, quantity, warn
-from nextword.tokens.loader import Batch, BlockLoader
+from nextword.tokens.loader import BlockLoader
 from nextword.tokens.store import Store
 from nextword.training import optimizers
 from nextword.training.interrupt import Interrupt
 from nextword.training.metrics import Metrics
-from nextword.training.parallel import Group, replicate
+from nextword.training.parallel import Group, Objective, replicate
 from nextword.training.planning import Plan
 from nextword.training.precision import Precision
 from nextword.training.state import Figures, Job, State
 from nextword.training.validation import TextValidator
-
-
-class Causal(nn.Module):
-    """The objective as a module, so that DDP sees one forward pass: a batch in, a loss out."""
-
-    def __init__(self, model: Transformer) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Batch) -> Tensor:
-        return causal.loss(self.model, batch)
 
 
 def assemble(
@@ -103,7 +90,7 @@ def assemble(
     return Job(
         run=run,
         model=model,
-        objective=replicate(Causal(model), group),
+        objective=replicate(Objective(model, causal.loss), group),
         optimizers=optimizers.build(
             model,
             settings.optimizer,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 CPU = torch.device("cpu")
 
@@ -61,6 +62,18 @@ def processes() -> Iterator[Group]:
         yield Group(distributed.get_rank(), distributed.get_world_size(), device)
     finally:
         distributed.destroy_process_group()
+
+
+class Objective(nn.Module):
+    """A loss as a module, so that DDP sees one forward pass: a batch in, the sum of its losses."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[Any, Any], Tensor]) -> None:
+        """`loss` takes the model and a batch."""
+        super().__init__()
+        self.model, self._loss = model, loss
+
+    def forward(self, batch: Any) -> Tensor:
+        return self._loss(self.model, batch)
 
 
 def replicate(module: nn.Module, group: Group) -> nn.Module:

@@ -5,7 +5,6 @@ RUN/store/ holds the prepared text, unless the data was a store already.
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +20,10 @@ from nextword.settings import PrepareSettings, PretrainSettings, resolve
 from nextword.terminal import duration, say, warn
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
-from nextword.training import checkpoint, milestones, planning, run_files, trackers
+from nextword.training import milestones, planning, run_files, session, trackers
 from nextword.training.assemble import assemble
-from nextword.training.interrupt import Interrupt, interruptible, name
-from nextword.training.loop import train
-from nextword.training.metrics import Metrics
-from nextword.training.parallel import Group, processes
+from nextword.training.interrupt import Interrupt
+from nextword.training.parallel import Group
 from nextword.training.planning import Plan
 from nextword.training.precision import Precision, choose
 from nextword.training.speed import tokens_per_second
@@ -64,28 +61,14 @@ def pretrain(
     settings = resolve(PretrainSettings, given | overrides)
     items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
     run = Path(out)
-    try:
-        with processes() as group, interruptible() as interrupt:
-            try:
-                return _run(items, run, settings, group, interrupt, started)
-            except KeyboardInterrupt as stop:
-                number = stop.args[0] if stop.args else signal.SIGINT
-                if group.leads:
-                    say(
-                        f"{name(number)}: stopped before the first step; what is prepared is "
-                        f"kept. Go on with the same command and --resume"
-                    )
-                spent = round(time.monotonic() - started, 2)
-                return RunSummary(str(run), 0, 0, spent, None, None, "", number)
-    except OSError as error:
-        raise UserError(
-            f"{error.strerror or error}", where=error.filename or run, mend=run_files.remedy(error)
-        ) from None
-    except torch.OutOfMemoryError:
-        raise UserError(
-            "the model and its batch do not fit the memory of the device",
-            mend="give a smaller --micro-batch, --context-length or --size",
-        ) from None
+    return session.supervised(
+        run,
+        lambda group, interrupt: _run(items, run, settings, group, interrupt, started),
+        lambda number: RunSummary(
+            str(run), 0, 0, round(time.monotonic() - started, 2), None, None, "", number
+        ),
+        smaller="give a smaller --micro-batch, --context-length or --size",
+    )
 
 
 def _run(
@@ -114,14 +97,7 @@ def _run(
         if group.leads:
             run_files.write(run, items, settings, store, plan, measured)
     group.wait()
-    saved = checkpoint.load_newest(run / "checkpoints") if resumed else None
-    kept, since = (saved.state.get("metrics_bytes"), saved.step) if saved else (0, 0)
-    if type(kept) is not int:
-        raise UserError("does not say how long metrics.jsonl was", where=run / "checkpoints")
-    metrics = Metrics(None, 0)
-    if group.leads:
-        sinks = trackers.start(settings.log_to, run, settings.model_dump(), since)
-        metrics = Metrics(run / "metrics.jsonl", kept, sinks)
+    saved, metrics = session.open_log(run, settings, group, resumed)
     job = assemble(run, items, store, settings, plan, measured, group, interrupt, metrics)
     budget = settings.budget if settings.steps is None and settings.epochs is None else None
     if saved is None:
@@ -135,15 +111,7 @@ def _run(
             milestones.save(job, state)
             if group.leads:
                 run_files.write(run, items, settings, store, plan, measured)
-        if not state.finished:
-            metrics.event(state.step, "resume", f"resumed from the checkpoint of step {state.step}")
-        if group.leads:
-            say(f"Going on from step {state.step:,} of {state.schedule.steps:,}")
-    if not state.finished:
-        state = train(job, state)
-    elif group.leads:
-        say(f"This run is finished: {state.finished}")
-    metrics.close()
+    state = session.carry_through(job, state, resumed=saved is not None)
     return _summary(job, state)
 
 

@@ -24,8 +24,9 @@ from typing import Any
 import torch
 
 from nextword.files import sha256
+from nextword.hub import directory
 from nextword.tokens.prepare import prepare
-from nextword.training import checkpoint, loop, milestones, validation
+from nextword.training import checkpoint, loop, validation
 from nextword.training import pretrain as pretraining
 
 STEPS = 40
@@ -196,9 +197,9 @@ def phases(folder: Path, data: Path, whole: dict[str, Any], every: int) -> int:
         "preparing": at(pretraining, "prepare", 1, kill, 0.05),
         "planning": at(pretraining.planning, "plan", 1, kill),
         "before run.json": at(pretraining.run_files, "write_json", 1, kill),
-        "before the first step": at(pretraining, "train", 1, kill),
+        "before the first step": at(pretraining.session, "train", 1, kill),
         "evaluating": at(validation, "make_batch", 3, kill),
-        "keeping a model": at(milestones, "about", 2, kill),
+        "keeping a model": at(directory, "write_weights", 2, kill),
         "sampling": at(validation, "generate", 1, kill),
         "between micro-batches": at(loop, "gradients_stay_local", 2 * 17 + 2, kill),
         "updating": at(torch.optim.AdamW, "step", 23, kill),

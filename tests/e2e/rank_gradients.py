@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
+from nextword.objectives import causal
 from nextword.settings import ModelSettings
 from nextword.tokens.loader import IGNORE, Batch, BlockLoader
 from nextword.tokens.store import Store
 from nextword.training import optimizers
-from nextword.training.assemble import Causal
 from nextword.training.loop import train_step
-from nextword.training.parallel import processes, replicate
+from nextword.training.parallel import Objective, processes, replicate
 
 CONTEXT, ROWS, MICRO = 48, 7, 2
 
@@ -56,7 +56,13 @@ def main(store: Path, out: Path) -> None:
             batches = [ragged(loader.batch(first, ROWS))]
         spy = optimizers.Optimizers({"sgd": Spy(model.parameters(), lr=0.0)})
         train_step(
-            replicate(Causal(model), group), spy, list(model.parameters()), batches, 1.0, 0.0, group
+            replicate(Objective(model, causal.loss), group),
+            spy,
+            list(model.parameters()),
+            batches,
+            1.0,
+            0.0,
+            group,
         )
         if group.leads:
             save_file(gradients, out)

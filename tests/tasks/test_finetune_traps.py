@@ -322,6 +322,15 @@ def test_data_that_changed_is_not_gone_on_with(model: Path, tmp_path: Path) -> N
         finetune(model, data, tmp_path / "run", task="classify", **FEW, resume=True)
 
 
+def test_validation_data_that_changed_is_not_gone_on_with(model: Path, tmp_path: Path) -> None:
+    data, val = table(tmp_path / "data.csv"), table(tmp_path / "val.csv", ROWS[:6])
+    own: dict[str, Any] = {**FEW, "task": "classify", "val": [str(val)]}
+    finetune(model, data, tmp_path / "run", **own)
+    table(val, ROWS[:7])
+    with pytest.raises(UserError, match=r"val.csv: is not the data .* validated on"):
+        finetune(model, data, tmp_path / "run", **own, resume=True)
+
+
 def test_another_setting_is_not_gone_on_with(runs: dict[str, Path], model: Path) -> None:
     own = {**FEW, "lora": True}
     with pytest.raises(UserError, match="lora is False in this run, not True"):
