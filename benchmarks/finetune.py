@@ -265,6 +265,7 @@ def compare_speed(given: argparse.Namespace) -> None:
 def compare_accuracy(given: argparse.Namespace) -> None:
     import numpy as np
 
+    from nextword.tasks.intervals import Draws
     from nextword.tasks.significance import paired_bootstrap
 
     rate, right = str(given.learning_rate), {}
@@ -277,7 +278,7 @@ def compare_accuracy(given: argparse.Namespace) -> None:
         right["nextword"].shape[1],
         lambda chosen: {"accuracy": float(right["Trainer"][:, chosen].mean())},
         lambda chosen: {"accuracy": float(right["nextword"][:, chosen].mean())},
-        seed=0,
+        Draws(seed=0),
     )["accuracy"]
     low, high = found.interval
     rows: list[dict[str, Any]] = []
