@@ -1,7 +1,7 @@
 """Fine-tuning beside transformers' Trainer: examples a second, and how good the models become.
 
     python benchmarks/finetune.py SST2                     GPT-2 124M, about two minutes a round
-    python benchmarks/finetune.py SST2 --accuracy MODEL    test accuracy, seeds 1, 2, 3 of each side
+    python benchmarks/finetune.py SST2 --accuracy MODEL    test accuracy, several seeds a side
 
 SST2 is a folder with train.tsv and test.tsv, lines of a sentence, a tab and its class. Speed: the
 same examples for each side, in its own process, side after side, several rounds. Weights are drawn
@@ -12,7 +12,9 @@ and a new head, and takes the same number of AdamW steps over all of train.tsv i
 with the same rate, warm-up, linear schedule and clipping, no weight decay, no dropout, bf16
 activations over fp32 weights. The order of the examples and the draw of the head differ, as they do
 between seeds; and the rate, a straight line, is read at a step's middle by one and at its beginning
-by the other. Both results are measured by transformers, in fp32.
+by the other. Both results are measured by transformers, in fp32. Two tests are made: whether other
+sentences would have told the same of these very models (paired bootstrap), and whether other seeds
+would (Welch's t).
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ SIDES = {
     "dynamic": "Trainer, bf16, padded to the longest of a batch",
     "sorted": "Trainer, bf16, batches of equal length",
 }
-EPOCHS, SEEDS = 3, (1, 2, 3)
+EPOCHS = 3
 
 
 def sentences(file: Path) -> tuple[list[str], list[int]]:
@@ -264,6 +266,7 @@ def compare_speed(given: argparse.Namespace) -> None:
 
 def compare_accuracy(given: argparse.Namespace) -> None:
     import numpy as np
+    from scipy.stats import ttest_ind
 
     from nextword.tasks.intervals import Draws
     from nextword.tasks.significance import paired_bootstrap
@@ -271,7 +274,9 @@ def compare_accuracy(given: argparse.Namespace) -> None:
     rate, right = str(given.learning_rate), {}
     for side in ("nextword", "Trainer"):
         more = ["--accuracy", given.accuracy, "--learning-rate", rate]
-        runs = [measured(side, given, *more, "--seed", str(seed)) for seed in SEEDS]
+        runs = [
+            measured(side, given, *more, "--seed", str(seed)) for seed in range(1, given.seeds + 1)
+        ]
         right[side] = np.array(runs, np.float64)  # [seeds, sentences]
         print(f"{side}: {right[side].mean(1)}", file=sys.stderr)
     found = paired_bootstrap(
@@ -284,10 +289,12 @@ def compare_accuracy(given: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     for side, of_side in right.items():
         row = {"": side, "accuracy": of_side.mean(), "deviation": of_side.mean(1).std(ddof=1)}
-        rows.append(row | {"difference": None, "95% interval": None, "p": None})
+        rows.append(row | {"difference": None, "95% interval": None, "p": None, "p of seeds": None})
     rows[0] |= {"difference": found.difference, "p": found.p}
+    of_seeds = [of_side.mean(1) for of_side in right.values()]
+    rows[0]["p of seeds"] = float(ttest_ind(*of_seeds, equal_var=False).pvalue)
     rows[0]["95% interval"] = f"{low:+.4f} to {high:+.4f}"
-    title = f"SST-2 test accuracy, {EPOCHS} epochs, {len(SEEDS)} seeds"
+    title = f"SST-2 test accuracy, {EPOCHS} epochs, {given.seeds} seeds"
     publish("finetune_accuracy", title, rows)
 
 
@@ -298,6 +305,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=12, help="that are timed in a round")
     parser.add_argument("--accuracy", metavar="MODEL")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
