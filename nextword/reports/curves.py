@@ -140,22 +140,22 @@ def _range_of(lines: Sequence[Line], from_zero: bool) -> tuple[float, float]:
 
 def _grid(frame: Frame, unit: str, second: tuple[float, str] | None) -> list[str]:
     left, right, bottom = frame.left, frame.right, frame.bottom
-    parts = [_text(left - 48, 14, "start", unit)]
+    parts = [text(left - 48, 14, "start", unit)]
     for y in ticks(*frame.y):
         row = frame.row(y)
         parts += [
-            _segment("grid", left, row, right, row),
-            _text(left - 8, row + 4, "end", _short(y)),
+            segment("grid", left, row, right, row),
+            text(left - 8, row + 4, "end", short(y)),
         ]
     for x in ticks(*frame.x, count=6):
-        parts += [_text(frame.column(x), bottom + 20, "middle", _short(x))]
-    parts += [_segment("axis", left, bottom, right, bottom), _text(8, bottom + 20, "start", "step")]
+        parts += [text(frame.column(x), bottom + 20, "middle", short(x))]
+    parts += [segment("axis", left, bottom, right, bottom), text(8, bottom + 20, "start", "step")]
     if second:
         factor, name = second
-        parts += [_text(right + 52, 14, "end", name)]
+        parts += [text(right + 52, 14, "end", name)]
         for value in ticks(frame.y[0] * factor, frame.y[1] * factor):
             row = frame.row(value / factor)
-            parts += [_text(right + 8, row + 4, "start", _short(value))]
+            parts += [text(right + 8, row + 4, "start", short(value))]
     return parts
 
 
@@ -186,20 +186,20 @@ def _draw(frame: Frame, line: Line) -> list[str]:
 def _mark(frame: Frame, step: float, word: str) -> str:
     column = frame.column(step)
     anchor, shift = ("end", -5) if column > (frame.left + frame.right) / 2 else ("start", 5)
-    return _segment("mark", column, frame.top, column, frame.bottom) + _text(
+    return segment("mark", column, frame.top, column, frame.bottom) + text(
         column + shift, frame.top + 10, anchor, word
     )
 
 
-def _segment(style: str, x1: float, y1: float, x2: float, y2: float) -> str:
+def segment(style: str, x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def _text(x: float, y: float, anchor: str, text: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+def text(x: float, y: float, anchor: str, words: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """A tick's label: `0.002`, `1.5`, `20k`, `3M`."""
     for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= factor:

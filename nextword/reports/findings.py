@@ -116,6 +116,10 @@ def spread(samples: list[Record], count: int = 5) -> tuple[list[Record], list[Re
     return kept, [sample for i, sample in enumerate(newest) if i not in shown]
 
 
+def unbroken(words: str) -> str:
+    return words.replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def _gap(validation: Record) -> float | None:
     train = validation.get("train_loss")
     if not isinstance(train, int | float) or not math.isfinite(train) or not train:

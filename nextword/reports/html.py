@@ -18,6 +18,8 @@ import nextword
 from nextword.reports import findings, task
 from nextword.reports.corpus import document_table, overlap, pairs, split_table
 from nextword.reports.curves import Line, chart
+from nextword.reports.examples import examples, read_held_out
+from nextword.reports.plots import plots
 from nextword.tasks.run import Record, Run
 from nextword.terminal import duration, quantity
 
@@ -52,7 +54,7 @@ def render(run: Run) -> str:
     samples, more = findings.spread([_sample(record) for record in run.samples])
     columns, rows = split_table(run.manifest)
     told = task if run.task else findings
-    held_out = task.read_held_out(run.path) if run.task else []
+    held_out = read_held_out(run.path) if run.task else []
     return environment.get_template("report.html").render(
         version=nextword.__version__,
         name=run.path.resolve().name,
@@ -64,7 +66,8 @@ def render(run: Run) -> str:
         measured_on=told.measured_on(run),
         verdict=told.overfitting(run),
         classes=task.classes(held_out),
-        worst=task.worst(held_out),
+        plots=plots(run.task, held_out),
+        examples=examples(held_out) if held_out else None,
         curves=[curve for curve in curves(run) if curve.svg],
         notable=[
             {"step": f"{e['step']:,}", "message": e.get("message") or e.get("event", "")}
@@ -92,12 +95,12 @@ def summary(run: Run) -> str:
     """The run in one sentence."""
     kind = str(run.model.get("model_type") or run.model.get("family") or "model")
     count = run.weights.parameters if run.weights else 0
-    size = f"{_unbroken(quantity(count))}-parameter " if count else ""
+    size = f"{findings.unbroken(quantity(count))}-parameter " if count else ""
     last = run.train[-1] if run.train else {}
     words = [f"A {size}{kind if kind == 'model' else kind + ' model'}"]
     if isinstance(last.get("tokens"), int | float):
-        words.append(f"that has read {_unbroken(quantity(last['tokens']))} tokens")
-        words += [f"in {_unbroken(duration(run.seconds))}"] if run.seconds else []
+        words.append(f"that has read {findings.unbroken(quantity(last['tokens']))} tokens")
+        words += [f"in {findings.unbroken(duration(run.seconds))}"] if run.seconds else []
     bits = (run.evaluation or run.best or {}).get("bits_per_byte")
     if isinstance(bits, int | float):
         words.append(f"and needs {bits:.3f} bits for a byte of text it has never seen")
@@ -125,7 +128,10 @@ def curves(run: Run) -> list[Curve]:
     drawn = chart("Loss", loss, unit=unit, second_axis=axis, marks=marks, height=360)
     result = [Curve("Loss", loss, drawn)]
     for title, line in task.curves(run) if run.task else ():
-        svg = chart(title, [line], unit="held-out examples", width=420, height=230)
+        is_zero = not any(y for _, y in line.points)
+        svg = chart(
+            title, [line], unit="held-out examples", from_zero=is_zero, width=420, height=230
+        )
         result.append(Curve(title, [line], svg))
     speed = next((name for name in SPEEDS if any(name in r for r in run.train)), SPEEDS[0])
     for title, name, unit in (
@@ -239,10 +245,6 @@ def _bits_per_nat(run: Run) -> float | None:
         if _is_number(loss) and _is_number(bits) and loss and bits:
             return bits / loss
     return None
-
-
-def _unbroken(words: str) -> str:
-    return words.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _is_number(value: Any) -> bool:

@@ -1,31 +1,22 @@
 """What the report of a fine-tuned run shows: the task's figures and curves, and, where the run has
-kept its held-out examples (RUN/held_out.jsonl), which classes are mixed up and where it fails.
-
-A line of held_out.jsonl is an object with "place", "text", "label" (for answers: "references"),
-"prediction", "loss" and, of classes, "probabilities" by name.
+kept its held-out examples, which classes are mixed up.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nextword.errors import UserError
 from nextword.reports.curves import Line
-from nextword.reports.findings import RISEN, Figure, Verdict
+from nextword.reports.findings import RISEN, Figure, Verdict, unbroken
 from nextword.tasks.metrics import class_figures
 from nextword.tasks.run import Record, Run
 from nextword.terminal import duration, quantity
 
-HELD_OUT = "held_out.jsonl"
 MOST_CLASSES = 20  # that a confusion matrix is drawn of
-WORST = 12  # examples shown
-LONGEST = 300  # characters of a text shown
 OWN = {"kind", "step", "loss", "train_loss", "best", "seconds", "perplexity"}  # no task's figures
 PURPOSES = {
     "classify": "a classifier of texts",
@@ -47,24 +38,12 @@ class ClassRow:
     taken_for: list[tuple[str, float]]
 
 
-@dataclass(frozen=True)
-class Example:
-    """One held-out example for people; `sure` is the probability given to what was said."""
-
-    place: str
-    text: str
-    wanted: str
-    said: str
-    sure: str
-    loss: str
-
-
 def summary(run: Run) -> str:
     """The run in one sentence."""
     count = run.weights.parameters if run.weights else 0
     words = [PURPOSES.get(run.task, f"a model for the task {run.task}").capitalize()]
     words += [f"of {quantity(count)} parameters"] if count else []
-    words += [f"fine-tuned for {duration(run.seconds)}"] if run.seconds else []
+    words += [f"fine-tuned for {unbroken(duration(run.seconds))}"] if run.seconds else []
     return ", ".join(words) + "."
 
 
@@ -142,27 +121,6 @@ def shown(name: str) -> str:
     return name.replace("_", " ")
 
 
-def read_held_out(path: Path) -> list[Record]:
-    """The held-out examples that a run has kept; none where it has not. Raises UserError with the
-    line for what is no such record."""
-    if not (path / HELD_OUT).is_file():
-        return []
-    found = []
-    with open(path / HELD_OUT, encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                record = json.loads(line)
-                float(record["loss"]), record["text"], record["prediction"]
-            except (ValueError, KeyError, TypeError, RecursionError):
-                raise UserError(
-                    "is no held-out example (an object with text, prediction and loss)",
-                    where=f"{path / HELD_OUT}:{number}",
-                    mend="remove the file, and the report does without it",
-                ) from None
-            found.append(record)
-    return found
-
-
 def classes(examples: list[Record]) -> list[ClassRow]:
     """Precision, recall, F1 and count of each class, and what it was taken for; empty where the
     examples have no single labels, or too many different ones for a page."""
@@ -187,42 +145,6 @@ def classes(examples: list[Record]) -> list[ClassRow]:
         )
         for row in class_figures(names, truth, guess)
     ]
-
-
-def worst(examples: list[Record]) -> list[Example]:
-    """Those of the highest loss: mistakes of the model, or of whoever labelled them."""
-    order = sorted(examples, key=lambda record: -_loss(record))
-    return [_example(record) for record in order[:WORST]]
-
-
-def _loss(record: Record) -> float:
-    value = float(record["loss"])
-    return math.inf if math.isnan(value) else value
-
-
-def _example(record: Record) -> Example:
-    wanted = record.get("label", record.get("references", ""))
-    probabilities = record.get("probabilities")
-    sure = probabilities.get(record["prediction"]) if isinstance(probabilities, dict) else None
-    return Example(
-        place=str(record.get("place", "")),
-        text=_cut(str(record["text"])),
-        wanted=_cut(_words(wanted)),
-        said=_cut(_words(record["prediction"])),
-        sure=f"{sure:.0%}" if _is_number(sure) else "",
-        loss=f"{_loss(record):.2f}",
-    )
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, list):
-        return " · ".join(map(str, value)) or "(none)"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _cut(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST else text[:LONGEST] + " …"
 
 
 def _interval(metric: Record) -> str:

@@ -1,7 +1,8 @@
 """RUN/held_out.jsonl: each held-out example beside what the best model says of it, for the report.
 
 A line is an object with "place", "text", "label" (for answers: "references"), "prediction",
-"loss", of classes "probabilities" by name, and "twin" where the training data has it too or nearly.
+"loss", of classes "probabilities" by name, of answers their "score", and "twin": the same example,
+or nearly, in the training data; null where it has none.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from nextword.models.transformer import Transformer
 from nextword.tasks.classify import find_columns, labelled_texts
 from nextword.tasks.learnable import row_room
 from nextword.tasks.losses import example_losses
+from nextword.tasks.predictions import score_each
 from nextword.tasks.records import Record
+from nextword.tasks.run import HELD_OUT
 from nextword.tasks.trained import Prediction, TrainedModel
 from nextword.tasks.twins import twins
 
-HELD_OUT = "held_out.jsonl"
 MOST_WRITTEN = 50  # answers of conversations, which are not measured but read
 
 
@@ -44,7 +46,7 @@ def keep_held_out(
     rows = _labelled if opened.outputs is not None else _written
     same = twins(learnt, found, opened.settings, opened.reading(found))
     lines = [
-        json.dumps(row | ({"twin": twin.to_json()} if twin else {}), ensure_ascii=False)
+        json.dumps(row | {"twin": twin and twin.to_json()}, ensure_ascii=False)
         for row, twin in zip(rows(opened, found, predictions), same, strict=True)
     ]
     write_atomically(run / HELD_OUT, "\n".join(lines) + "\n")
@@ -80,15 +82,19 @@ def _written(
     opened: TrainedModel, found: Sequence[Record], predictions: Sequence[Prediction]
 ) -> Iterator[dict[str, Any]]:
     assert isinstance(opened.model, Transformer)
-    made = opened.read(found, answered=True).examples
+    read = opened.read(found, answered=True)
+    made = read.examples
     with torch.no_grad():
         losses = example_losses(opened.model, [e.example for e in made], row_room(opened.model))
     nats = losses.nats / np.maximum(losses.tokens, 1)
-    for example, predicted, loss in zip(made, predictions, nats.tolist(), strict=True):
+    answers = [predicted["answer"] for predicted in predictions]
+    scores = score_each(opened.task, answers, made, read.format.language)
+    for example, answer, loss, score in zip(made, answers, nats.tolist(), scores, strict=True):
         yield {
             "place": example.place,
             "text": opened.tokenizer.decode(example.prompt),
             "references": list(example.references),
-            "prediction": predicted["answer"],
+            "prediction": answer,
             "loss": loss,
+            "score": score,
         }

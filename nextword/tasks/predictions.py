@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
+
 from nextword.inference.beam import EarlyStopping, beam_search
 from nextword.inference.generate import generate
 from nextword.models.transformer import Transformer
 from nextword.settings import GenerateSettings
-from nextword.tasks.answers import judge_answers
+from nextword.tasks.answers import cmrc, judge_answers, squad
 from nextword.tasks.completion import TaskExample
 from nextword.tasks.intervals import Draws
 from nextword.tasks.metrics import Metric
-from nextword.tasks.written import judge_summaries, judge_translations
+from nextword.tasks.written import judge_summaries, judge_translations, rouge, translation_scores
 from nextword.tokens.tokenizer import Tokenizer
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
@@ -66,3 +68,21 @@ def judge(
     if task not in JUDGES or not answers:
         return {}
     return JUDGES[task](answers, [example.references for example in examples], language, draws)
+
+
+def score_each(
+    task: str, answers: Sequence[str], examples: Sequence[TaskExample], language: str
+) -> list[dict[str, float]]:
+    """Of each answer by itself the task's score, by name: F1, ROUGE-L or chrF; none for what can
+    only be read."""
+    references = [example.references for example in examples]
+    if task == "qa":
+        score = cmrc if language == "zh" else squad
+        pairs = zip(answers, references, strict=True)
+        return [{"F1": score(answer, wanted)[1]} for answer, wanted in pairs]
+    if task == "summarize":
+        return [{"ROUGE-L": x} for x in rouge(answers, references, language)["ROUGE-L"].tolist()]
+    if task == "translate":
+        chrf = translation_scores(answers, references, language)["chrF"]
+        return [{"chrF": chrf.of(np.array([n]))} for n in range(len(answers))]
+    return [{} for _ in answers]

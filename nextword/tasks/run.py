@@ -14,6 +14,7 @@ from nextword.errors import UserError
 from nextword.files import read_json
 
 EVALUATION = "evaluation.json"  # what the best model was worth once the run was over
+HELD_OUT = "held_out.jsonl"  # each held-out example beside what the best model says of it
 OPENINGS = {
     "en": "Once upon a time",
     "zh": "很久以前",

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 import nextword as nw
 from nextword.errors import UserError
 from nextword.reports import task
+from nextword.reports.examples import MOST_ROWS, examples
+from nextword.reports.plots import plots
 from nextword.tasks.run import read_run
 
 NAMES = ["bad", "fair", "good"]
@@ -90,7 +95,7 @@ def test_a_report_holds_the_tasks_figures_curves_classes_and_failures(tmp_path: 
         "test.csv:11",
     ):
         assert words in page.words, words
-    assert page.tags.count("svg") == 1 + 2 + 2, "loss; accuracy, macro F1; learning rate, speed"
+    assert page.tags.count("svg") == 1 + 2 + 2 + 1, "loss; two metrics; rate, speed; calibration"
     assert "script" not in page.tags and "bits for a byte" not in page.words
 
 
@@ -106,24 +111,27 @@ def test_the_class_table_is_scikit_learns() -> None:
 
 
 def test_the_examples_of_the_highest_loss_come_first() -> None:
-    found = task.worst(held_out())
-    assert [example.text[-1] for example in found[:3]] == ["9", "5", "2"]
-    assert (found[0].wanted, found[0].said, found[0].sure) == ("good", "fair", "80%")
+    found = examples(held_out())
+    assert [example.text[-1] for example in found.suspicious] == ["9", "5", "2"], "only the wrong"
+    worst = found.suspicious[0]
+    assert (worst.wanted, worst.said, worst.sure) == ("good", "fair", "80%")
+    losses = [float(row.loss) for row in found.rows]
+    assert len(losses) == 10 and losses == sorted(losses, reverse=True)
 
 
 def test_answers_amounts_and_several_labels_are_shown_without_a_class_table() -> None:
     answers = [{"text": "Who?", "references": ["Ada", "A. T."], "prediction": "Bo", "loss": 3}]
     assert task.classes(answers) == []
-    assert task.worst(answers)[0].wanted == "Ada · A. T."
+    assert examples(answers).suspicious[0].wanted == "Ada · A. T."
     amounts = [{"text": "x", "label": 2.5, "prediction": 9.25, "loss": 45.6}]
-    assert task.classes(amounts) == [] and task.worst(amounts)[0].said == "9.25"
+    assert task.classes(amounts) == [] and examples(amounts).suspicious[0].said == "9.25"
     several = [{"text": "x", "label": ["a", "b"], "prediction": [], "loss": 1.0}]
-    assert task.classes(several) == [] and task.worst(several)[0].said == "(none)"
+    assert task.classes(several) == [] and examples(several).suspicious[0].said == "(none)"
 
 
 def test_a_run_without_held_out_examples_or_an_end_gives_a_report(tmp_path: Path) -> None:
     page = Text(nw.report(finetuned(tmp_path / "young", over=False)).read_text(encoding="utf-8"))
-    assert "Where it fails most" not in page.words and "during training" in page.words
+    assert "All predictions" not in page.words and "during training" in page.words
     assert "best validation so far" in page.words
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.json").write_text("{}")
@@ -133,12 +141,13 @@ def test_a_run_without_held_out_examples_or_an_end_gives_a_report(tmp_path: Path
 
 
 def test_text_from_the_data_is_escaped_and_long_text_cut(tmp_path: Path) -> None:
-    examples = held_out()
+    kept = held_out()
     hostile = "<script>alert(1)</script>"
-    examples[9] |= {"text": hostile + "x" * 1000, "place": hostile}
-    for example in examples:
+    twin = {"place": hostile, "text": hostile, "alike": 0.9}
+    kept[9] |= {"text": hostile + "x" * 1000, "place": hostile, "twin": twin}
+    for example in kept:
         example["probabilities"] = {hostile: 0.1} | example["probabilities"]
-    html = nw.report(finetuned(tmp_path / "run", examples=examples)).read_text(encoding="utf-8")
+    html = nw.report(finetuned(tmp_path / "run", examples=kept)).read_text(encoding="utf-8")
     assert hostile not in html and html.count("&lt;script&gt;") >= 4
     assert not re.search("x{301}", html)
 
@@ -157,3 +166,74 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
 def test_the_best_by_the_metric_is_the_one_reported(tmp_path: Path) -> None:
     run = read_run(finetuned(tmp_path / "run"))
     assert run.best is not None and run.best["step"] == 80
+
+
+def test_the_calibration_plot_has_a_dot_for_each_bin_of_scikit_learns(tmp_path: Path) -> None:
+    chance = np.random.default_rng(6)
+    sure = chance.uniform(0.5, 1, 400)
+    right = chance.random(400) < sure**2
+    kept = [
+        {"text": "x", "label": "a", "prediction": "a" if hit else "b", "loss": 1.0}
+        | {"probabilities": {"a": p if hit else 1 - p, "b": 1 - p if hit else p}}
+        for p, hit in zip(sure.tolist(), right.tolist(), strict=True)
+    ]
+    (plot,) = plots("classify", kept)
+    accuracy, confidence = calibration_curve(right, sure, n_bins=15)
+    dots = circles(str(plot.svg))
+    assert len(dots) == len(accuracy)
+    for axis, known, sign in (("cx", confidence, 1), ("cy", accuracy, -1)):
+        drawn = np.array([sign * dot[axis] for dot in dots])
+        assert np.corrcoef(drawn, known)[0, 1] > 0.9999, "on a linear scale"
+    gap = sure.mean() - right.mean()
+    assert f"surer than it should be, by {gap:.0%}" in plot.note
+
+
+def test_lengths_and_amounts_are_drawn_against_what_is_right() -> None:
+    pairs = [(3, 6), (6, 3), (5, 5)]  # words in the reference, words written
+    kept = [
+        {"text": "x", "references": ["word " * a], "prediction": "word " * b, "loss": 1.0}
+        for a, b in pairs
+    ]
+    (plot,) = plots("translate", kept)
+    first, second, equal = circles(str(plot.svg))
+    assert first["cx"] < equal["cx"] < second["cx"], "the reference to the right"
+    assert first["cy"] < equal["cy"] < second["cy"], "more written is higher up"
+    assert "1.00 are written for each one" in plot.note
+    amounts = [{"text": "x", "label": float(a), "prediction": b, "loss": 1} for a, b in pairs]
+    assert [plot.title for plot in plots("classify", amounts)] == ["Amounts"]
+    assert plots("chat", kept) == plots("translate", []) == []
+
+
+def circles(svg: str) -> list[dict[str, float]]:
+    found = [e.attrib for e in ElementTree.fromstring(svg).iter() if e.tag.endswith("circle")]
+    return [{name: float(each[name]) for name in ("cx", "cy")} for each in found]
+
+
+def test_what_the_training_data_holds_too_is_shown_beside_it(tmp_path: Path) -> None:
+    kept = [example | {"twin": None} for example in held_out()]
+    assert examples(kept).overlap.startswith("None of the 10 held-out examples")
+    assert examples(held_out()).overlap == "", "of an older run nobody knows"
+    kept[3]["twin"] = {"place": "data/train.csv:7", "text": "Text number 3", "alike": 1.0}
+    kept[4]["twin"] = {"place": "data/train.csv:8", "text": "text number 5", "alike": 0.85}
+    page = Text(nw.report(finetuned(tmp_path / "run", examples=kept)).read_text(encoding="utf-8"))
+    assert "Of the 10 held-out examples 1 are in the training data too, and 1 nearly" in page.words
+    for words in ("Text number 3", "train.csv:7", "the same", "85% alike", "seen in training only"):
+        assert words in page.words, words
+    assert [row.is_known for row in examples(kept).rows].count(True) == 2
+
+
+def test_thousands_of_predictions_leave_the_page_light(tmp_path: Path) -> None:
+    kept = [
+        held_out()[n % 10] | {"text": f"number {n} " + "long text " * 200, "loss": n / 1000}
+        for n in range(3000)
+    ]
+    html = nw.report(finetuned(tmp_path / "run", examples=kept)).read_text(encoding="utf-8")
+    assert "number 2999" in html and f"number {2999 - MOST_ROWS} " not in html
+    assert "the other 2,500 are in held_out.jsonl" in html and len(html) < 500_000
+
+
+def test_of_a_long_question_its_end_is_shown_too() -> None:
+    answers = [{"text": "context " * 100 + "Who came?", "references": ["Ada"], "loss": 1.0}]
+    (row,) = examples([answers[0] | {"prediction": "Bo", "score": {"F1": 0.0}}]).rows
+    assert row.text.startswith("context") and row.text.endswith("Who came?") and row.is_wrong
+    assert len(row.text) < 310 and row.sure == "0"

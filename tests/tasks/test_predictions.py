@@ -69,3 +69,19 @@ def test_ten_examples_learnt_by_heart_are_answered_exactly_and_the_answer_stops(
     else:
         name, value = best[task]
         assert metrics[name].value == pytest.approx(value)
+
+
+def test_the_score_of_each_answer_is_the_librarys_for_it_alone() -> None:
+    answers, wanted = ["Die Katze sitzt da.", "Ein Hund", ""], ["Die Katze sitzt.", "Der Hund", "x"]
+    blank = Example(np.zeros(0, np.int64), np.zeros(0, bool), "")
+    examples = [TaskExample(blank, [], (text,), "") for text in wanted]
+    pairs = list(zip(answers, wanted, strict=True))
+    found = score_each("translate", answers, examples, "de")
+    known = [sacrebleu.sentence_chrf(answer, [text]).score for answer, text in pairs]
+    assert [row["chrF"] for row in found] == pytest.approx(known)
+    found = score_each("summarize", answers, examples, "en")
+    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    known = [scorer.score(text, answer)["rougeL"].fmeasure for answer, text in pairs]
+    assert [row["ROUGE-L"] for row in found] == pytest.approx(known)
+    assert [row["F1"] for row in score_each("qa", ["ein Hund", ""], examples[1:], "en")] == [0.5, 0]
+    assert score_each("chat", answers, examples, "en") == [{}, {}, {}]
