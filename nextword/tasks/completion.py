@@ -80,6 +80,20 @@ class Completions:
     cut: int = 0
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How records are read: for a model that begins with `start_id` and takes `max_length` tokens,
+    to train it or not, in a `format` chosen before or None, with answers or without."""
+
+    settings: TaskSettings
+    tokenizer: Tokenizer
+    start_id: int
+    max_length: int
+    training: bool
+    format: Format | None
+    answered: bool
+
+
 @dataclass
 class Draft:
     """An example before it is made to fit: `parts` of the prompt, the `long` one of which may be
@@ -113,18 +127,13 @@ def read_examples(
     no answers. Raises UserError with the place for records that cannot be used, and where more
     than one in twenty does not fit.
     """
+    how = Reading(settings, tokenizer, start_id, max_length, training, format, answered)
     if settings.task == "chat":
         from nextword.tasks.conversations import read_conversations
 
-        made = read_conversations(
-            found, settings, tokenizer, start_id, max_length, training, format, answered
-        )
-    elif settings.task == "text":
-        made = _texts(found, settings, tokenizer, start_id, max_length)
+        made = read_conversations(found, how)
     else:
-        made = _completions(
-            found, settings, tokenizer, start_id, max_length, training, format, answered
-        )
+        made = _texts(found, how) if settings.task == "text" else _completions(found, how)
     check_dropped(made, len(found), max_length)
     return made
 
@@ -140,17 +149,9 @@ def check_dropped(made: Completions, count: int, max_length: int) -> None:
         )
 
 
-def _completions(
-    found: Sequence[Record],
-    settings: TaskSettings,
-    tokenizer: Tokenizer,
-    start_id: int,
-    max_length: int,
-    training: bool,
-    format: Format | None,
-    answered: bool,
-) -> Completions:
-    columns = find_task_columns(found, settings, answered=answered)
+def _completions(found: Sequence[Record], how: Reading) -> Completions:
+    settings, format, max_length = how.settings, how.format, how.max_length
+    columns = find_task_columns(found, settings, answered=how.answered)
     if format is None:
         read = list(columns.inputs.values()) or columns_of(found)[:1]
         spoken = main_language(str(record[read[0]]) for record in found)
@@ -159,20 +160,20 @@ def _completions(
         if columns.targets:
             written = main_language(str(record[columns.targets[0]]) for record in found)
             format = replace(format, language=written)
-    drafts = _drafts(found, format, columns, tokenizer, start_id)
+    drafts = _drafts(found, format, columns, how)
     if not format.answer_tokens:
-        lengths = [len(draft.answer) for draft in drafts] if answered else [max_length]
+        lengths = [len(draft.answer) for draft in drafts] if how.answered else [max_length]
         format = replace(format, answer_tokens=room_for_answers(lengths, max_length))
-    made = Completions([], format, frozenset({tokenizer.end_id}), columns)
+    made = Completions([], format, frozenset({how.tokenizer.end_id}), columns)
     cut, answer_room = 0, min(format.answer_tokens, max_length // 2)
     for draft in drafts:
-        limit = max_length - (len(draft.answer) if training else answer_room)
-        chances = random.Random(f"{settings.seed}/{draft.place}") if training else None
-        prompt, reason = _prompt(draft, max(limit, 1), tokenizer, chances)
+        limit = max_length - (len(draft.answer) if how.training else answer_room)
+        chances = random.Random(f"{settings.seed}/{draft.place}") if how.training else None
+        prompt, reason = _prompt(draft, max(limit, 1), how.tokenizer, chances)
         if len(draft.answer) > answer_room:
             reason = "with an answer that is too long"
         reason = draft.reason or reason
-        if training and reason:
+        if how.training and reason:
             made.dropped[reason] += 1
             continue
         cut += len(prompt) < sum(map(len, draft.parts))
@@ -193,12 +194,9 @@ def room_for_answers(lengths: Sequence[int], max_length: int) -> int:
 
 
 def _drafts(
-    found: Sequence[Record],
-    format: Format,
-    columns: TaskColumns,
-    tokenizer: Tokenizer,
-    start_id: int,
+    found: Sequence[Record], format: Format, columns: TaskColumns, how: Reading
 ) -> list[Draft]:
+    tokenizer = how.tokenizer
     known = [*columns.inputs, *columns_of(found)]
     pieces = parse_template(format.template, known)
     of_role = dict(columns.inputs)
@@ -206,7 +204,7 @@ def _drafts(
     literal = {piece: tokenizer.encode(piece) for piece in pieces if isinstance(piece, str)}
     drafts = []
     for record in found:
-        parts, long, kept, reason = [[start_id]], None, (0, 0), ""
+        parts, long, kept, reason = [[how.start_id]], None, (0, 0), ""
         references = references_of(record, columns.targets, format.task)
         for piece in pieces:
             if isinstance(piece, str):
@@ -278,22 +276,17 @@ def whole_characters(ids: list[int], tokenizer: Tokenizer) -> list[int]:
     return ids
 
 
-def _texts(
-    found: Sequence[Record],
-    settings: TaskSettings,
-    tokenizer: Tokenizer,
-    start_id: int,
-    max_length: int,
-) -> Completions:
+def _texts(found: Sequence[Record], how: Reading) -> Completions:
     """Texts to go on pretraining with; a long one in parts, each token of it learnt once."""
-    column = choose_column(found, "text", settings.text_column, TEXT_NAMES, "--text-column")
+    tokenizer, max_length = how.tokenizer, how.max_length
+    column = choose_column(found, "text", how.settings.text_column, TEXT_NAMES, "--text-column")
     spoken = main_language(str(record[column]) for record in found)
     format = Format("text", "", max_length // 2, spoken)
     columns = TaskColumns({"text": column})
     made = Completions([], format, frozenset({tokenizer.end_id}), columns)
     for record in found:
         text = tokenizer.encode(input_text(record, column))
-        ids = np.array([start_id, *text, tokenizer.end_id], np.int64)
+        ids = np.array([how.start_id, *text, tokenizer.end_id], np.int64)
         for first in range(0, len(ids) - 1, max_length - 1):
             part = ids[first : first + max_length]
             scored = np.arange(len(part)) > 0  # the first one was the last of the part before

@@ -10,32 +10,23 @@ import numpy as np
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
 from nextword.tasks.chat import ChatFormat, Message, chat_template, read_messages
-from nextword.tasks.completion import Completions, Format, TaskExample, room_for_answers
+from nextword.tasks.completion import Completions, Format, Reading, TaskExample, room_for_answers
 from nextword.tasks.records import Record, columns_of
 from nextword.tasks.task_columns import MESSAGES, TaskColumns, input_text
 from nextword.tasks.templates import main_language
 from nextword.tokens.packing import Example
-from nextword.tokens.tokenizer import Tokenizer
 
 PAIRS = [("instruction", "output"), ("instruction", "response"), ("prompt", "response")]
 PAIRS += [("prompt", "completion"), ("question", "answer"), ("input", "output")]
 
 
-def read_conversations(
-    found: Sequence[Record],
-    settings: TaskSettings,
-    tokenizer: Tokenizer,
-    start_id: int,
-    max_length: int,
-    training: bool,
-    format: Format | None,
-    answered: bool,
-) -> Completions:
+def read_conversations(found: Sequence[Record], how: Reading) -> Completions:
     """One too long loses its oldest exchanges; if that is no help it is left out in training."""
-    columns, talks = _messages(found, settings, answered)
+    tokenizer, max_length, format = how.tokenizer, how.max_length, how.format
+    columns, talks = _messages(found, how.settings, how.answered)
     if format is None:
         spoken = main_language(talk[-1].content for talk in talks)
-        template = chat_template(tokenizer, start_id, spoken)
+        template = chat_template(tokenizer, how.start_id, spoken)
         format = Format("chat", template, 0, spoken)
     chat = ChatFormat(tokenizer, format.template)
     chat.prepare(
@@ -55,18 +46,18 @@ def read_conversations(
     cut, limit = 0, max_length - answer_room
     for record, talk in zip(found, talks, strict=True):
         whole, messages = talk, talk
-        while _length(chat, messages, answer_room, training) > max_length:
+        while _length(chat, messages, answer_room, how.training) > max_length:
             shorter = _without_oldest(messages)
             if shorter is None:
                 break
             messages = shorter
         example = _example(chat, messages, record.place)
         is_long = len(example.example.ids) > max_length
-        if training and is_long:
+        if how.training and is_long:
             made.dropped["with a last exchange that is too long"] += 1
             continue
         prompt = example.prompt
-        if not training and len(prompt) > limit:
+        if not how.training and len(prompt) > limit:
             prompt = prompt[len(prompt) - limit :]
         if is_long:
             kept = example.example

@@ -2,17 +2,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import sacrebleu
 import torch
+from rouge_score.rouge_scorer import RougeScorer
 
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import ModelSettings, TaskSettings
-from nextword.tasks.completion import Completions, read_examples
+from nextword.tasks.completion import Completions, TaskExample, read_examples
 from nextword.tasks.intervals import Draws
-from nextword.tasks.predictions import judge, write_answers
+from nextword.tasks.predictions import judge, score_each, write_answers
 from nextword.tasks.records import read_records
+from nextword.tokens.packing import Example
 from nextword.tokens.packing import completions as packed
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import train_bpe
