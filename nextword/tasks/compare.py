@@ -105,7 +105,8 @@ def compare(
         found = read_records(items, aligned=opened.task == "translate")
         names.append(opened.name)
         outcomes.append(outcome(opened, found))
-        remarks += [f"{opened.name}: {words}"] if (words := learnt(opened, found)) else []
+        if (words := learnt(opened, found)) and opened.name not in names[:-1]:
+            remarks.append(f"{opened.name}: {words}")
     one, other = outcomes
     if one.truth != other.truth:
         raise UserError(

@@ -19,6 +19,8 @@ from nextword.tasks.records import Record, read_records
 from nextword.tasks.trained import Prediction, TrainedModel, open_trained, write_predictions
 from nextword.tasks.twins import Twin, counted, twins
 
+TABLES = {".csv", ".tsv", ".parquet"}
+
 
 @dataclass(frozen=True)
 class TaskEvaluation:
@@ -53,13 +55,27 @@ def predict(
     """A prediction for each record of the data, in order; with `out` also as JSON lines, beside
     the records' own fields. Raises UserError where model and data do not fit."""
     opened, items, settings = _open(model, data, settings, overrides)
-    if out is not None and (Path(out).is_dir() or not str(out)):
-        raise UserError("is a folder", where=out, mend="name a file for the predictions")
+    if out is not None:
+        _check_out(Path(out), items)
     found = read_records(items, aligned=opened.task == "translate")
     predictions = opened.predict(found)
     if out is not None:
         write_predictions(Path(out), found, predictions)
     return [{n: v for n, v in each.items() if n != "outputs"} for each in predictions]
+
+
+def _check_out(out: Path, items: Sequence[str]) -> None:
+    """Raises UserError for a file that predictions cannot go to, before any of them is made."""
+    if out.is_dir():
+        raise UserError("is a folder", where=out, mend="name a file for the predictions")
+    if out.exists() and any(Path(item).exists() and out.samefile(item) for item in items):
+        raise UserError("is the data itself", where=out, mend="choose another --out")
+    if out.suffix.lower() in TABLES:
+        raise UserError(
+            f"predictions are JSON lines, not {out.suffix}",
+            where=out,
+            mend=f"name the file {out.with_suffix('.jsonl').name}",
+        )
 
 
 def evaluate_task(
