@@ -60,7 +60,7 @@ def test_a_task_is_learnt_measured_and_used(name: str, model: Path, tmp_path: Pa
     assert kept.exists() is (settings["task"] != "text")
     if kept.exists():
         rows = [json.loads(line) for line in kept.read_text().splitlines()]
-        assert len(rows) == run.evaluation["examples"]
+        assert len(rows) == run.evaluation["examples"] and all("twin" in row for row in rows)
         if settings["task"] == "classify":  # the mean of their losses is the one validated
             mean = np.mean([row["loss"] for row in rows])
             assert mean == pytest.approx(finished.loss, rel=1e-4)
