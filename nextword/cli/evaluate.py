@@ -73,7 +73,9 @@ def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
                 for row in evaluation.classes
             ],
         )
-    if evaluation.units < evaluation.examples:
+    if evaluation.units == 1 < evaluation.examples:
+        say("all examples share one input: how far these figures would move cannot be told")
+    elif evaluation.units < evaluation.examples:
         say(
             f"{evaluation.units:,} different inputs: examples that share one, as questions about "
             "one text do, are drawn together for the intervals"

@@ -158,7 +158,7 @@ def _brief(place: Any) -> str:
 def _words(value: Any) -> str:
     if isinstance(value, list):
         return " · ".join(map(str, value)) or "(none)"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value) or "(nothing)"
 
 
 def _cut(text: str, tail: int = 0) -> str:

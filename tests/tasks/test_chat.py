@@ -249,3 +249,22 @@ def test_a_template_kept_in_a_file_or_by_name_is_found(
     tokenizer.save(tmp_path)
     (tmp_path / "chat_template.jinja").write_text(THINKING)
     assert chat_template(Tokenizer.load(tmp_path), 0, "en") == THINKING
+    several.save(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path).chat_template
+    assert (theirs["default"] if isinstance(theirs, dict) else theirs) == THINKING
+    assert chat_template(Tokenizer.load(tmp_path), 0, "en") == THINKING, "the file is preferred"
+
+
+def test_a_tokenizer_that_transformers_saved_keeps_its_template(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    tokenizer.save(tmp_path / "ours")
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "ours")
+    theirs.chat_template = THINKING
+    theirs.save_pretrained(tmp_path / "theirs")
+    assert (tmp_path / "theirs" / "chat_template.jinja").is_file()
+    again = Tokenizer.load(tmp_path / "theirs")
+    assert chat_template(again, again.end_id, "en") == THINKING
+    (tmp_path / "theirs" / "chat_template.jinja").write_bytes(b"{{ \xff }}")
+    with pytest.raises(UserError, match=r"chat_template.jinja: is not UTF-8 at byte 3"):
+        chat_template(again, again.end_id, "en")
