@@ -227,6 +227,15 @@ class FinetuneSettings(TaskSettings):
             raise ValueError("expected nothing, since epochs gives the run's length already")
         return value
 
+    seeds: int = Field(
+        1, ge=1, le=100, description="runs, a seed each: the best is kept, mean and deviation told"
+    )
+    search: int = Field(
+        0, ge=0, le=1000, description="first try so many learning rates, lengths and batch sizes"
+    )
+    split_seed: int | None = Field(
+        None, ge=0, lt=2**63, description="seed of what is held out; --seed if not given"
+    )
     batch_size: int | None = Field(None, ge=1, description="examples a step")
     micro_batch: int | None = Field(None, ge=1, description="examples computed at once")
     optimizer: Literal["adamw", "muon", "sgd"] = Field("adamw", description="update rule")
@@ -246,6 +255,12 @@ class FinetuneSettings(TaskSettings):
     lora_rank: int = Field(8, ge=1, le=1024, description="rank of the updates")
     lora_alpha: float = Field(16.0, gt=0, description="updates count alpha / rank times")
     lora_dropout: Fraction = Field(0.0, description="dropout before the updates")
+
+    @property
+    def splits_by(self) -> int:
+        """The seed of what is held out."""
+        return self.seed if self.split_seed is None else self.split_seed
+
     random_weights: bool = Field(
         False, description="draw the weights anew from the seed: what is learnt without pretraining"
     )

@@ -58,6 +58,12 @@ def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
     ]
     title = f"{evaluation.model}: {evaluation.task}, {evaluation.examples:,} examples"
     table(title, ["", "value", "95% interval", ""], rows)
+    if evaluation.seeds:
+        spread = [
+            (name, _figure(over.mean), _figure(over.deviation), _interval(over.interval))
+            for name, over in evaluation.seeds.items()
+        ]
+        table("Over the seeds", ["", "mean", "deviation", "95% interval of the mean"], spread)
     if 2 <= len(evaluation.classes) <= MOST_CLASSES:
         names = [row.name for row in evaluation.classes]
         table(

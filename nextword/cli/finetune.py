@@ -45,6 +45,13 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
 
 def show(finished: Finetuned) -> None:
     say(f"Finished: {finished.finished}")
+    if finished.trials:
+        columns = dict.fromkeys(name for each in finished.trials.values() for name in each)
+        rows = [
+            (place.rpartition("-")[2], *(_shown(each.get(name)) for name in columns))
+            for place, each in finished.trials.items()
+        ]
+        table("Trials", ["", *(name.replace("_", " ") for name in columns)], rows)
     if finished.loss is not None:
         rows = [
             (label, value, " … ".join(f"{end:.4f}" for end in finished.intervals.get(label, ())))
@@ -52,6 +59,12 @@ def show(finished: Finetuned) -> None:
         ]
         names = ["on examples held out", "", "95% interval"]
         table(f"The best model, of step {finished.best_step:,}", names, rows)
+    if finished.seeds:
+        rows = [
+            (label, over.mean, over.deviation, " … ".join(f"{end:.4f}" for end in over.interval))
+            for label, over in finished.seeds.items()
+        ]
+        table("Over the seeds", ["", "mean", "deviation", "95% interval of the mean"], rows)
     run = shlex.quote(finished.run)
     say(f"Model: {finished.run}/model")
     say(f"Measure it on a test set: nextword evaluate {run} TEST_DATA")
@@ -59,3 +72,8 @@ def show(finished: Finetuned) -> None:
         say(f"Use it: nextword generate {run}")
     else:
         say(f"Use it: nextword predict {run} NEW_DATA --out predictions.jsonl")
+
+
+def _shown(value: object) -> str:
+    """A cell of the table of trials; what was not tried is as usual."""
+    return "usual" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -53,7 +53,8 @@ def headline(run: Run) -> list[Figure]:
     figures = []
     for name, metric in found.items():
         if isinstance(metric, dict) and _is_number(metric.get("value")):
-            figures.append(Figure(_short(metric["value"]), name, _interval(metric)))
+            sure = ", ".join([_interval(metric), *_over_seeds(run, name)])
+            figures.append(Figure(_short(metric["value"]), name, sure))
     if not figures and run.best:
         figures = [
             Figure(_short(run.best[name]), shown(name), "during training")
@@ -61,6 +62,13 @@ def headline(run: Run) -> list[Figure]:
             if _is_number(run.best.get(name))
         ]
     return figures
+
+
+def _over_seeds(run: Run, name: str) -> list[str]:
+    found = run.seeds.get(name)
+    if not isinstance(found, dict) or not _is_number(found.get("mean")):
+        return []
+    return [f"over the seeds {_short(found['mean'])} ± {_short(found['deviation'])}"]
 
 
 def measured_on(run: Run) -> str:

@@ -11,7 +11,7 @@ RUN/evaluation.json  how good it is on all that was held out, once the run is ov
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from nextword.tasks.metrics import Metric
 from nextword.tasks.planning import Plan, decide, tell
 from nextword.tasks.records import Record, read_records
 from nextword.tasks.run import EVALUATION
+from nextword.tasks.spread import Spread
 from nextword.tasks.trained import open_trained
 from nextword.tasks.twins import counted, twins
 from nextword.terminal import warn
@@ -41,7 +42,8 @@ from nextword.training.state import State
 @dataclass(frozen=True)
 class Finetuned:
     """How it went: `figures` are the best model's on the examples held out, by name, `intervals`
-    their 95% intervals once the run is over."""
+    their 95% intervals once the run is over; `score` is `metric`, by which the best was chosen, or
+    its negative where lower is better. `seeds` and `trials` tell of the runs behind this one."""
 
     run: str
     task: str
@@ -54,6 +56,10 @@ class Finetuned:
     best_step: int = 0
     finished: str = ""
     signal: int = 0
+    metric: str = ""
+    score: float | None = None
+    seeds: dict[str, Spread] = field(default_factory=dict)
+    trials: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def adapt(
@@ -63,8 +69,10 @@ def adapt(
     settings: FinetuneSettings,
     group: Group,
     interrupt: Interrupt,
+    trial: Callable[[State], str] | None = None,
 ) -> Finetuned:
-    """One run, from its data to its last evaluation, begun or gone on with."""
+    """One run, from its data to its last evaluation, begun or gone on with. A `trial` is not
+    measured at its end, and given up where, after a validation, that says why."""
     started = time.monotonic()
     trackers.check(settings.log_to)
     resumed = settings.resume and (run / "run.json").is_file()
@@ -114,6 +122,7 @@ def adapt(
     group.wait()
     point, metrics = session.open_log(run, settings, group, resumed)
     job = assemble(run, model, made, settings, plan, measured, group, interrupt, metrics)
+    job.hopeless = trial or job.hopeless
     state = (
         State(plan.schedule, seconds=time.monotonic() - started)
         if point is None
@@ -121,7 +130,7 @@ def adapt(
     )
     state = session.carry_through(job, state, resumed=point is not None)
     found_out: dict[str, Metric] = {}
-    if state.finished and group.leads and held_out and state.best_loss is not None:
+    if state.finished and group.leads and held_out and state.best_loss is not None and not trial:
         found_out = measure(run, learnt, held_out, state.best_step, measured)
     return Finetuned(
         run=str(run),
@@ -136,6 +145,8 @@ def adapt(
         best_step=state.best_step,
         finished=state.finished,
         signal=0 if state.finished else interrupt.requested,
+        metric=made.metric,
+        score=state.best_score,
     )
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nextword.settings import FinetuneSettings, resolve
 from nextword.tasks.adapt import Finetuned, adapt
+from nextword.tasks.search import SEARCH, search
+from nextword.tasks.seeds import from_seeds
+from nextword.tasks.spread import SEEDS
 from nextword.training import session
+from nextword.training.interrupt import Interrupt
+from nextword.training.parallel import Group
 
 
 def finetune(
@@ -31,9 +37,34 @@ def finetune(
     started = time.monotonic()
     return session.supervised(
         run,
-        lambda group, interrupt: adapt(str(model), items, run, settings, group, interrupt),
+        lambda group, interrupt: _work(str(model), items, run, settings, group, interrupt),
         lambda number: Finetuned(
             str(run), settings.task, seconds=round(time.monotonic() - started, 2), signal=number
         ),
         smaller="give a smaller --micro-batch or --max-length, or --lora",
     )
+
+
+def _work(
+    model: str,
+    items: list[str],
+    run: Path,
+    settings: FinetuneSettings,
+    group: Group,
+    interrupt: Interrupt,
+) -> Finetuned:
+    """What was asked for: a search, a run for each seed, or a single one."""
+
+    def begun(file: str) -> bool:
+        return settings.resume and (run / file).is_file()
+
+    trials = {}
+    if settings.search or begun(SEARCH):
+        settings, best = search(model, items, run, settings, group, interrupt)
+        if best.signal or settings.seeds == 1:
+            return best
+        trials = best.trials
+    if settings.seeds > 1 or begun(SEEDS):
+        done = from_seeds(model, items, run, settings, group, interrupt)
+        return replace(done, trials=trials)
+    return adapt(model, items, run, settings, group, interrupt)

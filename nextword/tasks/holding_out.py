@@ -29,7 +29,7 @@ def hold_out(
         return list(found), []
     groups = groups_of(found, settings)
     sizes = np.bincount(groups)
-    order = np.random.default_rng(settings.seed).permutation(len(sizes))
+    order = np.random.default_rng(settings.splits_by).permutation(len(sizes))
     target = max(settings.val_fraction * len(found), 1)
     held = np.zeros(len(sizes), np.bool_)
     held[order[np.cumsum(sizes[order]) <= target]] = True

@@ -30,7 +30,7 @@ from nextword.tasks.classify import (
     labels_of,
 )
 from nextword.tasks.completion import Completions, marked, read_examples
-from nextword.tasks.measuring import AnswerValidator, LabelValidator
+from nextword.tasks.measuring import AnswerValidator, LabelValidator, deciding
 from nextword.tasks.records import Record
 from nextword.tasks.task_columns import TaskColumns
 from nextword.tasks.task_file import TaskFile, fitting, names_of
@@ -59,6 +59,7 @@ class Learnable:
     lengths: list[int]  # in tokens
     collate: Callable[[list[int], list[tuple[int, int]]], Any]
     validator: Validator
+    metric: str  # that decides which model is the best
     save: Callable[[Path, str], None]
     shown: str
     remarks: list[str]
@@ -127,6 +128,7 @@ def _classifier(
             label_batch,
             settings,
         ),
+        metric=deciding(settings.metric, outputs.kind),
         save=lambda folder, card: save_classifier(folder, model, tokenizer, outputs, card),
         shown=f"{texts[0].joined}  →  {texts[0].label}",
         remarks=remarks,
@@ -167,6 +169,7 @@ def _writer(
         lengths=[example.inputs for example in examples],
         collate=collate,
         validator=AnswerValidator(held_out, tokenizer, row_room(model), settings),
+        metric=deciding(settings.metric, settings.task),
         save=lambda folder, card: save(folder, model, tokenizer, card=card, start_id=start),
         shown=marked(examples[0], tokenizer),
         remarks=_fit_remarks(made, limit),

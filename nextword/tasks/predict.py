@@ -16,6 +16,7 @@ from nextword.tasks import task_file
 from nextword.tasks.classify import find_columns, labelled_texts
 from nextword.tasks.metrics import Bin, ClassFigures, Metric, class_figures, reliability
 from nextword.tasks.records import Record, read_records
+from nextword.tasks.spread import Spread, runs_of, spreads
 from nextword.tasks.trained import Prediction, TrainedModel, open_trained, write_predictions
 from nextword.tasks.twins import Twin, counted, twins
 
@@ -28,7 +29,8 @@ class TaskEvaluation:
     there are examples where some share their input, as questions about one text do. `seen` counts
     the examples whose input stands in the data of the model's own run too, `nearly_seen` those
     that are almost the same; None where that is not known. Of texts with one label each, `classes`
-    and the `calibration` in bins of confidence."""
+    and the `calibration` in bins of confidence. Of a run of several `seeds`, how far each metric
+    moves with them."""
 
     model: str
     task: str
@@ -37,6 +39,7 @@ class TaskEvaluation:
     seen: int | None
     nearly_seen: int | None
     metrics: dict[str, Metric]
+    seeds: dict[str, Spread] = field(default_factory=dict)
     classes: list[ClassFigures] = field(default_factory=list)
     calibration: list[Bin] = field(default_factory=list)
 
@@ -91,7 +94,12 @@ def evaluate_task(
     twin = in_training(opened, found)
     exact, near = (None, None) if twin is None else counted(twin)
     units = opened.draws(found).units(len(found))
-    evaluation = TaskEvaluation(opened.name, opened.task, len(found), units, exact, near, metrics)
+    others = runs_of(Path(opened.name))[1:]
+    each = [metrics, *(open_trained(run, settings).evaluate(found)[0] for run in others)]
+    evaluation = TaskEvaluation(
+        *(opened.name, opened.task, len(found), units, exact, near, metrics),
+        seeds=spreads([{n: m.value for n, m in one.items()} for one in each]) if others else {},
+    )
     if opened.outputs is None or opened.outputs.kind != "single":
         return evaluation
     columns = find_columns(found, opened.reading(found), labelled=True)

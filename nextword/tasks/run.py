@@ -58,6 +58,7 @@ class Run:
     checkpoints: list[str]
     has_model: bool
     finished: str  # why the run is over, once it is
+    seeds: Record  # mean and deviation of each figure over the seeds, where there were several
     task: str  # that it was fine-tuned for; "" where it was pretrained
 
     @property
@@ -117,6 +118,8 @@ def read_run(path: Path) -> Run:
         kind = str(record.get("kind"))
         if kind in records and (kind in ("sample", "event") or "loss" in record):
             records[kind].append(record)
+    several = _read_object(path / "seeds.json") or _read_object(path / "search.json")
+    best = _mapping(_mapping(several.get("runs")).get(str(several.get("best"))))
     model, store = path / "model", _store(path, decided.get("store"))
     return Run(
         path=path,
@@ -138,7 +141,8 @@ def read_run(path: Path) -> Run:
         evaluation=_evaluation(path / EVALUATION, records["validation"]),
         checkpoints=sorted(p.name for p in path.glob("checkpoints/step-*") if p.is_dir()),
         has_model=(model / "config.json").is_file(),
-        finished=_finished(path),
+        finished=_finished(path) or str(best.get("finished") or ""),
+        seeds=_mapping(several.get("metrics")),
         task=str(_read_object(path / "task.json").get("task") or ""),
     )
 

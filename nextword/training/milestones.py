@@ -20,6 +20,10 @@ OVERFITTING_GAP = 0.05  # nats by which validation has risen above its best
 OVERFITTING_AFTER = 3  # validations in a row without a new best
 
 
+class DivergedError(UserError):
+    """A loss, a gradient or the weights are no longer finite."""
+
+
 def reach(job: Job, state: State) -> None:
     """Do what is due at this step. Each milestone is noted in the state, so that a run resumed
     from here neither repeats nor misses one."""
@@ -91,6 +95,8 @@ def validate(job: Job, state: State) -> None:
             f"validation has not improved for {state.worse} validations; "
             f"the best was step {state.best_step:,}"
         )
+    elif reason := job.hopeless(state):
+        state.finished = reason
 
 
 def _name_overfitting(job: Job, state: State, loss: float, train_loss: float) -> None:
@@ -182,7 +188,7 @@ def nonfinite(job: Job, state: State, trouble: str) -> None:
         if job.group.leads:
             warn(f"{message}; skipped ({state.skipped} so far)")
         return
-    raise UserError(
+    raise DivergedError(
         message,
         where=job.run,
         mend=(
@@ -199,7 +205,7 @@ def weights_are_finite(job: Job) -> bool:
 def refuse_nonfinite(job: Job, state: State) -> None:
     """Nothing is measured, kept or saved of weights that are not finite."""
     if not weights_are_finite(job):
-        raise UserError(
+        raise DivergedError(
             f"the update of step {state.step} left weights that are not finite",
             where=job.run,
             mend="the checkpoints before it are sound; lower --learning-rate and start anew",

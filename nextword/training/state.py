@@ -130,6 +130,10 @@ class State:
             ) from None
 
 
+def _never(state: State) -> str:
+    return ""
+
+
 @dataclass
 class Job:
     """Everything is placed, typed, compiled and replicated before a loop sees it."""
@@ -159,5 +163,6 @@ class Job:
     figures: Callable[[State, float, float], Figures]  # of a loss, at so many targets a second
     describe: Callable[[State], str]  # for the model's card: what it learned, and how well it does
     save_model: Callable[[Path, str], None]  # writes it as a Hugging Face directory with a card
+    hopeless: Callable[[State], str] = _never  # after a validation: why a run is given up, or ""
     average: dict[str, Tensor] = field(default_factory=dict)  # moving average of the weights
     average_decay: float = 0.0
