@@ -46,12 +46,12 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
 def show(finished: Finetuned) -> None:
     say(f"Finished: {finished.finished}")
     if finished.trials:
-        columns = dict.fromkeys(name for each in finished.trials.values() for name in each)
-        rows = [
+        columns = list(max(finished.trials.values(), key=len))  # the first trial tries nothing
+        trials = [
             (place.rpartition("-")[2], *(_shown(each.get(name)) for name in columns))
             for place, each in finished.trials.items()
         ]
-        table("Trials", ["", *(name.replace("_", " ") for name in columns)], rows)
+        table("Trials", ["", *(name.replace("_", " ") for name in columns)], trials)
     if finished.loss is not None:
         rows = [
             (label, value, " … ".join(f"{end:.4f}" for end in finished.intervals.get(label, ())))
@@ -60,11 +60,11 @@ def show(finished: Finetuned) -> None:
         names = ["on examples held out", "", "95% interval"]
         table(f"The best model, of step {finished.best_step:,}", names, rows)
     if finished.seeds:
-        rows = [
+        spread = [
             (label, over.mean, over.deviation, " … ".join(f"{end:.4f}" for end in over.interval))
             for label, over in finished.seeds.items()
         ]
-        table("Over the seeds", ["", "mean", "deviation", "95% interval of the mean"], rows)
+        table("Over the seeds", ["", "mean", "deviation", "95% interval of the mean"], spread)
     run = shlex.quote(finished.run)
     say(f"Model: {finished.run}/model")
     say(f"Measure it on a test set: nextword evaluate {run} TEST_DATA")
