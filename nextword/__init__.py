@@ -23,7 +23,7 @@ _VERBS = {
     "prepare": "nextword.tokens.prepare",
     "pretrain": "nextword.reports.pretrain",
     "finetune": "nextword.tasks.finetune",
-    "load": "nextword.inference.language_model",
+    "load": "nextword.inference.loading",
     "load_task": "nextword.tasks.use",
     "evaluate": "nextword.tasks.evaluate",
     "evaluate_task": "nextword.tasks.predict",
@@ -52,7 +52,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from nextword.errors import UserError
-    from nextword.inference.language_model import generate, load
+    from nextword.inference.language_model import generate
+    from nextword.inference.loading import load
     from nextword.reports.pretrain import pretrain
     from nextword.reports.report import report
     from nextword.tasks.compare import compare

@@ -94,13 +94,45 @@ class PrepareSettings(Settings):
     tokenizer_sample: int = Field(
         8_000_000, ge=1000, description="characters of text the tokenizer is trained on, at most"
     )
+    objective: Literal["causal", "masked", "denoise"] = Field(
+        "causal", description="predict the next word, hidden words, or hidden spans of words"
+    )
+    fim_rate: float = Field(
+        0.0, ge=0, le=1, description="causal: share of texts whose middle is learnt from both sides"
+    )
     workers: int | None = Field(None, ge=1, le=256, description="processes; all cores if not given")
+
+
+class MaskSettings(Settings):
+    """What is hidden from a model that is to predict it."""
+
+    mask_rate: float | None = Field(
+        None, gt=0, lt=1, description="share of tokens hidden: 0.3 if masked, 0.15 if denoise"
+    )
+    mask_keep: float = Field(
+        0.1, ge=0, le=1, description="masked: share of the hidden that is left as it is"
+    )
+    mask_random: float = Field(
+        0.1, ge=0, le=1, description="masked: share of the hidden that becomes another token"
+    )
+
+    @field_validator("mask_random")
+    @classmethod
+    def _shares_of_one_whole(cls, value: float, info: ValidationInfo) -> float:
+        if value + info.data.get("mask_keep", 0.0) > 1:
+            raise ValueError("expected no more than mask_keep leaves of 1")
+        return value
+
+    whole_words: bool = Field(False, description="masked: hide words, not tokens")
+    span_length: float = Field(3.0, ge=1, description="denoise: tokens in a span, on average")
 
 
 class ModelSettings(Settings):
     """The shape of a new model."""
 
-    family: Literal["qwen3", "llama", "gpt2"] = Field("qwen3", description="kind of decoder")
+    family: Literal["qwen3", "llama", "gpt2", "modernbert", "bert", "roberta", "t5"] | None = Field(
+        None, description="kind of model: qwen3; modernbert for --objective masked, t5 for denoise"
+    )
     size: str | None = Field(None, description="a named size, e.g. 10m; see `nextword info sizes`")
     layers: int | None = Field(None, ge=1, le=1024, description="Transformer blocks")
     width: int | None = Field(None, ge=8, description="hidden states, in numbers a token")
@@ -114,10 +146,9 @@ class ModelSettings(Settings):
     dropout: Fraction = Field(0.0, description="dropout while training")
 
 
-class PretrainSettings(PrepareSettings, ModelSettings):
+class PretrainSettings(PrepareSettings, ModelSettings, MaskSettings):
     """Raw text or a token store to a pretrained model."""
 
-    objective: Literal["causal"] = Field("causal", description="what the model learns to predict")
     steps: int | None = Field(None, ge=1, description="optimizer steps")
     epochs: float | None = Field(None, gt=0, description="passes over the training text")
     budget: Seconds | None = Field(None, description="wall-clock time for the run, e.g. 10m, 2h")
@@ -182,6 +213,13 @@ class GenerateSettings(Settings):
     stop: list[str] = Field([], description="stop where one of these strings would appear")
     num_samples: int = Field(1, ge=1, le=4096, description="continuations of each prompt")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
+
+
+class FillSettings(Settings):
+    """A text with gaps to what may stand in them."""
+
+    top_k: int = Field(5, ge=1, description="candidates shown for each gap")
+    precision: Literal["auto", "bf16", "fp32"] = Field("fp32", description="type of activations")
 
 
 class ColumnSettings(Settings):

@@ -18,7 +18,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="text; - reads standard input")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parsed, settings = options.parse(parser, GenerateSettings, arguments, needed=("model",))
-    prompt = _standard_input() if parsed.prompt == "-" else parsed.prompt or ""
+    prompt = standard_input() if parsed.prompt == "-" else parsed.prompt or ""
 
     from nextword.inference.language_model import load
 
@@ -37,16 +37,16 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
         )
     elif settings.num_samples == 1:
         pieces = model.stream(prompt, settings)
-        _write(prompt)
+        write(prompt)
         for piece in pieces:
-            _write(piece)
-        _write("\n")
+            write(piece)
+        write("\n")
     else:
         for number, one in enumerate(model.complete([prompt], settings), 1):
-            _write(f"--- {number} of {settings.num_samples}\n{prompt}{one.text}\n")
+            write(f"--- {number} of {settings.num_samples}\n{prompt}{one.text}\n")
 
 
-def _standard_input() -> str:
+def standard_input() -> str:
     try:
         return sys.stdin.read().removesuffix("\n")
     except UnicodeDecodeError as error:
@@ -55,7 +55,7 @@ def _standard_input() -> str:
         ) from None
 
 
-def _write(text: str) -> None:
+def write(text: str) -> None:
     """Text the terminal cannot show is replaced there, and only there."""
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding))

@@ -113,7 +113,7 @@ def show_run(found: dict[str, Any]) -> None:
         ]
     if best:
         facts.append(("best validation loss", f"{best['loss']:.4f} at step {best['step']:,}"))
-        names = ("bits_per_byte", "perplexity")
+        names = ("bits_per_byte", "masked_accuracy", "perplexity")
         facts += [(f"... {n.replace('_', ' ')}", best[n]) for n in names if n in best]
     if (whole := found["evaluation"]) and whole.get("bits_per_byte_interval"):
         low, high = whole["bits_per_byte_interval"]

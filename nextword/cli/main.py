@@ -19,6 +19,7 @@ VERBS = {
     "predict": "what a fine-tuned model says of new data",
     "compare": "whether one of two fine-tuned models is better, or chance parts them",
     "generate": "continue a prompt, word by word",
+    "fill": "the likeliest words for each [MASK] of a text",
     "info": "what a store, run or model is, in one screen",
     "report": "a run as one self-contained HTML file",
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import shlex
 from typing import TYPE_CHECKING
 
 from nextword.cli import options
@@ -52,5 +51,4 @@ def show(finished: FinishedRun) -> None:
     say(f"Report: {finished.report}", copied=True)
     if finished.model:
         say(f"Model: {finished.model}", copied=True)
-        prompt = f' "{finished.opening}"' if finished.opening else ""
-        say(f"Try: nextword generate {shlex.quote(finished.run)}{prompt}", copied=True)
+        say(f"Try: {finished.trial}", copied=True)

@@ -11,8 +11,6 @@ import torch
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.hub.directory import load as load_directory
-from nextword.hub.resolve import resolve as find_directory
 from nextword.inference.generate import (
     Decoder,
     Finish,
@@ -20,7 +18,7 @@ from nextword.inference.generate import (
     check_prompts,
     sample_numbers,
 )
-from nextword.inference.precision import choose_dtype, compute_in
+from nextword.inference.opening import open_model
 from nextword.inference.stops import StopFilter
 from nextword.models.transformer import Transformer
 from nextword.settings import GenerateSettings, resolve
@@ -195,12 +193,7 @@ def load(
 
     `device` is a GPU where there is one, if not given.
     """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    directory = find_directory(name)
-    transformer, tokenizer = load_directory(directory)
-    compute_in(transformer, choose_dtype(precision, transformer, torch.device(device)))
-    transformer.to(device).eval().requires_grad_(False)
+    directory, transformer, tokenizer = open_model(name, precision, device)
     start_id, end_ids = boundaries(directory, tokenizer)
     return LanguageModel(str(name), transformer, tokenizer, start_id, end_ids)
 

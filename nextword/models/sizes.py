@@ -12,6 +12,7 @@ from nextword.settings import ModelSettings
 DEFAULT_SIZE = "10m"
 DEFAULT_CONTEXT = 1024
 HEAD_WIDTHS = (64, 32, 128, 96, 80, 48, 40, 16, 8)  # tried in this order
+NEAR = 65  # tokens away, and no longer seen by ModernBERT's local layers
 WIDTH_A_LAYER = 64  # Kaplan et al. 2020: loss hardly depends on the shape near this
 
 
@@ -47,6 +48,7 @@ SIZES: dict[str, Size] = {
     "gpt2-xl": Size(48, 1600, 25, 25, 50257),
 }
 
+SHARING = ("llama", "mistral", "qwen2", "qwen3")  # heads may share keys and values
 BERT: dict[str, Any] = {
     "norm": "layernorm",
     "norm_epsilon": 1e-12,
@@ -109,12 +111,8 @@ def config_for(settings: ModelSettings, vocab_size: int) -> TransformerConfig:
     GPT-2's sizes are of its family unless another is asked for. Raises UserError where dimensions
     do not fit.
     """
-    family = settings.family
-    if (
-        settings.size
-        and settings.size.startswith("gpt2")
-        and "family" not in settings.model_fields_set
-    ):
+    family: Family = settings.family or "qwen3"
+    if settings.family is None and settings.size and settings.size.startswith("gpt2"):
         family = "gpt2"
     size = _size(settings)
     layers, width = settings.layers or size.layers, settings.width or size.width
@@ -128,14 +126,18 @@ def config_for(settings: ModelSettings, vocab_size: int) -> TransformerConfig:
             f" or --width {heads * max(1, round(width / heads))}",
         )
     kv_heads = settings.kv_heads or (size.kv_heads if heads == size.heads else heads)
-    if family == "gpt2":
+    if family not in SHARING:
         if settings.kv_heads not in (None, heads):
             raise UserError(
-                f"GPT-2 has a key/value head for every head, not {settings.kv_heads} for {heads}",
+                f"{family} has a key/value head for every head, not {settings.kv_heads} for "
+                f"{heads}",
                 mend="leave out --kv-heads or choose --family llama or qwen3",
             )
         kv_heads = heads
     style = STYLES[family]
+    if family == "modernbert":  # every third layer sees the whole text, the others what is near
+        near = tuple(layer for layer in range(layers) if layer % 3)
+        style = style | {"window": NEAR, "windowed_layers": near}
     return TransformerConfig(
         family=family,
         vocab_size=vocab_size,
@@ -213,17 +215,18 @@ def parameter_count(config: TransformerConfig) -> int:
     return embeddings + blocks + last + (transform if config.transform else 0)
 
 
-def flops_per_token(config: TransformerConfig, context: int) -> float:
+def flops_per_token(config: TransformerConfig, context: int, scored: float = 1.0) -> float:
     """Multiplications and additions to train on one token, forward and backward.
 
-    Six a weight that is multiplied by (a lookup is not), and the attention over half the context
+    Six a weight that is multiplied by (a lookup is not; the vocabulary is scored for the share
+    `scored` of the tokens), and the attention over half the context
     on average, an encoder's over all of it, or over the window where it is shorter (Chowdhery et
     al. 2022, appendix B, who count all of it).
     """
     queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
     matrices = 3 if config.gated else 2
     block = config.width * (2 * queries + 2 * keys + matrices * config.mlp_width)
-    weights = config.layers * block + config.vocab_size * config.width
+    weights = config.layers * block + scored * config.vocab_size * config.width
     share, sides = (0.5, 1) if config.causal else (1.0, 2)
     seen = sum(
         min(context * share, sides * (config.window_of(layer) or context))

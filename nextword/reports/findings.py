@@ -41,6 +41,9 @@ def headline(run: Run) -> list[Figure]:
         if isinstance(bits, float | int):
             sure = _interval(run.evaluation, "bits_per_byte", ".3f") or "whatever the tokenizer"
             figures.append(Figure(f"{bits:.3f}", "bits per byte", f"on held-out text, {sure}"))
+        accuracy = measured.get("masked_accuracy")
+        if isinstance(accuracy, float | int):
+            figures.append(Figure(f"{accuracy:.1%}", "of hidden tokens found", "in held-out text"))
         sure = _interval(run.evaluation, "loss", ".3f") or "nats per token, held-out text"
         figures.append(Figure(f"{measured['loss']:.3f}", "held-out loss", sure))
         if isinstance(perplexity, float | int):

@@ -81,6 +81,7 @@ def render(run: Run) -> str:
         documents=document_table(run.manifest),
         overlap=overlap(run.manifest),
         has_model=run.has_model,
+        fills=run.objective == "masked",
         model_path=run.path / "model",
         uses=uses(run),
         settings=[(k, v, k.partition(" ")[0] in run.asked) for k, v in pairs(run.settings)],
@@ -150,9 +151,10 @@ def uses(run: Run) -> list[Use]:
     """Commands and code that can be copied as they stand."""
     if run.task and run.task != "text":
         return task_uses(run)
+    if run.objective == "masked":
+        return _filling(run) + _going_on(run)
     path, folder = str(run.path), str(run.path / "model")
     quoted, prompt = shlex.quote(path), f'"{run.opening}"'
-    words = [f"nextword generate {quoted}", *([prompt] if run.opening else [])]
     found = []
     if run.has_model:
         python = [
@@ -174,12 +176,34 @@ def uses(run: Run) -> list[Use]:
         ]
         measure = [f"nextword evaluate {quoted}", f"nextword evaluate {quoted} other_text/"]
         found = [
-            Use("Let it write", " ".join([*words, "--max-new-tokens 200"])),
+            Use("Let it write", f"{run.trial} --max-new-tokens 200"),
             Use("Measure it", "\n".join(measure)),
             Use("In Python", "\n".join(python)),
             Use("In transformers", "\n".join(transformers)),
         ]
     return found + _going_on(run)
+
+
+def _filling(run: Run) -> list[Use]:
+    if not run.has_model:
+        return []
+    python = [
+        "import nextword as nw",
+        "",
+        f"model = nw.load({str(run.path)!r})",
+        f'print(model.fill("{run.gap}").text)',
+    ]
+    transformers = [
+        "from transformers import pipeline",
+        "",
+        f'fill = pipeline("fill-mask", {str(run.path / "model")!r})',
+        f'print(fill("{run.gap}"))',
+    ]
+    return [
+        Use("Let it fill a gap", run.trial),
+        Use("In Python", "\n".join(python)),
+        Use("In transformers", "\n".join(transformers)),
+    ]
 
 
 def _going_on(run: Run) -> list[Use]:

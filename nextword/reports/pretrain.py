@@ -29,7 +29,7 @@ class FinishedRun(RunSummary):
     evaluation: Record | None
     model: str | None
     report: str | None
-    opening: str  # a prompt to try first, in the language of the text
+    trial: str  # a command to try first, on words in the language of the text
 
 
 def pretrain(
@@ -48,7 +48,7 @@ def pretrain(
     out = Path(out)
     summary = train(data, out, settings, **overrides)
     if summary.signal or not is_run(out):  # stopped, perhaps while it was still reading
-        return FinishedRun(**asdict(summary), evaluation=None, model=None, report=None, opening="")
+        return FinishedRun(**asdict(summary), evaluation=None, model=None, report=None, trial="")
     if int(os.environ.get("RANK", 0)) == 0:  # torchrun's other processes have nothing left to do
         if summary.finished:
             measure(read_run(out))
@@ -59,7 +59,7 @@ def pretrain(
         evaluation=run.evaluation or None,
         model=str(out / "model") if run.has_model else None,
         report=str(out / "report.html"),
-        opening=run.opening,
+        trial=run.trial,
     )
 
 
@@ -70,6 +70,8 @@ def measure(run: Run) -> None:
     """
     held_out = run.manifest.get("splits", {}).get("val", {}).get("tokens", 0)
     if run.best is None or not run.has_model or not held_out:
+        return
+    if run.objective != "causal":  # what it was validated on is what it is measured by
         return
     # A token is scored in less time than it is learned from.
     affordable = int(MEASURING * (run.seconds or 0) * run.tokens_per_second)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -83,6 +84,25 @@ class Run:
         """The beginning of a text in the language that was learned, "" for others than these."""
         languages = _mapping(_mapping(self.manifest.get("summary")).get("languages"))
         return OPENINGS.get(max(languages, key=lambda name: languages[name], default=""), "")
+
+    @property
+    def objective(self) -> str:
+        return str(self.settings.get("objective", "causal"))
+
+    @property
+    def gap(self) -> str:
+        """The opening with a gap for its last word."""
+        words = self.opening or "Once upon a time"
+        before, space, _ = words.rpartition(" ")
+        return f"{before if space else words[:-1]}{space}[MASK]"
+
+    @property
+    def trial(self) -> str:
+        """The command to try first."""
+        prompt = self.gap if self.objective == "masked" else self.opening
+        verb = "fill" if self.objective == "masked" else "generate"
+        quoted = f' "{prompt}"' if prompt else ""
+        return f"nextword {verb} {shlex.quote(str(self.path))}{quoted}"
 
     @property
     def tokens_per_second(self) -> float:

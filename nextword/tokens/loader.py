@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,26 +47,86 @@ class Batch:
         return replace(self, **moved)
 
 
+@dataclass
+class PairBatch:
+    """What an encoder–decoder reads and writes. A token of the target attends to the source of its
+    own document; where a row has padding, it is a document too, with nothing to learn."""
+
+    source: Tensor  # [batch, source time] int64
+    source_documents: Tensor  # [batch, source time] int32
+    source_positions: Tensor  # [batch, source time] int64, from 0 in each document
+    tokens: Tensor  # [batch, time] int64: the start token, then all targets but the last
+    targets: Tensor  # [batch, time] int64, IGNORE where there is none
+    documents: Tensor  # [batch, time] int32
+    positions: Tensor  # [batch, time] int64
+    samples: list[tuple[int, int]]  # (epoch, index) of each row
+
+    @property
+    def target_count(self) -> int:
+        return int((self.targets != IGNORE).sum())
+
+    def to(self, device: torch.device | str) -> PairBatch:
+        if torch.device(device).type == "cpu":
+            return self
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+
+class Blocks:
+    """A circle of `size` places cut into stretches of `length`, shuffled anew each epoch and cut
+    at another offset. Samples are numbered on through the epochs."""
+
+    def __init__(self, split: Split, size: int, length: int, seed: int) -> None:
+        """Raises UserError where the split, of `size` places, has no `length`."""
+        if size < length:
+            raise UserError(
+                f"the {split.name} text needs at least {length:,} tokens, has {size:,}",
+                where=split.path,
+                mend=f"add text, or lower --context-length to {max(8, size)} or less",
+            )
+        self.size, self.length, self.seed = size, length, seed
+        self.count = -(-size // length)  # an epoch's
+
+    def samples(self, first: int, count: int) -> list[tuple[int, int]]:
+        """(epoch, index) of the samples numbered from `first` on."""
+        return [divmod(number, self.count) for number in range(first, first + count)]
+
+    def places(self, samples: list[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Each sample's first place, and how many of its first are not for it, each [samples].
+
+        The blocks of an epoch follow one another from its offset on. The last would reach into
+        the first: it begins earlier instead, and what the one before it had is not for it.
+        """
+        found = []
+        for epoch, index in samples:
+            seed, offset = _order(self.seed, epoch, self.size)
+            start = int(permute(index, self.count, seed)) * self.length
+            overhang = max(0, start + self.length - self.size)
+            found.append(((offset + start - overhang) % self.size, overhang))
+        starts, skipped = np.array(found, np.int64).reshape(-1, 2).T
+        return starts, skipped
+
+
 class BlockLoader:
-    """Blocks of `context_length` tokens, shuffled anew each epoch and cut at another offset."""
+    """Blocks of `context_length` tokens, each of which is to be predicted from those before it."""
 
     def __init__(self, split: Split, context_length: int, seed: int) -> None:
         self.split, self.context_length, self.seed = split, context_length, seed
-        if len(split) < context_length:
-            raise UserError(
-                f"the {split.name} text needs at least {context_length:,} tokens, "
-                f"has {len(split):,}",
-                where=split.path,
-                mend=f"add text, or lower --context-length to {max(8, len(split))} or less",
-            )
-        self.blocks = -(-len(split) // context_length)  # an epoch's
+        self._blocks = Blocks(split, len(split), context_length, seed)
+
+    @property
+    def blocks(self) -> int:
+        """An epoch's."""
+        return self._blocks.count
 
     def batch(self, first: int, count: int) -> Batch:
         """`count` rows: the samples numbered from `first`, counted on through the epochs."""
-        samples = [divmod(number, self.blocks) for number in range(first, first + count)]
-        places = [self._place(epoch, index) for epoch, index in samples]
-        starts = np.array([start for start, _ in places])
-        skipped = np.array([skip for _, skip in places])
+        samples = self._blocks.samples(first, count)
+        starts, skipped = self._blocks.places(samples)
         return make_batch(self.split, starts, skipped, self.context_length, samples)
 
     def epoch_of(self, sample: int) -> float:
@@ -73,25 +134,10 @@ class BlockLoader:
 
     def documents(self, first: int, count: int) -> list[str]:
         """Where the documents in `count` samples from `first` on came from."""
-        numbers: set[int] = set()
-        for sample in range(first, first + count):
-            start, _ = self._place(*divmod(sample, self.blocks))
-            ids = (start + np.arange(self.context_length)) % len(self.split)
-            found = np.searchsorted(self.split.starts, ids, side="right") - 1
-            numbers.update(np.unique(found).tolist())
-        return self.split.sources(np.array(sorted(numbers), np.int64))
-
-    def _place(self, epoch: int, index: int) -> tuple[int, int]:
-        """(number of a block's first target, how many of its first are no targets).
-
-        The blocks of an epoch follow one another from its offset on. The last would reach into
-        the first: it begins earlier instead, and what the one before it scored is no target.
-        """
-        seed, offset = _order(self.seed, epoch, len(self.split))
-        block = int(permute(index, self.blocks, seed))
-        start = block * self.context_length
-        overhang = max(0, start + self.context_length - len(self.split))
-        return (offset + start - overhang) % len(self.split), overhang
+        starts, _ = self._blocks.places(self._blocks.samples(first, count))
+        places = (starts[:, None] + np.arange(self.context_length)) % len(self.split)
+        numbers = np.unique(np.searchsorted(self.split.starts, places, side="right") - 1)
+        return self.split.sources(numbers)
 
 
 @lru_cache(maxsize=64)
@@ -159,23 +205,38 @@ def make_batch(
     numbers = (starts[:, None] + steps) % len(split)  # [batch, time]
     rows = [_stretch(split, int(start), length + 1) for start in starts]
     stream = np.stack(rows).astype(np.int64)  # [batch, time + 1]
-    if not 0 <= int(stream.min()) <= int(stream.max()) < split.vocab_size:
-        raise UserError(
-            f"holds id {int(stream.max())}, but the tokenizer has {split.vocab_size:,} tokens",
-            where=split.path,
-            mend="prepare the store again",
-        )
+    check_ids(split, stream)
     tokens, targets = stream[:, :-1], stream[:, 1:].copy()
     targets[steps < skipped[:, None]] = IGNORE
     # By where documents lie, not by their ids: what others encoded may lack the end token.
     begins = split.starts[np.searchsorted(split.starts, numbers)] == numbers
     tokens = np.where(begins, split.end_id, tokens)
-    documents = positions = None
-    if begins[:, 1:].any():
-        documents = torch.from_numpy(np.cumsum(begins, axis=1, dtype=np.int32))
-        last = np.maximum.accumulate(np.where(begins, steps, 0), axis=1)
-        positions = torch.from_numpy(steps - last)
-    return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), documents, positions, samples)
+    return Batch(
+        torch.from_numpy(tokens),
+        torch.from_numpy(targets),
+        *documents_and_positions(begins),
+        samples,
+    )
+
+
+def documents_and_positions(begins: NDArray[np.bool_]) -> tuple[Tensor | None, Tensor | None]:
+    """Of where a batch's documents begin, bool [batch, time]; None where rows hold one each."""
+    if not begins[:, 1:].any():
+        return None, None
+    steps = np.arange(begins.shape[1])
+    last = np.maximum.accumulate(np.where(begins, steps, 0), axis=1)
+    documents = np.cumsum(begins, axis=1, dtype=np.int32)
+    return torch.from_numpy(documents), torch.from_numpy(steps - last)
+
+
+def check_ids(split: Split, ids: NDArray[np.int64]) -> None:
+    """Raise UserError for ids that the split's vocabulary does not have."""
+    if not 0 <= int(ids.min()) <= int(ids.max()) < split.vocab_size:
+        raise UserError(
+            f"holds id {int(ids.max())}, but the tokenizer has {split.vocab_size:,} tokens",
+            where=split.path,
+            mend="prepare the store again",
+        )
 
 
 def _stretch(split: Split, first_target: int, length: int) -> NDArray[np.int64]:

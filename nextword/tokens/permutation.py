@@ -1,4 +1,4 @@
-"""A shuffle without a list: any place of it is computed at once."""
+"""Chance without a state: any place of a shuffle, or of a row of numbers, is computed at once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 ROUNDS = 6
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # of splitmix64
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 def key(*parts: object) -> int:
@@ -49,3 +50,10 @@ def _scramble(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
     value = (value ^ (value >> np.uint64(30))) * _MIX[0]
     value = (value ^ (value >> np.uint64(27))) * _MIX[1]
     return value ^ (value >> np.uint64(31))
+
+
+def uniform(keys: ArrayLike, count: int) -> NDArray[np.float64]:
+    """`count` numbers from 0 to 1 for each key, [keys, count]: splitmix64 begun at that key."""
+    steps = np.arange(1, count + 1, dtype=np.uint64) * _GAMMA
+    drawn = _scramble(np.asarray(keys, np.uint64)[:, None] + steps)
+    return (drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53

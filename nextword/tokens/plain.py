@@ -25,13 +25,15 @@ def _is_markup(name: str) -> bool:
     return len(name) > 2 and (name[0], name[-1]) in {("<", ">"), ("[", "]")}
 
 
-def without_controls(definition: dict[str, Any]) -> dict[str, Any]:
-    """The same tokenizer blind to its control tokens: their names are encoded as characters.
+def without_controls(definition: dict[str, Any], kept: str | None = None) -> dict[str, Any]:
+    """The same tokenizer blind to its control tokens but the one `kept`: their names are encoded
+    as characters.
 
     They are taken from the list searched for in text, and renamed in the model's vocabulary,
     where a Unigram or whole-word model would find them too. Nor does it add, cut or pad.
     """
-    hidden = {name: f"{UNTYPABLE}{id}{UNTYPABLE}" for id, name in controls(definition).items()}
+    named = {id: name for id, name in controls(definition).items() if name != kept}
+    hidden = {name: f"{UNTYPABLE}{id}{UNTYPABLE}" for id, name in named.items()}
     plain = copy.copy(definition)
     plain["added_tokens"] = [
         token for token in definition.get("added_tokens") or [] if token["content"] not in hidden

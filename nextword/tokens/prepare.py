@@ -26,6 +26,7 @@ from nextword.tokens.choosing import Corpus, choose, split
 from nextword.tokens.pool import Workers, cores, stoppable
 from nextword.tokens.reading import read_all
 from nextword.tokens.shards import Shard, tally_to_json
+from nextword.tokens.specials import specials_for
 from nextword.tokens.stages import Part
 from nextword.tokens.store import SPLITS, TOKENIZER, SplitWriter, Store, write_manifest
 from nextword.tokens.summary import show
@@ -111,7 +112,7 @@ def _check(settings: PrepareSettings) -> None:
                 f"{settings.tokenizer!r}",
                 mend="leave out --vocab-size, or take --tokenizer bpe",
             )
-        check_vocab_size(settings.vocab_size)
+        check_vocab_size(settings.vocab_size, specials_for(settings))
 
 
 def _tell_of_vocabulary(tokenizer: Tokenizer, settings: PrepareSettings) -> None:
@@ -142,7 +143,7 @@ def _given_tokenizer(settings: PrepareSettings) -> Tokenizer | None:
     if settings.tokenizer in ("bpe", "chars"):
         return None
     if settings.tokenizer == "bytes":
-        return bytes_tokenizer()
+        return bytes_tokenizer(specials_for(settings))
     tokenizer = Tokenizer.load(settings.tokenizer)
     _ = tokenizer.end_id
     return tokenizer
@@ -168,7 +169,8 @@ def _make_tokenizer(
     if given is not None:
         return lambda: keep(given)
     if settings.tokenizer == "chars":
-        return lambda: keep(characters(part.text() for part in parts))
+        texts = (part.text() for part in parts)
+        return lambda: keep(characters(texts, specials_for(settings)))
     say("Training the tokenizer")
     share = 1 - settings.val_fraction
     size = int(corpus.characters * share)

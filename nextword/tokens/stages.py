@@ -20,6 +20,7 @@ from nextword.text.process import process
 from nextword.text.sources import read
 from nextword.text.split import Plan
 from nextword.tokens.shards import Shard, strings_as_arrays, write_arrays, write_documents
+from nextword.tokens.specials import specials_for
 from nextword.tokens.store import SPLITS, id_dtype
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import choose_vocab_size, common_characters, train_bpe
@@ -116,7 +117,7 @@ def tokenizer_stage(
         beginning = sample(parts, characters, 500_000)
         vocab_size = choose_vocab_size(size, common_characters(beginning))
     most = settings.tokenizer_sample
-    return train_bpe(sample(parts, characters, most), vocab_size, most)
+    return train_bpe(sample(parts, characters, most), vocab_size, most, specials_for(settings))
 
 
 @lru_cache(maxsize=1)

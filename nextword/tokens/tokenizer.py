@@ -43,6 +43,8 @@ class Tokenizer:
         try:
             parsed = self._parse()
             self._controls = controls(parsed)
+            # What words' later pieces begin with, where their first ones bear no mark.
+            self.continuing_prefix = parsed["model"].get("continuing_subword_prefix")
             self._added = {token["id"] for token in parsed.get("added_tokens") or []}
             # Whether a token stands for the same bytes wherever it is.
             self.is_byte_level = (parsed.get("decoder") or {}).get("type") == "ByteLevel"
@@ -95,6 +97,12 @@ class Tokenizer:
         return _build(dumps(without_controls(self._parse())), self.where)
 
     @functools.cached_property
+    def _with_masks(self) -> tokenizers.Tokenizer:
+        """With the mask token alone of its control tokens."""
+        definition = without_controls(self._parse(), kept=self._special("mask_token"))
+        return _build(dumps(definition), self.where)
+
+    @functools.cached_property
     def _fast(self) -> fast.Encoder | None:
         plain = without_controls(self._parse())
         table = fast.single_bytes(plain) or fast.single_characters(plain)
@@ -121,6 +129,13 @@ class Tokenizer:
             return self._ids(text).tolist()
         self._check(text)
         encoding = self._plain.encode(text, add_special_tokens=False)
+        return list(self._whole.post_process(encoding, add_special_tokens=True).ids)
+
+    def encode_masked(self, text: str) -> list[int]:
+        """Ids of a text in which the mask token's name is that token, with the template around it;
+        no other name is a control token."""
+        self._check(text)
+        encoding = self._with_masks.encode(text, add_special_tokens=False)
         return list(self._whole.post_process(encoding, add_special_tokens=True).ids)
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
@@ -196,12 +211,15 @@ class Tokenizer:
 
     @functools.cached_property
     def bos_id(self) -> int | None:
-        name = self._special("bos_token")
-        return None if name is None else self._whole.token_to_id(name)
+        return self.id_of("bos_token")
 
     @functools.cached_property
     def pad_id(self) -> int | None:
-        name = self._special("pad_token")
+        return self.id_of("pad_token")
+
+    def id_of(self, role: str) -> int | None:
+        """The id of a role's token, such as "mask_token"; None where there is none."""
+        name = self._special(role)
         return None if name is None else self._whole.token_to_id(name)
 
     def _special(self, role: str) -> str | None:
@@ -211,6 +229,10 @@ class Tokenizer:
     def name_of(self, id: int) -> str | None:
         """What the vocabulary calls a token; None where there is no such id."""
         return self._whole.id_to_token(id) if id >= 0 else None
+
+    def special_id(self, name: str) -> int | None:
+        """The id of the control token of this name."""
+        return self._named.get(name)
 
     @property
     def special_ids(self) -> frozenset[int]:

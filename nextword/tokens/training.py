@@ -11,14 +11,15 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from nextword.errors import UserError
 from nextword.tokens.fast import EACH_CHARACTER, QWEN2_WORDS
 from nextword.tokens.plain import byte_alphabet
-from nextword.tokens.tokenizer import END, Tokenizer
+from nextword.tokens.specials import CAUSAL, Specials
+from nextword.tokens.tokenizer import Tokenizer
 
-CONTROLS = (END, "<|im_start|>", "<|im_end|>", "<|pad|>")
 UNKNOWN = "<|unknown|>"
 SMALLEST, LARGEST = 512, 32_768  # of the vocabularies chosen
 PER_ROOT = 1.6  # tokens in a vocabulary for the square root of the corpus's bytes
@@ -52,16 +53,18 @@ def common_characters(text: Iterable[str], share: float = 0.995) -> int:
     return 0
 
 
-def check_vocab_size(size: int) -> None:
+def check_vocab_size(size: int, specials: Specials = CAUSAL) -> None:
     """All bytes and the control tokens have to find room. Raises UserError."""
-    least = 256 + len(CONTROLS)
+    least = 256 + len(specials.names)
     if size < least:
         raise UserError(
             f"a vocabulary of {size} is too small", mend=f"--vocab-size takes {least} or more"
         )
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int, sample_characters: int) -> Tokenizer:
+def train_bpe(
+    texts: Iterable[str], vocab_size: int, sample_characters: int, specials: Specials = CAUSAL
+) -> Tokenizer:
     """Train on the first `sample_characters` of `texts`, which should be a fair sample.
 
     `vocab_size` counts the control tokens, which come last; a small text yields fewer tokens.
@@ -69,13 +72,13 @@ def train_bpe(texts: Iterable[str], vocab_size: int, sample_characters: int) -> 
     from tokenizers import Tokenizer as Backend
     from tokenizers import models, pre_tokenizers, trainers
 
-    check_vocab_size(vocab_size)
+    check_vocab_size(vocab_size, specials)
     backend = Backend(models.BPE())
     words = json.loads(Backend(models.BPE()).to_str())
     words["pre_tokenizer"] = _word_cutting()
     backend = Backend.from_str(json.dumps(words))
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - len(CONTROLS),
+        vocab_size=vocab_size - len(specials.names),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -84,7 +87,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, sample_characters: int) -> 
     alphabet = byte_alphabet()  # bytes first, in order, then pairs in order of their merging
     names = sorted(alphabet, key=alphabet.__getitem__) + ["".join(m) for m in model["merges"]]
     vocabulary = {name: id for id, name in enumerate(dict.fromkeys(names))}
-    return _bpe(vocabulary, model["merges"], _word_cutting())
+    return _bpe(vocabulary, model["merges"], _word_cutting(), specials)
 
 
 def _bounded(texts: Iterable[str], most: int) -> Iterator[str]:
@@ -98,27 +101,30 @@ def _bounded(texts: Iterable[str], most: int) -> Iterator[str]:
                 return
 
 
-def bytes_tokenizer() -> Tokenizer:
+def bytes_tokenizer(specials: Specials = CAUSAL) -> Tokenizer:
     """Each byte of UTF-8 is a token, its id the byte's value."""
     whole = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    return _bpe(byte_alphabet(), [], whole | {"use_regex": False})
+    return _bpe(byte_alphabet(), [], whole | {"use_regex": False}, specials)
 
 
-def characters(texts: Iterable[str]) -> Tokenizer:
+def characters(texts: Iterable[str], specials: Specials = CAUSAL) -> Tokenizer:
     """Each character found in the texts is a token."""
     found: set[str] = set()
     for text in texts:
         found.update(text)
     vocabulary = {character: id for id, character in enumerate(sorted(found))}
     model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": UNKNOWN}
-    specials = (*CONTROLS, UNKNOWN)
-    vocabulary |= {name: len(found) + number for number, name in enumerate(specials)}
+    roles = specials.roles | {"unk_token": UNKNOWN}
+    specials = replace(specials, names=(*specials.names, UNKNOWN), roles=roles)
+    vocabulary |= {name: len(found) + number for number, name in enumerate(specials.names)}
     return _tokenizer(model, EACH_CHARACTER, {"type": "Fuse"}, specials)
 
 
-def _bpe(vocabulary: dict[str, int], merges: list[Any], cutting: dict[str, Any]) -> Tokenizer:
+def _bpe(
+    vocabulary: dict[str, int], merges: list[Any], cutting: dict[str, Any], specials: Specials
+) -> Tokenizer:
     vocabulary = dict(sorted(vocabulary.items(), key=lambda item: item[1]))
-    vocabulary |= {name: len(vocabulary) + number for number, name in enumerate(CONTROLS)}
+    vocabulary |= {name: len(vocabulary) + number for number, name in enumerate(specials.names)}
     model = {
         "type": "BPE",
         "dropout": None,
@@ -132,7 +138,7 @@ def _bpe(vocabulary: dict[str, int], merges: list[Any], cutting: dict[str, Any])
         "merges": [merge if isinstance(merge, list) else merge.split(" ") for merge in merges],
     }
     decoder = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    return _tokenizer(model, cutting, decoder | {"use_regex": False}, CONTROLS)
+    return _tokenizer(model, cutting, decoder | {"use_regex": False}, specials)
 
 
 def _word_cutting() -> dict[str, Any]:
@@ -145,7 +151,7 @@ def _word_cutting() -> dict[str, Any]:
 
 
 def _tokenizer(
-    model: dict[str, Any], cutting: dict[str, Any], decoder: dict[str, Any], specials: Iterable[str]
+    model: dict[str, Any], cutting: dict[str, Any], decoder: dict[str, Any], specials: Specials
 ) -> Tokenizer:
     definition = {
         "version": "1.0",
@@ -156,26 +162,26 @@ def _tokenizer(
                 "id": model["vocab"][name],
                 "content": name,
                 "single_word": False,
-                "lstrip": False,
+                "lstrip": name in specials.strip_left,
                 "rstrip": False,
                 "normalized": False,
                 "special": True,
             }
-            for name in specials
+            for name in specials.names
         ],
         "normalizer": None,
         "pre_tokenizer": cutting,
-        "post_processor": None,
+        "post_processor": specials.template(model["vocab"]),
         "decoder": decoder,
         "model": model,
     }
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": None,
-        "eos_token": END,
-        "pad_token": "<|pad|>",
-        "unk_token": UNKNOWN if UNKNOWN in specials else None,
+        "eos_token": None,
+        "unk_token": None,
         "clean_up_tokenization_spaces": False,
         "model_max_length": 10**30,
+        **specials.roles,
     }
     return Tokenizer(json.dumps(definition, ensure_ascii=False, indent=1) + "\n", config)

@@ -8,13 +8,14 @@ from pathlib import Path
 from nextword.hub.directory import save as save_directory
 from nextword.models.sizes import flops_per_token
 from nextword.models.transformer import Transformer
-from nextword.objectives import causal
 from nextword.settings import PretrainSettings
 from nextword.terminal import duration, quantity, warn
-from nextword.tokens.loader import BlockLoader
+from nextword.tokens.masking import masking_of
 from nextword.tokens.store import Store
 from nextword.training import optimizers
 from nextword.training.interrupt import Interrupt
+from nextword.training.learning import Learning
+from nextword.training.masked_validation import MaskedValidator
 from nextword.training.metrics import Metrics
 from nextword.training.parallel import Group, Objective, replicate
 from nextword.training.planning import Plan
@@ -27,6 +28,7 @@ def assemble(
     run: Path,
     data: list[str],
     store: Store,
+    learned: Learning,
     settings: PretrainSettings,
     plan: Plan,
     measured: Precision,
@@ -45,52 +47,47 @@ def assemble(
     held_out = store.val if len(store.val.tokens) else None
     if held_out is None and group.leads:
         warn("no text is held out: the model is not validated (--val-fraction 0)")
-    counts = store.counts("val" if held_out else "train")
-    loader = BlockLoader(store.train, context, settings.seed)
-    validator = TextValidator(
-        store.val,
-        store.tokenizer,
-        context_length=context,
-        tokens_per_byte=counts["tokens"] / max(1, counts["bytes"]),
-        batch_size=plan.micro_batch,
-        max_tokens=plan.eval_tokens,
-        seed=settings.seed,
-    )
-    work = flops_per_token(config, context) / (measured.peak * group.size)
+    validator = _validator(store, settings, plan)
+    work = flops_per_token(config, context, learned.target_share) / (measured.peak * group.size)
 
     def figures(state: State, loss: float, speed: float) -> Figures:
-        bits, share = validator.bits_per_byte(loss), speed * work
-        return Figures(
-            {
-                "bits_per_byte": bits,
-                "tokens": state.tokens,
-                "tokens_per_second": speed,
-                "matmul_share": share,
-            },
-            f"{bits:.3f} bits/byte  {quantity(speed, 'tokens/s')}  {share:.0%} of matmul peak",
-        )
+        read = speed / learned.target_share  # tokens a second, whether they are targets or not
+        values = {
+            "tokens": round(state.tokens / learned.target_share),
+            "tokens_per_second": read,
+            "matmul_share": read * work,
+        }
+        words = f"{quantity(read, 'tokens/s')}  {read * work:.0%} of matmul peak"
+        if isinstance(validator, TextValidator):
+            bits = validator.bits_per_byte(loss)
+            return Figures({"bits_per_byte": bits} | values, f"{bits:.3f} bits/byte  {words}")
+        return Figures(values, words)
 
     def describe(state: State) -> str:
         """What the model learned from, how long, and how well it does."""
         read = state.step * plan.batch_size * context
-        learned = (
+        story = (
             f"Trained by nextword from random weights on {_described(data, store)}: "
             f"{state.step:,} steps of {plan.batch_size} × {context} tokens, "
-            f"{quantity(state.tokens, 'tokens')} in {duration(state.seconds)}, "
+            f"{quantity(state.tokens, learned.unit)} in {duration(state.seconds)}, "
             f"{read / len(store.train):.3g} passes over the text."
         )
         if state.best_loss is None:
-            return f"{learned} No text was held out to measure it on."
+            return f"{story} No text was held out to measure it on."
+        found, perplexity = state.best_figures, state.best_figures["perplexity"]
+        if "masked accuracy" in found:
+            measured_as = f"a hidden token; it finds {found['masked accuracy']:.1%} of them"
+        else:
+            measured_as = f"a token, {found['bits per byte']:.4f} bits a byte"
         return (
-            f"{learned} At step {state.best_step:,} its loss on held-out text was "
-            f"{state.best_loss:.4f} nats a token, {state.best_figures['bits per byte']:.4f} bits "
-            f"a byte, perplexity {state.best_figures['perplexity']:.4g}."
+            f"{story} At step {state.best_step:,} its loss on held-out text was "
+            f"{state.best_loss:.4f} nats {measured_as}, perplexity {perplexity:.4g}."
         )
 
     return Job(
         run=run,
         model=model,
-        objective=replicate(Objective(model, causal.loss), group),
+        objective=replicate(Objective(model, learned.loss), group),
         optimizers=optimizers.build(
             model,
             settings.optimizer,
@@ -100,7 +97,7 @@ def assemble(
             betas=(settings.beta1, settings.beta2),
             row_blocks=model.row_blocks(),
         ),
-        loader=loader,
+        loader=learned.loader(store.train, context),
         validator=validator,
         metrics=metrics,
         interrupt=interrupt,
@@ -126,6 +123,23 @@ def assemble(
         else {},
         average_decay=settings.ema,
     )
+
+
+def _validator(
+    store: Store, settings: PretrainSettings, plan: Plan
+) -> TextValidator | MaskedValidator:
+    limits: dict[str, int] = {
+        "context_length": plan.config.context_length,
+        "batch_size": plan.micro_batch,
+        "max_tokens": plan.eval_tokens,
+        "seed": settings.seed,
+    }
+    if settings.objective == "masked":
+        masking = masking_of(store.tokenizer, settings)
+        return MaskedValidator(store.val, store.tokenizer, masking, **limits)
+    counts = store.counts("val" if len(store.val.tokens) else "train")
+    tokens_per_byte = counts["tokens"] / max(1, counts["bytes"])
+    return TextValidator(store.val, store.tokenizer, tokens_per_byte=tokens_per_byte, **limits)
 
 
 def _described(data: list[str], store: Store) -> str:

@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 
 from nextword.errors import UserError
-from nextword.models.config import TransformerConfig
+from nextword.models.config import (
+    DECODERS,
+    ENCODER_DECODERS,
+    ENCODERS,
+    Family,
+    TransformerConfig,
+)
 from nextword.models.sizes import (
     DEFAULT_CONTEXT,
     SIZES,
@@ -38,6 +44,12 @@ REFERENCE_WIDTH = 256
 LEARNING_RATES = {"muon": 0.005, "adamw": 0.003, "sgd": 0.3}
 WEIGHT_DECAY = {"muon": 0.1, "adamw": 0.1, "sgd": 0.0}
 MOMENTUM = {"muon": 0.95, "adamw": 0.0, "sgd": 0.9}
+FITTING: dict[str, tuple[Family, ...]] = {
+    "causal": DECODERS,
+    "masked": ENCODERS,
+    "denoise": ENCODER_DECODERS,
+}
+FAMILY: dict[str, Family] = {"masked": "modernbert", "denoise": "t5"}  # if no other is asked for
 USUAL_VOCABULARY = 8192  # tokens; no dimension has to fit it
 TOKENS_AT_ONCE = 8192  # in a micro-batch on a CPU: fits the caches, fills the cores
 
@@ -73,6 +85,12 @@ Speed = Callable[[TransformerConfig, int, int], float]  # config, batch, micro-b
 
 def check(settings: PretrainSettings) -> None:
     """Raise UserError for a model that no text could make possible, before any is read."""
+    fitting = FITTING[settings.objective]
+    if settings.family is not None and settings.family not in fitting:
+        raise UserError(
+            f"--objective {settings.objective} does not train {settings.family}",
+            mend=f"--family takes {' or '.join(fitting)} with it",
+        )
     context = settings.context_length or DEFAULT_CONTEXT
     _choose_config(settings, USUAL_VOCABULARY, context, tokens=1, seconds=1.0, flops=1.0)
 
@@ -199,7 +217,8 @@ def _choose_config(
     seconds: float,
     flops: float,
 ) -> TransformerConfig:
-    with_context = settings.model_copy(update={"context_length": context})
+    family = settings.family or FAMILY.get(settings.objective)
+    with_context = settings.model_copy(update={"context_length": context, "family": family})
     if settings.size or settings.layers or settings.width:
         return config_for(with_context, vocab_size)
     names = [name for name in SIZES if not name.startswith("gpt2")]  # each in any family's style

@@ -23,6 +23,7 @@ from nextword.tokens.store import Store
 from nextword.training import milestones, planning, run_files, session, trackers
 from nextword.training.assemble import assemble
 from nextword.training.interrupt import Interrupt
+from nextword.training.learning import Learning, learning
 from nextword.training.parallel import Group
 from nextword.training.planning import Plan
 from nextword.training.precision import Precision, choose
@@ -90,15 +91,16 @@ def _run(
         _recover(run)
     group.wait()
     store = _store(items, run, settings, group, resumed)
+    learned = learning(settings, store.tokenizer)
     if resumed:
-        plan, measured = _plan_of(run, store, settings, group)
+        plan, measured = _plan_of(run, store, learned, settings, group)
     else:
-        plan, measured = _decide(store, settings, group, started)
+        plan, measured = _decide(store, learned, settings, group, started)
         if group.leads:
             run_files.write(run, items, settings, store, plan, measured)
     group.wait()
     saved, metrics = session.open_log(run, settings, group, resumed)
-    job = assemble(run, items, store, settings, plan, measured, group, interrupt, metrics)
+    job = assemble(run, items, store, learned, settings, plan, measured, group, interrupt, metrics)
     budget = settings.budget if settings.steps is None and settings.epochs is None else None
     if saved is None:
         state = State(plan.schedule, budget, seconds=group.mean(time.monotonic() - started))
@@ -164,14 +166,14 @@ def _store(
 
 
 def _decide(
-    store: Store, settings: PretrainSettings, group: Group, started: float
+    store: Store, learned: Learning, settings: PretrainSettings, group: Group, started: float
 ) -> tuple[Plan, Precision]:
     """The same on every rank: what they measure is averaged before anything depends on it."""
     measured = choose(settings.precision, group.device)
     measured = replace(measured, peak=group.mean(measured.peak))
 
     def speed(config: TransformerConfig, batch: int, micro: int) -> float:
-        return tokens_per_second(store, config, settings, batch, micro, measured, group)
+        return tokens_per_second(store, learned, config, settings, batch, micro, measured, group)
 
     plan = planning.plan(
         settings,
@@ -191,7 +193,7 @@ def _decide(
 
 
 def _plan_of(
-    run: Path, store: Store, settings: PretrainSettings, group: Group
+    run: Path, store: Store, learned: Learning, settings: PretrainSettings, group: Group
 ) -> tuple[Plan, Precision]:
     saved = run_files.read(run)
     if saved.store_sums != store.manifest["files"]:
@@ -208,8 +210,9 @@ def _plan_of(
         )
     plan, measured = saved.plan, saved.precision
     if settings.new_horizon:
+        batch, micro = plan.batch_size, plan.micro_batch
         speed = tokens_per_second(
-            store, plan.config, settings, plan.batch_size, plan.micro_batch, measured, group
+            store, learned, plan.config, settings, batch, micro, measured, group
         )
         plan = planning.with_new_horizon(plan, settings, len(store.train.tokens), speed)
         if group.leads:

@@ -102,6 +102,7 @@ def _resolved(settings: PretrainSettings, plan: Plan, measured: Precision) -> di
     """Every setting with the value it took, so that the file alone repeats the run."""
     model = plan.model
     chosen = {
+        "family": model["family"],
         "layers": model["layers"],
         "width": model["width"],
         "heads": model["heads"],

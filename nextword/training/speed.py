@@ -8,17 +8,17 @@ import torch
 
 from nextword.models.config import TransformerConfig
 from nextword.models.transformer import Transformer
-from nextword.objectives import causal
 from nextword.settings import PretrainSettings
-from nextword.tokens.loader import BlockLoader
 from nextword.tokens.store import Store
 from nextword.training import optimizers
+from nextword.training.learning import Learning
 from nextword.training.parallel import Group
 from nextword.training.precision import Precision
 
 
 def tokens_per_second(
     store: Store,
+    learned: Learning,
     config: TransformerConfig,
     settings: PretrainSettings,
     batch: int,
@@ -38,14 +38,14 @@ def tokens_per_second(
         betas=(0.9, 0.95),
         row_blocks=model.row_blocks(),
     )
-    loader = BlockLoader(store.train, config.context_length, settings.seed)
+    loader = learned.loader(store.train, config.context_length)
     rows = group.share(batch)
     best, began = 0.0, time.perf_counter()
     for trial in range(4):
         since = time.perf_counter()
         for row in range(0, rows.stop - rows.start, micro):
             count = min(micro, rows.stop - rows.start - row)
-            causal.loss(model, loader.batch(row, count).to(group.device)).backward()
+            learned.loss(model, loader.batch(row, count).to(group.device)).backward()
         parts.step(1.0)
         if group.device.type == "cuda":
             torch.cuda.synchronize(group.device)

@@ -251,7 +251,7 @@ def test_a_bad_command_line_gets_one_sentence(
         ("--width 100 --heads 3", "width 100 is not divisible by 3 heads"),
         ("--heads 6 --kv-heads 4 --width 96", "6 heads cannot share 4 key/value heads"),
         ("--width 33 --heads 33", "a head is 1 wide"),
-        ("--family gpt2 --heads 4 --kv-heads 2", "GPT-2 has a key/value head for every head"),
+        ("--family gpt2 --heads 4 --kv-heads 2", "gpt2 has a key/value head for every head"),
     ],
 )
 def test_a_model_that_cannot_be_is_refused_before_any_text_is_read(

@@ -1,0 +1,105 @@
+"""An encoder and its tokenizer together: a text with gaps in, what may stand in them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from nextword.errors import UserError
+from nextword.inference.opening import open_model
+from nextword.models.transformer import Transformer
+from nextword.tokens.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token for a gap: `word` is its text without the space before it."""
+
+    word: str
+    probability: float
+    id: int
+
+
+@dataclass(frozen=True)
+class Filled:
+    """`text` has the likeliest token in each gap; `gaps` are the candidates for each, the likeliest
+    first."""
+
+    text: str
+    gaps: list[list[Candidate]]
+
+
+@dataclass
+class MaskedLanguageModel:
+    """What `load` returns for an encoder."""
+
+    name: str
+    transformer: Transformer
+    tokenizer: Tokenizer
+
+    @torch.no_grad()
+    def fill(self, text: str, top_k: int = 5) -> Filled:
+        """The likeliest tokens for each gap of a text, written as the mask token's name, [MASK].
+
+        The candidates for a gap are those given the rest of the text, in which the other gaps stay
+        gaps. Raises UserError for a text without a gap, or longer than the model's context.
+        """
+        mask, mask_id = self._mask()
+        ids = self.tokenizer.encode_masked(text)
+        places = [place for place, id in enumerate(ids) if id == mask_id]
+        if not places:
+            raise UserError(f"the text has no {mask}", mend=f"write {mask} where a word is missing")
+        longest = self.transformer.config.context_length
+        if len(ids) > longest:
+            raise UserError(
+                f"the text is {len(ids):,} tokens long, and the model sees {longest:,} at once",
+                mend="give a shorter text",
+            )
+        device = self.transformer.embedding.weight.device
+        hidden = self.transformer.eval()(torch.tensor([ids], device=device))[0, places]
+        scores = self.transformer.logits(hidden).float()[:, : self.tokenizer.vocab_size]
+        found = scores.softmax(-1).topk(min(top_k, scores.shape[1]))
+        gaps = [
+            [
+                Candidate(self.tokenizer.decode([id], skip_special=False).strip(), probability, id)
+                for id, probability in zip(likeliest, probabilities, strict=True)
+            ]
+            for likeliest, probabilities in zip(
+                found.indices.tolist(), found.values.tolist(), strict=True
+            )
+        ]
+        for place, candidates in zip(places, gaps, strict=True):
+            ids[place] = candidates[0].id
+        return Filled(self.tokenizer.decode(ids), gaps)
+
+    def _mask(self) -> tuple[str, int]:
+        id = self.tokenizer.id_of("mask_token")
+        name = None if id is None else self.tokenizer.name_of(id)
+        if id is None or name is None:
+            raise UserError(
+                "the tokenizer has no mask_token",
+                where=self.name,
+                mend="name it in its tokenizer_config.json",
+            )
+        return name, id
+
+
+def load_masked(
+    name: str | Path,
+    *,
+    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    device: str | torch.device | None = None,
+) -> MaskedLanguageModel:
+    """Open an encoder to fill gaps with. Raises UserError for a model of another kind."""
+    _, transformer, tokenizer = open_model(name, precision, device)
+    if transformer.config.causal:
+        raise UserError(
+            f"is a decoder ({transformer.config.family}): it goes on with a text, and cannot see "
+            "what comes after a gap",
+            where=name,
+            mend="use `nextword generate`, or train an encoder: `pretrain --objective masked`",
+        )
+    return MaskedLanguageModel(str(name), transformer, tokenizer)

@@ -1,0 +1,120 @@
+"""Held-out masked loss and accuracy while training: the same places hidden each time."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nextword.models.transformer import Transformer
+from nextword.objectives import masked
+from nextword.tokens.loader import IGNORE, Batch
+from nextword.tokens.masking import MaskedRows, Masking
+from nextword.tokens.permutation import key
+from nextword.tokens.store import Split
+from nextword.tokens.tokenizer import Tokenizer
+from nextword.training.interrupt import Interrupt
+from nextword.training.parallel import Group
+from nextword.training.state import Measured
+
+SAMPLE_TOKENS = 32
+
+
+class MaskedValidator:
+    """Measures a model on held-out rows, in which every hidden token is a mask, and shows what it
+    puts in the place of some."""
+
+    def __init__(
+        self,
+        split: Split,
+        tokenizer: Tokenizer,
+        masking: Masking,
+        *,
+        context_length: int,
+        batch_size: int,
+        max_tokens: int,
+        seed: int,
+    ) -> None:
+        """`max_tokens` bounds what a validation reads."""
+        self._tokenizer, self._batch_size, self._seed = tokenizer, batch_size, seed
+        size = len(split) + len(split.starts) - 1
+        length = min(context_length, size + 2)
+        self._rows = MaskedRows(split, length, replace(masking, keep=0.0, random=0.0))
+        blocks = size // self._rows.stretch if len(split) else 0
+        wanted = min(blocks, max(1, max_tokens // length))
+        self._starts = [n * blocks // wanted * self._rows.stretch for n in range(wanted)]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._starts
+
+    def batches(self, part: slice = slice(None)) -> Iterator[Batch]:
+        """All rows, or a part of them, in order."""
+        mine = self._starts[part]
+        for start in range(0, len(mine), self._batch_size):
+            yield self._batch(mine[start : start + self._batch_size])
+
+    def _batch(self, starts: list[int]) -> Batch:
+        places = np.array(starts, np.int64)
+        keys = [key(self._seed, start, "held out") for start in starts]
+        return self._rows.batch(places, np.zeros_like(places), keys, [])
+
+    def measure(self, model: Transformer, group: Group, interrupt: Interrupt) -> Measured | None:
+        """Mean loss in nats a hidden token, and the share of them that the model finds."""
+        nats, right, targets = 0.0, 0, 0
+        training = model.training
+        model.eval()
+        try:
+            for batch in self.batches(group.share(len(self._starts))):
+                if interrupt.requested and group.size == 1:
+                    return None
+                losses, found = masked.token_results(model, batch.to(group.device))
+                nats += float(losses.double().sum())
+                right += int(found.sum())
+                targets += len(found)
+        finally:
+            model.train(training)
+        targets_of_all = group.total(targets)
+        loss = group.total(nats) / targets_of_all
+        figures = {
+            "masked accuracy": group.total(right) / targets_of_all,
+            "perplexity": math.exp(min(loss, 700.0)),
+        }
+        return Measured(loss, -loss, figures)
+
+    @torch.no_grad()
+    def sample(self, model: Transformer) -> tuple[str, str]:
+        """The beginning of a held-out row with its masks, and as the model fills it in."""
+        batch = self._batch(self._starts[:1] or [0]).to(model.embedding.weight.device)
+        training = model.training
+        model.eval()
+        try:
+            # A row of another length would be compiled anew, for one sample.
+            with torch.compiler.set_stance("force_eager"):
+                found = model.logits(masked.hidden_states(model, batch)).argmax(-1)
+        finally:
+            model.train(training)
+        hidden = batch.targets[0] != IGNORE
+        filled = torch.where(hidden, found[0], batch.tokens[0])[:SAMPLE_TOKENS]
+        whole = torch.where(hidden, batch.targets[0], batch.tokens[0])[:SAMPLE_TOKENS]
+        return f"{self._gapped(whole, hidden)} → ", self._tokenizer.decode(filled.tolist())
+
+    def _gapped(self, tokens: Tensor, hidden: Tensor) -> str:
+        """Text of tokens [time], each hidden one as a mask after the space it begins with."""
+        mask = self._tokenizer.name_of(self._rows.masking.mask_id)
+        pieces = []
+        for is_hidden, group in itertools.groupby(
+            zip(hidden.tolist(), tokens.tolist(), strict=False), lambda pair: pair[0]
+        ):
+            ids = [id for _, id in group]
+            if not is_hidden:
+                pieces.append(self._tokenizer.decode(ids))
+                continue
+            texts = [self._tokenizer.decode([id]) for id in ids]
+            pieces += [f"{' ' if text.startswith(' ') else ''}{mask}" for text in texts]
+        return "".join(pieces)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from nextword.tokens.specials import CAUSAL, DENOISE, INFILLING, MASKED, SENTINELS, Specials
+from nextword.tokens.tokenizer import Tokenizer
+from nextword.tokens.training import bytes_tokenizer, characters, train_bpe
+
+TEXT = "The cat sat, on the mat. 床前明月光，疑是地上霜。 [MASK][SEP]\n"
+
+
+def made(kind: str, specials: Specials) -> Tokenizer:
+    if kind == "bpe":
+        return train_bpe([TEXT * 20], 500, 10**6, specials)
+    return bytes_tokenizer(specials) if kind == "bytes" else characters([TEXT], specials)
+
+
+@pytest.mark.parametrize("kind", ["bpe", "bytes", "chars"])
+@pytest.mark.parametrize("specials", [CAUSAL, INFILLING, MASKED, DENOISE])
+def test_transformers_gives_the_same_ids(kind: str, specials: Specials, tmp_path: Path) -> None:
+    tokenizer = made(kind, specials)
+    tokenizer.save(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    text = "The cat sat, 床前明月光。"
+    assert tokenizer.encode(text, template=True) == theirs(text)["input_ids"]
+    assert set(theirs(text)) == {"input_ids", "attention_mask"} or specials in (CAUSAL, INFILLING)
+    assert {theirs.convert_tokens_to_ids(name) for name in specials.names} <= tokenizer.special_ids
+    for role in ("cls", "sep", "mask", "pad", "eos"):
+        assert getattr(theirs, f"{role}_token_id") == tokenizer.id_of(f"{role}_token")
+
+
+@pytest.mark.parametrize("kind", ["bpe", "bytes", "chars"])
+def test_control_names_in_text_are_characters_but_the_mask_of_a_prompt_is_the_mask(
+    kind: str, tmp_path: Path
+) -> None:
+    tokenizer = made(kind, MASKED)
+    text = "The [MASK] sat on the [MASK].[SEP]"
+    ids = tokenizer.encode(text)
+    assert not tokenizer.special_ids & set(ids)
+    assert tokenizer.decode(ids) == text
+    tokenizer.save(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    prompt = "The [MASK] sat on the [MASK]."
+    assert tokenizer.encode_masked(prompt) == theirs(prompt)["input_ids"]
+    both = tokenizer.encode_masked(text)
+    assert both.count(tokenizer.id_of("mask_token")) == 2
+    assert both.count(tokenizer.id_of("sep_token")) == 1, "[SEP] as text is characters"
+
+
+def test_documents_end_with_the_objectives_own_token() -> None:
+    masked, denoise = made("bytes", MASKED), made("bytes", DENOISE)
+    assert masked.end_id == masked.id_of("sep_token")
+    assert denoise.name_of(denoise.end_id) == "</s>"
+    assert [denoise.special_id(name) for name in SENTINELS] == list(range(258, 358))
