@@ -8,19 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
 from nextword.settings import MaskSettings
-from nextword.tokens.loader import IGNORE, Blocks, PairBatch, check_ids
+from nextword.tokens.loader import Blocks, check_ids
+from nextword.tokens.pairs import Ids, PairBatch, pairs
 from nextword.tokens.permutation import key, uniform
 from nextword.tokens.specials import SENTINELS
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 
 NOISE_RATE = 0.15
-Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -169,34 +168,3 @@ class DenoisingLoader:
         return self.split.sources(
             np.unique(np.searchsorted(self.split.starts, places, side="right") - 1)
         )
-
-
-def pairs(
-    rows: list[list[tuple[Ids, Ids]]], start_id: int, samples: list[tuple[int, int]]
-) -> PairBatch:
-    """Rows of documents, each (what is read, what is to be written), laid side by side."""
-    sides = []
-    for side in (0, 1):
-        time = max(sum(len(pair[side]) for pair in row) for row in rows)
-        ids = np.full((len(rows), time), start_id, np.int64)
-        documents = np.zeros((len(rows), time), np.int32)
-        positions = np.zeros((len(rows), time), np.int64)
-        for number, row in enumerate(rows):
-            lengths = [len(pair[side]) for pair in row]
-            end = sum(lengths)
-            ids[number, :end] = np.concatenate([pair[side] for pair in row])
-            documents[number, :end] = np.repeat(np.arange(1, len(row) + 1), lengths)
-            positions[number, :end] = np.concatenate([np.arange(length) for length in lengths])
-        sides.append((ids, documents, positions))
-    (source, source_documents, source_positions), (written, documents, positions) = sides
-    before = np.roll(written, 1, axis=1)
-    return PairBatch(
-        source=torch.from_numpy(source),
-        source_documents=torch.from_numpy(source_documents),
-        source_positions=torch.from_numpy(source_positions),
-        tokens=torch.from_numpy(np.where(positions == 0, start_id, before)),
-        targets=torch.from_numpy(np.where(documents > 0, written, IGNORE)),
-        documents=torch.from_numpy(documents),
-        positions=torch.from_numpy(positions),
-        samples=samples,
-    )

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -43,35 +42,6 @@ class Batch:
             name: tensor.to(device, non_blocking=True)
             for name in ("tokens", "targets", "documents", "positions")
             if (tensor := getattr(self, name)) is not None
-        }
-        return replace(self, **moved)
-
-
-@dataclass
-class PairBatch:
-    """What an encoder–decoder reads and writes. A token of the target attends to the source of its
-    own document; where a row has padding, it is a document too, with nothing to learn."""
-
-    source: Tensor  # [batch, source time] int64
-    source_documents: Tensor  # [batch, source time] int32
-    source_positions: Tensor  # [batch, source time] int64, from 0 in each document
-    tokens: Tensor  # [batch, time] int64: the start token, then all targets but the last
-    targets: Tensor  # [batch, time] int64, IGNORE where there is none
-    documents: Tensor  # [batch, time] int32
-    positions: Tensor  # [batch, time] int64
-    samples: list[tuple[int, int]]  # (epoch, index) of each row
-
-    @property
-    def target_count(self) -> int:
-        return int((self.targets != IGNORE).sum())
-
-    def to(self, device: torch.device | str) -> PairBatch:
-        if torch.device(device).type == "cpu":
-            return self
-        moved: dict[str, Any] = {
-            name: value.to(device, non_blocking=True)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
         }
         return replace(self, **moved)
 
