@@ -100,6 +100,14 @@ class PrepareSettings(Settings):
     fim_rate: float = Field(
         0.0, ge=0, le=1, description="causal: share of texts whose middle is learnt from both sides"
     )
+
+    @field_validator("fim_rate")
+    @classmethod
+    def _a_decoder_fills_in_the_middle(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("objective", "causal") != "causal":
+            raise ValueError(f"expected 0 for --objective {info.data['objective']}")
+        return value
+
     workers: int | None = Field(None, ge=1, le=256, description="processes; all cores if not given")
 
 

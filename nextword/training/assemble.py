@@ -109,7 +109,7 @@ def assemble(
         learning_rate=plan.learning_rate,
         skip_nonfinite=settings.on_nonfinite == "skip",
         eval_every=plan.eval_every if held_out else 0,
-        sample_every=plan.sample_every,
+        sample_every=plan.sample_every if held_out or settings.objective == "causal" else 0,
         save_every=plan.save_every,
         log_every=plan.log_every,
         keep_checkpoints=settings.keep_checkpoints,

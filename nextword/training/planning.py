@@ -38,7 +38,8 @@ DEFAULT_SECONDS = 15 * 60.0  # a run's length when nobody says: one coffee
 ASSUMED_SHARE = 0.25  # of the matmul peak that training reaches, until it is measured
 CLOSING_SHARE = 0.06  # of a budget, for validations, samples and saves
 REPEATS_WORTH = 15.4  # Muennighoff et al. 2023: passes after which repeating is worth 1 - 1/e
-MOST_EPOCHS = 16.0  # when nobody says how long
+# When nobody says how long; a text with other words hidden is another exercise.
+MOST_EPOCHS = {"causal": 16.0, "masked": 64.0, "denoise": 64.0}
 REFERENCE_WIDTH = 256
 # Peak learning rates at the reference width, tuned here on novels and plays.
 LEARNING_RATES = {"muon": 0.005, "adamw": 0.003, "sgd": 0.3}
@@ -50,6 +51,13 @@ FITTING: dict[str, tuple[Family, ...]] = {
     "denoise": ENCODER_DECODERS,
 }
 FAMILY: dict[str, Family] = {"masked": "modernbert", "denoise": "t5"}  # if no other is asked for
+HIDING = {  # what is hidden, and for which objectives
+    "mask_rate": ("masked", "denoise"),
+    "mask_keep": ("masked",),
+    "mask_random": ("masked",),
+    "whole_words": ("masked",),
+    "span_length": ("denoise",),
+}
 USUAL_VOCABULARY = 8192  # tokens; no dimension has to fit it
 TOKENS_AT_ONCE = 8192  # in a micro-batch on a CPU: fits the caches, fills the cores
 
@@ -91,6 +99,13 @@ def check(settings: PretrainSettings) -> None:
             f"--objective {settings.objective} does not train {settings.family}",
             mend=f"--family takes {' or '.join(fitting)} with it",
         )
+    for name, objectives in HIDING.items():
+        is_set = getattr(settings, name) != type(settings).model_fields[name].default
+        if is_set and settings.objective not in objectives:
+            raise UserError(
+                f"--{name.replace('_', '-')} does nothing for --objective {settings.objective}",
+                mend=f"leave it out, or take --objective {' or '.join(objectives)}",
+            )
     context = settings.context_length or DEFAULT_CONTEXT
     _choose_config(settings, USUAL_VOCABULARY, context, tokens=1, seconds=1.0, flops=1.0)
 
@@ -244,7 +259,8 @@ def _total_tokens(settings: PretrainSettings, tokens: int, speed: float, seconds
     """Tokens a run will see at a speed, with repeats."""
     if settings.epochs:
         return settings.epochs * tokens
-    return speed * seconds if settings.budget else min(speed * seconds, MOST_EPOCHS * tokens)
+    most = math.inf if settings.budget else MOST_EPOCHS[settings.objective] * tokens
+    return min(speed * seconds, most)
 
 
 def _steps(

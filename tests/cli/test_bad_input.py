@@ -139,7 +139,6 @@ CASES = [
     ("pretrain {store} --out {new} --epochs 3 --budget 1m", "since epochs gives the run's length"),
     ("pretrain {store} --out {new} --size 10x", "10x"),
     ("pretrain {store} --out {new} --size enormous", "known are"),
-    ("pretrain {store} --out {new} --family bert", "expected 'qwen3', 'llama' or 'gpt2'"),
     ("pretrain {store} --out {new} --precision fp16", "expected 'auto', 'bf16' or 'fp32'"),
     ("pretrain {store} --out {new} --optimizer adam", "expected 'muon', 'adamw' or 'sgd'"),
     ("pretrain {store} --out {new} --learning-rate inf", "expected a finite number"),
@@ -252,6 +251,12 @@ def test_a_bad_command_line_gets_one_sentence(
         ("--heads 6 --kv-heads 4 --width 96", "6 heads cannot share 4 key/value heads"),
         ("--width 33 --heads 33", "a head is 1 wide"),
         ("--family gpt2 --heads 4 --kv-heads 2", "gpt2 has a key/value head for every head"),
+        ("--objective masked --family llama", "--family takes modernbert or bert or roberta"),
+        ("--family bert", "--objective causal does not train bert"),
+        ("--mask-rate 0.5", "--mask-rate does nothing for --objective causal"),
+        ("--objective masked --span-length 5", "leave it out, or take --objective denoise"),
+        ("--objective masked --mask-keep 0.6 --mask-random 0.5", "no more than mask_keep leaves"),
+        ("--objective masked --fim-rate 0.5", "expected 0 for --objective masked"),
     ],
 )
 def test_a_model_that_cannot_be_is_refused_before_any_text_is_read(
