@@ -21,13 +21,13 @@ from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.files import read_json, whole_directory, write_json
-from nextword.hub.names import SCORE, SPAN, pieces, span_name
+from nextword.hub.names import pieces, span_name
 from nextword.hub.resolve import inside
 from nextword.hub.weights import get, opened
 from nextword.models.config import TransformerConfig
 from nextword.models.heads import Classifier, SpanFinder
 from nextword.models.layers import Linear
-from nextword.models.lora import LowRankLinear, learn_updates_only, matrices, updates
+from nextword.models.lora import HEADS, LowRankLinear, learn_updates_only, matrices, updates
 from nextword.models.transformer import Transformer
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -85,7 +85,7 @@ def save_adapter(directory: str | PathLike[str], model: Model, base: str | None 
         "alpha_pattern": {name: a for name, (_, a) in shares.items() if a != alpha},
         "lora_dropout": next(iter(adapted.values())).dropout,
         "target_modules": sorted({re.sub(r"^.*\.\d+\.", "", name) for name in shares}),
-        "modules_to_save": sorted({name.split(".")[0] for name in head}) or None,
+        "modules_to_save": sorted({_module(name) for name in head}) or None,
         "fan_in_fan_out": _config(model).family == "gpt2",
         "bias": "none",
         "inference_mode": True,
@@ -175,8 +175,15 @@ def _parts(model: Model, name: str, linear: Linear) -> Iterator[tuple[str, slice
 
 def _head(model: Model) -> dict[str, Tensor]:
     """The parameters of a new head by their names: they are kept whole beside the updates."""
-    own = {"score.weight": SCORE, "span.weight": SPAN, "span.bias": "qa_outputs.bias"}
-    return {own[name]: p for name, p in model.named_parameters() if name in own}
+    own = {name: p for name, p in model.named_parameters() if name.startswith(HEADS)}
+    shapes = {name: tuple(p.shape) for name, p in own.items()}
+    return {piece.theirs: own[piece.parameter] for piece in pieces(_config(model), shapes)}
+
+
+def _module(name: str) -> str:
+    """What peft is told to save whole: a part of the model beside its body, or BERT's pooler."""
+    first, second, *_ = name.split(".")
+    return second if first == "bert" else first
 
 
 def _config(model: Model) -> TransformerConfig:

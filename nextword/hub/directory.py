@@ -13,14 +13,14 @@ import torch
 from nextword.errors import UserError
 from nextword.files import read_json, whole_directory, write_json
 from nextword.hub.card import classifier_card, model_card, span_card
-from nextword.hub.config import read_config, write_config
+from nextword.hub.config import Head, head_of, read_config, write_config
 from nextword.hub.labels import Outputs, read_labels, write_labels
-from nextword.hub.names import SCORE, SPAN
+from nextword.hub.names import weight_name
 from nextword.hub.padding import for_classifier, pad_token, with_pad
 from nextword.hub.resolve import inside, resolve
 from nextword.hub.weights import (
+    begin,
     locations,
-    read_body,
     read_classifier,
     read_model,
     read_span_finder,
@@ -33,6 +33,7 @@ from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer import Tokenizer
 
 FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+WEIGHTS_OF: dict[Head, str] = {"language": "head", "classifier": "score", "spans": "span"}
 MARKS = {"config.json", "model.safetensors"}  # of a directory that a save may replace
 
 
@@ -81,13 +82,14 @@ def start_classifier(
     """
     directory = resolve(name_or_path)
     tokenizer, config = _open(directory)
-    if SCORE in locations(directory):
+    if has_head(directory, config, "classifier"):
         there, its_tokenizer, held = load_classifier(directory)
         if held == outputs:
             return there, its_tokenizer
     tokenizer = with_pad(tokenizer, pad_token(tokenizer))
-    body = read_body(directory, config)
-    return Classifier(body, len(outputs.names), seed).eval(), tokenizer
+    count = len(outputs.names)
+    model = begin(directory, config, lambda body: Classifier(body, count, seed), seed)
+    return model.eval(), tokenizer
 
 
 def load_span_finder(name_or_path: str | PathLike[str]) -> tuple[SpanFinder, Tokenizer]:
@@ -103,9 +105,19 @@ def start_span_finder(
     """A model that is to learn to find answers, from any model; a head for it is kept."""
     directory = resolve(name_or_path)
     tokenizer, config = _open(directory)
-    if SPAN in locations(directory):
+    if has_head(directory, config, "spans"):
         return read_span_finder(directory, config).eval(), tokenizer
-    return SpanFinder(read_body(directory, config), seed).eval(), tokenizer
+    model = begin(directory, config, lambda body: SpanFinder(body, seed), seed)
+    return model.eval(), tokenizer
+
+
+def has_head(directory: Path, config: TransformerConfig, head: Head) -> bool:
+    """Whether a directory's weights have this head; encoders call several by one name, and their
+    config.json says which it is."""
+    if weight_name(config.family, WEIGHTS_OF[head]) not in locations(directory):
+        return False
+    named = head_of(read_json(directory / "config.json").get("architectures"))
+    return config.causal or named == head
 
 
 def _open(directory: Path) -> tuple[Tokenizer, TransformerConfig]:

@@ -11,15 +11,22 @@ from dataclasses import dataclass
 
 from nextword.models.config import DECODERS, Family, TransformerConfig
 
-PREFIX: dict[Family, str] = dict.fromkeys(DECODERS, "model.") | {"gpt2": "transformer."}
+PREFIX: dict[Family, str] = dict.fromkeys(DECODERS, "model.") | {
+    "gpt2": "transformer.",
+    "modernbert": "model.",
+    "bert": "bert.",
+    "roberta": "roberta.",
+}
 BODY = "transformer."  # what ours, and some of theirs, call the model inside one with a head
 TRANSFORMER_INSIDE = ("llama", "qwen2", "qwen3")  # their ...ForQuestionAnswering has a .transformer
 # Not weights: masks and tables that old checkpoints carry along.
-IGNORED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+IGNORED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", ".position_ids")
+# Weights of heads that are not built.
+LEFT_OUT = ("bert.pooler.", "cls.seq_relationship.", "roberta.pooler.")
+BIAS = "vocabulary_bias"
+TRANSFORM = "transform."
 
-HEAD, SCORE, SPAN = "lm_head.weight", "score.weight", "qa_outputs.weight"
 HEADS = {"head": "lm_head", "score": "score", "span": "qa_outputs"}
-
 GPT2_TOP = {
     "embedding": "transformer.wte",
     "positions": "transformer.wpe",
@@ -45,6 +52,80 @@ LLAMA_BLOCK = {
     "mlp.input": "mlp.gate_proj mlp.up_proj",
     "mlp.output": "mlp.down_proj",
 }
+EMBEDDINGS = {
+    "embedding": "embeddings.word_embeddings",
+    "positions": "embeddings.position_embeddings",
+    "types": "embeddings.token_type_embeddings",
+    "embedding_norm": "embeddings.LayerNorm",
+}
+BERT_TOP = {
+    **{ours: f"bert.{theirs}" for ours, theirs in EMBEDDINGS.items()},
+    "transform.dense": "cls.predictions.transform.dense",
+    "transform.norm": "cls.predictions.transform.LayerNorm",
+    "head": "cls.predictions.decoder",
+    "pooler": "bert.pooler.dense",
+    "score": "classifier",
+    "span": "qa_outputs",
+}
+ROBERTA_TOP = {
+    **{ours: f"roberta.{theirs}" for ours, theirs in EMBEDDINGS.items()},
+    "transform.dense": "lm_head.dense",
+    "transform.norm": "lm_head.layer_norm",
+    "head": "lm_head.decoder",
+    "pooler": "classifier.dense",
+    "score": "classifier.out_proj",
+    "span": "qa_outputs",
+}
+BERT_BLOCK = {
+    "attention.qkv": "attention.self.query attention.self.key attention.self.value",
+    "attention.output": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "mlp.input": "intermediate.dense",
+    "mlp.output": "output.dense",
+    "mlp_norm": "output.LayerNorm",
+}
+MODERNBERT_TOP = {
+    "embedding": "model.embeddings.tok_embeddings",
+    "embedding_norm": "model.embeddings.norm",
+    "norm": "model.final_norm",
+    "transform.dense": "head.dense",
+    "transform.norm": "head.norm",
+    "head": "decoder",
+    "score": "classifier",
+    "span": "classifier",
+}
+MODERNBERT_BLOCK = {
+    "attention_norm": "attn_norm",
+    "attention.qkv": "attn.Wqkv",
+    "attention.output": "attn.Wo",
+    "mlp_norm": "mlp_norm",
+    "mlp.input": "mlp.Wi",
+    "mlp.output": "mlp.Wo",
+}
+TOP: dict[Family, dict[str, str]] = dict.fromkeys(DECODERS, LLAMA_TOP) | {
+    "gpt2": GPT2_TOP,
+    "modernbert": MODERNBERT_TOP,
+    "bert": BERT_TOP,
+    "roberta": ROBERTA_TOP,
+}
+BLOCK: dict[Family, dict[str, str]] = dict.fromkeys(DECODERS, LLAMA_BLOCK) | {
+    "gpt2": GPT2_BLOCK,
+    "modernbert": MODERNBERT_BLOCK,
+    "bert": BERT_BLOCK,
+    "roberta": BERT_BLOCK,
+}
+BLOCKS: dict[Family, str] = dict.fromkeys(DECODERS, "model.layers.") | {
+    "gpt2": "transformer.h.",
+    "modernbert": "model.layers.",
+    "bert": "bert.encoder.layer.",
+    "roberta": "roberta.encoder.layer.",
+}
+# The vocabulary's bias, which BERT and RoBERTa keep under two names.
+BIASES: dict[Family, tuple[str, ...]] = {
+    "modernbert": ("decoder.bias",),
+    "bert": ("cls.predictions.bias", "cls.predictions.decoder.bias"),
+    "roberta": ("lm_head.bias", "lm_head.decoder.bias"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,17 +144,19 @@ def pieces(config: TransformerConfig, shapes: dict[str, tuple[int, ...]]) -> Ite
 
     It may be a Transformer or one inside a head: `transformer.blocks.0…` and `score.weight`.
     """
-    gpt2 = config.family == "gpt2"
-    top, inside = (GPT2_TOP, GPT2_BLOCK) if gpt2 else (LLAMA_TOP, LLAMA_BLOCK)
+    top, inside = TOP[config.family], BLOCK[config.family]
     for name, shape in shapes.items():
+        if name == BIAS:
+            yield Piece(name, bias_names(config)[0], slice(0, shape[0]), shape)
+            continue
         module, kind = name.removeprefix(BODY).rsplit(".", 1)
         if module in top:
             names = [top[module]]
         else:
             _, layer, ours = module.split(".", 2)
-            prefix = f"transformer.h.{layer}." if gpt2 else f"model.layers.{layer}."
+            prefix = f"{BLOCKS[config.family]}{layer}."
             names = [prefix + theirs for theirs in inside[ours].split()]
-        transposed = gpt2 and kind == "weight" and "c_" in names[0]
+        transposed = config.family == "gpt2" and kind == "weight" and "c_" in names[0]
         begin = 0
         for theirs, rows in zip(names, _rows(config, module, shape[0], len(names)), strict=True):
             stored = (rows, *shape[1:])
@@ -87,6 +170,13 @@ def pieces(config: TransformerConfig, shapes: dict[str, tuple[int, ...]]) -> Ite
             begin += rows
 
 
+def bias_names(config: TransformerConfig) -> tuple[str, ...]:
+    """Names of the vocabulary's bias, that which counts first: where head and embedding are not
+    tied, the head has the bias of its own."""
+    names = BIASES.get(config.family, ())
+    return names if config.tied else names[::-1]
+
+
 def span_name(name: str, family: Family) -> str:
     """What a tensor or module is called in their ...ForQuestionAnswering."""
     prefix = PREFIX[family]
@@ -94,9 +184,16 @@ def span_name(name: str, family: Family) -> str:
     return BODY + name.removeprefix(prefix) if inside else name
 
 
-def embedding_name(family: Family) -> str:
-    top = GPT2_TOP if family == "gpt2" else LLAMA_TOP
-    return f"{top['embedding']}.weight"
+def weight_name(family: Family, module: str) -> str:
+    """The weight of one of the modules outside the blocks: "embedding", "head", "score", "span"."""
+    return f"{TOP[family][module]}.weight"
+
+
+def head_names(family: Family, *modules: str) -> tuple[str, ...]:
+    """What the names of these modules' tensors begin with; of all that are not inside the model
+    which heads share, if none is named."""
+    outside = [m for m, theirs in TOP[family].items() if not theirs.startswith(PREFIX[family])]
+    return tuple(f"{TOP[family][m]}." for m in modules or outside if m in TOP[family])
 
 
 def _rows(config: TransformerConfig, module: str, rows: int, parts: int) -> list[int]:

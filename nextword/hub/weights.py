@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,19 +16,18 @@ from nextword.errors import UserError
 from nextword.files import read_json
 from nextword.hub.names import (
     BODY,
-    HEAD,
-    HEADS,
     IGNORED,
+    LEFT_OUT,
     PREFIX,
-    SCORE,
-    SPAN,
     Piece,
-    embedding_name,
+    bias_names,
+    head_names,
     pieces,
+    weight_name,
 )
 from nextword.hub.resolve import inside
 from nextword.models.config import TransformerConfig
-from nextword.models.heads import Classifier, SpanFinder
+from nextword.models.heads import Classifier, SpanFinder, draw, headless
 from nextword.models.sizes import parameter_count
 from nextword.models.transformer import Transformer
 from nextword.terminal import warn
@@ -36,6 +35,9 @@ from nextword.terminal import warn
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.msgpack", "*.h5")
 PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # zipped or not
+DRAWN = ("score.", "span.", "pooler.", "transformer.transform.")  # where a checkpoint has none
+OLDER = {".gamma": ".weight", ".beta": ".bias"}  # of norms, as BERT's first checkpoints call them
+Head = TypeVar("Head", bound=nn.Module)
 FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
@@ -46,11 +48,11 @@ def read_model(directory: Path, config: TransformerConfig) -> Transformer:
     nothing needs, or whose shape or type does not fit. A config that asks for far more than the
     files hold is refused before memory is taken for it.
     """
-    where = locations(directory)
-    for head, what in ((SCORE, "classifies texts"), (SPAN, "finds answers in texts")):
-        if head in where:
+    where, can = locations(directory), "write" if config.causal else "fill in words"
+    for module, what in (("span", "finds answers in texts"), ("score", "classifies texts")):
+        if (head := weight_name(config.family, module)) in where:
             raise UserError(
-                f"{what} and cannot write: it has {head!r} where a language model has its head",
+                f"{what} and cannot {can}: it has {head!r} where a language model has its head",
                 where=directory,
                 mend="use `nextword predict`, or the model it was made from",
             )
@@ -66,50 +68,65 @@ def read_model(directory: Path, config: TransformerConfig) -> Transformer:
     return model
 
 
-def read_body(directory: Path, config: TransformerConfig) -> Transformer:
-    """The model without its head, whatever head the directory has. Raises as read_model."""
-    where, config = _headless(locations(directory), config)
-    _check_size(where, config, directory)
-    body = Transformer(config, seed=None)
-    _fill(body, config, where, directory)
-    return body
+def begin(
+    directory: Path, config: TransformerConfig, head: Callable[[Transformer], Head], seed: int
+) -> Head:
+    """A head to be trained, on the model that a directory has under another or none.
+
+    What comes before an encoder's scores (a pooler, ModernBERT's transform) is the directory's
+    where it has one, else drawn. Raises as read_model.
+    """
+    where, inner = _headless(locations(directory), config)
+    _check_size(where, inner, directory)
+    body = Transformer(inner, seed=None)
+    if body.transform is not None:
+        draw(body.transform, inner.init_std, seed)
+    model = head(body)
+    _fill(model, inner, where, directory, drawn=DRAWN)
+    return model
 
 
 def read_classifier(directory: Path, config: TransformerConfig) -> Classifier:
     """A classifier with as many outputs as its head has rows. Raises as read_model."""
-    where = locations(directory)
-    shape = _shape_of(where, SCORE, directory, "classify")
+    where, score = locations(directory), weight_name(config.family, "score")
+    shape = _shape_of(where, score, directory, "classify")
     if len(shape) != 2 or shape[0] < 1 or shape[1] != config.width:
         raise UserError(
-            f"tensor {SCORE!r} has shape {list(shape)}, not [labels, {config.width}]",
-            where=where[SCORE],
+            f"tensor {score!r} has shape {list(shape)}, not [labels, {config.width}]",
+            where=where[score],
         )
-    body, headless = _headless(where, config)
-    _check_size(body, headless, directory)
-    model = Classifier(Transformer(headless, seed=None), shape[0])
-    _fill(model, headless, {**body, SCORE: where[SCORE]}, directory)
+    body, inner = _headless(where, config, "score", "pooler")
+    _check_size(body, inner, directory)
+    model = Classifier(Transformer(inner, seed=None), shape[0])
+    _fill(model, inner, body, directory)
     return model
 
 
 def read_span_finder(directory: Path, config: TransformerConfig) -> SpanFinder:
     """A model that finds answers. Raises as read_model."""
     where = locations(directory)
-    _shape_of(where, SPAN, directory, "qa")
-    body, headless = _headless(where, config)
-    _check_size(body, headless, directory)
-    model = SpanFinder(Transformer(headless, seed=None))
-    head = {name: path for name, path in where.items() if name.startswith(HEADS["span"] + ".")}
-    _fill(model, headless, body | head, directory)
+    _shape_of(where, weight_name(config.family, "span"), directory, "qa")
+    body, inner = _headless(where, config, "span")
+    _check_size(body, inner, directory)
+    model = SpanFinder(Transformer(inner, seed=None))
+    _fill(model, inner, body, directory)
     return model
 
 
 def _headless(
-    where: dict[str, Path], config: TransformerConfig
+    where: dict[str, Path], config: TransformerConfig, *modules: str
 ) -> tuple[dict[str, Path], TransformerConfig]:
-    """The tensors and the config of the model inside a head."""
-    heads = [HEADS["score"] + ".", HEADS["span"] + "."] + [HEAD] * (not config.tied)
-    kept = {name: path for name, path in where.items() if not name.startswith(tuple(heads))}
-    return kept, replace(config, tied=True)
+    """The tensors and the config of the model inside a head, those of the head's `modules` too."""
+    inner = headless(config)
+    shared = ["transform.dense", "transform.norm"] * inner.transform + ["head"] * config.tied
+    kept = head_names(config.family, *shared, *modules) if shared or modules else ()
+    left, biases = head_names(config.family), bias_names(config)
+    held = {
+        name: path
+        for name, path in where.items()
+        if name not in biases and (name.startswith(kept) or not name.startswith(left))
+    }
+    return held, inner
 
 
 def _shape_of(where: dict[str, Path], head: str, directory: Path, task: str) -> tuple[int, ...]:
@@ -134,13 +151,17 @@ def _check_size(where: dict[str, Path], config: TransformerConfig, directory: Pa
 
 @torch.no_grad()
 def _fill(
-    model: nn.Module, config: TransformerConfig, where: dict[str, Path], directory: Path
+    model: nn.Module,
+    config: TransformerConfig,
+    where: dict[str, Path],
+    directory: Path,
+    drawn: tuple[str, ...] = (),
 ) -> None:
-    """Every parameter from the tensor that is its own."""
+    """Every parameter from the tensor that is its own; those `drawn` may have none."""
     parameters = dict(model.named_parameters())
     shapes = {name: tuple(p.shape) for name, p in parameters.items()}
     wanted = {piece.theirs: piece for piece in pieces(config, shapes)}
-    found = _match(where, wanted, config, directory)
+    found = _match(where, wanted, config, directory, drawn)
     by_file: dict[Path, list[tuple[str, Piece]]] = {}
     for stored, piece in found.items():
         by_file.setdefault(where[stored], []).append((stored, piece))
@@ -215,20 +236,29 @@ def _pickled(path: Path) -> UserError:
 
 
 def _match(
-    where: dict[str, Path], wanted: dict[str, Piece], config: TransformerConfig, directory: Path
+    where: dict[str, Path],
+    wanted: dict[str, Piece],
+    config: TransformerConfig,
+    directory: Path,
+    drawn: tuple[str, ...],
 ) -> dict[str, Piece]:
     """Stored names and the pieces they hold: each piece once, nothing left over."""
-    full, embedding = _full_names(where, config), embedding_name(config.family)
+    full, embedding = _full_names(where, config), weight_name(config.family, "embedding")
+    head, bias = weight_name(config.family, "head"), bias_names(config)
     found, unexpected = {}, []
     for stored, name in full.items():
-        if name == HEAD and config.tied:  # the embedding once more, or in its place
+        if name in bias[1:]:  # the same once more, or in its place
+            if bias[0] not in full.values() and bias[0] in wanted:
+                found[stored] = wanted[bias[0]]
+        elif name == head and config.tied:  # the embedding once more, or in its place
             if embedding not in full.values():
                 found[stored] = wanted[embedding]
         elif name in wanted:
             found[stored] = wanted[name]
-        elif not name.endswith(IGNORED):
+        elif not name.endswith(IGNORED) and not name.startswith(LEFT_OUT):
             unexpected.append(stored)
     missing = wanted.keys() - {piece.theirs for piece in found.values()}
+    missing -= {name for name in missing if wanted[name].parameter.startswith(drawn)}
     if missing:
         names = [name for name in wanted if name in missing]
         raise UserError(f"{_listing(names)} missing", where=directory)
@@ -243,20 +273,24 @@ def _match(
 
 def _full_names(where: Iterable[str], config: TransformerConfig) -> dict[str, str]:
     """Stored names, each with the name it has where a model is saved with its head."""
-    prefix, heads = PREFIX[config.family], tuple(f"{head}." for head in HEADS.values())
+    prefix = PREFIX[config.family]
+    heads = head_names(config.family) + bias_names(config)
     stored_prefix = next((p for p in (prefix, BODY) if any(n.startswith(p) for n in where)), "")
-    return {
-        name: prefix + name.removeprefix(stored_prefix)
-        if name.startswith(stored_prefix) and not name.startswith(heads)
-        else name
-        for name in where
-    }
+    full = {}
+    for stored in where:
+        name = stored
+        for old, new in OLDER.items() if not config.causal else ():
+            name = name.removesuffix(old) + new if name.endswith(old) else name
+        if name.startswith(stored_prefix) and not name.startswith(heads):
+            name = prefix + name.removeprefix(stored_prefix)
+        full[stored] = name
+    return full
 
 
 def _has_own_head(where: dict[str, Path], config: TransformerConfig) -> bool:
     """Whether there is an output head that is not the embedding, whatever config.json says."""
     stored = {name: stored for stored, name in _full_names(where, config).items()}
-    names = [stored.get(name) for name in (embedding_name(config.family), HEAD)]
+    names = [stored.get(weight_name(config.family, module)) for module in ("embedding", "head")]
     tensors = []
     for name in names:
         if name is None:

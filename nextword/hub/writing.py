@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nextword.hub.names import Piece, pieces, span_name
+from nextword.hub.names import Piece, bias_names, pieces, span_name
 from nextword.hub.weights import INDEX, SINGLE
 from nextword.models.heads import Classifier, SpanFinder
 from nextword.models.transformer import Transformer
@@ -32,6 +32,9 @@ def write_weights(
     members = list(pieces(config, shapes))
     if isinstance(model, SpanFinder):
         members = [replace(p, theirs=span_name(p.theirs, config.family)) for p in members]
+    bias, *others = bias_names(config) or ("",)
+    if not config.tied:  # each name is a parameter of theirs, though one alone counts
+        members += [replace(p, theirs=o) for p in members if p.theirs == bias for o in others]
     shards = list(_shards(members, dtype.itemsize, shard_bytes))
     weight_map, total = {}, 0
     for number, members in enumerate(shards, start=1):
@@ -41,6 +44,7 @@ def write_weights(
         tensors = {
             piece.theirs: _stored(parameters[piece.parameter], piece, dtype) for piece in members
         }
+        tensors |= {name: tensors[name].clone() for name in others if name in tensors}
         save_file(tensors, directory / name, metadata={"format": "pt"})
         weight_map.update(dict.fromkeys(tensors, name))
         total += sum(tensor.nbytes for tensor in tensors.values())

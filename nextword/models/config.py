@@ -71,6 +71,7 @@ class TransformerConfig:
     vocabulary_bias: bool = False  # on the scores of the vocabulary
     vocabulary_scale: float = 1.0  # of the states that are scored
     tied: bool = True
+    mean_pooling: bool = False  # an encoder's classifier reads the mean of all tokens' states
     window: int | None = None
     windowed_layers: tuple[int, ...] = ()
     dropout: float = 0.0

@@ -17,7 +17,8 @@ from nextword.errors import UserError
 from nextword.models.layers import Linear
 
 Targets = Literal["attention", "mlp", "all"]
-HEADS = ("score.", "span.")  # new heads learn in full beside the updates
+# New heads, and what leads to them, learn in full beside the updates.
+HEADS = ("score.", "span.", "pooler.", "transformer.transform.")
 Model = TypeVar("Model", bound=nn.Module)
 
 

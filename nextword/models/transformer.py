@@ -204,9 +204,9 @@ class Transformer(nn.Module):
         them. `mask` is bool [batch or 1, 1, time, seen], True where a token sees another; without
         one every token sees all others, a decoder's itself and those before it. With a sliding
         window, `seen` counts positions from 0. `cache` adds the keys and values of the tokens
-        before these. `types` [batch, time] are those of tokens, 0 if not given. A decoder attends
-        to `source` [batch, source time, width], where `source_mask` [batch or 1, 1, time or 1,
-        source time] is True.
+        before these. `types` [batch, time] are those of tokens, 0 if not given or the model has one
+        alone. A decoder attends to `source` [batch, source time, width], where `source_mask` [batch
+        or 1, 1, time or 1, source time] is True.
         """
         time = tokens.shape[1]
         if self.positions is not None and time > self.config.context_length:
@@ -219,7 +219,8 @@ class Transformer(nn.Module):
         if self.positions is not None:
             x = x + self.positions(at + self.config.position_offset)
         if self.types is not None:
-            x = x + self.types(torch.zeros_like(tokens) if types is None else types)
+            one = types is None or self.config.token_types == 1
+            x = x + self.types(torch.zeros_like(tokens) if one else types)
         if self.embedding_norm is not None:
             x = self.embedding_norm(x)
         x = x.to(self.activation_dtype)

@@ -1,4 +1,4 @@
-"""Labels: what a text is, said from the hidden state of its last token."""
+"""Labels: what a text is, said from the hidden state of its last token, or of its first."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from nextword.models.heads import Classifier
 
 @dataclass
 class LabelBatch:
-    """Examples packed into rows. `ends` [examples] are the places of their last tokens, counted
-    through the rows; `labels` are int64 [examples], or float [examples, outputs] where several may
-    hold or they are amounts."""
+    """Examples packed into rows. `begins` and `ends` [examples] are the places of their first and
+    last tokens, counted through the rows; `labels` are int64 [examples], or float [examples,
+    outputs] where several may hold or they are amounts."""
 
     tokens: Tensor  # [rows, time] int64
     documents: Tensor  # [rows, time] int32
     positions: Tensor  # [rows, time] int64
+    types: Tensor  # [rows, time] int64
+    begins: Tensor
     ends: Tensor
     labels: Tensor
     samples: list[tuple[int, int]]  # (epoch, index) of each example
@@ -30,16 +32,32 @@ class LabelBatch:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> LabelBatch:
-        names = ("tokens", "documents", "positions", "ends", "labels")
+        names = ("tokens", "documents", "positions", "types", "begins", "ends", "labels")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 def scores(model: Classifier, batch: LabelBatch) -> Tensor:
     """What the head gives each example, [examples, outputs], in fp32 or better."""
     hidden = model.transformer(
-        batch.tokens, positions=batch.positions, mask=document_mask(batch.documents)
+        batch.tokens,
+        positions=batch.positions,
+        mask=document_mask(batch.documents),
+        types=batch.types,
     )
-    return model(hidden.flatten(0, 1)[batch.ends])
+    config, states = model.transformer.config, hidden.flatten(0, 1)
+    if config.mean_pooling:
+        return model(means(states, batch.begins, batch.ends))
+    return model(states[batch.ends if config.causal else batch.begins])
+
+
+def means(states: Tensor, begins: Tensor, ends: Tensor) -> Tensor:
+    """The mean of each example's states [tokens, width], in fp32, [examples, width]."""
+    lengths = ends - begins + 1
+    example = torch.arange(len(lengths), device=states.device).repeat_interleave(lengths)
+    first = lengths.cumsum(0) - lengths
+    at = torch.arange(len(example), device=states.device) + (begins - first)[example]
+    sums = torch.zeros(len(lengths), states.shape[1], device=states.device)
+    return sums.index_add(0, example, states[at].float()) / lengths[:, None]
 
 
 def losses(scored: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -20,11 +20,13 @@ ROW = 128  # tokens in a row at least, where there are so many: longer rows cost
 @dataclass(frozen=True)
 class Example:
     """`ids` [tokens] of one example; `scored` [tokens] says which of them are to be learnt, none
-    where the example has a label instead. `source` is its place, `file:line`."""
+    where the example has a label instead. `source` is its place, `file:line`; `types` [tokens] are
+    those of the tokens, 0 if not given."""
 
     ids: NDArray[np.int64]
     scored: NDArray[np.bool_]
     source: str = ""
+    types: NDArray[np.int64] | None = None
 
     @property
     def inputs(self) -> int:
@@ -34,12 +36,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Packed:
-    """`tokens`, `documents`, `positions` and `targets` [rows, time]; `places` says which row and
-    column each example begins at."""
+    """`tokens`, `documents`, `positions`, `types` and `targets` [rows, time]; `places` says which
+    row and column each example begins at."""
 
     tokens: Tensor
     documents: Tensor
     positions: Tensor
+    types: Tensor
     targets: Tensor
     places: list[tuple[int, int]]
 
@@ -88,6 +91,7 @@ def pack(examples: Sequence[Example], room: int = ROW) -> Packed:
     targets = np.full((len(rows), time), IGNORE, np.int64)
     documents = np.zeros((len(rows), time), np.int32)
     positions = np.zeros((len(rows), time), np.int64)
+    types = np.zeros((len(rows), time), np.int64)
     places = [(0, 0)] * len(examples)
     for number, row in enumerate(rows):
         begin = 0
@@ -96,6 +100,8 @@ def pack(examples: Sequence[Example], room: int = ROW) -> Packed:
             tokens[number, span] = example.ids[: lengths[index]]
             documents[number, span] = order
             positions[number, span] = np.arange(lengths[index])
+            if example.types is not None:
+                types[number, span] = example.types[: lengths[index]]
             if example.scored.any():
                 wanted = np.where(example.scored[1:], example.ids[1:], IGNORE)
                 targets[number, span] = wanted
@@ -105,6 +111,7 @@ def pack(examples: Sequence[Example], room: int = ROW) -> Packed:
         torch.from_numpy(tokens),
         torch.from_numpy(documents),
         torch.from_numpy(positions),
+        torch.from_numpy(types),
         torch.from_numpy(targets),
         places,
     )

@@ -1,7 +1,8 @@
 """Models of transformers open here and ours there: the same logits, the same greedy text.
 
 For each family, tied and untied, with and without shared keys, in one file and in shards, in fp32
-and bf16; and for each way of stretching positions, of windows, biases and head widths.
+and bf16; and for each way of stretching positions, of windows, biases and head widths. Encoders
+also read padded batches and two kinds of tokens.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from nextword.hub import directory as hub
 from nextword.inference.generate import generate
+from nextword.models.config import DECODERS
 from nextword.models.transformer import Transformer
 from nextword.settings import GenerateSettings
 
@@ -33,14 +35,26 @@ LLAMA: dict[str, Any] = {
     "max_position_embeddings": CONTEXT,
     "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0},
 }
+BERT: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": CONTEXT,
+    "pad_token_id": 1,
+}
 SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": GPT2,
     "llama": LLAMA,
     "mistral": LLAMA | {"sliding_window": None},
     "qwen2": LLAMA,
     "qwen3": LLAMA | {"head_dim": 16},
+    "modernbert": BERT | {"local_attention": 16, "classifier_activation": "gelu"},
+    "bert": BERT,
+    "roberta": BERT,
 }
-KEY_HEADS = [(family, heads) for family in SHAPES if family != "gpt2" for heads in (4, 2, 1)]
+WRITERS = [family for family in SHAPES if family in DECODERS]
+KEY_HEADS = [(family, heads) for family in WRITERS if family != "gpt2" for heads in (4, 2, 1)]
 LLAMA3 = {
     "rope_type": "llama3",
     "rope_theta": 500.0,
@@ -71,7 +85,25 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
         {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]} | WINDOW,
     ),
     ("mistral", {"sliding_window": 9}),
+    ("bert", {"hidden_act": "gelu_new", "layer_norm_eps": 1e-3}),
+    ("bert", {"hidden_act": "relu", "type_vocab_size": 3}),
+    ("roberta", {"pad_token_id": 7, "type_vocab_size": 1}),
+    ("modernbert", {"attention_bias": True, "mlp_bias": True, "norm_bias": True}),
+    ("modernbert", {"classifier_bias": True, "decoder_bias": False, "norm_eps": 1e-3}),
+    ("modernbert", {"layer_types": ["sliding_attention"] * 2 + ["full_attention"]}),
+    ("modernbert", {"local_attention": 7}),
+    ("modernbert", {"hidden_activation": "silu", "classifier_activation": "silu"}),
+    (
+        "modernbert",
+        {
+            "rope_parameters": {
+                "full_attention": {"rope_type": "default", "rope_theta": 500.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+            }
+        },
+    ),
 ]
+WRITING = [variant for variant in VARIANTS if variant[0] in WRITERS]
 
 
 def named(case: Any) -> str | None:
@@ -87,7 +119,7 @@ def theirs(family: str, **changes: Any) -> transformers.PreTrainedModel:
     values = {"vocab_size": VOCABULARY, "initializer_range": 0.15} | SHAPES[family] | changes
     torch.manual_seed(0)
     config = transformers.AutoConfig.for_model(family, **values)
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    model = auto_class(family).from_config(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 1:
@@ -95,15 +127,36 @@ def theirs(family: str, **changes: Any) -> transformers.PreTrainedModel:
     return model
 
 
+def auto_class(family: str) -> Any:
+    writes = family in DECODERS
+    return transformers.AutoModelForCausalLM if writes else transformers.AutoModelForMaskedLM
+
+
 def opened_there(directory: Path) -> transformers.PreTrainedModel:
-    model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    """Opened as it is meant to be, with nothing missing and nothing left over."""
+    family = json.loads((directory / "config.json").read_text())["model_type"]
+    model, loading = auto_class(family).from_pretrained(
+        directory, dtype=torch.float32, output_loading_info=True
+    )
+    assert not any(loading.values()), loading
     return model.eval()
 
 
 @torch.no_grad()
 def difference(ours: Transformer, model: transformers.PreTrainedModel) -> float:
-    row = torch.randint(0, VOCABULARY, (3, 100), generator=torch.Generator().manual_seed(1))
-    return float((ours.logits(ours(row)) - model(row).logits).abs().max())
+    generator = torch.Generator().manual_seed(1)
+    row = torch.randint(10, VOCABULARY, (3, 100), generator=generator)
+    if ours.config.causal:
+        return float((ours.logits(ours(row)) - model(row).logits).abs().max())
+    held = torch.arange(100) < torch.tensor([[100], [61], [7]])
+    row[~held] = model.config.pad_token_id or 0
+    types, given = None, {}
+    if (kinds := ours.config.token_types) > 1:
+        types = torch.arange(100).expand(3, -1) * kinds // 100
+        given = {"token_type_ids": types}
+    hidden = ours(row, mask=held[:, None, None].expand(-1, 1, 100, 100), types=types)
+    expected = model(row, attention_mask=held.long(), **given).logits
+    return float((ours.logits(hidden) - expected)[held].abs().max())
 
 
 def compare(directory: Path, record: Callable[[str, object], None], **saving: Any) -> Transformer:
@@ -144,7 +197,7 @@ def test_logits_are_the_same_both_ways(
     compare(tmp_path, record_property, dtype=dtype, shard_bytes=limit)
     for folder in (tmp_path, tmp_path / "ours"):
         assert (len(list(folder.glob("*.safetensors"))) > 1) == (shards == "shards")
-    back = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours", dtype="auto")
+    back = auto_class(family).from_pretrained(tmp_path / "ours", dtype="auto")
     for (name, was), (_, now) in zip(
         model.named_parameters(), back.named_parameters(), strict=True
     ):
@@ -181,14 +234,14 @@ def test_logits_are_the_same_in_every_variant(
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-@pytest.mark.parametrize("family", SHAPES)
+@pytest.mark.parametrize("family", WRITERS)
 def test_greedy_text_is_the_same_for_prompts_of_different_length(
     family: str, tied: bool, tmp_path: Path
 ) -> None:
     same_greedy_text(theirs(family, tie_word_embeddings=tied), tmp_path)
 
 
-@pytest.mark.parametrize(("family", "changes"), VARIANTS, ids=named)
+@pytest.mark.parametrize(("family", "changes"), WRITING, ids=named)
 def test_greedy_text_is_the_same_in_every_variant(
     family: str, changes: dict[str, Any], tmp_path: Path
 ) -> None:
