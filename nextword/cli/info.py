@@ -10,6 +10,13 @@ from nextword.settings import Settings
 from nextword.terminal import duration, quantity, say, table
 
 MOST_NAMED = 3
+USES = {
+    None: "",
+    "decoder": ", a decoder: it goes on with texts",
+    "encoder": ", an encoder: it fills in masked words",
+    "classifier": ", with a head that classifies texts",
+    "spans": ", with a head that finds answers in texts",
+}
 Facts = list[tuple[str, Any]]
 
 
@@ -76,8 +83,9 @@ def show_model(found: dict[str, Any]) -> None:
 
 def _model_facts(found: dict[str, Any]) -> Facts:
     shared = "" if found["heads"] == found["kv_heads"] else f", {found['kv_heads']} key/value"
+    use = USES[found["shape"]] if found["head"] == "language" else USES[found["head"]]
     return [
-        ("family", found["family"]),
+        ("family", f"{found['family']}{use}"),
         ("parameters", quantity(found["parameters"])),
         ("layers × width", f"{found['layers']} × {found['width']}"),
         ("heads", f"{found['heads']}{shared}"),

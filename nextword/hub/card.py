@@ -42,6 +42,19 @@ or with transformers:
 It writes what is likely after what it has read. It does not know what is true.
 """
 
+ENCODER = """\
+    nextword fill {here} "The cat sat on the {mask}."
+
+or with transformers:
+
+    from transformers import pipeline
+    fill = pipeline("fill-mask", "{here}")
+    print(fill("The cat sat on the {mask}."))
+
+It says which words fit a gap, reading what comes before and after it. It writes no texts; it is the
+start of a model that classifies them: `nextword finetune {here} DATA --task classify`.
+"""
+
 CLASSIFIER = """\
     nextword predict {here} texts.csv --out labels.csv
 
@@ -67,8 +80,14 @@ It finds an answer among the words of a text, whether or not the text holds one.
 LABELS_SHOWN = 20
 
 
-def model_card(config: TransformerConfig, about: str | None = None, here: str = "PATH") -> str:
-    """Markdown; `about` says what the model was trained on and how well it does."""
+def model_card(
+    config: TransformerConfig, about: str | None = None, here: str = "PATH", mask: str | None = None
+) -> str:
+    """Markdown; `about` says what the model was trained on and how well it does, `mask` is what an
+    encoder's gaps are written as."""
+    if not config.causal:
+        what = _card(config, "encoder", "fill-mask", about)
+        return what + ENCODER.format(here=here, mask=mask or "[MASK]")
     return _card(config, "language model", "text-generation", about) + LANGUAGE.format(here=here)
 
 

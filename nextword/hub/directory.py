@@ -151,14 +151,20 @@ def save(
 
     `generation` is added to generation_config.json, `card` is what the README says about the
     model, `start_id` what a text begins with where the tokenizer does not say it. Opens in
-    transformers with AutoModelForCausalLM and AutoTokenizer. Low-rank updates are merged into what
-    is written. Raises UserError where the directory holds something else than a model.
+    transformers with AutoModelForCausalLM, or AutoModelForMaskedLM, and AutoTokenizer. Low-rank
+    updates are merged into what is written. Raises UserError where the directory holds something else than a model.
     """
-    ids = _boundaries(tokenizer) | ({} if start_id is None else {"bos_token_id": start_id})
-    values = write_config(model.config, _name(dtype)) | ids
-    readme = model_card(model.config, card)
+    config = model.config
+    ids = _special_ids(tokenizer, config)
+    ids |= {} if start_id is None else {"bos_token_id": start_id}
+    values = write_config(config, _name(dtype)) | ids
+    mask = None
+    if tokenizer is not None and tokenizer.mask_id is not None:
+        mask = tokenizer.name_of(tokenizer.mask_id)
+    readme = model_card(config, card, mask=mask)
     with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes) as aside:
-        write_json(aside / "generation_config.json", ids | (generation or {}))
+        if config.causal:
+            write_json(aside / "generation_config.json", ids | (generation or {}))
 
 
 def save_classifier(
@@ -179,7 +185,7 @@ def save_classifier(
     """
     config = model.transformer.config
     tokenizer = for_classifier(tokenizer, config.context_length)
-    values = write_config(config, _name(dtype), "classifier") | _boundaries(tokenizer)
+    values = write_config(config, _name(dtype), "classifier") | _special_ids(tokenizer, config)
     values |= {"pad_token_id": tokenizer.pad_id} | write_labels(outputs)
     readme = classifier_card(config, outputs, card)
     with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes):
@@ -197,7 +203,7 @@ def save_span_finder(
 ) -> None:
     """Write a model that finds answers; opens with AutoModelForQuestionAnswering."""
     config = model.transformer.config
-    values = write_config(config, _name(dtype), "spans") | _boundaries(tokenizer)
+    values = write_config(config, _name(dtype), "spans") | _special_ids(tokenizer, config)
     readme = span_card(config, card)
     with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes):
         pass
@@ -231,11 +237,23 @@ def _written(
         yield aside
 
 
-def _boundaries(tokenizer: Tokenizer | None) -> dict[str, int]:
+def _special_ids(tokenizer: Tokenizer | None, config: TransformerConfig) -> dict[str, int | None]:
+    """What config.json says of control tokens. Raises UserError where a RoBERTa and its tokenizer
+    differ in the padding token, from whose id transformers counts positions."""
     if tokenizer is None:
         return {}
-    begin = tokenizer.end_id if tokenizer.bos_id is None else tokenizer.bos_id
-    return {"bos_token_id": begin, "eos_token_id": tokenizer.end_id}
+    if config.causal:
+        begin = tokenizer.end_id if tokenizer.bos_id is None else tokenizer.bos_id
+        return {"bos_token_id": begin, "eos_token_id": tokenizer.end_id}
+    if config.family == "roberta" and tokenizer.pad_id != config.position_offset - 1:
+        raise UserError(
+            f"a RoBERTa whose positions begin at {config.position_offset} pads with token "
+            f"{config.position_offset - 1}, its tokenizer with {tokenizer.pad_id}",
+            mend="use the tokenizer that it was made with, or another family",
+        )
+    roles = {"pad": "pad", "bos": "cls", "eos": "sep", "cls": "cls", "sep": "sep"}
+    kept = roles if config.family == "modernbert" else ("pad", "bos", "eos")
+    return {f"{name}_token_id": tokenizer.id_of(f"{roles[name]}_token") for name in kept}
 
 
 def _name(dtype: torch.dtype) -> str:

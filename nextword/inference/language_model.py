@@ -194,6 +194,7 @@ def load(
     `device` is a GPU where there is one, if not given.
     """
     directory, transformer, tokenizer = open_model(name, precision, device)
+    check_writes(transformer, name)
     start_id, end_ids = boundaries(directory, tokenizer)
     return LanguageModel(str(name), transformer, tokenizer, start_id, end_ids)
 
@@ -212,6 +213,17 @@ def generate(
     if not isinstance(model, LanguageModel):
         model = load(model, precision=settings.precision)
     return model.generate(prompt, settings)
+
+
+def check_writes(transformer: Transformer, name: str | Path) -> None:
+    """Raises UserError for an encoder."""
+    if not transformer.config.causal:
+        raise UserError(
+            f"is an encoder ({transformer.config.family}): it fills in words that are masked, and "
+            "cannot go on with a text",
+            where=name,
+            mend="use `nextword fill`, or `nextword finetune --task classify`",
+        )
 
 
 def boundaries(directory: Path, tokenizer: Tokenizer) -> tuple[int, frozenset[int]]:

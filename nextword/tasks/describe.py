@@ -7,6 +7,8 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.files import read_json
+from nextword.hub.config import head_of
+from nextword.models.config import DECODERS, ENCODERS
 from nextword.tasks.run import Record, Run, Weights, is_run, read_run, read_weights
 
 # What the families of Hugging Face call the same numbers.
@@ -100,10 +102,13 @@ def describe_model(path: Path, config: Record, weights: Weights | None) -> Recor
         name: next((config[alias] for alias in aliases if config.get(alias) is not None), None)
         for name, aliases in NAMES.items()
     }
+    family = config.get("model_type")
     return {
         "kind": "model",
         "path": str(path),
-        "family": config.get("model_type"),
+        "family": family,
+        "shape": "encoder" if family in ENCODERS else "decoder" if family in DECODERS else None,
+        "head": head_of(config.get("architectures")) or "language",
         "parameters": weights.parameters,
         "weights": weights.types,
         "bytes": weights.bytes,

@@ -14,7 +14,7 @@ from torch import Tensor
 from nextword.errors import UserError
 from nextword.hub.directory import load, save, save_classifier, start_classifier
 from nextword.hub.resolve import resolve as find_directory
-from nextword.inference.language_model import boundaries
+from nextword.inference.language_model import boundaries, check_writes
 from nextword.models.heads import Classifier, without_padding
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal, labels
@@ -99,7 +99,8 @@ def _classifier(
         model = Classifier(body, len(outputs.names), settings.seed)
     limit = length_limit(model.transformer, settings)
     targets = [outputs.encode(text.label, text.place) for text in texts]
-    examples, longer = encode_texts(texts, tokenizer, limit)
+    joined = model.transformer.config.causal
+    examples, longer = encode_texts(texts, tokenizer, limit, joined=joined)
     weights = None
     if settings.class_weights == "balanced":
         weights = balanced(targets, outputs)
@@ -122,7 +123,7 @@ def _classifier(
         lengths=[example.inputs for example in examples],
         collate=collate,
         validator=LabelValidator(
-            encode_texts(held_out, tokenizer, limit)[0],
+            encode_texts(held_out, tokenizer, limit, joined=joined)[0],
             [outputs.encode(text.label, text.place) for text in held_out],
             outputs,
             label_batch,
@@ -140,6 +141,7 @@ def _writer(
     place: str, train: Sequence[Record], val: Sequence[Record], settings: FinetuneSettings
 ) -> Learnable:
     model, tokenizer = load(place)
+    check_writes(model, place)
     if settings.random_weights:
         model = Transformer(model.config, settings.seed)
     limit = length_limit(model, settings)
@@ -216,19 +218,20 @@ def row_room(model: Transformer) -> int:
 
 
 def encode_texts(
-    texts: Sequence[LabelledText], tokenizer: Tokenizer, limit: int
+    texts: Sequence[LabelledText], tokenizer: Tokenizer, limit: int, *, joined: bool = True
 ) -> tuple[list[Example], int]:
     """Texts as a classifier reads them: as transformers' tokenizer gives them, cut at `limit`; and
-    how many were cut."""
+    how many were cut. An encoder reads a pair as its template sets it, not `joined` to one text."""
     examples, longer = [], 0
     for text in texts:
-        ids = tokenizer.encode(text.joined, template=True) or [tokenizer.end_id]
+        parts = (text.joined, None) if joined else (text.text, text.pair)
+        ids, types = tokenizer.encode_texts(*parts)
         if len(ids) > limit:
             longer += 1
-            ends = ids[-1:] if ids[-1] in tokenizer.special_ids else []
-            ids = [*ids[: limit - len(ends)], *ends]
-        kept = np.array(without_padding(ids, tokenizer.pad_id), np.int64)
-        examples.append(Example(kept, np.zeros(len(kept), np.bool_), text.place))
+            ids, types = tokenizer.encode_texts(*parts, limit)
+        kept = np.array(without_padding(ids or [tokenizer.end_id], tokenizer.pad_id), np.int64)
+        of_kept = np.array([*types, 0][: len(kept)], np.int64)
+        examples.append(Example(kept, np.zeros(len(kept), np.bool_), text.place, of_kept))
     return examples, longer
 
 
@@ -236,17 +239,21 @@ def label_batch(
     examples: Sequence[Example], targets: Sequence[Any], samples: list[tuple[int, int]], room: int
 ) -> LabelBatch:
     packed = pack(examples, room)
-    time = packed.tokens.shape[1]
-    ends = [
-        row * time + begin + example.inputs - 1
-        for (row, begin), example in zip(packed.places, examples, strict=True)
-    ]
+    begins = torch.tensor(packed.places) @ torch.tensor([packed.tokens.shape[1], 1])
+    lengths = torch.tensor([example.inputs for example in examples])
     if isinstance(targets[0], np.ndarray):
         wanted = torch.from_numpy(np.stack(targets))
     else:
         wanted = torch.tensor(list(targets), dtype=torch.int64)
     return LabelBatch(
-        packed.tokens, packed.documents, packed.positions, torch.tensor(ends), wanted, samples
+        packed.tokens,
+        packed.documents,
+        packed.positions,
+        packed.types,
+        begins,
+        begins + lengths - 1,
+        wanted,
+        samples,
     )
 
 

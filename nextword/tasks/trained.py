@@ -16,7 +16,7 @@ from nextword.errors import UserError
 from nextword.files import read_json, write_atomically
 from nextword.hub.directory import load, load_classifier
 from nextword.hub.resolve import resolve as find_directory
-from nextword.inference.language_model import boundaries
+from nextword.inference.language_model import boundaries, check_writes
 from nextword.inference.precision import choose_dtype
 from nextword.models.heads import Classifier
 from nextword.models.transformer import Transformer
@@ -107,7 +107,7 @@ class TrainedModel:
         texts = labelled_texts(found, find_columns(found, self.reading(found), labelled=False))
         body = self.model.transformer
         limit = length_limit(body, self.settings)
-        examples, _ = encode_texts(texts, self.tokenizer, limit)
+        examples, _ = encode_texts(texts, self.tokenizer, limit, joined=body.config.causal)
         given = label_probabilities(
             self.model, examples, self.outputs, label_batch, row_room(body), self.at_once
         )
@@ -189,6 +189,7 @@ def open_trained(name: str | Path, settings: PredictSettings) -> TrainedModel:
             str(name), "classify", classifier, tokenizer, own, asked, start, at_once, labels
         )
     model, tokenizer = load(directory)
+    check_writes(model, name)
     model.activation_dtype = choose_dtype(settings.precision, model, device)
     format = kept.format if kept and same else None
     if format is not None and "prompt" in asked and own.prompt is not None:

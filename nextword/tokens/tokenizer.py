@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 END = "<|endoftext|>"
 DEFINITION, CONFIG = "tokenizer.json", "tokenizer_config.json"
+# What an encoder's files leave unnamed, because its class in transformers names it.
+ENCODERS_NAMES = {
+    "mask_token": ("[MASK]", "<mask>"),
+    "cls_token": ("[CLS]", "<s>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "pad_token": ("[PAD]", "<pad>"),
+}
 _SHORT = 2000  # characters, below which the fast encoder is not worth building
 Result = TypeVar("Result")
 
@@ -88,8 +95,11 @@ class Tokenizer:
 
     @functools.cached_property
     def _whole(self) -> tokenizers.Tokenizer:
-        """With its control tokens: for decoding and templates."""
-        return _build(self.definition, self.where)
+        """With its control tokens: for decoding and templates. It cuts and pads nothing unasked."""
+        whole = _build(self.definition, self.where)
+        whole.no_truncation()
+        whole.no_padding()
+        return whole
 
     @functools.cached_property
     def _plain(self) -> tokenizers.Tokenizer:
@@ -137,6 +147,26 @@ class Tokenizer:
         self._check(text)
         encoding = self._with_masks.encode(text, add_special_tokens=False)
         return list(self._whole.post_process(encoding, add_special_tokens=True).ids)
+
+    def encode_texts(
+        self, text: str, pair: str | None = None, limit: int | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Ids and types of a text, or of a pair of them, with the template around them.
+
+        As transformers gives them: above `limit` tokens the longer text is cut first.
+        """
+        texts = [text] if pair is None else [text, pair]
+        for one in texts:
+            self._check(one)
+        encodings = [self._plain.encode(one, add_special_tokens=False) for one in texts]
+        if limit is not None:
+            room = limit - self._whole.num_special_tokens_to_add(pair is not None)
+            lengths = [len(encoding) for encoding in encodings]
+            for encoding, kept in zip(encodings, _shares(lengths, max(room, 0)), strict=True):
+                encoding.truncate(kept)
+        whole = self._whole.post_process(*encodings, add_special_tokens=True)
+        typed = "token_type_ids" in self.config.get("model_input_names", ["token_type_ids"])
+        return list(whole.ids), list(whole.type_ids) if typed else [0] * len(whole.ids)
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """All ids one after another, uint32 [tokens], and the number of each text's, [texts]."""
@@ -199,8 +229,8 @@ class Tokenizer:
     @functools.cached_property
     def end_id(self) -> int:
         """The token that ends a document, and so stands before the next one."""
-        eos = self._special("eos_token")
-        for name in (END, eos, "</s>", "[SEP]"):
+        eos, sep = self._special("eos_token"), self._special("sep_token")
+        for name in (sep, END, eos, "</s>", "[SEP]"):
             if name is not None and (id := self._whole.token_to_id(name)) is not None:
                 return int(id)
         raise UserError(
@@ -217,6 +247,11 @@ class Tokenizer:
     def pad_id(self) -> int | None:
         return self.id_of("pad_token")
 
+    @functools.cached_property
+    def mask_id(self) -> int | None:
+        """The token that stands for words to be filled in; only an encoder's tokenizer has one."""
+        return self.id_of("mask_token")
+
     def id_of(self, role: str) -> int | None:
         """The id of a role's token, such as "mask_token"; None where there is none."""
         name = self._special(role)
@@ -224,7 +259,11 @@ class Tokenizer:
 
     def _special(self, role: str) -> str | None:
         named = self.config.get(role)
-        return named.get("content") if isinstance(named, dict) else named
+        name = named.get("content") if isinstance(named, dict) else named
+        if name is None and any(mask in self._named for mask in ENCODERS_NAMES["mask_token"]):
+            usual = ENCODERS_NAMES.get(role, ())
+            return next((name for name in usual if name in self._named), None)
+        return name
 
     def name_of(self, id: int) -> str | None:
         """What the vocabulary calls a token; None where there is no such id."""
@@ -269,6 +308,15 @@ class Tokenizer:
         return found
 
 
+def _shares(lengths: list[int], room: int) -> list[int]:
+    """How much of one or two texts is kept in a room: the longer one is cut first."""
+    if len(lengths) == 1 or sum(lengths) <= room:
+        return [min(length, room) for length in lengths]
+    shorter = min(min(lengths), room // 2)
+    shares = [shorter, room - shorter]
+    return shares if lengths[0] <= lengths[1] else shares[::-1]
+
+
 def _build(definition: str, where: Path | None) -> tokenizers.Tokenizer:
     import tokenizers
 
@@ -296,6 +344,12 @@ def _find(place: str | Path) -> Path:
         for folder in ("", "tokenizer", "model"):
             if (path / folder / DEFINITION).is_file():
                 return path / folder / DEFINITION
+        if (path / "vocab.txt").is_file():
+            raise UserError(
+                f"has a vocab.txt, but no {DEFINITION}",
+                where=path,
+                mend="make it: AutoTokenizer.from_pretrained(PATH).save_pretrained(PATH) in Python",
+            )
         raise UserError(f"has no {DEFINITION}", where=path)
     name = str(place)
     if name.count("/") > 1 or name.startswith((".", "/", "~")) or path.suffix == ".json":

@@ -21,8 +21,9 @@ from nextword.models.heads import Classifier
 from nextword.models.lora import add_lora, trainable
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
-from nextword.objectives.labels import LabelBatch, loss
-from nextword.tokens.packing import Example, pack
+from nextword.objectives.labels import loss
+from nextword.tasks.learnable import label_batch
+from nextword.tokens.packing import Example
 from nextword.tokens.training import bytes_tokenizer
 from nextword.training import optimizers
 
@@ -90,16 +91,11 @@ def train_here(
     for begin in range(0, len(data), BATCH):
         members = data[begin : begin + BATCH]
         ids = [np.array(tokenizer.encode(text, template=True)) for text, _ in members]
-        packed = pack([Example(i, np.zeros(len(i), bool)) for i in ids], room=128)
-        time = packed.tokens.shape[1]
-        places = zip(packed.places, ids, strict=True)
-        batch = LabelBatch(
-            packed.tokens,
-            packed.documents,
-            packed.positions,
-            torch.tensor([row * time + first + len(i) - 1 for (row, first), i in places]),
-            labels_of(kind, [label for _, label in members]),
+        batch = label_batch(
+            [Example(i, np.zeros(len(i), bool)) for i in ids],
+            list(labels_of(kind, [label for _, label in members]).numpy()),
             [],
+            room=128,
         )
         mean = loss(model, batch) / batch.target_count
         mean.backward()

@@ -201,7 +201,8 @@ def test_logits_are_the_same_both_ways(
     for (name, was), (_, now) in zip(
         model.named_parameters(), back.named_parameters(), strict=True
     ):
-        assert now.dtype == dtype and torch.equal(was, now), name
+        if tied or name not in ("cls.predictions.bias", "lm_head.bias"):  # unused there
+            assert now.dtype == dtype and torch.equal(was, now), name
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])

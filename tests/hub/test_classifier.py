@@ -21,8 +21,9 @@ from nextword.models.config import DECODERS, Family, TransformerConfig
 from nextword.models.heads import Classifier, SpanFinder, without_padding
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
-from nextword.objectives.labels import LabelBatch, scores
-from nextword.tokens.packing import Example, pack
+from nextword.objectives.labels import scores
+from nextword.tasks.learnable import label_batch
+from nextword.tokens.packing import Example
 from nextword.tokens.plain import dumps
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import bytes_tokenizer
@@ -64,19 +65,8 @@ def transformer(family: Family, *, vocab_size: int = 260, tied: bool = True) -> 
 def packed_scores(model: Classifier, tokenizer: Tokenizer, texts: Sequence[str] = TEXTS) -> Tensor:
     """What ours gives for texts packed into rows of 40 tokens."""
     ids = [without_padding(tokenizer.encode(t, template=True), tokenizer.pad_id) for t in texts]
-    packed = pack([Example(np.array(i), np.zeros(len(i), bool)) for i in ids], room=40)
-    time = packed.tokens.shape[1]
-    ends = [
-        row * time + start + len(i) - 1 for (row, start), i in zip(packed.places, ids, strict=True)
-    ]
-    batch = LabelBatch(
-        packed.tokens,
-        packed.documents,
-        packed.positions,
-        torch.tensor(ends),
-        torch.zeros(len(ids), dtype=torch.int64),
-        [],
-    )
+    examples = [Example(np.array(i), np.zeros(len(i), bool)) for i in ids]
+    batch = label_batch(examples, [0] * len(ids), [], room=40)
     with torch.no_grad():
         return scores(model, batch)
 
