@@ -75,9 +75,10 @@ def save_adapter(directory: str | PathLike[str], model: Model, base: str | None 
             rank = module.lora_a.shape[0]
             shares[theirs] = rank, module.scale * rank
     rank, alpha = min(shares.values())
+    plain, writes = isinstance(model, Transformer), _config(model).causal
     values = {
         "peft_type": "LORA",
-        "task_type": TASKS[type(model)],
+        "task_type": TASKS[type(model)] if writes or not plain else None,
         "base_model_name_or_path": base,
         "r": rank,
         "lora_alpha": alpha,

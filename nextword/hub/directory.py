@@ -152,7 +152,8 @@ def save(
     `generation` is added to generation_config.json, `card` is what the README says about the
     model, `start_id` what a text begins with where the tokenizer does not say it. Opens in
     transformers with AutoModelForCausalLM, or AutoModelForMaskedLM, and AutoTokenizer. Low-rank
-    updates are merged into what is written. Raises UserError where the directory holds something else than a model.
+    updates are merged into what is written. Raises UserError where the directory holds something
+    else than a model.
     """
     config = model.config
     ids = _special_ids(tokenizer, config)

@@ -49,8 +49,9 @@ def read_model(directory: Path, config: TransformerConfig) -> Transformer:
     files hold is refused before memory is taken for it.
     """
     where, can = locations(directory), "write" if config.causal else "fill in words"
-    for module, what in (("span", "finds answers in texts"), ("score", "classifies texts")):
-        if (head := weight_name(config.family, module)) in where:
+    for head in (weight_name(config.family, module) for module in ("span", "score")):
+        if head in where:
+            what = "finds answers in texts" if head == "qa_outputs.weight" else "classifies texts"
             raise UserError(
                 f"{what} and cannot {can}: it has {head!r} where a language model has its head",
                 where=directory,

@@ -12,6 +12,7 @@ from nextword.models.heads import Classifier, SpanFinder
 from nextword.models.transformer import Transformer
 
 BODY = "transformer."  # what a Transformer inside a head is called
+MATRICES = ("head.", "transform.", "pooler.", "score.", "span.")  # outside the blocks
 EMBEDDINGS = ("embedding", "positions", "relative", "types", "embedding_norm")
 
 
@@ -35,7 +36,7 @@ def learning(model: nn.Module, rate_shares: dict[str, float] | None = None) -> I
             continue
         name = full_name.removeprefix(BODY)
         matrix = parameter.ndim == 2 and name.startswith("blocks.")
-        head = parameter.ndim == 2 and name.startswith(("head.", "transform.", "score.", "span."))
+        head = parameter.ndim == 2 and name.startswith(MATRICES)
         share = 1.0 if rate_shares is None else rate_shares[full_name]
         yield Learning(name, parameter, matrix, matrix or head, share)
 

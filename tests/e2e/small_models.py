@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import tokenizers
 import transformers
 
 from nextword.hub import directory as hub
@@ -87,6 +88,61 @@ def theirs(directory: Path, family: str) -> Path:
     values.pop("pad_token", None)
     (directory / "tokenizer_config.json").write_text(json.dumps(values))
     return directory
+
+
+def their_encoder(directory: Path, family: str) -> Path:
+    """A masked language model and a tokenizer of its own kind, written by transformers."""
+    words: Any = encoders_tokenizer(family)
+    kind = transformers.CONFIG_MAPPING[family]
+    local = {"local_attention": 16} if family == "modernbert" else {}
+    config = kind(
+        vocab_size=len(words),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=256 + words.pad_token_id + 1,
+        **{
+            f"{role}_token_id": getattr(words, f"{role}_token_id") for role in ("pad", "cls", "sep")
+        },
+        **{"bos_token_id": words.cls_token_id, "eos_token_id": words.sep_token_id},
+        **local,
+    )
+    transformers.set_seed(3)
+    transformers.AutoModelForMaskedLM.from_config(config).save_pretrained(directory)
+    words.save_pretrained(directory)
+    return directory
+
+
+@functools.cache
+def encoders_tokenizer(family: str) -> Any:
+    """BERT's word pieces, RoBERTa's and ModernBERT's byte pairs, of the small data sets' texts."""
+    texts = [p.read_text(encoding="utf-8") for p in sorted(DATA.iterdir()) if p.suffix != ".md"]
+    size: dict[str, Any] = {"vocab_size": 700, "show_progress": False}
+    if family == "bert":
+        pieces = tokenizers.BertWordPieceTokenizer(lowercase=True)
+        pieces.train_from_iterator(texts, **size)
+        return transformers.BertTokenizer(vocab=pieces.get_vocab())
+    names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    if family == "modernbert":
+        names = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]
+    pairs = tokenizers.ByteLevelBPETokenizer()
+    pairs.train_from_iterator(texts, **size, special_tokens=names)
+    if family == "roberta":
+        model = json.loads(pairs.to_str())["model"]
+        merges = [tuple(merge) for merge in model["merges"]]
+        return transformers.RobertaTokenizer(vocab=model["vocab"], merges=merges)
+    whole = tokenizers.Tokenizer.from_str(pairs.to_str())
+    whole.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 0), ("[SEP]", 2)],
+    )
+    roles = {f"{name.strip('[]').lower()}_token": name for name in names}
+    inputs = ["input_ids", "attention_mask"]
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=whole, model_input_names=inputs, **roles
+    )
 
 
 def some(name: str, folder: Path, count: int) -> list[Path]:

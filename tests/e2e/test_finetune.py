@@ -17,11 +17,12 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from small_models import ARGUMENTS, DATA, ours, some, theirs
+from small_models import ARGUMENTS, DATA, ours, some, their_encoder, theirs
 
 from nextword.cli.main import main
 from nextword.files import sha256
 from nextword.inference.language_model import load
+from nextword.models.config import ENCODERS
 from nextword.tasks.finetune import Finetuned, finetune
 from nextword.tasks.predict import evaluate_task, predict
 from nextword.tasks.records import read_records
@@ -30,6 +31,7 @@ from nextword.training import loop
 
 QUICK: dict[str, Any] = {"precision": "fp32", "learning_rate": 2e-3}
 FEW: dict[str, Any] = {**QUICK, "steps": 6, "batch_size": 4, "eval_every": 3, "save_every": 2}
+PAIR = ("text_a", "text_b")
 CLASSIFY: dict[str, Any] = {**FEW, "task": "classify"}
 
 
@@ -143,31 +145,44 @@ def test_texts_are_learnt_by_heart(model: Path, tmp_path: Path) -> None:
     assert half + load(tmp_path / "run").generate(half, temperature=0) == text
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3"])
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [(family, "single") for family in ("gpt2", "llama", "qwen3", *ENCODERS)]
+    + [(family, "pair") for family in ENCODERS],
+)
 def test_a_classifier_from_transformers_model_opens_in_transformers_with_the_same_probabilities(
-    family: str, tmp_path: Path
+    family: str, name: str, tmp_path: Path
 ) -> None:
-    base = theirs(tmp_path / "base", family)
-    finetune(base, DATA / "classify.csv", tmp_path / "run", **CLASSIFY, dropout=0.1)
-    predictions = predict(tmp_path / "run", DATA / "classify.csv", precision="fp32")
+    """An encoder reads a pair of texts as its tokenizer there sets it."""
+    base = (their_encoder if family in ENCODERS else theirs)(tmp_path / "base", family)
+    data = data_of(name)[0]
+    finetune(base, data, tmp_path / "run", **CLASSIFY, dropout=0.1)
+    predictions = predict(tmp_path / "run", data, precision="fp32")
     kept = tmp_path / "run" / "model"
     theirs_now = transformers.AutoModelForSequenceClassification.from_pretrained(kept).eval()
     names = theirs_now.config.id2label
-    assert set(names.values()) == {"praise", "complaint", "notice"}
+    records = read_records([str(data)])
+    assert set(names.values()) == {record["label"] for record in records}
     tokenizer = transformers.AutoTokenizer.from_pretrained(kept)
-    texts = [record["text"] for record in read_records([str(DATA / "classify.csv")])]
+    columns = ("text",) if name == "single" else PAIR
+    texts = [[record[column] for record in records] for column in columns]
     with torch.no_grad():
-        logits = theirs_now(**tokenizer(texts, padding=True, return_tensors="pt")).logits
+        batch = tokenizer(*texts, padding=True, truncation=True, return_tensors="pt")
+        logits = theirs_now(**batch).logits
     for row, found in zip(logits.softmax(1).tolist(), predictions, strict=True):
         for number, share in enumerate(row):
             assert found["probabilities"][names[number]] == pytest.approx(share, abs=1e-4)
 
 
-@pytest.mark.parametrize(("family", "name"), [("gpt2", "single"), ("llama", "translate")])
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [("gpt2", "single"), ("llama", "translate"), *((family, "single") for family in ENCODERS)],
+)
 def test_low_rank_updates_open_with_peft_and_merged_in_transformers(
     family: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base, (data, settings) = theirs(tmp_path / "base", family), ARGUMENTS[name]
+    base = (their_encoder if family in ENCODERS else theirs)(tmp_path / "base", family)
+    data, settings = ARGUMENTS[name]
     own = {**FEW, **settings, "lora": True, "lora_rank": 4, "eval_every": 1}
     finetune(base, DATA / data[0], tmp_path / "run", **own)
     assert " learn (" in capsys.readouterr().err

@@ -17,9 +17,9 @@ from nextword.errors import UserError
 from nextword.hub import directory as hub
 from nextword.hub.adapter import TASKS, Model, load_adapter, save_adapter
 from nextword.hub.labels import Outputs
-from nextword.models.config import DECODERS, Family, TransformerConfig
+from nextword.models.config import DECODERS, ENCODERS, Family, TransformerConfig
 from nextword.models.heads import Classifier, SpanFinder
-from nextword.models.lora import Targets, add_lora, merge, updates
+from nextword.models.lora import HEADS, Targets, add_lora, merge, updates
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
 from nextword.tokens.training import bytes_tokenizer
@@ -37,11 +37,13 @@ def transformer(family: Family, **changes: Any) -> Transformer:
         "layers": 2,
         "width": 48,
         "heads": 6,
-        "kv_heads": 6 if family == "gpt2" else 2,
+        "kv_heads": 6 if family in ("gpt2", *ENCODERS) else 2,
         "head_width": 8,
         "mlp_width": 80,
         "init_std": 0.2,
     }
+    if family == "roberta":  # whose positions begin after the padding token's id
+        changes = {"position_offset": 260} | changes
     model = Transformer(TransformerConfig(family=family, **shape | STYLES[family] | changes)).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -67,7 +69,7 @@ def trained(model: nn.Module, targets: Targets = "all", alpha: float = 6.0) -> N
             module.lora_b.normal_(0.0, 0.1, generator=generator)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.startswith(("score.", "span.")):
+            if name.startswith(HEADS):
                 parameter += 0.1
     model.eval()
 
@@ -77,12 +79,16 @@ def scores(model: Model) -> Tensor:
         if isinstance(model, Transformer):
             return model.logits(model(ROW))
         hidden = model.transformer(ROW)
-        return model(hidden[:, -1] if isinstance(model, Classifier) else hidden)
+        read = hidden[:, -1 if model.transformer.config.causal else 0]
+        return model(read if isinstance(model, Classifier) else hidden)
 
 
 def their_model(directory: Path, model: Model) -> Any:
+    writes = isinstance(model, Transformer) and model.config.causal
     auto = {
-        Transformer: transformers.AutoModelForCausalLM,
+        Transformer: transformers.AutoModelForCausalLM
+        if writes
+        else transformers.AutoModelForMaskedLM,
         Classifier: transformers.AutoModelForSequenceClassification,
         SpanFinder: transformers.AutoModelForQuestionAnswering,
     }
@@ -116,7 +122,7 @@ def test_nothing_here_imports_peft() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("targets", ["attention", "mlp", "all"])
-@pytest.mark.parametrize("family", DECODERS)
+@pytest.mark.parametrize("family", DECODERS + ENCODERS)
 def test_ours_opens_in_peft_and_merged_in_transformers(
     family: Family, targets: Targets, kind: str, tmp_path: Path
 ) -> None:
@@ -136,7 +142,7 @@ def test_ours_opens_in_peft_and_merged_in_transformers(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("family", DECODERS)
+@pytest.mark.parametrize("family", DECODERS + ENCODERS)
 def test_ours_comes_back_as_it_was(family: Family, kind: str, tmp_path: Path) -> None:
     model, again = make(family, kind), make(family, kind)
     trained(model)

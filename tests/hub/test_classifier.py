@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from nextword.errors import UserError
 from nextword.hub import directory as hub
 from nextword.hub.labels import Outputs
-from nextword.models.config import DECODERS, Family, TransformerConfig
+from nextword.models.config import DECODERS, ENCODERS, Family, TransformerConfig
 from nextword.models.heads import Classifier, SpanFinder, without_padding
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
@@ -40,26 +41,32 @@ SHAPE: dict[str, Any] = {
     "head_dim": 8,
     "max_position_embeddings": 64,
 }
+PAD = 259  # of the tokenizer of bytes
+ALL = DECODERS + ENCODERS
 GPT2_SHAPE: dict[str, Any] = {"n_embd": 48, "n_layer": 2, "n_head": 6, "n_positions": 64}
 
 
-def transformer(family: Family, *, vocab_size: int = 260, tied: bool = True) -> Transformer:
-    return Transformer(
-        TransformerConfig(
-            family=family,
-            vocab_size=vocab_size,
-            context_length=64,
-            layers=2,
-            width=48,
-            heads=6,
-            kv_heads=6 if family == "gpt2" else 2,
-            head_width=8,
-            mlp_width=80,
-            init_std=0.2,
-            tied=tied,
-            **STYLES[family],
-        )
+def transformer(
+    family: Family, *, vocab_size: int = 260, tied: bool = True, mean: bool = False
+) -> Transformer:
+    style = STYLES[family] | ({"position_offset": PAD + 1} if family == "roberta" else {})
+    config = TransformerConfig(
+        family=family,
+        vocab_size=vocab_size,
+        context_length=64,
+        layers=2,
+        width=48,
+        heads=6,
+        kv_heads=6 if family in ("gpt2", *ENCODERS) else 2,
+        head_width=8,
+        mlp_width=80,
+        init_std=0.2,
+        mean_pooling=mean,
+        **style | {"tied": tied},
     )
+    if family == "modernbert":
+        config = replace(config, window=5, windowed_layers=(1,))
+    return Transformer(config)
 
 
 def packed_scores(model: Classifier, tokenizer: Tokenizer, texts: Sequence[str] = TEXTS) -> Tensor:
@@ -84,6 +91,10 @@ def padded_scores(directory: Path, texts: Sequence[str] = TEXTS) -> Tensor:
 def their_config(family: Family, **changes: Any) -> Any:
     shape = GPT2_SHAPE if family == "gpt2" else SHAPE
     common = {"vocab_size": 260, "initializer_range": 0.2, "bos_token_id": 256}
+    if family in ENCODERS:
+        common["pad_token_id"] = PAD
+        shape = {name: n for name, n in shape.items() if name not in ("num_key_value_heads",)}
+        shape["max_position_embeddings"] = PAD + 1 + 64
     return transformers.AutoConfig.for_model(
         family, **shape | common | {"eos_token_id": 256} | changes
     )
@@ -115,9 +126,10 @@ def ending_with(tokenizer: Tokenizer, name: str) -> Tokenizer:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("family", DECODERS)
-def test_our_classifier_opens_in_transformers(family: Family, tied: bool, tmp_path: Path) -> None:
-    model = Classifier(transformer(family, tied=tied), 3, seed=2).eval()
+@pytest.mark.parametrize("family", [*ALL, "modernbert by the mean"])
+def test_our_classifier_opens_in_transformers(family: Any, tied: bool, tmp_path: Path) -> None:
+    mean = family.endswith("mean")
+    model = Classifier(transformer(family.split()[0], tied=tied, mean=mean), 3, seed=2).eval()
     hub.save_classifier(tmp_path / "model", model, bytes_tokenizer(), MOODS, "On letters.")
     there = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
     assert there.config.id2label == {0: "glad", 1: "sad", 2: "其他"}
@@ -133,12 +145,18 @@ def test_our_classifier_opens_in_transformers(family: Family, tied: bool, tmp_pa
     assert expected.std(0).min() > 0.01  # the texts are told apart
 
 
-@pytest.mark.parametrize("family", DECODERS)
-def test_a_classifier_of_transformers_opens_here(family: Family, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("family", ALL)
+def test_a_classifier_of_transformers_opens_here(
+    family: Family, pooling: str, tmp_path: Path
+) -> None:
+    if pooling == "mean" and family != "modernbert":
+        pytest.skip("only ModernBERT reads the mean")
     names = {0: "low", 1: "middle", 2: "high", 3: "none"}
     write_theirs(
         tmp_path,
         family,
+        classifier_pooling=pooling,
         id2label=names,
         label2id={name: id for id, name in names.items()},
         problem_type="multi_label_classification",
@@ -388,7 +406,7 @@ def test_a_head_that_does_not_fit_is_refused(tensor: Tensor, sentence: str, tmp_
         hub.load_classifier(tmp_path / "model")
 
 
-@pytest.mark.parametrize("family", DECODERS)
+@pytest.mark.parametrize("family", ALL)
 def test_a_finder_of_answers_opens_in_transformers_and_theirs_here(
     family: Family, tmp_path: Path
 ) -> None:
@@ -408,5 +426,30 @@ def test_a_finder_of_answers_opens_in_transformers_and_theirs_here(
         expected = torch.stack((answer.start_logits, answer.end_logits), -1)
         for found in (model, hub.load_span_finder(tmp_path / "theirs")[0]):
             assert (found(found.transformer(ids)) - expected).abs().max() < TOLERANCE
-    with pytest.raises(UserError, match="finds answers in texts and cannot write"):
+    with pytest.raises(UserError, match=r"(answers in|classifies) texts and cannot (write|fill)"):
         hub.load(tmp_path / "ours")
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_an_encoders_classifier_begins_with_what_was_pretrained(
+    family: Family, tmp_path: Path
+) -> None:
+    """BERT's pooler and ModernBERT's head are the checkpoint's where it has them."""
+    there = transformers.AutoModelForPreTraining.from_config(their_config(family)).eval()
+    there.save_pretrained(tmp_path)
+    bytes_tokenizer().save(tmp_path)
+    model, _ = hub.start_classifier(tmp_path, MOODS)
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    held, drawn = theirs.state_dict(), {"classifier", "classifier.dense", "classifier.out_proj"}
+    hub.save_classifier(tmp_path / "begun", model, bytes_tokenizer(), MOODS)
+    begun = load_file(tmp_path / "begun" / "model.safetensors")
+    assert begun.keys() == held.keys()
+    for name, tensor in begun.items():
+        if name.rsplit(".", 1)[0] not in drawn:
+            assert torch.equal(tensor, held[name]), name
+    without = {} if family == "modernbert" else {"add_pooling_layer": False}
+    bare = transformers.AutoModel.from_config(their_config(family), **without)
+    bare.save_pretrained(tmp_path / "bare")
+    bytes_tokenizer().save(tmp_path / "bare")
+    fresh, _ = hub.start_classifier(tmp_path / "bare", MOODS)
+    assert all(torch.isfinite(parameter).all() for parameter in fresh.parameters())
