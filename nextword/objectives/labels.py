@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nextword.models.attention import document_mask
-from nextword.models.heads import Classifier
+from nextword.models.heads import Classifier, in_full
 
 
 @dataclass
@@ -51,13 +51,13 @@ def scores(model: Classifier, batch: LabelBatch) -> Tensor:
 
 
 def means(states: Tensor, begins: Tensor, ends: Tensor) -> Tensor:
-    """The mean of each example's states [tokens, width], in fp32, [examples, width]."""
-    lengths = ends - begins + 1
+    """The mean of each example's states [tokens, width], in fp32 or better, [examples, width]."""
+    states, lengths = in_full(states), ends - begins + 1
     example = torch.arange(len(lengths), device=states.device).repeat_interleave(lengths)
     first = lengths.cumsum(0) - lengths
     at = torch.arange(len(example), device=states.device) + (begins - first)[example]
-    sums = torch.zeros(len(lengths), states.shape[1], device=states.device)
-    return sums.index_add(0, example, states[at].float()) / lengths[:, None]
+    sums = states.new_zeros(len(lengths), states.shape[1])
+    return sums.index_add(0, example, states[at]) / lengths[:, None]
 
 
 def losses(scored: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -164,7 +164,8 @@ class Tokenizer:
             lengths = [len(encoding) for encoding in encodings]
             for encoding, kept in zip(encodings, _shares(lengths, max(room, 0)), strict=True):
                 encoding.truncate(kept)
-        whole = self._whole.post_process(*encodings, add_special_tokens=True)
+        second = None if pair is None else encodings[1]
+        whole = self._whole.post_process(encodings[0], second, add_special_tokens=True)
         typed = "token_type_ids" in self.config.get("model_input_names", ["token_type_ids"])
         return list(whole.ids), list(whole.type_ids) if typed else [0] * len(whole.ids)
 
