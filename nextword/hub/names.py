@@ -32,6 +32,7 @@ GPT2_TOP = {
     "positions": "transformer.wpe",
     "norm": "transformer.ln_f",
     **HEADS,
+    "tag": "classifier",
 }
 GPT2_BLOCK = {
     "attention_norm": "ln_1",
@@ -41,7 +42,7 @@ GPT2_BLOCK = {
     "mlp.input": "mlp.c_fc",
     "mlp.output": "mlp.c_proj",
 }
-LLAMA_TOP = {"embedding": "model.embed_tokens", "norm": "model.norm", **HEADS}
+LLAMA_TOP = {"embedding": "model.embed_tokens", "norm": "model.norm", **HEADS, "tag": "score"}
 LLAMA_BLOCK = {
     "attention_norm": "input_layernorm",
     "attention.qkv": "self_attn.q_proj self_attn.k_proj self_attn.v_proj",
@@ -66,6 +67,7 @@ BERT_TOP = {
     "pooler": "bert.pooler.dense",
     "score": "classifier",
     "span": "qa_outputs",
+    "tag": "classifier",
 }
 ROBERTA_TOP = {
     **{ours: f"roberta.{theirs}" for ours, theirs in EMBEDDINGS.items()},
@@ -75,6 +77,7 @@ ROBERTA_TOP = {
     "pooler": "classifier.dense",
     "score": "classifier.out_proj",
     "span": "qa_outputs",
+    "tag": "classifier",
 }
 BERT_BLOCK = {
     "attention.qkv": "attention.self.query attention.self.key attention.self.value",
@@ -93,6 +96,7 @@ MODERNBERT_TOP = {
     "head": "decoder",
     "score": "classifier",
     "span": "classifier",
+    "tag": "classifier",
 }
 MODERNBERT_BLOCK = {
     "attention_norm": "attn_norm",
