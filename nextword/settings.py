@@ -359,6 +359,9 @@ class EvaluateSettings(ColumnSettings):
     stride: int | None = Field(
         None, ge=1, description="sliding window: tokens scored a window; the context if not given"
     )
+    mask_rate: float | None = Field(
+        None, gt=0, lt=1, description="an encoder: share of tokens hidden; 0.3 if not given"
+    )
     batch_size: int = Field(16, ge=1, description="windows computed at once; changes no result")
     max_tokens: int | None = Field(
         None, ge=1, description="tokens scored at most: all over a store, from the start of files"

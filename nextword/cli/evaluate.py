@@ -14,6 +14,7 @@ MOST_CLASSES = 10  # that a terminal has room for
 
 if TYPE_CHECKING:
     from nextword.tasks.evaluate import Evaluation, Interval
+    from nextword.tasks.evaluate_masked import MaskedEvaluation
 
 
 def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
@@ -36,10 +37,13 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     if task not in (None, "text"):
         run_task(parsed, settings)
         return
-    from nextword.tasks.evaluate import evaluate
+    from nextword.tasks.evaluate import Evaluation, evaluate
 
     evaluation = evaluate(parsed.model, parsed.data or None, settings)
-    show(evaluation)
+    if isinstance(evaluation, Evaluation):
+        show(evaluation)
+    else:
+        show_masked(evaluation)
     if parsed.json:
         options.print_json(evaluation.to_json())
 
@@ -90,6 +94,25 @@ def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
         warn(words)
     if parsed.json:
         options.print_json(evaluation.to_json())
+
+
+def show_masked(evaluation: MaskedEvaluation) -> None:
+    figures = [
+        ("hidden tokens found", evaluation.masked_accuracy, evaluation.masked_accuracy_interval),
+        ("perplexity", evaluation.perplexity, evaluation.perplexity_interval),
+        ("loss, nats a hidden token", evaluation.loss, evaluation.loss_interval),
+    ]
+    rows = [(name, _figure(value), _interval(interval)) for name, value, interval in figures]
+    table(f"{evaluation.model} on {evaluation.data}", ["", "value", "95% interval"], rows)
+    facts = [
+        ("hidden tokens", evaluation.hidden_tokens),
+        ("tokens", evaluation.tokens),
+        ("share hidden", f"{evaluation.mask_rate:.0%}"),
+        ("context, tokens", evaluation.context_length),
+        ("interval over", f"{evaluation.rows:,} rows"),
+        ("time", duration(evaluation.seconds)),
+    ]
+    table("Measured on", ["", ""], facts)
 
 
 def show(evaluation: Evaluation) -> None:

@@ -123,11 +123,13 @@ def show_run(found: dict[str, Any]) -> None:
         facts.append(("best validation loss", f"{best['loss']:.4f} at step {best['step']:,}"))
         names = ("bits_per_byte", "masked_accuracy", "perplexity")
         facts += [(f"... {n.replace('_', ' ')}", best[n]) for n in names if n in best]
-    if (whole := found["evaluation"]) and whole.get("bits_per_byte_interval"):
-        low, high = whole["bits_per_byte_interval"]
-        sure = f"{whole['bits_per_byte']:.4f}, 95% interval {low:.4f} … {high:.4f}"
-        facts.append(("bits per byte when finished", sure))
-    for name, metric in (whole or {}).get("metrics", {}).items():
+    whole = found["evaluation"] or {}
+    for name in ("bits_per_byte", "masked_accuracy"):
+        if whole.get(f"{name}_interval"):
+            low, high = whole[f"{name}_interval"]
+            sure = f"{whole[name]:.4f}, 95% interval {low:.4f} … {high:.4f}"
+            facts.append((f"{name.replace('_', ' ')} when finished", sure))
+    for name, metric in whole.get("metrics", {}).items():
         ends = metric.get("interval")
         sure = f", 95% interval {ends[0]:.4f} … {ends[1]:.4f}" if ends else ""
         facts.append((f"{name}, held out", f"{metric['value']:.4f}{sure}"))

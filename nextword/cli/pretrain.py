@@ -41,13 +41,14 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
 
 def show(finished: FinishedRun) -> None:
     measured = finished.evaluation
-    if measured and (interval := measured["bits_per_byte_interval"]):
-        whole = measured["tokens"] >= measured["held_out_tokens"]
-        part = "" if whole else f" (a sample of {quantity(measured['tokens'], 'tokens')})"
-        say(
-            f"On held-out text{part}: {measured['bits_per_byte']:.4f} bits per byte, "
-            f"95% interval {interval[0]:.4f} to {interval[1]:.4f}"
-        )
+    for name, told in (("bits_per_byte", "bits per byte"), ("masked_accuracy", "hidden tokens")):
+        if measured and (interval := measured.get(f"{name}_interval")):
+            whole = measured["tokens"] >= measured["held_out_tokens"]
+            part = "" if whole else f" (a sample of {quantity(measured['tokens'], 'tokens')})"
+            say(
+                f"On held-out text{part}: {measured[name]:.4f} {told}, "
+                f"95% interval {interval[0]:.4f} to {interval[1]:.4f}"
+            )
     say(f"Report: {finished.report}", copied=True)
     if finished.model:
         say(f"Model: {finished.model}", copied=True)

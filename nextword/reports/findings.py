@@ -43,7 +43,8 @@ def headline(run: Run) -> list[Figure]:
             figures.append(Figure(f"{bits:.3f}", "bits per byte", f"on held-out text, {sure}"))
         accuracy = measured.get("masked_accuracy")
         if isinstance(accuracy, float | int):
-            figures.append(Figure(f"{accuracy:.1%}", "of hidden tokens found", "in held-out text"))
+            sure = _interval(run.evaluation, "masked_accuracy", ".1%") or "in held-out text"
+            figures.append(Figure(f"{accuracy:.1%}", "of hidden tokens found", sure))
         sure = _interval(run.evaluation, "loss", ".3f") or "nats per token, held-out text"
         figures.append(Figure(f"{measured['loss']:.3f}", "held-out loss", sure))
         if isinstance(perplexity, float | int):

@@ -71,14 +71,15 @@ def measure(run: Run) -> None:
     held_out = run.manifest.get("splits", {}).get("val", {}).get("tokens", 0)
     if run.best is None or not run.has_model or not held_out:
         return
-    if run.objective != "causal":  # what it was validated on is what it is measured by
-        return
     # A token is scored in less time than it is learned from.
     affordable = int(MEASURING * (run.seconds or 0) * run.tokens_per_second)
     from nextword.tasks.evaluate import evaluate
 
+    mask_rate = run.settings.get("mask_rate") if run.objective == "masked" else None
+
     try:
-        result = evaluate(run.path, max_tokens=max(affordable, FEWEST_TOKENS))
+        most = max(affordable, FEWEST_TOKENS)
+        result = evaluate(run.path, max_tokens=most, mask_rate=mask_rate)
     except UserError as error:
         warn(f"the best model could not be measured: {error}")
         return

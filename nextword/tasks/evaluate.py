@@ -14,10 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
-from nextword.inference.language_model import LanguageModel, load
+from nextword.inference.language_model import LanguageModel
+from nextword.inference.loading import load
+from nextword.inference.masked_model import MaskedLanguageModel
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import EvaluateSettings, resolve
+from nextword.tasks.evaluate_masked import MaskedEvaluation, evaluate_masked
+from nextword.tasks.figures import exponential, rounded
 from nextword.tasks.held_out import (
     HeldOut,
     Part,
@@ -34,7 +38,6 @@ from nextword.tokens.tokenizer import Tokenizer
 
 LONGEST_DEFAULT = 4096  # tokens seen at once by models that could see more, unless asked for
 SCORES_AT_ONCE = 1 << 26  # attention scores a head in one batch: bounds memory, changes no result
-DIGITS = 6  # significant ones in JSON; the order of sums moves those after
 
 Interval = tuple[float, float] | None
 
@@ -70,23 +73,24 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, rounded to the digits that do not depend on the batch size."""
-        return {name: _rounded(value) for name, value in vars(self).items()}
+        return rounded(vars(self))
 
 
 def evaluate(
-    model: str | Path | LanguageModel,
+    model: str | Path | LanguageModel | MaskedLanguageModel,
     data: str | Path | Sequence[str | Path] | None = None,
     settings: EvaluateSettings | None = None,
     **overrides: Any,
-) -> Evaluation:
+) -> Evaluation | MaskedEvaluation:
     """Score a model on text: by default on what its own run held out.
 
-    `data` is a store, of which the held-out part is taken, or files of text. Raises UserError where
-    there is no text, or it does not fit the model.
+    A decoder is scored on every token, an encoder on those that are hidden from it. `data` is a
+    store, of which the held-out part is taken, or files of text. Raises UserError where there is no
+    text, or it does not fit the model.
     """
     started = time.monotonic()
     settings = resolve(EvaluateSettings, (settings.model_dump() if settings else {}) | overrides)
-    if not isinstance(model, LanguageModel):
+    if isinstance(model, str | Path):
         model = load(model, precision=settings.precision)
     items = [] if data is None else [data] if isinstance(data, str | Path) else list(data)
     store = run_store(Path(model.name), needed=not items)
@@ -97,6 +101,8 @@ def evaluate(
         text_column=settings.text_column,
         max_tokens=settings.max_tokens,
     )
+    if isinstance(model, MaskedLanguageModel):
+        return evaluate_masked(model, held_out, settings)
     context = _context(model.transformer, settings)
     stride = settings.stride or context
     nats = token_losses(
@@ -200,10 +206,10 @@ def _summary(
         data=held_out.name,
         loss=loss,
         loss_interval=loss_interval,
-        perplexity=_exponential(loss),
+        perplexity=exponential(loss),
         perplexity_interval=None
         if loss_interval is None
-        else (_exponential(loss_interval[0]), _exponential(loss_interval[1])),
+        else (exponential(loss_interval[0]), exponential(loss_interval[1])),
         bits_per_byte=float(bits_of.sum()) / size if size else None,
         bits_per_byte_interval=ratio_interval(bits_of, bytes_of, seed),
         tokens=targets,
@@ -227,13 +233,3 @@ def _bytes_of_tokens(part: Part, tokenizer: Tokenizer) -> NDArray[np.int64]:
     added = sum(len(tokenizer.token_bytes(id) or b"") for id in tokenizer.encode("a")) - 1
     sizes[part.begins] -= np.minimum(max(added, 0), sizes[part.begins])
     return sizes
-
-
-def _exponential(loss: float) -> float:
-    return math.exp(min(loss, 700.0))
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_rounded(part) for part in value]
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

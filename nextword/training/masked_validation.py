@@ -53,6 +53,11 @@ class MaskedValidator:
     def is_empty(self) -> bool:
         return not self._starts
 
+    @property
+    def count(self) -> int:
+        """How many rows are read."""
+        return len(self._starts)
+
     def batches(self, part: slice = slice(None)) -> Iterator[Batch]:
         """All rows, or a part of them, in order."""
         mine = self._starts[part]
