@@ -144,7 +144,7 @@ class Tokenizer:
     def encode_masked(self, text: str) -> list[int]:
         """Ids of a text in which the mask token's name is that token, with the template around it;
         no other name is a control token."""
-        self._check(text)
+        self._check(text.replace(self._special("mask_token") or "", ""))
         encoding = self._with_masks.encode(text, add_special_tokens=False)
         return list(self._whole.post_process(encoding, add_special_tokens=True).ids)
 

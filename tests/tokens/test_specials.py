@@ -45,6 +45,8 @@ def test_control_names_in_text_are_characters_but_the_mask_of_a_prompt_is_the_ma
     theirs = AutoTokenizer.from_pretrained(tmp_path)
     prompt = "The [MASK] sat on the [MASK]."
     assert tokenizer.encode_masked(prompt) == theirs(prompt)["input_ids"]
+    few = characters(["床前明月光"], MASKED)
+    assert few.encode_masked("床前[MASK]月光")[3] == few.id_of("mask_token")
     both = tokenizer.encode_masked(text)
     assert both.count(tokenizer.id_of("mask_token")) == 2
     assert both.count(tokenizer.id_of("sep_token")) == 1, "[SEP] as text is characters"

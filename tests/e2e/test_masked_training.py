@@ -1,0 +1,167 @@
+"""An encoder from raw text, by masked words: trained, stopped, resumed, used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from nextword.cli.main import main
+from nextword.errors import UserError
+from nextword.inference.masked_model import load_masked
+from nextword.settings import EvaluateSettings, MaskSettings
+from nextword.tokens.loader import IGNORE
+from nextword.tokens.masking import masking_of
+from nextword.tokens.prepare import prepare
+from nextword.tokens.store import Store
+from nextword.training import loop
+from nextword.training.masked_validation import MaskedValidator
+from nextword.training.pretrain import RunSummary, pretrain
+
+READER = Path(__file__).parents[2] / "examples" / "data" / "reader.txt"
+SMALL: dict[str, Any] = {
+    **{"objective": "masked", "layers": 2, "width": 32, "heads": 2, "context_length": 32},
+    **{"batch_size": 8, "micro_batch": 4, "steps": 8, "eval_every": 4, "save_every": 4},
+    **{"precision": "fp32", "eval_tokens": 512, "seed": 5},
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stores") / "masked"
+    prepare(READER, path, objective="masked", vocab_size=400, workers=1)
+    return path
+
+
+def train(data: Path, run: Path, **more: Any) -> RunSummary:
+    return pretrain(data, run, **{**SMALL, **more})
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+def test_a_resumed_run_has_the_weights_of_one_that_was_never_stopped(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(store, tmp_path / "whole")
+    real, steps = loop.train_step, iter(range(6))
+
+    def broken(*arguments: Any) -> Any:
+        if next(steps, None) is None:
+            raise MemoryError
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "train_step", broken)
+    with pytest.raises(MemoryError):
+        train(store, tmp_path / "stopped")
+    monkeypatch.setattr(loop, "train_step", real)
+    train(store, tmp_path / "stopped", resume=True)
+    whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert whole.keys() == stopped.keys()
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+
+
+def test_validations_measure_accuracy_on_the_same_masks_and_samples_show_what_is_filled_in(
+    store: Path, tmp_path: Path
+) -> None:
+    train(store, tmp_path / "run", learning_rate=1e-12, sample_every=4)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    found = [r for r in records if r["kind"] == "validation"]
+    assert len(found) == 2 and found[0]["loss"] == pytest.approx(found[1]["loss"], abs=1e-6)
+    assert 0 <= found[0]["masked_accuracy"] <= 1 and "bits_per_byte" not in found[0]
+    (first, *_) = [r for r in records if r["kind"] == "sample"]
+    assert "[MASK]" in first["prompt"] and "[MASK]" not in first["text"]
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "nats a hidden token; it finds" in card
+
+
+def test_how_a_step_is_cut_up_does_not_matter(store: Path, tmp_path: Path) -> None:
+    losses = []
+    for micro in (8, 3):
+        run = tmp_path / str(micro)
+        train(store, run, micro_batch=micro, optimizer="sgd", log_to=[])
+        records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+        losses.append([r["loss"] for r in records if r["kind"] == "train"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_store_prepared_for_another_objective_is_refused_with_what_mends_it(
+    tmp_path: Path,
+) -> None:
+    store = prepare(READER, tmp_path / "causal", tokenizer="bytes", workers=1)
+    assert isinstance(store, Store)
+    with pytest.raises(
+        UserError, match=r"has no cls_token.*prepare the text again with --objective"
+    ):
+        train(store.path, tmp_path / "run")
+    with pytest.raises(UserError, match="does not train qwen3; --family takes modernbert"):
+        train(store.path, tmp_path / "run", family="qwen3")
+
+
+def test_fill_answers_in_json_and_in_words(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(store, tmp_path / "run")
+    prompt = "The [MASK] sat on the [MASK]."
+    assert main(["fill", str(tmp_path / "run"), prompt, "--json", "--top-k", "3"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["prompt"] == prompt and [len(gap) for gap in found["gaps"]] == [3, 3]
+    assert main(["fill", str(tmp_path / "run"), prompt]) == 0
+    assert found["text"] in capsys.readouterr().out
+    assert main(["fill", str(tmp_path / "run"), "no gap"]) == 2
+    assert main(["generate", str(tmp_path / "run"), "The cat"]) == 2
+    assert "nextword fill" in capsys.readouterr().err
+
+
+def test_an_encoder_trained_on_a_first_reader_knows_where_the_cat_sat(tmp_path: Path) -> None:
+    shape = {"layers": 2, "width": 64, "context_length": 32, "batch_size": 16, "precision": "fp32"}
+    often = {"steps": 500, "vocab_size": 1024, "eval_every": 500, "sample_every": 0}
+    pretrain(READER, tmp_path / "run", objective="masked", **shape, **often)
+    (gap,) = load_masked(tmp_path / "run").fill("The cat sat on the [MASK].").gaps
+    assert gap[0].word == "mat" and gap[0].probability > 2 * gap[1].probability
+
+
+def test_evaluate_finds_what_transformers_finds_at_the_same_places(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import AutoModelForMaskedLM
+
+    run = tmp_path / "run"
+    train(store, run)
+    assert main(["evaluate", str(run), "--json", "--mask-rate", "0.2"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    opened = Store.open(store)
+    masking = masking_of(opened.tokenizer, MaskSettings(mask_rate=0.2))
+    rows = MaskedValidator(
+        opened.val,
+        opened.tokenizer,
+        masking,
+        context_length=32,
+        batch_size=1,
+        max_tokens=10**6,
+        seed=EvaluateSettings().seed,
+    )
+    theirs = AutoModelForMaskedLM.from_pretrained(run / "model")
+    nats, right = [], []
+    for batch in rows.batches():
+        own = torch.ones(1, 32) if batch.documents is None else batch.documents
+        for number in own.unique():
+            here = own == number
+            tokens, targets = batch.tokens[here][None], batch.targets[here]
+            with torch.no_grad():
+                logits = theirs(tokens).logits[0][targets != IGNORE]
+            wanted = targets[targets != IGNORE]
+            nats += F.cross_entropy(logits, wanted, reduction="none").tolist()
+            right += (logits.argmax(-1) == wanted).tolist()
+    assert found["hidden_tokens"] == len(right) > 50
+    assert found["masked_accuracy"] == pytest.approx(sum(right) / len(right), abs=1e-5)
+    assert found["loss"] == pytest.approx(sum(nats) / len(nats), abs=1e-4)
+    low, high = found["masked_accuracy_interval"]
+    assert low <= found["masked_accuracy"] <= high

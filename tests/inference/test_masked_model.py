@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nextword.errors import UserError
+from nextword.hub.directory import save
+from nextword.inference.loading import load
+from nextword.inference.masked_model import MaskedLanguageModel, load_masked
+from nextword.models.sizes import config_for
+from nextword.models.transformer import Transformer
+from nextword.settings import ModelSettings
+from nextword.tokens.specials import CAUSAL, MASKED
+from nextword.tokens.training import train_bpe
+
+TEXT = "The cat sat on the mat, and the dog lay by the door. 床前明月光，疑是地上霜。\n"
+PROMPTS = [
+    "The cat sat on the [MASK].",
+    "[MASK] cat [MASK] on the mat.",
+    "床前明月[MASK]，疑是地上霜。",
+]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder with random weights, large enough that its probabilities differ."""
+    path = tmp_path_factory.mktemp("encoder")
+    tokenizer = train_bpe([TEXT * 9], 400, 10**6, MASKED)
+    settings = ModelSettings.model_validate(
+        {"family": "modernbert", "layers": 4, "width": 32, "heads": 4, "context_length": 64}
+    )
+    model = Transformer(config_for(settings, tokenizer.vocab_size), seed=1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    save(path, model, tokenizer)
+    return path
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_candidates_are_those_of_transformers_pipeline(directory: Path, prompt: str) -> None:
+    from transformers import pipeline
+
+    theirs = pipeline("fill-mask", str(directory), top_k=7)(prompt)
+    gaps = theirs if isinstance(theirs[0], list) else [theirs]
+    ours = load_masked(directory, precision="fp32").fill(prompt, top_k=7).gaps
+    assert len(ours) == len(gaps) == prompt.count("[MASK]")
+    for gap, expected in zip(ours, gaps, strict=True):
+        assert [one.id for one in gap] == [one["token"] for one in expected]
+        assert [one.word for one in gap] == [one["token_str"].strip() for one in expected]
+        assert [one.probability for one in gap] == pytest.approx(
+            [one["score"] for one in expected], abs=1e-4
+        )
+
+
+def test_what_stands_in_the_gaps_is_the_likeliest(directory: Path) -> None:
+    model = load(directory, precision="fp32")
+    assert isinstance(model, MaskedLanguageModel)
+    filled = model.fill("The cat sat on the [MASK].")
+    best = model.tokenizer.decode([filled.gaps[0][0].id])
+    assert filled.text == f"The cat sat on the{best}."
+
+
+def test_what_cannot_be_filled_is_said(directory: Path, tmp_path: Path) -> None:
+    model = load_masked(directory)
+    with pytest.raises(UserError, match=r"has no \[MASK\]; write \[MASK\] where a word is missing"):
+        model.fill("The cat sat on the mat. [SEP]")
+    with pytest.raises(UserError, match="tokens long, and the model sees 64 at once"):
+        model.fill("[MASK] " * 80)
+    settings = ModelSettings.model_validate({"layers": 1, "width": 32, "heads": 2})
+    tokenizer = train_bpe([TEXT], 300, 10**6, CAUSAL)
+    save(tmp_path, Transformer(config_for(settings, tokenizer.vocab_size)), tokenizer)
+    with pytest.raises(UserError, match=r"is a decoder .*use `nextword generate`"):
+        load_masked(tmp_path)
