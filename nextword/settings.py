@@ -138,7 +138,7 @@ class MaskSettings(Settings):
 class ModelSettings(Settings):
     """The shape of a new model."""
 
-    family: Literal["qwen3", "llama", "gpt2", "modernbert", "bert", "roberta", "t5"] | None = Field(
+    family: Literal["qwen3", "llama", "gpt2", "modernbert", "bert", "t5"] | None = Field(
         None, description="kind of model: qwen3; modernbert for --objective masked, t5 for denoise"
     )
     size: str | None = Field(None, description="a named size, e.g. 10m; see `nextword info sizes`")

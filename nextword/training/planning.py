@@ -15,13 +15,7 @@ from typing import Any
 import numpy as np
 
 from nextword.errors import UserError
-from nextword.models.config import (
-    DECODERS,
-    ENCODER_DECODERS,
-    ENCODERS,
-    Family,
-    TransformerConfig,
-)
+from nextword.models.config import Family, TransformerConfig
 from nextword.models.sizes import (
     DEFAULT_CONTEXT,
     SIZES,
@@ -46,9 +40,9 @@ LEARNING_RATES = {"muon": 0.005, "adamw": 0.003, "sgd": 0.3}
 WEIGHT_DECAY = {"muon": 0.1, "adamw": 0.1, "sgd": 0.0}
 MOMENTUM = {"muon": 0.95, "adamw": 0.0, "sgd": 0.9}
 FITTING: dict[str, tuple[Family, ...]] = {
-    "causal": DECODERS,
-    "masked": ENCODERS,
-    "denoise": ENCODER_DECODERS,
+    "causal": ("qwen3", "llama", "gpt2"),
+    "masked": ("modernbert", "bert"),
+    "denoise": ("t5",),
 }
 FAMILY: dict[str, Family] = {"masked": "modernbert", "denoise": "t5"}  # if no other is asked for
 HIDING = {  # what is hidden, and for which objectives

@@ -251,7 +251,7 @@ def test_a_bad_command_line_gets_one_sentence(
         ("--heads 6 --kv-heads 4 --width 96", "6 heads cannot share 4 key/value heads"),
         ("--width 33 --heads 33", "a head is 1 wide"),
         ("--family gpt2 --heads 4 --kv-heads 2", "gpt2 has a key/value head for every head"),
-        ("--objective masked --family llama", "--family takes modernbert or bert or roberta"),
+        ("--objective masked --family llama", "--family takes modernbert or bert"),
         ("--family bert", "--objective causal does not train bert"),
         ("--mask-rate 0.5", "--mask-rate does nothing for --objective causal"),
         ("--objective masked --span-length 5", "leave it out, or take --objective denoise"),

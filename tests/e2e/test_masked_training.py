@@ -128,13 +128,14 @@ def test_an_encoder_trained_on_a_first_reader_knows_where_the_cat_sat(tmp_path: 
     assert gap[0].word == "mat" and gap[0].probability > 2 * gap[1].probability
 
 
+@pytest.mark.parametrize("family", ["modernbert", "bert"])
 def test_evaluate_finds_what_transformers_finds_at_the_same_places(
-    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    family: str, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from transformers import AutoModelForMaskedLM
 
     run = tmp_path / "run"
-    train(store, run)
+    train(store, run, family=family)
     assert main(["evaluate", str(run), "--json", "--mask-rate", "0.2"]) == 0
     found = json.loads(capsys.readouterr().out)
     opened = Store.open(store)
