@@ -46,7 +46,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
 def show(finished: Finetuned) -> None:
     say(f"Finished: {finished.finished}")
     if finished.trials:
-        columns = list(max(finished.trials.values(), key=len))  # the first trial tries nothing
+        columns = max(map(list, finished.trials.values()), key=len)  # the first trial tries nothing
         trials = [
             (place.rpartition("-")[2], *(_shown(each.get(name)) for name in columns))
             for place, each in finished.trials.items()
@@ -75,5 +75,5 @@ def show(finished: Finetuned) -> None:
 
 
 def _shown(value: object) -> str:
-    """A cell of the table of trials; what was not tried is as usual."""
-    return "usual" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    """A cell of the table of trials: nothing was tried but the usual, or no score was reached."""
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -36,6 +36,7 @@ SEARCH = run_files.SEARCH
 RATES = 5.0  # times the usual learning rate, and a fifth of it: the ends of what is tried
 JUDGED = 0.25  # of its steps, before which no trial is given up
 JUDGES = 2  # trials that must have come so far before it
+GIVEN_UP = "given up"
 
 Curve = list[tuple[float, float]]  # (share of the steps, best score so far)
 
@@ -95,7 +96,7 @@ def search(
             publish(run / best, run)
         write_json(run / SEARCH, kept | {"best": best})
     group.wait()
-    told = {name: {**each["tried"], **_ended(each)} for name, each in runs.items()}
+    told = {name: each["tried"] | _ended(each, name == best) for name, each in runs.items()}
     chosen = settings.model_copy(update=tried | {"search": 0, "resume": True})
     return chosen, replace(done, run=str(run), trials=told)
 
@@ -132,7 +133,7 @@ def hopeless(curves: list[Curve]) -> Callable[[State], str]:
             return ""
         if state.best_score >= statistics.median(scores):
             return ""
-        return f"given up at {share:.0%} of its steps: half of the trials before were better there"
+        return f"{GIVEN_UP} at {share:.0%} of its steps: half of those before were better there"
 
     return judge
 
@@ -152,8 +153,9 @@ def words(tried: dict[str, Any]) -> str:
     return ", ".join(named) or "the usual settings"
 
 
-def _ended(each: dict[str, Any]) -> dict[str, Any]:
+def _ended(each: dict[str, Any], best: bool) -> dict[str, Any]:
     value = each["score"]
     if value is not None and each["metric"] in LOWER_IS_BETTER:
         value = -value
-    return {each["metric"]: value, "steps": each["steps"], "finished": each["finished"]}
+    ended = "diverged" if value is None else "given up" if GIVEN_UP in each["finished"] else ""
+    return {each["metric"]: value, "steps": each["steps"], "ended": "best" if best else ended}

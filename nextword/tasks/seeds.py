@@ -63,9 +63,13 @@ def from_seeds(
 
 
 def best_of(kept: run_files.Kept) -> str:
-    """The name of the run that did best on the examples held out; the first of equal ones."""
-    runs = kept["runs"]
-    return max(runs, key=lambda name: -math.inf if (s := runs[name]["score"]) is None else s)
+    """The name of the run that did best on the examples held out, of equal ones by its loss."""
+
+    def order(name: str) -> tuple[float, float]:
+        run = kept["runs"][name]
+        return (-math.inf, 0.0) if run["score"] is None else (run["score"], -run["loss"])
+
+    return max(kept["runs"], key=order)
 
 
 def publish(best: Path, run: Path) -> None:

@@ -93,7 +93,7 @@ def test_the_best_seed_is_the_runs_own_and_the_spread_is_told(
     seeds: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = json.loads((seeds / "seeds.json").read_text())
-    scores = {name: run["score"] for name, run in kept["runs"].items()}
+    scores = {name: (run["score"], -run["loss"]) for name, run in kept["runs"].items()}
     best = max(scores, key=lambda name: scores[name])
     for file in ("model/model.safetensors", "held_out.jsonl", "run.json"):
         assert sha256(seeds / file) == sha256(seeds / best / file)
@@ -166,7 +166,7 @@ def test_the_first_trial_is_the_plain_run_and_the_best_is_kept(
     assert not trials["trials/trial-1"]["tried"]
     for trial in list(trials.values())[1:]:  # what was set stays as it is
         assert trial["tried"].keys() == {"learning_rate", "dropout", "layer_decay"}
-    best = max(trials, key=lambda name: trials[name]["score"])
+    best = max(trials, key=lambda name: (trials[name]["score"], -trials[name]["loss"]))
     assert kept["best"] == best
     assert sha256(searched / "model/model.safetensors") == sha256(
         searched / best / "model/model.safetensors"
@@ -190,6 +190,26 @@ def test_a_search_that_was_killed_goes_on_and_then_come_the_seeds(
     chosen = mine["runs"][mine["best"]]
     first = json.loads((run / "seeds.json").read_text())["runs"]["seed-1337"]
     assert first["score"] == chosen["score"] and first["steps"] == chosen["steps"]
+
+
+def test_a_trial_that_diverges_is_one_that_lost(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, steps = loop.train_step, 0
+
+    def diverges(*arguments: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if 4 < steps <= 8:  # the first trial takes four
+            raise loop.NonFiniteError("loss nan")
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "train_step", diverges)
+    done = finetune(model, CLASSIFY, tmp_path / "run", search=3, **SEARCHED)
+    trials = list(done.trials.values())
+    assert trials[1]["ended"] == "diverged" and trials[1]["accuracy"] is None
+    assert [trial["ended"] for trial in trials].count("best") == 1
+    assert "loss nan" in (tmp_path / "run" / "search.json").read_text()
 
 
 def test_learning_rates_are_spread_over_the_range(tmp_path: Path) -> None:
