@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import transformers
 from small_models import DATA, encoders_tokenizer, some, their_encoder
 
 from nextword.cli.main import main
 from nextword.errors import UserError
+from nextword.inference.loading import load
 from nextword.models.config import ENCODERS
 from nextword.tasks.finetune import finetune
 from nextword.tasks.predict import predict
@@ -38,6 +40,20 @@ def test_ten_examples_are_learnt_by_heart_by_an_encoder(family: str, tmp_path: P
     assert "nothing is left to learn" in finished.finished and finished.steps < 1000
     found = predict(tmp_path / "run", data)
     assert [row["label"] for row in found] == [r["label"] for r in read_records([str(data)])]
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_gaps_are_filled_as_transformers_fills_them(family: str, tmp_path: Path) -> None:
+    """Theirs opened here; the template, the gaps and the probabilities of their pipeline."""
+    base = their_encoder(tmp_path / "base", family)
+    there = transformers.pipeline("fill-mask", str(base))
+    mask = there.tokenizer.mask_token
+    text = f"The {mask} lay on the {mask} for an hour."
+    found = load(base, precision="fp32").fill(text)
+    for gap, expected in zip(found.gaps, there(text), strict=True):
+        assert [candidate.id for candidate in gap] == [row["token"] for row in expected]
+        shares = [candidate.probability for candidate in gap]
+        assert shares == pytest.approx([row["score"] for row in expected], abs=1e-4)
 
 
 def test_an_encoder_is_asked_for_what_it_can_do(

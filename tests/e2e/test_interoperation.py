@@ -295,6 +295,44 @@ def test_gpt2_as_it_is_on_the_hub_opens(tmp_path: Path) -> None:
     assert difference(hub.load_model(tmp_path), model) < TOLERANCE
 
 
+@pytest.mark.parametrize("twice", [False, True])
+def test_bert_as_it_is_on_the_hub_opens(twice: bool, tmp_path: Path) -> None:
+    """With its norms' first names, heads that are not used, numbers of positions, and its output
+    matrix once or twice, its bias under either name."""
+    model = theirs("bert")
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    for name in list(tensors):
+        if "LayerNorm" in name:
+            older = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+            tensors[older.replace("LayerNorm.bias", "LayerNorm.beta")] = tensors.pop(name)
+    tensors["bert.pooler.dense.weight"] = torch.ones(64, 64)
+    tensors["bert.pooler.dense.bias"] = torch.ones(64)
+    tensors["cls.seq_relationship.weight"] = torch.ones(2, 64)
+    tensors["cls.seq_relationship.bias"] = torch.ones(2)
+    tensors["bert.embeddings.position_ids"] = torch.arange(CONTEXT)[None]
+    if twice:
+        matrix = tensors["bert.embeddings.word_embeddings.weight"]
+        tensors["cls.predictions.decoder.weight"] = matrix.clone()
+        tensors["cls.predictions.decoder.bias"] = tensors.pop("cls.predictions.bias")
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    assert difference(hub.load_model(tmp_path), model) < TOLERANCE
+
+
+def test_older_words_for_modernbert_mean_the_same(tmp_path: Path) -> None:
+    model = theirs("modernbert", local_attention=10)
+    model.save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    for newer in ("rope_parameters", "layer_types"):
+        del values[newer]
+    older = {"global_attn_every_n_layers": 2, "global_rope_theta": 900.0, "local_rope_theta": 30.0}
+    (tmp_path / "config.json").write_text(json.dumps(values | older))
+    ours = hub.load_model(tmp_path)
+    assert ours.config.windowed_layers == (1,)
+    assert difference(ours, opened_there(tmp_path)) < TOLERANCE
+    assert difference(ours, model) > 100 * TOLERANCE
+
+
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
 @pytest.mark.parametrize(
     "rope",

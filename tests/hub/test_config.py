@@ -19,6 +19,10 @@ LLAMA: dict[str, Any] = {
     "max_position_embeddings": 64,
 }
 GPT2 = {"model_type": "gpt2"}
+SMALL = {name: n for name, n in LLAMA.items() if name != "model_type"}
+BERT = SMALL | {"model_type": "bert"}
+ROBERTA = SMALL | {"model_type": "roberta", "pad_token_id": 3}
+MODERN = SMALL | {"model_type": "modernbert", "classifier_pooling": "mean", "local_attention": 9}
 QWEN3 = LLAMA | {"model_type": "qwen3", "head_dim": 16}
 
 
@@ -28,7 +32,7 @@ def read(tmp_path: Path, values: Any) -> Any:
     return read_config(path)
 
 
-@pytest.mark.parametrize("values", [LLAMA, GPT2, QWEN3])
+@pytest.mark.parametrize("values", [LLAMA, GPT2, QWEN3, BERT, ROBERTA, MODERN])
 def test_a_config_comes_back_as_it_went(tmp_path: Path, values: dict[str, Any]) -> None:
     config = read(tmp_path, values)
     assert read(tmp_path, write_config(config)) == config
@@ -59,6 +63,21 @@ def test_a_config_comes_back_as_it_went(tmp_path: Path, values: dict[str, Any]) 
             "scale_attn_by_inverse_layer_idx = True",
         ),
         (GPT2 | {"add_cross_attention": True}, "add_cross_attention = True is not supported"),
+        (BERT | {"is_decoder": True}, "is_decoder = True is not supported"),
+        (BERT | {"add_cross_attention": True}, "add_cross_attention = True is not supported"),
+        (
+            ROBERTA | {"position_embedding_type": "relative_key"},
+            "position_embedding_type = 'relative_key' is not supported",
+        ),
+        (BERT | {"hidden_act": "mish"}, "hidden_act 'mish' is not supported; known are"),
+        (ROBERTA | {"hidden_act": "relu"}, "hidden_act 'relu' is not supported; known are gelu"),
+        (ROBERTA | {"pad_token_id": 64}, "64 positions are too few: RoBERTa counts from"),
+        (MODERN | {"classifier_activation": "silu"}, "classifier_activation is not hidden_act"),
+        (MODERN | {"classifier_pooling": "max"}, "classifier_pooling 'max' is not supported"),
+        (
+            MODERN | {"rope_parameters": {"full_attention": {"type": "linear", "factor": 2.0}}},
+            "rope_parameters stretch positions of one kind of layer otherwise",
+        ),
     ],
 )
 def test_what_cannot_be_right_is_refused(tmp_path: Path, values: Any, sentence: str) -> None:

@@ -84,6 +84,21 @@ def test_a_save_that_fails_leaves_the_older_model(
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_an_encoders_directory_says_how_gaps_are_filled(tmp_path: Path) -> None:
+    model = Transformer(config_for(ModelSettings(family="bert", layers=1, width=32, heads=2), 260))
+    hub.save(tmp_path / "model", model, bytes_tokenizer())
+    assert not (tmp_path / "model" / "generation_config.json").exists()
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag: fill-mask" in card and "nextword fill" in card
+
+
+def test_a_roberta_is_not_saved_with_a_tokenizer_that_pads_otherwise(tmp_path: Path) -> None:
+    settings = ModelSettings(family="bert", layers=1, width=32, heads=2)
+    config = replace(config_for(settings, 260), family="roberta", position_offset=2)
+    with pytest.raises(UserError, match="pads with token 1, its tokenizer with 259"):
+        hub.save(tmp_path / "model", Transformer(config), bytes_tokenizer())
+
+
 def test_config_json_has_the_words_all_tools_read(tmp_path: Path) -> None:
     settings = ModelSettings(family="llama", layers=1, width=32, heads=2)
     stretched = {"rope_type": "linear", "factor": 2.0}
