@@ -33,7 +33,6 @@ class Words:
         kind, before = self.kind[tokens], np.roll(self.is_open[tokens], 1, axis=1)
         goes_on = (kind == LETTERS) | ((kind == HAN) & (chance < JOINED))
         goes_on = (kind == CONTINUES) | (goes_on & before)
-        goes_on[:, 0] = False
         steps = np.arange(tokens.shape[1])
         found: NDArray[np.int64] = np.maximum.accumulate(np.where(goes_on, 0, steps), axis=1)
         return found

@@ -14,7 +14,7 @@ from nextword.tokens.corruption import (
     noise_mask,
     text_length,
 )
-from nextword.tokens.loader import IGNORE
+from nextword.tokens.loader import IGNORE, Blocks
 from nextword.tokens.specials import DENOISE
 from nextword.tokens.store import Split
 from nextword.tokens.training import bytes_tokenizer
@@ -109,7 +109,9 @@ def test_rows_hold_documents_that_restore_their_own_text() -> None:
     assert sorted(found) == sorted(text.tolist()), "each token comes once an epoch"
 
 
-def test_spans_are_drawn_anew_each_epoch_and_found_again_at_once() -> None:
+def test_spans_are_drawn_anew_each_epoch_and_found_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     batches = DenoisingLoader(make_split(), 128, 3, T5)
     together, alone = batches.batch(5, 4), DenoisingLoader(make_split(), 128, 3, T5).batch(7, 1)
     for name in ("source", "tokens", "targets"):
@@ -117,7 +119,8 @@ def test_spans_are_drawn_anew_each_epoch_and_found_again_at_once() -> None:
         assert torch.equal(wide[: len(narrow)], narrow)
     ids = np.array([*range(140), END], np.uint16)
     single = DenoisingLoader(Split("train", ids, np.array([0, 141]), END, VOCABULARY), 128, 3, T5)
-    assert single._blocks.count == 1
+    start = np.zeros(1, np.int64), np.zeros(1, np.int64)
+    monkeypatch.setattr(Blocks, "places", lambda *_: start)  # the same text in each epoch
     assert (
         len({tuple(sorted(single.batch(epoch, 1).targets[0].tolist())) for epoch in range(9)}) == 9
     )

@@ -17,7 +17,7 @@ from nextword.tokens.store import Split
 from nextword.tokens.training import bytes_tokenizer, train_bpe
 from nextword.tokens.words import words_of
 
-CLS, SEP, MASK, VOCABULARY = 996, 997, 998, 1000
+END, CLS, SEP, MASK, VOCABULARY = 995, 996, 997, 998, 1000
 MASKING = Masking(0.3, 0.1, 0.1, CLS, SEP, MASK, np.arange(990))
 
 
@@ -25,9 +25,9 @@ def make_split(documents: int = 200, longest: int = 50) -> Split:
     """Documents whose tokens count up from their number, so that each can be told."""
     rng = np.random.default_rng(0)
     texts = [[(n + k) % 990 for k in range(rng.integers(1, longest))] for n in range(documents)]
-    tokens = np.array([id for text in texts for id in [*text, SEP]], np.uint16)
+    tokens = np.array([id for text in texts for id in [*text, END]], np.uint16)
     starts = np.cumsum([0, *(len(text) + 1 for text in texts)])
-    return Split("train", tokens, starts, SEP, VOCABULARY)
+    return Split("train", tokens, starts, END, VOCABULARY)
 
 
 def loader(split: Split | None = None, context: int = 64, **changes: object) -> MaskedLoader:
@@ -57,7 +57,7 @@ def test_rows_and_documents_stand_between_cls_and_sep_and_know_their_positions()
             piece = row[numbers == number].tolist()
             assert positions[numbers == number].tolist() == list(range(len(piece)))
             if len(piece) > 1:
-                assert piece[0] == CLS and piece.count(CLS) == 1
+                assert piece[0] == CLS and piece.count(CLS) == piece.count(SEP) == 1
                 inner = str(piece[1:-1])[1:-1]
                 assert piece[-1] == SEP and any(inner in str(text) for text in documents)
             else:
@@ -69,7 +69,7 @@ def test_every_token_of_the_text_comes_once_an_epoch() -> None:
     batches = loader(split, rate=1 - 1e-9)
     epoch = batches.batch(0, batches._blocks.count)
     seen = np.bincount(epoch.targets[epoch.targets != IGNORE].numpy(), minlength=VOCABULARY)
-    expected = np.bincount(split.tokens[split.tokens != SEP], minlength=VOCABULARY)
+    expected = np.bincount(split.tokens[split.tokens != END], minlength=VOCABULARY)
     assert (seen == expected).all()
 
 
@@ -103,8 +103,8 @@ def test_masks_are_drawn_anew_each_epoch_and_found_again_at_once() -> None:
         alone = loader().batch(blocks - 4 + row, 1)
         assert torch.equal(alone.tokens[0], together.tokens[row])
         assert torch.equal(alone.targets[0], together.targets[row])
-    tokens = np.array([*range(62), SEP], np.uint16)  # one row, so that the epochs' are the same
-    single = loader(Split("train", tokens, np.array([0, 63]), SEP, VOCABULARY), context=66)
+    tokens = np.array([*range(62), END], np.uint16)  # one row, so that the epochs' are the same
+    single = loader(Split("train", tokens, np.array([0, 63]), END, VOCABULARY), context=66)
     masks = [single.batch(epoch, 1).targets != IGNORE for epoch in range(20)]
     assert len({tuple(mask.sort()[0][0].tolist()) for mask in masks}) > 5
 
