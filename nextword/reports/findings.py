@@ -145,9 +145,16 @@ def _more_training(run: Run) -> str:
 def measured_on(run: Run) -> str:
     """What the headline's numbers were measured on, in a sentence or two."""
     found = run.evaluation
+    if "hidden_tokens" in found:
+        return (
+            f"These are the figures of the model of step {found['step']:,}, the best one, on "
+            f"{found['hidden_tokens']:,} tokens hidden in {found['rows']:,} rows of held-out text. "
+            "In 95 of 100 samples of such text the interval, drawn over rows, would hold the true "
+            "value."
+        )
     if not found:
         return (
-            "Bits per byte, loss and perplexity are those of the best validation during training, "
+            "These figures are those of the best validation during training, "
             f"which reads a part of the held-out text; nextword evaluate {run.path} measures on "
             "all of it, and says how sure the numbers are."
             if run.best

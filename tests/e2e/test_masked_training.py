@@ -108,7 +108,12 @@ def test_a_store_prepared_for_another_objective_is_refused_with_what_mends_it(
 def test_fill_answers_in_json_and_in_words(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(store, tmp_path / "run")
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    assert main(["pretrain", str(store), "--out", str(tmp_path / "run"), *flags]) == 0
+    assert "hidden tokens, 95% interval" in capsys.readouterr().err
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "of hidden tokens found" in report and "nextword fill" in report
+    assert "nextword generate" not in report and "What it fills in" in report
     prompt = "The [MASK] sat on the [MASK]."
     assert main(["fill", str(tmp_path / "run"), prompt, "--json", "--top-k", "3"]) == 0
     found = json.loads(capsys.readouterr().out)
