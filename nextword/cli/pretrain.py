@@ -41,7 +41,10 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
 
 def show(finished: FinishedRun) -> None:
     measured = finished.evaluation
-    for name, told in (("bits_per_byte", "bits per byte"), ("masked_accuracy", "hidden tokens")):
+    for name, told in (
+        ("bits_per_byte", "bits per byte"),
+        ("masked_accuracy", "of hidden tokens found"),
+    ):
         if measured and (interval := measured.get(f"{name}_interval")):
             whole = measured["tokens"] >= measured["held_out_tokens"]
             part = "" if whole else f" (a sample of {quantity(measured['tokens'], 'tokens')})"

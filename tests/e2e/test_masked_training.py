@@ -110,7 +110,7 @@ def test_fill_answers_in_json_and_in_words(
 ) -> None:
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
     assert main(["pretrain", str(store), "--out", str(tmp_path / "run"), *flags]) == 0
-    assert "hidden tokens, 95% interval" in capsys.readouterr().err
+    assert "of hidden tokens found, 95% interval" in capsys.readouterr().err
     report = (tmp_path / "run" / "report.html").read_text()
     assert "of hidden tokens found" in report and "nextword fill" in report
     assert "nextword generate" not in report and "What it fills in" in report
