@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nextword.errors import UserError
-from nextword.models.config import TransformerConfig
+from nextword.models.config import ENCODERS, Family, TransformerConfig
 from nextword.models.heads import Classifier
 from nextword.models.lora import add_lora
 from nextword.models.sizes import STYLES
@@ -23,7 +23,7 @@ KINDS: tuple[Kind, ...] = ("muon", "adamw", "sgd")
 ROW = torch.randint(0, 97, (2, 12), generator=torch.Generator().manual_seed(1))
 
 
-def transformer(**changes: Any) -> Transformer:
+def transformer(family: Family = "gpt2", **changes: Any) -> Transformer:
     shape: dict[str, Any] = {
         "vocab_size": 97,
         "context_length": 16,
@@ -35,7 +35,7 @@ def transformer(**changes: Any) -> Transformer:
         "mlp_width": 48,
         "init_std": 0.2,
     }
-    return Transformer(TransformerConfig(family="gpt2", **shape | STYLES["gpt2"] | changes))
+    return Transformer(TransformerConfig(family=family, **shape | STYLES[family] | changes))
 
 
 def make(classifies: bool) -> Transformer | Classifier:
@@ -185,6 +185,22 @@ def test_rates_fall_from_the_head_to_the_embedding() -> None:
     assert shares["transformer.blocks.0.mlp.input.weight"] == 0.25
     assert shares["transformer.embedding.weight"] == 0.125
     assert shares["transformer.positions.weight"] == 0.125
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_what_leads_to_an_encoders_scores_learns_as_its_head_does(family: Family) -> None:
+    model = Classifier(transformer(family), 3)
+    shares = layer_rates(model, 0.5)
+    freeze(model, 2)
+    learnt = {part.name: part for part in learning(model, shares)}
+    before = "transform.dense" if family == "modernbert" else "pooler"
+    for name in (f"{before}.weight", "score.weight"):
+        assert learnt[name].share == 1.0 and learnt[name].decays and not learnt[name].matrix
+    below = ("embedding", "positions", "types", "blocks.0.", "blocks.1.")
+    assert not any(name.startswith(below) for name in learnt)
+    assert {shares[name] for name in shares if plain(name).startswith(below[:3])} == {0.125}
+    add_lora(model, rank=2, alpha=4)
+    assert {f"{before}.weight", "score.bias"} <= {part.name for part in learning(model)}
 
 
 def test_the_order_of_groups_is_that_of_older_checkpoints() -> None:
