@@ -44,7 +44,7 @@ def _seconds(value: Any) -> Any:
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Task = Literal["classify", "qa", "summarize", "translate", "chat", "text"]
+Task = Literal["classify", "qa", "summarize", "translate", "chat", "text", "tag"]
 SettingsKind = TypeVar("SettingsKind", bound="Settings")
 
 
@@ -316,6 +316,17 @@ class FinetuneSettings(TaskSettings):
     def _what_is_random_is_learnt(cls, value: bool, info: ValidationInfo) -> bool:
         if value and (info.data.get("lora") or info.data.get("freeze")):
             raise ValueError("expected neither --lora nor --freeze beside it: all weights are new")
+        return value
+
+    extract: bool = Field(
+        False, description="qa: point at the answer in the text, instead of writing one"
+    )
+
+    @field_validator("extract")
+    @classmethod
+    def _answers_are_extracted(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("task") != "qa":
+            raise ValueError("expected --task qa beside it: only answers are pointed at")
         return value
 
     class_weights: Literal["none", "balanced"] = Field(

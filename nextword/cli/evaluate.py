@@ -68,7 +68,16 @@ def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
             for name, over in evaluation.seeds.items()
         ]
         table("Over the seeds", ["", "mean", "deviation", "95% interval of the mean"], spread)
-    if 2 <= len(evaluation.classes) <= MOST_CLASSES:
+    if evaluation.task == "tag":
+        table(
+            "Kinds of entities",
+            ["", "precision", "recall", "F1", "entities"],
+            [
+                (row.name, *map(_figure, (row.precision, row.recall, row.f1)), row.examples)
+                for row in evaluation.classes
+            ],
+        )
+    elif 2 <= len(evaluation.classes) <= MOST_CLASSES:
         names = [row.name for row in evaluation.classes]
         table(
             "Classes, and what their examples were taken for",

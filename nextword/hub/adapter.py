@@ -25,17 +25,18 @@ from nextword.hub.names import pieces, span_name
 from nextword.hub.resolve import inside
 from nextword.hub.weights import get, opened
 from nextword.models.config import TransformerConfig
-from nextword.models.heads import Classifier, SpanFinder
+from nextword.models.heads import Classifier, Headed, SpanFinder, Tagger
 from nextword.models.layers import Linear
 from nextword.models.lora import HEADS, LowRankLinear, learn_updates_only, matrices, updates
 from nextword.models.transformer import Transformer
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-Model = Transformer | Classifier | SpanFinder
+Model = Transformer | Headed
 TASKS: dict[type, str] = {
     Transformer: "CAUSAL_LM",
     Classifier: "SEQ_CLS",
     SpanFinder: "QUESTION_ANS",
+    Tagger: "TOKEN_CLS",
 }
 WITHIN = "base_model.model."  # what peft calls the model it wraps
 # What peft can do beside plain LoRA and is not built: it would give wrong results without a word.

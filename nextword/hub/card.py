@@ -70,11 +70,28 @@ It knows the texts it learnt from; on texts of another kind it guesses, and does
 """
 
 SPANS = """\
+    nextword predict {here} questions.jsonl --out answers.jsonl
+
+or with transformers:
+
     from transformers import AutoModelForQuestionAnswering, AutoTokenizer
     tokenizer = AutoTokenizer.from_pretrained("{here}")
     model = AutoModelForQuestionAnswering.from_pretrained("{here}")
 
 It finds an answer among the words of a text, whether or not the text holds one.
+"""
+
+TAGS = """\
+    nextword predict {here} texts.jsonl --out entities.jsonl
+
+or with transformers:
+
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained("{here}")
+    model = AutoModelForTokenClassification.from_pretrained("{here}")
+
+Words are encoded one by one, the space before them included; a word's tag is that of its {which}
+token.
 """
 
 LABELS_SHOWN = 20
@@ -94,9 +111,7 @@ def model_card(
 def classifier_card(
     config: TransformerConfig, outputs: Outputs, about: str | None = None, here: str = "PATH"
 ) -> str:
-    names = ", ".join(outputs.names[:LABELS_SHOWN]).replace("|", "\\|").replace("\n", " ")
-    if len(outputs.names) > LABELS_SHOWN:
-        names += f" and {len(outputs.names) - LABELS_SHOWN} more"
+    names = _listed(outputs.names)
     meaning = {"single": "one of", "several": "any of", "amount": "a number:"}[outputs.kind]
     more = f"| says | {meaning} {names} |\n"
     card = _card(config, "classifier of texts", "text-classification", about, more)
@@ -105,6 +120,20 @@ def classifier_card(
 
 def span_card(config: TransformerConfig, about: str | None = None, here: str = "PATH") -> str:
     return _card(config, "finder of answers", "question-answering", about) + SPANS.format(here=here)
+
+
+def tag_card(
+    config: TransformerConfig, tags: tuple[str, ...], about: str | None = None, here: str = "PATH"
+) -> str:
+    more = f"| says | of each word one of {_listed(tags)} |\n"
+    card = _card(config, "tagger of words", "token-classification", about, more)
+    return card + TAGS.format(here=here, which="last" if config.causal else "first")
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:LABELS_SHOWN]).replace("|", "\\|").replace("\n", " ")
+    more = len(names) - LABELS_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _card(

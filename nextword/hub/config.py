@@ -23,11 +23,12 @@ NAMES: dict[Family, str] = {
     "bert": "Bert",
     "roberta": "Roberta",
 }
-Head = Literal["language", "classifier", "spans"]
+Head = Literal["language", "classifier", "spans", "tags"]
 HEADS: dict[Head, str] = {
     "language": "ForCausalLM",
     "classifier": "ForSequenceClassification",
     "spans": "ForQuestionAnswering",
+    "tags": "ForTokenClassification",
 }
 
 # What is not built: a config that asks for it would give wrong results without a word.

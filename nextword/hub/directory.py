@@ -12,9 +12,9 @@ import torch
 
 from nextword.errors import UserError
 from nextword.files import read_json, whole_directory, write_json
-from nextword.hub.card import classifier_card, model_card, span_card
+from nextword.hub.card import classifier_card, model_card, span_card, tag_card
 from nextword.hub.config import Head, head_of, read_config, write_config
-from nextword.hub.labels import Outputs, read_labels, write_labels
+from nextword.hub.labels import Outputs, label_names, read_labels, write_labels
 from nextword.hub.names import weight_name
 from nextword.hub.padding import for_classifier, pad_token, with_pad
 from nextword.hub.resolve import inside, resolve
@@ -24,16 +24,22 @@ from nextword.hub.weights import (
     read_classifier,
     read_model,
     read_span_finder,
+    read_tagger,
 )
 from nextword.hub.writing import SHARD_BYTES, write_weights
 from nextword.models.config import TransformerConfig
-from nextword.models.heads import Classifier, SpanFinder
+from nextword.models.heads import Classifier, Headed, SpanFinder, Tagger
 from nextword.models.lora import merge
 from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer import Tokenizer
 
 FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-WEIGHTS_OF: dict[Head, str] = {"language": "head", "classifier": "score", "spans": "span"}
+WEIGHTS_OF: dict[Head, str] = {
+    "language": "head",
+    "classifier": "score",
+    "spans": "span",
+    "tags": "tag",
+}
 MARKS = {"config.json", "model.safetensors"}  # of a directory that a save may replace
 
 
@@ -111,13 +117,36 @@ def start_span_finder(
     return model.eval(), tokenizer
 
 
+def load_tagger(name_or_path: str | PathLike[str]) -> tuple[Tagger, Tokenizer, tuple[str, ...]]:
+    """A model that tags words, its tokenizer and its tags. Raises UserError as `load`."""
+    directory = resolve(name_or_path)
+    tokenizer, config = _open(directory)
+    model, where = read_tagger(directory, config), directory / "config.json"
+    values = read_json(where) | {"problem_type": None}
+    return model.eval(), tokenizer, read_labels(values, model.tag.weight.shape[0], where).names
+
+
+def start_tagger(
+    name_or_path: str | PathLike[str], tags: tuple[str, ...], seed: int = 0
+) -> tuple[Tagger, Tokenizer]:
+    """A model that is to learn to tag words, from any model; a head for the same tags is kept."""
+    directory = resolve(name_or_path)
+    tokenizer, config = _open(directory)
+    if has_head(directory, config, "tags"):
+        there, _, held = load_tagger(directory)
+        if held == tags:
+            return there, tokenizer
+    model = begin(directory, config, lambda body: Tagger(body, len(tags), seed), seed)
+    return model.eval(), tokenizer
+
+
 def has_head(directory: Path, config: TransformerConfig, head: Head) -> bool:
-    """Whether a directory's weights have this head; encoders call several by one name, and their
+    """Whether a directory's weights have this head; some call several by one name, and their
     config.json says which it is."""
     if weight_name(config.family, WEIGHTS_OF[head]) not in locations(directory):
         return False
     named = head_of(read_json(directory / "config.json").get("architectures"))
-    return config.causal or named == head
+    return named == head or (config.causal and "tags" not in (head, named))
 
 
 def _open(directory: Path) -> tuple[Tokenizer, TransformerConfig]:
@@ -210,10 +239,28 @@ def save_span_finder(
         pass
 
 
+def save_tagger(
+    directory: str | PathLike[str],
+    model: Tagger,
+    tokenizer: Tokenizer,
+    tags: tuple[str, ...],
+    card: str | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write a model that tags words; opens with AutoModelForTokenClassification, tags included."""
+    config = model.transformer.config
+    values = write_config(config, _name(dtype), "tags") | _boundaries(tokenizer) | label_names(tags)
+    readme = tag_card(config, tags, card)
+    with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes):
+        pass
+
+
 @contextlib.contextmanager
 def _written(
     directory: Path,
-    model: Transformer | Classifier | SpanFinder,
+    model: Transformer | Headed,
     values: dict[str, Any],
     tokenizer: Tokenizer | None,
     readme: str,

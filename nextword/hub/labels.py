@@ -28,10 +28,14 @@ class Outputs:
 
 def write_labels(outputs: Outputs) -> dict[str, Any]:
     """What config.json holds of them."""
+    return label_names(outputs.names) | {"problem_type": PROBLEMS[outputs.kind]}
+
+
+def label_names(names: tuple[str, ...]) -> dict[str, Any]:
+    """Names and numbers of outputs, both ways."""
     return {
-        "id2label": {str(number): name for number, name in enumerate(outputs.names)},
-        "label2id": {name: number for number, name in enumerate(outputs.names)},
-        "problem_type": PROBLEMS[outputs.kind],
+        "id2label": {str(number): name for number, name in enumerate(names)},
+        "label2id": {name: number for number, name in enumerate(names)},
     }
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nextword.errors import UserError
 from nextword.files import read_json
+from nextword.hub.config import head_of
 from nextword.hub.names import (
     BODY,
     IGNORED,
@@ -27,7 +28,7 @@ from nextword.hub.names import (
 )
 from nextword.hub.resolve import inside
 from nextword.models.config import TransformerConfig
-from nextword.models.heads import Classifier, SpanFinder, draw, headless
+from nextword.models.heads import Classifier, SpanFinder, Tagger, draw, headless
 from nextword.models.sizes import parameter_count
 from nextword.models.transformer import Transformer
 from nextword.terminal import warn
@@ -35,7 +36,13 @@ from nextword.terminal import warn
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.msgpack", "*.h5")
 PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # zipped or not
-DRAWN = ("score.", "span.", "pooler.", "transformer.transform.")  # where a checkpoint has none
+DRAWN = (
+    "score.",
+    "span.",
+    "tag.",
+    "pooler.",
+    "transformer.transform.",
+)  # where a checkpoint has none
 OLDER = {".gamma": ".weight", ".beta": ".bias"}  # of norms, as BERT's first checkpoints call them
 Head = TypeVar("Head", bound=nn.Module)
 FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -49,9 +56,10 @@ def read_model(directory: Path, config: TransformerConfig) -> Transformer:
     files hold is refused before memory is taken for it.
     """
     where, can = locations(directory), "write" if config.causal else "fill in words"
-    for head in (weight_name(config.family, module) for module in ("span", "score")):
+    for head in (weight_name(config.family, module) for module in ("span", "score", "tag")):
         if head in where:
             what = "finds answers in texts" if head == "qa_outputs.weight" else "classifies texts"
+            what = "tags words" if _names_tags(directory) else what
             raise UserError(
                 f"{what} and cannot {can}: it has {head!r} where a language model has its head",
                 where=directory,
@@ -112,6 +120,27 @@ def read_span_finder(directory: Path, config: TransformerConfig) -> SpanFinder:
     model = SpanFinder(Transformer(inner, seed=None))
     _fill(model, inner, body, directory)
     return model
+
+
+def read_tagger(directory: Path, config: TransformerConfig) -> Tagger:
+    """A model that tags words with as many tags as its head has rows. Raises as read_model."""
+    where, tag = locations(directory), weight_name(config.family, "tag")
+    shape = _shape_of(where, tag, directory, "tag")
+    if len(shape) != 2 or shape[0] < 1 or shape[1] != config.width:
+        raise UserError(
+            f"tensor {tag!r} has shape {list(shape)}, not [tags, {config.width}]",
+            where=where[tag],
+        )
+    body, inner = _headless(where, config, "tag")
+    _check_size(body, inner, directory)
+    model = Tagger(Transformer(inner, seed=None), shape[0])
+    _fill(model, inner, body, directory)
+    return model
+
+
+def _names_tags(directory: Path) -> bool:
+    values = read_json(directory / "config.json")
+    return head_of(values.get("architectures")) == "tags"
 
 
 def _headless(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nextword.hub.names import Piece, bias_names, pieces, span_name
 from nextword.hub.weights import INDEX, SINGLE
-from nextword.models.heads import Classifier, SpanFinder
+from nextword.models.heads import Headed, SpanFinder
 from nextword.models.transformer import Transformer
 
 SHARD_BYTES = 5_000_000_000
@@ -21,7 +21,7 @@ SHARD_BYTES = 5_000_000_000
 
 def write_weights(
     directory: Path,
-    model: Transformer | Classifier | SpanFinder,
+    model: Transformer | Headed,
     dtype: torch.dtype,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:

@@ -64,6 +64,27 @@ class SpanFinder(nn.Module):
         return self.span(self.transformer.to_output(in_full(states)))
 
 
+class Tagger(nn.Module):
+    """A score for each tag, of every token.
+
+    As Hugging Face's ...ForTokenClassification: one linear map with bias, ModernBERT's after the
+    transform it was pretrained with.
+    """
+
+    def __init__(self, transformer: Transformer, outputs: int, seed: int = 0) -> None:
+        super().__init__()
+        self.transformer = without_head(transformer)
+        self.tag = Linear(transformer.config.width, outputs, bias=True)
+        draw(self.tag, transformer.config.init_std, seed)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Hidden states [..., width] to scores of tags [..., outputs], in fp32 or better."""
+        return self.tag(self.transformer.to_output(in_full(states)))
+
+
+Headed = Classifier | SpanFinder | Tagger
+
+
 def without_head(transformer: Transformer) -> Transformer:
     """The same model, its output head taken away: its embedding is only ever looked up."""
     transformer.head = None

@@ -18,7 +18,7 @@ from nextword.models.layers import Linear
 
 Targets = Literal["attention", "mlp", "all"]
 # New heads, and what leads to them, learn in full beside the updates.
-HEADS = ("score.", "span.", "pooler.", "transformer.transform.")
+HEADS = ("score.", "span.", "tag.", "pooler.", "transformer.transform.")
 Model = TypeVar("Model", bound=nn.Module)
 
 

@@ -25,6 +25,7 @@ PURPOSES = {
     "translate": "a model that translates",
     "chat": "a model to talk to",
     "text": "a model that has gone on reading",
+    "tag": "a tagger of words",
 }
 
 

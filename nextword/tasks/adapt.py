@@ -83,8 +83,7 @@ def adapt(
         run_files.check_new(run, settings)
     group.wait()
     found, validated_on = (
-        read_records(data, aligned=settings.task == "translate") if data else []
-        for data in (items, settings.val)
+        read_records(data, settings.task) if data else [] for data in (items, settings.val)
     )
     prints = {"data": fingerprint(found), "val": fingerprint(validated_on)}
     if resumed:

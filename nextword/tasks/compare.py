@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 
 from nextword.errors import UserError
 from nextword.hub.labels import Outputs
+from nextword.models.heads import SpanFinder
 from nextword.models.transformer import Transformer
 from nextword.settings import CompareSettings, resolve
 from nextword.tasks.answers import cmrc, squad
 from nextword.tasks.classify import find_columns, labelled_texts
-from nextword.tasks.completion import TaskExample
+from nextword.tasks.entities import counts, share
 from nextword.tasks.intervals import Draws
 from nextword.tasks.learnable import row_room
 from nextword.tasks.losses import ExampleLosses, example_losses
 from nextword.tasks.measuring import LOWER_IS_BETTER, label_metrics
 from nextword.tasks.metrics import Ints
 from nextword.tasks.predict import learnt
+from nextword.tasks.predictions import Answered
 from nextword.tasks.records import Record, read_records
 from nextword.tasks.significance import Difference, mcnemar, paired_bootstrap
 from nextword.tasks.trained import TrainedModel, open_trained
@@ -102,7 +104,7 @@ def compare(
                 f"{opened.task}",
                 mend="compare two models for the same task, or name one with --task",
             )
-        found = read_records(items, aligned=opened.task == "translate")
+        found = read_records(items, opened.task)
         names.append(opened.name)
         outcomes.append(outcome(opened, found))
         if (words := learnt(opened, found)) and opened.name not in names[:-1]:
@@ -139,7 +141,13 @@ def compare(
 
 def outcome(opened: TrainedModel, found: Sequence[Record]) -> Outcome:
     """Let a model do its task on labelled records."""
-    return _labels(opened, found) if opened.outputs is not None else _answers(opened, found)
+    if opened.outputs is not None:
+        return _labels(opened, found)
+    if opened.tags:
+        return _tags(opened, found)
+    if isinstance(opened.model, SpanFinder):
+        return _pointed_at(opened, found)
+    return _answers(opened, found)
 
 
 def _labels(opened: TrainedModel, found: Sequence[Record]) -> Outcome:
@@ -171,6 +179,27 @@ def _named(target: Any, outputs: Outputs) -> Any:
     return float(target[0])
 
 
+def _tags(opened: TrainedModel, found: Sequence[Record]) -> Outcome:
+    truth = [text.tags for text in opened.texts(found, labelled=True)]
+    said = [prediction["tags"] for prediction in opened.predict(found)]
+    loose = counts(truth, said, strict=False)
+
+    def figures(chosen: Ints) -> dict[str, float]:
+        right, guessed, there = loose[chosen].sum(0).tolist()
+        shares = share(right, guessed), share(right, there), share(2 * right, guessed + there)
+        return dict(zip(("precision", "recall", "F1"), shares, strict=True))
+
+    return Outcome(opened.task, truth, figures, opened.draws(found))
+
+
+def _pointed_at(opened: TrainedModel, found: Sequence[Record]) -> Outcome:
+    made = opened.questions(found, answered=True)
+    answers = [prediction["answer"] for prediction in opened.predict(found)]
+    truth: list[Any] = [question.references or question.place for question in made.questions]
+    figures = _written("qa", answers, made.questions, made.format.language)
+    return Outcome(opened.task, truth, figures, opened.draws(found))
+
+
 def _answers(opened: TrainedModel, found: Sequence[Record]) -> Outcome:
     model = opened.model
     assert isinstance(model, Transformer)
@@ -190,7 +219,7 @@ def _answers(opened: TrainedModel, found: Sequence[Record]) -> Outcome:
 
 
 def _written(
-    task: str, answers: Sequence[str], examples: Sequence[TaskExample], language: str
+    task: str, answers: Sequence[str], examples: Sequence[Answered], language: str
 ) -> Callable[[Ints], dict[str, float]]:
     references = [example.references for example in examples]
     pairs = list(zip(answers, references, strict=True))

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from nextword.errors import UserError
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks.classify import find_columns, labelled_texts, labels_of, name_of, names_of
+from nextword.tasks.entities import kinds_of
 from nextword.tasks.records import Record
+from nextword.tasks.tags import find_tag_columns, tagged_texts
 from nextword.tasks.task_columns import find_task_columns
 from nextword.text.duplicates import digest
 
@@ -54,13 +56,17 @@ def _leave_labels(
     settings: FinetuneSettings,
 ) -> None:
     """Put groups back whose labels would otherwise be held out only, and so never be learnt."""
-    if settings.task != "classify":
+    if settings.task == "tag":
+        tagged = tagged_texts(found, find_tag_columns(found, settings, labelled=True))
+        names = [kinds_of(text.tags) for text in tagged]
+    elif settings.task == "classify":
+        texts = labelled_texts(found, find_columns(found, settings, labelled=True))
+        kind = labels_of(texts, settings.labels).kind
+        if kind == "amount":
+            return
+        names = [names_of(t.label) if kind == "several" else [name_of(t.label)] for t in texts]
+    else:
         return
-    texts = labelled_texts(found, find_columns(found, settings, labelled=True))
-    kind = labels_of(texts, settings.labels).kind
-    if kind == "amount":
-        return
-    names = [names_of(t.label) if kind == "several" else [name_of(t.label)] for t in texts]
     left = Counter(n for own, g in zip(names, groups, strict=True) if not held[g] for n in own)
     for own, group in zip(names, groups, strict=True):
         if held[group] and any(not left[name] for name in own):
@@ -98,6 +104,9 @@ def inputs_of(found: Sequence[Record], settings: TaskSettings, *, whole: bool = 
     if settings.task == "classify":
         columns = find_columns(found, settings, labelled=False)
         named = [columns.text] if columns.pair is None else [columns.text, columns.pair]
+    elif settings.task == "tag":
+        texts = tagged_texts(found, find_tag_columns(found, settings, labelled=False))
+        return [text.text for text in texts]
     elif settings.task in ("chat", "text"):
         return [str(dict(record.values)) for record in found]
     else:

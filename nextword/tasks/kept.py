@@ -16,13 +16,16 @@ import numpy as np
 import torch
 
 from nextword.files import write_atomically
+from nextword.models.heads import SpanFinder
 from nextword.models.transformer import Transformer
 from nextword.tasks.classify import find_columns, labelled_texts
+from nextword.tasks.holding_out import inputs_of
 from nextword.tasks.learnable import row_room
 from nextword.tasks.losses import example_losses
 from nextword.tasks.predictions import score_each
 from nextword.tasks.records import Record
 from nextword.tasks.run import HELD_OUT
+from nextword.tasks.tag_model import sentence
 from nextword.tasks.trained import Prediction, TrainedModel
 from nextword.tasks.twins import twins
 
@@ -43,7 +46,8 @@ def keep_held_out(
     if opened.task == "chat":
         found = found[:MOST_WRITTEN]
         predictions = opened.predict(found)
-    rows = _labelled if opened.outputs is not None else _written
+    rows = _labelled if opened.outputs else _tagged if opened.tags else _written
+    rows = _pointed_at if isinstance(opened.model, SpanFinder) else rows
     same = twins(learnt, found, opened.settings, opened.reading(found))
     lines = [
         json.dumps(row | {"twin": twin and twin.to_json()}, ensure_ascii=False)
@@ -76,6 +80,39 @@ def _labelled(
         if "probabilities" in predicted:
             row["probabilities"] = predicted["probabilities"]
         yield row
+
+
+def _tagged(
+    opened: TrainedModel, found: Sequence[Record], predictions: Sequence[Prediction]
+) -> Iterator[dict[str, Any]]:
+    for text, predicted in zip(opened.texts(found, labelled=True), predictions, strict=True):
+        yield {
+            "place": text.place,
+            "text": text.text,
+            "label": sentence(text.entities),
+            "prediction": sentence(predicted["entities"]),
+            "loss": predicted["loss"],
+        }
+
+
+def _pointed_at(
+    opened: TrainedModel, found: Sequence[Record], predictions: Sequence[Prediction]
+) -> Iterator[dict[str, Any]]:
+    made = opened.questions(found, answered=True)
+    asked = inputs_of(found, opened.reading(found), whole=True)
+    answers, language = [predicted["answer"] for predicted in predictions], made.format.language
+    scores = score_each("qa", answers, made.questions, language)
+    for question, text, predicted, score in zip(
+        made.questions, asked, predictions, scores, strict=True
+    ):
+        yield {
+            "place": question.place,
+            "text": text,
+            "references": list(question.references),
+            "prediction": predicted["answer"],
+            "loss": predicted["loss"],
+            "score": score,
+        }
 
 
 def _written(

@@ -15,14 +15,13 @@ from nextword.errors import UserError
 from nextword.hub.directory import load, save, save_classifier, start_classifier
 from nextword.hub.resolve import resolve as find_directory
 from nextword.inference.language_model import boundaries, check_writes
-from nextword.models.heads import Classifier, without_padding
+from nextword.models.heads import Classifier, Headed, without_padding
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal, labels
 from nextword.objectives.labels import LabelBatch
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks.chat import with_template
 from nextword.tasks.classify import (
-    Columns,
     LabelledText,
     Labels,
     find_columns,
@@ -32,8 +31,7 @@ from nextword.tasks.classify import (
 from nextword.tasks.completion import Completions, marked, read_examples
 from nextword.tasks.measuring import AnswerValidator, LabelValidator, deciding
 from nextword.tasks.records import Record
-from nextword.tasks.task_columns import TaskColumns
-from nextword.tasks.task_file import TaskFile, fitting, names_of
+from nextword.tasks.task_file import AnyColumns, TaskFile, fitting, names_of
 from nextword.tokens.loader import Batch
 from nextword.tokens.packing import ROW, Example, ExampleLoader, completions, pack
 from nextword.tokens.tokenizer import Tokenizer
@@ -51,7 +49,7 @@ class Learnable:
     data is read for this model from now on.
     """
 
-    model: Transformer | Classifier
+    model: Transformer | Headed
     loss: Callable[[Any, Any], Tensor]
     unit: str
     targets: int  # of that unit, in all examples
@@ -79,6 +77,14 @@ def learnable(
     """Raises UserError where model and data do not fit the task."""
     if settings.task == "classify":
         return _classifier(model, train, val, settings)
+    if settings.task == "tag":
+        from nextword.tasks.tag_model import start_tags
+
+        return start_tags(model, train, val, settings)
+    if settings.extract:
+        from nextword.tasks.span_model import start_spans
+
+        return start_spans(model, train, val, settings)
     return _writer(model, train, val, settings)
 
 
@@ -187,7 +193,7 @@ def _writer(
 
 
 def like(
-    columns: Columns | TaskColumns, other: Sequence[Record], settings: FinetuneSettings
+    columns: AnyColumns, other: Sequence[Record], settings: FinetuneSettings
 ) -> FinetuneSettings:
     """Settings that read other data by the columns of the training data, where it has them."""
     named = names_of(columns)

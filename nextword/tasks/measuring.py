@@ -38,6 +38,7 @@ DECIDES = {
     "translate": "BLEU",
     "chat": "loss",
     "text": "loss",
+    "tag": "F1",
 }
 METRICS = {
     "single": ("loss", "accuracy", "macro F1", "weighted F1", "calibration error"),
@@ -48,6 +49,7 @@ METRICS = {
     "translate": ("loss", "BLEU", "chrF"),
     "chat": ("loss",),
     "text": ("loss",),
+    "tag": ("loss", "precision", "recall", "F1", "strict F1", "accuracy"),
 }
 LOWER_IS_BETTER = {"loss", "calibration error", "root mean squared error", "mean absolute error"}
 LEARNT = 0.05  # nats of training loss, when nothing is left to learn if all else is right

@@ -14,6 +14,7 @@ from nextword.files import read_json
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
 from nextword.tasks import task_file
 from nextword.tasks.classify import find_columns, labelled_texts
+from nextword.tasks.entities import kind_figures
 from nextword.tasks.metrics import Bin, ClassFigures, Metric, class_figures, reliability
 from nextword.tasks.records import Record, read_records
 from nextword.tasks.spread import Spread, runs_of, spreads
@@ -29,7 +30,7 @@ class TaskEvaluation:
     there are examples where some share their input, as questions about one text do. `seen` counts
     the examples whose input stands in the data of the model's own run too, `nearly_seen` those
     that are almost the same; None where that is not known. Of texts with one label each, `classes`
-    and the `calibration` in bins of confidence. Of a run of several `seeds`, how far each metric
+    (of tagged words those of entities) and the `calibration` in bins of confidence. Of a run of several `seeds`, how far each metric
     moves with them."""
 
     model: str
@@ -60,7 +61,7 @@ def predict(
     opened, items, settings = _open(model, data, settings, overrides)
     if out is not None:
         _check_out(Path(out), items)
-    found = read_records(items, aligned=opened.task == "translate")
+    found = read_records(items, opened.task)
     predictions = opened.predict(found)
     if out is not None:
         write_predictions(Path(out), found, predictions)
@@ -89,7 +90,7 @@ def evaluate_task(
 ) -> TaskEvaluation:
     """The task's metrics on labelled data. Raises UserError where they do not fit."""
     opened, items, settings = _open(model, data, settings, overrides)
-    found = read_records(items, aligned=opened.task == "translate")
+    found = read_records(items, opened.task)
     metrics, predictions = opened.evaluate(found)
     twin = in_training(opened, found)
     exact, near = (None, None) if twin is None else counted(twin)
@@ -100,6 +101,10 @@ def evaluate_task(
         *(opened.name, opened.task, len(found), units, exact, near, metrics),
         seeds=spreads([{n: m.value for n, m in one.items()} for one in each]) if others else {},
     )
+    if opened.tags:
+        truth = [text.tags for text in opened.texts(found, labelled=True)]
+        said = [prediction["tags"] for prediction in predictions]
+        return replace(evaluation, classes=kind_figures(truth, said))
     if opened.outputs is None or opened.outputs.kind != "single":
         return evaluation
     columns = find_columns(found, opened.reading(found), labelled=True)
@@ -141,9 +146,8 @@ def in_training(opened: TrainedModel, found: Sequence[Record]) -> list[Twin | No
     saved = read_json(folder / "run.json")
     try:
         own = resolve(FinetuneSettings, saved["settings"])
-        aligned = own.task == "translate"
-        known = read_records(saved["data"], aligned=aligned)
-        known += read_records(own.val, aligned=aligned) if own.val else []
+        known = read_records(saved["data"], own.task)
+        known += read_records(own.val, own.task) if own.val else []
         return twins(known, found, own, opened.reading(found))
     except (UserError, KeyError, TypeError):  # moved or changed since
         return None

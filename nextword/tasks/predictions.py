@@ -14,10 +14,12 @@ from nextword.tasks.answers import cmrc, judge_answers, squad
 from nextword.tasks.completion import TaskExample
 from nextword.tasks.intervals import Draws
 from nextword.tasks.metrics import Metric
+from nextword.tasks.spans import Question
 from nextword.tasks.written import judge_summaries, judge_translations, rouge, translation_scores
 from nextword.tokens.tokenizer import Tokenizer
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+Answered = TaskExample | Question
 JUDGES = {"qa": judge_answers, "summarize": judge_summaries, "translate": judge_translations}
 
 
@@ -71,7 +73,7 @@ def judge(
 
 
 def score_each(
-    task: str, answers: Sequence[str], examples: Sequence[TaskExample], language: str
+    task: str, answers: Sequence[str], examples: Sequence[Answered], language: str
 ) -> list[dict[str, float]]:
     """Of each answer by itself the task's score, by name: F1, ROUGE-L or chrF; none for what can
     only be read."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nextword.errors import UserError, nearest
 from nextword.text.columns import lookup
 from nextword.text.document import Bad, Source, Tally
 from nextword.text.sources import expand, records
+
+CONLL = ("text", "tsv")  # kinds of files that hold a word a line where words are tagged
 
 
 @dataclass(frozen=True)
@@ -26,15 +28,19 @@ class Record:
         return lookup(self.values, column)
 
 
-def read_records(data: Sequence[str], *, aligned: bool = False) -> list[Record]:
+def read_records(data: Sequence[str], task: str | None = None) -> list[Record]:
     """All records of files, folders, patterns and hf:// data sets, in order.
 
-    With `aligned` two files of text are one data set of line pairs, with columns "source" and
-    "target". Raises UserError, naming the place, for what cannot be read or is no record.
+    For the task "translate" two files of text are one data set of line pairs, with columns
+    "source" and "target"; for "tag" files of text are in CoNLL's format. Raises UserError, naming
+    the place, for what cannot be read or is no record.
     """
     sources = expand(data)
-    if aligned and len(sources) == 2 and all(source.kind == "text" for source in sources):
+    kinds = [source.kind for source in sources]
+    if task == "translate" and kinds == ["text", "text"]:
         return list(_pairs_of_lines(*sources))
+    if task == "tag":
+        sources = [replace(s, kind="conll") if s.kind in CONLL else s for s in sources]
     found = [record for source in sources for record in _records_of(source)]
     if not found:
         raise UserError("holds no records", where=", ".join(data), mend="give labelled examples")
@@ -47,7 +53,7 @@ def _records_of(source: Source) -> Iterator[Record]:
             "is not a table of examples",
             where=source.path,
             mend="give csv, tsv, jsonl, json, parquet or hf:// data"
-            " (--task translate also takes two text files with aligned lines)",
+            " (--task translate also takes two text files with aligned lines, --task tag CoNLL's)",
         )
     for place, value in records(source, Tally()):
         if isinstance(value, Bad):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,22 @@ from pydantic import TypeAdapter, ValidationError
 from nextword.errors import UserError
 from nextword.files import read_json, write_json
 from nextword.settings import TaskSettings
+from nextword.tasks import tags
 from nextword.tasks.classify import Columns
 from nextword.tasks.completion import Format
 from nextword.tasks.records import Record, columns_of
+from nextword.tasks.spans import SpanFormat
 from nextword.tasks.task_columns import TaskColumns
 
 NAME = "task.json"
+AnyColumns = Columns | tags.Columns | TaskColumns
 COLUMNS = ("text_column", "pair_column", "label_column", "target_column", "question_column")
 
 
 @dataclass(frozen=True)
 class TaskFile:
     """`columns` are those of the training data under the settings' names; `format` is how prompts
-    are made, None for classifiers."""
+    are made, None where nothing is written; `spans` how answers are pointed at."""
 
     task: str
     columns: dict[str, str] = field(default_factory=dict)
@@ -34,6 +37,7 @@ class TaskFile:
     max_length: int | None = None
     beams: int = 1
     format: Format | None = None
+    spans: SpanFormat | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -43,8 +47,7 @@ class TaskFile:
 
 
 def write(run: Path, kept: TaskFile) -> None:
-    values = vars(kept) | {"format": None if kept.format is None else kept.format.to_json()}
-    write_json(run / NAME, values)
+    write_json(run / NAME, asdict(kept))
 
 
 def read(place: Path) -> TaskFile | None:
@@ -65,8 +68,10 @@ def read(place: Path) -> TaskFile | None:
         ) from None
 
 
-def names_of(columns: Columns | TaskColumns) -> dict[str, str]:
+def names_of(columns: AnyColumns) -> dict[str, str]:
     """Columns under the names of the settings that choose them."""
+    if isinstance(columns, tags.Columns):
+        columns = Columns(columns.text, columns.label)
     if isinstance(columns, Columns):
         found = {
             "text_column": columns.text,

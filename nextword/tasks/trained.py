@@ -14,16 +14,19 @@ import torch
 
 from nextword.errors import UserError
 from nextword.files import read_json, write_atomically
-from nextword.hub.directory import load, load_classifier
+from nextword.hub.config import Head, head_of
+from nextword.hub.directory import load, load_classifier, load_span_finder, load_tagger
 from nextword.hub.resolve import resolve as find_directory
 from nextword.inference.language_model import boundaries, check_writes
 from nextword.inference.precision import choose_dtype
-from nextword.models.heads import Classifier
+from nextword.models.heads import Classifier, Headed, SpanFinder, Tagger
 from nextword.models.transformer import Transformer
 from nextword.settings import ColumnSettings, PredictSettings, Task, TaskSettings, resolve
 from nextword.tasks import task_file
+from nextword.tasks.answers import judge_answers
 from nextword.tasks.classify import Labels, find_columns, labelled_texts
 from nextword.tasks.completion import Completions, Format, read_examples
+from nextword.tasks.entities import judge_tags
 from nextword.tasks.holding_out import groups_of
 from nextword.tasks.intervals import Draws
 from nextword.tasks.learnable import encode_texts, label_batch, length_limit, row_room
@@ -31,9 +34,16 @@ from nextword.tasks.measuring import answer_loss, label_metrics, label_probabili
 from nextword.tasks.metrics import Metric
 from nextword.tasks.predictions import judge, write_answers
 from nextword.tasks.records import Record
+from nextword.tasks.span_model import find_answers
+from nextword.tasks.spans import Questions, SpanFormat, read_questions
+from nextword.tasks.tag_model import tag_losses, tag_prediction, tag_probabilities
+from nextword.tasks.tags import TaggedText, find_tag_columns, numbered, tagged_texts
 from nextword.tokens.tokenizer import Tokenizer
 
 Prediction = dict[str, Any]
+TASKS = {"classifier": "classify", "tags": "tag", "spans": "qa"}  # of models from anywhere
+DOES = {"classify": "classifies texts", "tag": "tags words", "qa": "finds answers in texts"}
+DOES_NOT = {"classify": "is no classifier", "tag": "tags no words"}
 
 
 @dataclass
@@ -44,7 +54,7 @@ class TrainedModel:
 
     name: str
     task: Task
-    model: Transformer | Classifier
+    model: Transformer | Headed
     tokenizer: Tokenizer
     settings: TaskSettings
     asked: frozenset[str]
@@ -52,9 +62,15 @@ class TrainedModel:
     at_once: int
     outputs: Labels | None = None
     format: Format | None = None
+    spans: SpanFormat | None = None
+    tags: tuple[str, ...] = ()
 
     def predict(self, found: Sequence[Record]) -> list[Prediction]:
-        """A prediction a record: label and probabilities, an amount, or what the model writes."""
+        """A prediction a record: label and probabilities, an amount, entities, or the answer."""
+        if self.tags:
+            return self.tagged(self.texts(found, labelled=False))[0]
+        if isinstance(self.model, SpanFinder):
+            return find_answers(self.model, self.questions(found, answered=False), self.at_once)[0]
         if self.outputs is not None:
             return list(self._classify(found))
         if self.task == "text":
@@ -76,6 +92,23 @@ class TrainedModel:
             predictions = list(self._classify(found))
             given = np.array([p["outputs"] for p in predictions])
             return label_metrics(targets, given, self.outputs, draws), predictions
+        if self.tags:
+            tagged = self.texts(found, labelled=True)
+            predictions, losses = self.tagged(tagged)
+            loss = {
+                "loss": Metric(float(np.average(losses, weights=[len(t.words) for t in tagged])))
+            }
+            said = [prediction["tags"] for prediction in predictions]
+            metrics = judge_tags([text.tags for text in tagged], said, draws)
+            return metrics | loss, _with_losses(predictions, losses)
+        if isinstance(self.model, SpanFinder):
+            asked = self.questions(found, answered=True)
+            predictions, of_each = find_answers(self.model, asked, self.at_once)
+            answers = [prediction["answer"] for prediction in predictions]
+            references = [question.references for question in asked.questions]
+            metrics = judge_answers(answers, references, asked.format.language, draws)
+            loss = {"loss": Metric(float(of_each.mean()))}
+            return metrics | loss, _with_losses(predictions, of_each.tolist())
         made = self.read(found, answered=True)
         nats = answer_loss(self._writer, made, row_room(self._writer), self.at_once)
         loss = {"loss": Metric(nats)}
@@ -137,6 +170,39 @@ class TrainedModel:
             answered=answered,
         )
 
+    def texts(self, found: Sequence[Record], *, labelled: bool) -> list[TaggedText]:
+        """Records as texts to tag, with their tags if `labelled`."""
+        columns = find_tag_columns(found, self.reading(found), labelled=labelled)
+        return tagged_texts(found, columns)
+
+    def tagged(self, texts: Sequence[TaggedText]) -> tuple[list[Prediction], list[float]]:
+        """A prediction for each text, and a loss where its tags are known, else none."""
+        assert isinstance(self.model, Tagger)
+        limit = length_limit(self.model.transformer, self.settings)
+        given = tag_probabilities(
+            self.model, texts, self.tokenizer, limit, self.start_id, self.at_once
+        )
+        pairs = list(zip(texts, given, strict=True))
+        predictions = [tag_prediction(text, rows, self.tags) for text, rows in pairs]
+        known = all(text.tags for text in texts)
+        wanted = [numbered(text, self.tags) for text in texts] if known else []
+        return predictions, tag_losses(given, wanted) if known else []
+
+    def questions(self, found: Sequence[Record], *, answered: bool) -> Questions:
+        """Records as questions to find the answers of."""
+        body = cast(SpanFinder, self.model).transformer
+        return read_questions(
+            found,
+            self.reading(found),
+            self.tokenizer,
+            self.start_id,
+            length_limit(body, self.settings),
+            causal=body.config.causal,
+            training=False,
+            format=self.spans,
+            answered=answered,
+        )
+
     def _answers(self, made: Completions) -> list[str]:
         prompts = [example.prompt for example in made.examples]
         answers = []
@@ -159,16 +225,18 @@ def open_trained(name: str | Path, settings: PredictSettings) -> TrainedModel:
     """
     kept = task_file.read(Path(name))
     directory = find_directory(name)
-    own_task = kept.task if kept else "classify" if _labels(directory) else None
+    head = _head(directory)
+    own_task = kept.task if kept else TASKS.get(head or "language")
     task = settings.task or own_task
     if task is None:
         raise UserError(
             "does not say what task it was trained for",
             where=name,
-            mend="name it: --task classify, qa, summarize, translate or chat",
+            mend="name it: --task classify, tag, qa, summarize, translate or chat",
         )
-    if (task == "classify") != (own_task == "classify"):
-        what = "classifies texts" if own_task == "classify" else "is no classifier"
+    headed = TASKS.get(head or "language")
+    if task != headed and (headed is not None or task in ("classify", "tag")):
+        what = DOES[headed] if headed else DOES_NOT[task]
         raise UserError(
             f"{what}: it cannot be used with --task {task}",
             where=name,
@@ -188,6 +256,8 @@ def open_trained(name: str | Path, settings: PredictSettings) -> TrainedModel:
         return TrainedModel(
             str(name), "classify", classifier, tokenizer, own, asked, start, at_once, labels
         )
+    if head in ("tags", "spans"):
+        return _open_headed(str(name), directory, own, asked, kept, settings, device)
     model, tokenizer = load(directory)
     check_writes(model, name)
     model.activation_dtype = choose_dtype(settings.precision, model, device)
@@ -201,17 +271,46 @@ def open_trained(name: str | Path, settings: PredictSettings) -> TrainedModel:
     )
 
 
+def _open_headed(
+    name: str,
+    directory: Path,
+    own: TaskSettings,
+    asked: frozenset[str],
+    kept: task_file.TaskFile | None,
+    settings: PredictSettings,
+    device: torch.device,
+) -> TrainedModel:
+    """A model that tags words, or finds answers in a text."""
+    model: Tagger | SpanFinder
+    tags: tuple[str, ...] = ()
+    if own.task == "tag":
+        model, tokenizer, tags = load_tagger(directory)
+    else:
+        model, tokenizer = load_span_finder(directory)
+    body = model.transformer
+    body.activation_dtype = choose_dtype(settings.precision, body, device)
+    start, _ = boundaries(directory, tokenizer)
+    model.to(device)
+    spans = kept.spans if kept else None
+    at_once, task = settings.batch_size, own.task
+    return TrainedModel(
+        name, task, model, tokenizer, own, asked, start, at_once, spans=spans, tags=tags
+    )
+
+
+def _with_losses(predictions: Sequence[Prediction], losses: Sequence[float]) -> list[Prediction]:
+    return [given | {"loss": loss} for given, loss in zip(predictions, losses, strict=True)]
+
+
 def trained_for(name: str | Path) -> str | None:
     """The task of a run of `finetune`, or of a classifier from anywhere; None for other models."""
     if kept := task_file.read(Path(name)):
         return kept.task
-    return "classify" if _labels(find_directory(name)) else None
+    return TASKS.get(_head(find_directory(name)) or "language")
 
 
-def _labels(directory: Path) -> bool:
-    values = read_json(directory / "config.json")
-    names = values.get("architectures") if isinstance(values, dict) else None
-    return any("SequenceClassification" in str(name) for name in names or [])
+def _head(directory: Path) -> Head | None:
+    return head_of(read_json(directory / "config.json").get("architectures"))
 
 
 def write_predictions(path: Path, found: Sequence[Record], predictions: list[Prediction]) -> None:

@@ -18,6 +18,7 @@ METHODS = {
     "summarize": "summarize(documents)",
     "translate": "translate(texts)",
     "chat": "chat(messages)",
+    "tag": "tag(texts)",
 }
 Text = str | tuple[str, str]  # a text, or a pair of them
 
@@ -57,6 +58,19 @@ class TaskModel:
         if isinstance(texts, str | tuple):
             return self.predict([self._labelled(texts)])[0]
         return self.predict([self._labelled(text) for text in texts])
+
+    @overload
+    def tag(self, texts: str) -> list[Prediction]: ...
+    @overload
+    def tag(self, texts: list[str]) -> list[list[Prediction]]: ...
+    def tag(self, texts: str | list[str]) -> list[Prediction] | list[list[Prediction]]:
+        """The entities of each text: {"start", "end", "label", "text", "probability"}, start and
+        end in characters."""
+        self._does("tag")
+        column = self.trained.settings.text_column or "text"
+        several = [texts] if isinstance(texts, str) else texts
+        found = [given["entities"] for given in self.predict([{column: t} for t in several])]
+        return found[0] if isinstance(texts, str) else found
 
     @overload
     def answer(self, context: str, question: str) -> str: ...

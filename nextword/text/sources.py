@@ -12,6 +12,7 @@ from nextword.errors import UserError
 from nextword.terminal import warn
 from nextword.text.compression import SUFFIXES, open_stream
 from nextword.text.document import Bad, Document, Source, Tally, why
+from nextword.text.readers.conll import conll_records
 from nextword.text.readers.delimited import delimited_records, read_delimited
 from nextword.text.readers.epub import read_epub
 from nextword.text.readers.html import read_html
@@ -43,6 +44,7 @@ RECORDS: dict[str, Callable[[Source, Tally], Iterator[Found]]] = {
     "tsv": delimited_records,
     "parquet": parquet_records,
     "hub": hub_records,
+    "conll": conll_records,
 }
 _KINDS = {
     ".txt": "text",

@@ -169,6 +169,13 @@ class Tokenizer:
         typed = "token_type_ids" in self.config.get("model_input_names", ["token_type_ids"])
         return list(whole.ids), list(whole.type_ids) if typed else [0] * len(whole.ids)
 
+    def encode_with_offsets(self, text: str) -> tuple[list[int], NDArray[np.int64]]:
+        """Ids of a text, as `encode` gives them, and the characters from and to that each of them
+        stands for, [tokens, 2]; the parts of one character all stand for it."""
+        self._check(text)
+        encoding = self._plain.encode(text, add_special_tokens=False)
+        return list(encoding.ids), np.array(encoding.offsets, np.int64).reshape(-1, 2)
+
     def encode_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """All ids one after another, uint32 [tokens], and the number of each text's, [texts]."""
         parts: list[NDArray[np.uint32] | None] = [None] * len(texts)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from nextword.errors import UserError
-from nextword.models.heads import Classifier, SpanFinder
+from nextword.models.heads import Headed
 from nextword.models.transformer import Transformer
 
 BODY = "transformer."  # what a Transformer inside a head is called
-MATRICES = ("head.", "transform.", "pooler.", "score.", "span.")  # outside the blocks
+MATRICES = ("head.", "transform.", "pooler.", "score.", "span.", "tag.")  # outside the blocks
 EMBEDDINGS = ("embedding", "positions", "relative", "types", "embedding_norm")
 
 
@@ -41,7 +41,7 @@ def learning(model: nn.Module, rate_shares: dict[str, float] | None = None) -> I
         yield Learning(name, parameter, matrix, matrix or head, share)
 
 
-def freeze(model: Transformer | Classifier | SpanFinder, layers: int) -> None:
+def freeze(model: Transformer | Headed, layers: int) -> None:
     """Leave the lowest `layers` blocks, and the embeddings under them, as they are.
 
     Where the embedding is the output head too, that is left as it is with it. Raises UserError
@@ -57,9 +57,7 @@ def freeze(model: Transformer | Classifier | SpanFinder, layers: int) -> None:
             module.requires_grad_(False)
 
 
-def layer_rates(
-    model: Transformer | Classifier | SpanFinder, layer_decay: float
-) -> dict[str, float]:
+def layer_rates(model: Transformer | Headed, layer_decay: float) -> dict[str, float]:
     """Each parameter's share of the learning rate: 1 for heads, the final norm and the top block,
     `layer_decay` times that of the block above for each other, the embeddings lowest (Howard and
     Ruder 2018, 3.2)."""

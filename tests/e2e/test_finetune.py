@@ -68,7 +68,7 @@ def test_a_task_is_learnt_measured_and_used(name: str, model: Path, tmp_path: Pa
             assert mean == pytest.approx(finished.loss, rel=1e-4)
     evaluation = evaluate_task(tmp_path / "run", data)
     assert (
-        evaluation.seen == evaluation.examples == len(read_records([*map(str, data)], aligned=True))
+        evaluation.seen == evaluation.examples == len(read_records([*map(str, data)], "translate"))
     )
     assert set(finished.figures) <= set(evaluation.metrics)
     if settings["task"] != "text":
@@ -92,7 +92,7 @@ def overfit(name: str, model: Path, folder: Path, **more: Any) -> tuple[list[Pat
 
 
 def right_answers(name: str, data: list[Path]) -> list[Any]:
-    records = read_records([str(path) for path in data], aligned=True)
+    records = read_records([str(path) for path in data], "translate")
     if name == "chat":
         return [record["messages"][-1]["content"] for record in records]
     columns = {

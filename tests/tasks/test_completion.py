@@ -59,7 +59,7 @@ def learnt(completions: Completions, tokenizer: Tokenizer) -> list[str]:
 def test_only_the_answer_and_its_end_are_learnt_in_every_example_of_the_data_sets(
     tokenizer: Tokenizer, task: str, files: list[str], first: str | None
 ) -> None:
-    found = read_records([str(DATA / file) for file in files], aligned=task == "translate")
+    found = read_records([str(DATA / file) for file in files], task)
     completions = made(tokenizer, task, found)
     assert len(completions.examples) == len(found) >= 20
     assert (completions.cut, completions.dropped.total()) == (0, 0)
@@ -83,7 +83,7 @@ def test_a_chinese_data_set_is_asked_in_chinese_and_judged_as_what_is_written(
     qa = made(tokenizer, "qa", read_records([str(DATA / "qa.zh.jsonl")]))
     assert qa.format.template.endswith("答案：\n") and qa.format.language == "zh"
     files = [str(DATA / "translate.en"), str(DATA / "translate.zh")]
-    translation = made(tokenizer, "translate", read_records(files, aligned=True))
+    translation = made(tokenizer, "translate", read_records(files, "translate"))
     assert translation.format.template.endswith("Translation:\n")
     assert translation.format.language == "zh"
 

@@ -55,7 +55,7 @@ def overfitted(made: Completions, tokenizer: Tokenizer) -> Transformer:
 def test_ten_examples_learnt_by_heart_are_answered_exactly_and_the_answer_stops(
     tokenizer: Tokenizer, task: str
 ) -> None:
-    found = read_records([str(DATA / f) for f in FILES[task]], aligned=task == "translate")
+    found = read_records([str(DATA / f) for f in FILES[task]], task)
     settings = TaskSettings(task=task)  # type: ignore[arg-type]
     made = read_examples(found[:10], settings, tokenizer, tokenizer.end_id, 256, training=True)
     model = overfitted(made, tokenizer)
