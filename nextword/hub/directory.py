@@ -251,7 +251,8 @@ def save_tagger(
 ) -> None:
     """Write a model that tags words; opens with AutoModelForTokenClassification, tags included."""
     config = model.transformer.config
-    values = write_config(config, _name(dtype), "tags") | _boundaries(tokenizer) | label_names(tags)
+    values = write_config(config, _name(dtype), "tags") | _special_ids(tokenizer, config)
+    values |= label_names(tags)
     readme = tag_card(config, tags, card)
     with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes):
         pass

@@ -30,8 +30,8 @@ class TaskEvaluation:
     there are examples where some share their input, as questions about one text do. `seen` counts
     the examples whose input stands in the data of the model's own run too, `nearly_seen` those
     that are almost the same; None where that is not known. Of texts with one label each, `classes`
-    (of tagged words those of entities) and the `calibration` in bins of confidence. Of a run of several `seeds`, how far each metric
-    moves with them."""
+    (of tagged words those of entities) and the `calibration` in bins of confidence. Of a run of
+    several `seeds`, how far each metric moves with them."""
 
     model: str
     task: str
@@ -102,9 +102,9 @@ def evaluate_task(
         seeds=spreads([{n: m.value for n, m in one.items()} for one in each]) if others else {},
     )
     if opened.tags:
-        truth = [text.tags for text in opened.texts(found, labelled=True)]
+        right = [text.tags for text in opened.texts(found, labelled=True)]
         said = [prediction["tags"] for prediction in predictions]
-        return replace(evaluation, classes=kind_figures(truth, said))
+        return replace(evaluation, classes=kind_figures(right, said))
     if opened.outputs is None or opened.outputs.kind != "single":
         return evaluation
     columns = find_columns(found, opened.reading(found), labelled=True)

@@ -26,6 +26,10 @@ ARGUMENTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "pair": (["pairs.csv"], {"task": "classify"}),
     "qa": (["qa.json"], {"task": "qa"}),
     "qa in Chinese": (["qa.zh.jsonl"], {"task": "qa"}),
+    "qa, pointed at": (["qa.json"], {"task": "qa", "extract": True}),
+    "qa in Chinese, pointed at": (["qa.zh.jsonl"], {"task": "qa", "extract": True}),
+    "tag": (["entities.conll"], {"task": "tag"}),
+    "tag in Chinese": (["entities.zh.jsonl"], {"task": "tag"}),
     "summarize": (["summaries.jsonl"], {"task": "summarize"}),
     "translate": (["translate.tsv"], {"task": "translate"}),
     "aligned files": (["translate.en", "translate.zh"], {"task": "translate"}),
@@ -153,6 +157,8 @@ def some(name: str, folder: Path, count: int) -> list[Path]:
         source = DATA / file
         if source.suffix == ".json":
             content = json.dumps({"data": list(_first_questions(source, count))})
+        elif source.suffix == ".conll":
+            content = "\n\n".join(source.read_text().split("\n\n")[: count + 1])
         else:
             lines = source.read_text(encoding="utf-8").splitlines()
             kept = count + (source.suffix in (".csv", ".tsv"))

@@ -68,7 +68,9 @@ def test_a_task_is_learnt_measured_and_used(name: str, model: Path, tmp_path: Pa
             assert mean == pytest.approx(finished.loss, rel=1e-4)
     evaluation = evaluate_task(tmp_path / "run", data)
     assert (
-        evaluation.seen == evaluation.examples == len(read_records([*map(str, data)], "translate"))
+        evaluation.seen
+        == evaluation.examples
+        == len(read_records([*map(str, data)], settings["task"]))
     )
     assert set(finished.figures) <= set(evaluation.metrics)
     if settings["task"] != "text":
@@ -92,12 +94,16 @@ def overfit(name: str, model: Path, folder: Path, **more: Any) -> tuple[list[Pat
 
 
 def right_answers(name: str, data: list[Path]) -> list[Any]:
-    records = read_records([str(path) for path in data], "translate")
+    records = read_records([str(path) for path in data], ARGUMENTS[name][1]["task"])
     if name == "chat":
         return [record["messages"][-1]["content"] for record in records]
     columns = {
         "qa": "answers",
         "qa in Chinese": "answers",
+        "qa, pointed at": "answers",
+        "qa in Chinese, pointed at": "answers",
+        "tag": "tags",
+        "tag in Chinese": "entities",
         "summarize": "summary",
         "translate": "de",
         "aligned files": "target",
@@ -132,6 +138,11 @@ def test_ten_examples_are_learnt_by_heart_and_then_it_stops(
             assert found["amount"] == pytest.approx(float(right), abs=0.5)
         elif name == "several":
             assert sorted(found["labels"]) == sorted(right)
+        elif name == "tag":
+            assert found["tags"] == right
+        elif name == "tag in Chinese":
+            kept = [{n: e[n] for n in ("start", "end", "label")} for e in found["entities"]]
+            assert kept == right
         elif name.startswith("qa"):
             assert found["answer"] in right or (not right and not found["answer"])
         else:

@@ -19,7 +19,7 @@ from nextword.errors import UserError
 from nextword.hub import directory as hub
 from nextword.hub.labels import Outputs
 from nextword.models.config import DECODERS, ENCODERS, Family, TransformerConfig
-from nextword.models.heads import Classifier, SpanFinder, without_padding
+from nextword.models.heads import Classifier, SpanFinder, Tagger, without_padding
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
 from nextword.objectives.labels import scores
@@ -455,3 +455,28 @@ def test_an_encoders_classifier_begins_with_what_was_pretrained(
     bytes_tokenizer().save(tmp_path / "bare")
     fresh, _ = hub.start_classifier(tmp_path / "bare", MOODS)
     assert all(torch.isfinite(parameter).all() for parameter in fresh.parameters())
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_a_tagger_opens_in_transformers_and_theirs_here(family: Family, tmp_path: Path) -> None:
+    tags = ("O", "B-人", "I-人")
+    model = Tagger(transformer(family, tied=False), 3, seed=3).eval()
+    with torch.no_grad():
+        model.tag.bias.copy_(torch.tensor([0.5, -0.25, 1.0]))
+    hub.save_tagger(tmp_path / "ours", model, bytes_tokenizer(), tags)
+    ids = torch.tensor([bytes_tokenizer().encode("Under the oak.")])
+    there = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "ours").eval()
+    assert there.config.id2label == dict(enumerate(tags))
+    there.save_pretrained(tmp_path / "theirs")
+    bytes_tokenizer().save(tmp_path / "theirs")
+    found, _, names = hub.load_tagger(tmp_path / "theirs")
+    again, _ = hub.start_tagger(tmp_path / "theirs", tags)
+    assert names == tags
+    with torch.no_grad():
+        for tagger in (model, found, again):
+            difference = tagger(tagger.transformer(ids)) - there(ids).logits
+            assert difference.abs().max() < TOLERANCE
+    with pytest.raises(UserError, match="tags words and cannot write"):
+        hub.load(tmp_path / "ours")
+    classifier, _ = hub.start_classifier(tmp_path / "ours", MOODS)
+    assert classifier.score.weight.shape == (3, 48)
