@@ -235,7 +235,9 @@ class ColumnSettings(Settings):
 
     text_column: str | None = Field(None, description="column of the text, document or source")
     pair_column: str | None = Field(None, description="classify: column of a second text")
-    label_column: str | None = Field(None, description="classify: column of the label")
+    label_column: str | None = Field(
+        None, description="classify, tag: column of the label, entities or tags"
+    )
     labels: Literal["single", "several", "amount"] | None = Field(
         None, description="classify: one class, several at once, or a number; told from the data"
     )

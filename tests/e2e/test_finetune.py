@@ -67,11 +67,8 @@ def test_a_task_is_learnt_measured_and_used(name: str, model: Path, tmp_path: Pa
             mean = np.mean([row["loss"] for row in rows])
             assert mean == pytest.approx(finished.loss, rel=1e-4)
     evaluation = evaluate_task(tmp_path / "run", data)
-    assert (
-        evaluation.seen
-        == evaluation.examples
-        == len(read_records([*map(str, data)], settings["task"]))
-    )
+    count = len(read_records([*map(str, data)], settings["task"]))
+    assert evaluation.seen == evaluation.examples == count
     assert set(finished.figures) <= set(evaluation.metrics)
     if settings["task"] != "text":
         out = tmp_path / "predictions.jsonl"

@@ -81,7 +81,8 @@ def test_every_scheme_is_read_and_iob2_kept(tags: str) -> None:
 
 
 def test_conll_files_and_spans_of_characters_say_the_same(tmp_path: Path) -> None:
-    conll = "-DOCSTART- -X- O\n\n# a comment\nAda X B-p\nThorne X I-p\nslept X O\n. X O\n\n赵 X B-p\n明 X I-p\n"
+    conll = "-DOCSTART- -X- O\n\n# a comment\nAda X B-p\nThorne X I-p\nslept X O\n. X O\n\n"
+    conll += "赵 X B-p\n明 X I-p\n"
     one, other = read(tmp_path / "a.conll", conll)
     assert (one.text, other.text) == ("Ada Thorne slept .", "赵明")
     assert one.place.endswith("a.conll:4") and other.place.endswith("a.conll:9")
@@ -91,9 +92,10 @@ def test_conll_files_and_spans_of_characters_say_the_same(tmp_path: Path) -> Non
         rows(
             {"text": "Ada Thorne slept .", "entities": spans},
             {"text": "赵明", "entities": [[0, 2, "p"]]},
-            {"tokens": ["Ada", "Thorne", "slept", "."], "tags": ["B-p", "I-p", "O", "O"]},
         ),
     )
+    words = {"tokens": ["Ada", "Thorne", "slept", "."], "tags": ["B-p", "I-p", "O", "O"]}
+    texts += read(tmp_path / "c.jsonl", rows(words))
     for text, same in zip(texts, (one, other, one), strict=True):
         assert (text.words, text.tags, text.entities) == (same.words, same.tags, same.entities)
 
