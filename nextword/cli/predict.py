@@ -10,7 +10,9 @@ from nextword.terminal import say
 
 
 def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
-    parser.description = "What a fine-tuned model says of new data: labels, amounts, entities or answers."
+    parser.description = (
+        "What a fine-tuned model says of new data: labels, amounts, entities or answers."
+    )
     parser.add_argument("model", metavar="MODEL", nargs="?", help="a run of finetune, or a model")
     parser.add_argument(
         "data", metavar="DATA", nargs="*", help="csv, tsv, jsonl, json, parquet, hf://..."

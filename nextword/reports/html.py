@@ -125,7 +125,7 @@ def curves(run: Run) -> list[Curve]:
     loss = [line for line in loss if line.points]
     second = _bits_per_nat(run)
     axis = (second, "bits/byte") if second else None
-    unit = "loss per example" if run.task == "classify" else "nats per token"
+    unit = {"classify": "loss per example", "tag": "nats per word"}.get(run.task, "nats per token")
     drawn = chart("Loss", loss, unit=unit, second_axis=axis, marks=marks, height=360)
     result = [Curve("Loss", loss, drawn)]
     for title, line in task.curves(run) if run.task else ():
@@ -226,6 +226,7 @@ def task_uses(run: Run) -> list[Use]:
         "summarize": 'summarize("A document.")',
         "translate": 'translate("A text.")',
         "chat": 'chat("A question?")',
+        "tag": 'tag(["A text."])',
     }
     python = ["import nextword as nw", "", f"model = nw.load_task({path!r})"]
     python.append(f"print(model.{asked.get(run.task, 'predict([])')})")
