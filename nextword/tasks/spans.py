@@ -14,6 +14,7 @@ from nextword.errors import UserError
 from nextword.settings import TaskSettings
 from nextword.tasks.completion import LEAST_CONTEXT, MOST_DROPPED
 from nextword.tasks.records import Record
+from nextword.tasks.tags import UNSPACED, begins_with_space
 from nextword.tasks.task_columns import (
     TaskColumns,
     answer_start,
@@ -28,6 +29,7 @@ from nextword.tokens.tokenizer import Tokenizer
 
 SHORTEST_LIMIT = 30  # tokens that an answer may have at least, as is usual for SQuAD
 CANDIDATES = 20  # of the best spans, that share the probability
+_PIECE = re.compile(rf"[{UNSPACED}]|[^{UNSPACED}]+")
 NOT_THERE = "whose answer does not stand in the text"
 
 
@@ -116,7 +118,7 @@ def read_questions(
     for record in found:
         text = input_text(record, columns.inputs["context"])
         if text not in encoded:
-            encoded[text] = tokenizer.encode_with_offsets(text)
+            encoded[text] = _encode(text, tokenizer)
         ids, offsets = encoded[text]
         references = references_of(record, columns.targets, "qa")
         span = _span(record, columns, text, references)
@@ -155,6 +157,20 @@ def read_questions(
             mend="mend or remove them, or leave --extract out: a written answer may say anything",
         )
     return Questions(made, cut, format or _format(made), columns, dropped, wider)
+
+
+def _encode(text: str, tokenizer: Tokenizer) -> tuple[list[int], NDArray[np.int64]]:
+    """Ids and characters of a text's tokens. Each character of a script without spaces, as Chinese,
+    is encoded by itself, though the tokenizer may join some: an answer may begin at any of them."""
+    if begins_with_space(tokenizer):
+        return tokenizer.encode_with_offsets(text)
+    ids: list[int] = []
+    offsets = [np.empty((0, 2), np.int64)]
+    for match in _PIECE.finditer(text):
+        some, places = tokenizer.encode_with_offsets(match.group())
+        ids += some
+        offsets.append(places + match.start())
+    return ids, np.concatenate(offsets)
 
 
 def _around(

@@ -25,6 +25,7 @@ from nextword.tasks.measuring import AT_ONCE, LEARNT, deciding, scored
 from nextword.tasks.records import Record
 from nextword.tasks.tags import (
     TaggedText,
+    begins_with_space,
     find_tag_columns,
     numbered,
     spans_of,
@@ -93,7 +94,7 @@ def _around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
 def _pieces(texts: Sequence[TaggedText], tokenizer: Tokenizer) -> list[str]:
     """Each word with what is between it and the one before; without, for a tokenizer that itself
     begins every text with a space."""
-    adds = sum(len(tokenizer.token_bytes(id) or b"") for id in tokenizer.encode("a")) > 1
+    adds = begins_with_space(tokenizer)
     found = []
     for text in texts:
         end = 0

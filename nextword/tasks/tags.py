@@ -13,18 +13,19 @@ from nextword.settings import TaskSettings
 from nextword.tasks.entities import OUTSIDE, Entity, entities_of, iob2
 from nextword.tasks.records import Record, choose_column
 from nextword.text.columns import NAMES as TEXT_NAMES
+from nextword.tokens.tokenizer import Tokenizer
 
 WORDS = ("tokens", "words")
 LABELS = ("tags", "ner_tags", "entities", "spans", "labels", "label")
 KINDS = ("label", "type", "entity", "entity_group", "labels")  # what an entity's kind is called
 PREFIXES = "BIESLUM"  # of tags in IOB1, IOB2, BIOES, BILOU and BMES
 # Written without spaces: ideographs, kana, and the scripts of Thailand, Laos, Burma and Cambodia.
-_UNSPACED = (
+UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003134f"
 )
-_WORD = re.compile(rf"[^\W_{_UNSPACED}]+|\S")
-_CLOSE = re.compile(rf"[{_UNSPACED}\u3000-\u303f\uff00-\uffef]")
+_WORD = re.compile(rf"[^\W_{UNSPACED}]+|\S")
+_CLOSE = re.compile(rf"[{UNSPACED}\u3000-\u303f\uff00-\uffef]")
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ def joined(words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
         places.append((len(text), len(text) + len(word)))
         text += word
     return text, places
+
+
+def begins_with_space(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer puts a space before every text, as Llama's older ones do."""
+    return sum(len(tokenizer.token_bytes(id) or b"") for id in tokenizer.encode("a")) > 1
 
 
 def find_tag_columns(found: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:
