@@ -122,15 +122,19 @@ def read_questions(
         ids, offsets = encoded[text]
         references = references_of(record, columns.targets, "qa")
         span = _span(record, columns, text, references)
-        if training and references and span is None:
-            dropped[NOT_THERE] += 1
+        wanted = input_text(record, columns.inputs["question"], may_be_empty=True)
+        reason = "" if wanted else "with an empty question"
+        if references and span is None:
+            reason = NOT_THERE
+        if training and reason:
+            dropped[reason] += 1
             lost = lost or record.place
             continue
         tokens = None if span is None else tokens_of(offsets, *span)
         question = Question(text, offsets, references, tokens, record.place)
         if span is not None and tokens is not None:
             wider += question.cut(*tokens) != span
-        asked = tokenizer.encode(input_text(record, columns.inputs["question"]))[: limit // 2]
+        asked = tokenizer.encode(wanted)[: limit // 2]
         head = [*before, *asked, *between]
         room = limit - len(head) - len(after)
         if room < LEAST_CONTEXT:
@@ -152,7 +156,8 @@ def read_questions(
         made.append(question)
     if dropped.total() > MOST_DROPPED * len(found):
         raise UserError(
-            f"{dropped.total():,} of {len(found):,} questions have an answer not in the text",
+            f"{dropped.total():,} of {len(found):,} questions cannot be learnt from: "
+            f"{', '.join(f'{count:,} {why}' for why, count in dropped.items())}",
             where=lost,
             mend="mend or remove them, or leave --extract out: a written answer may say anything",
         )

@@ -87,8 +87,16 @@ def test_an_answer_that_is_not_in_the_text_is_left_out_and_named() -> None:
     made = questions(*right, asked("Ada slept.", "Joss"))
     assert len(made.questions) == 30 and made.dropped.total() == 1
     assert len(questions(*right, asked("A.", "Joss"), training=False).questions) == 31
-    with pytest.raises(UserError, match=r"a.jsonl:2: 1 of 2 questions have an answer not in"):
+    with pytest.raises(UserError, match=r"a.jsonl:2: 1 of 2 questions.* does not stand in"):
         questions(right[0], asked("Ada slept.", "Joss"))
+
+
+def test_an_empty_question_is_not_learnt_but_answered_when_measured() -> None:
+    right = [asked(f"Ada {number} slept.", "Ada") for number in range(30)]
+    empty = asked("Ada slept.", "Ada") | {"question": " "}
+    made = questions(*right, empty)
+    assert len(made.questions) == 30 and made.dropped == {"with an empty question": 1}
+    assert len(questions(*right, empty, training=False).questions) == 31
 
 
 def test_windows_overlap_by_a_third_and_hold_everything() -> None:
