@@ -14,6 +14,7 @@ USES = {
     None: "",
     "decoder": ", a decoder: it goes on with texts",
     "encoder": ", an encoder: it fills in masked words",
+    "encoder–decoder": ", an encoder–decoder: it reads a text and writes another",
     "classifier": ", with a head that classifies texts",
     "spans": ", with a head that finds answers in texts",
 }

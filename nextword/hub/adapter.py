@@ -25,14 +25,16 @@ from nextword.hub.names import pieces, span_name
 from nextword.hub.resolve import inside
 from nextword.hub.weights import get, opened
 from nextword.models.config import TransformerConfig
+from nextword.models.encoder_decoder import EncoderDecoder, Writer
 from nextword.models.heads import Classifier, Headed, SpanFinder, Tagger
 from nextword.models.layers import Linear
 from nextword.models.lora import HEADS, LowRankLinear, learn_updates_only, matrices, updates
 from nextword.models.transformer import Transformer
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-Model = Transformer | Headed
+Model = Writer | Headed
 TASKS: dict[type, str] = {
+    EncoderDecoder: "SEQ_2_SEQ_LM",
     Transformer: "CAUSAL_LM",
     Classifier: "SEQ_CLS",
     SpanFinder: "QUESTION_ANS",
@@ -189,7 +191,7 @@ def _module(name: str) -> str:
 
 
 def _config(model: Model) -> TransformerConfig:
-    return model.config if isinstance(model, Transformer) else model.transformer.config
+    return model.config if isinstance(model, Writer) else model.transformer.config
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

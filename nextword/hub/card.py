@@ -55,6 +55,21 @@ It says which words fit a gap, reading what comes before and after it. It writes
 start of a model that classifies them: `nextword finetune {here} DATA --task classify`.
 """
 
+ENCODER_DECODER = """\
+    nextword predict {here} texts.csv --out answers.jsonl
+
+or with transformers:
+
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained("{here}")
+    model = AutoModelForSeq2SeqLM.from_pretrained("{here}")
+    source = tokenizer("A text.", return_tensors="pt")
+    answer = model.generate(**source, max_new_tokens=100)[0]
+    print(tokenizer.decode(answer, skip_special_tokens=True))
+
+It reads a text and writes another: what it has learnt to, from texts like those.
+"""
+
 CLASSIFIER = """\
     nextword predict {here} texts.csv --out labels.csv
 
@@ -102,6 +117,9 @@ def model_card(
 ) -> str:
     """Markdown; `about` says what the model was trained on and how well it does, `mask` is what an
     encoder's gaps are written as."""
+    if config.decoder_layers:
+        what = _card(config, "encoder–decoder", "text2text-generation", about)
+        return what + ENCODER_DECODER.format(here=here)
     if not config.causal:
         what = _card(config, "encoder", "fill-mask", about)
         return what + ENCODER.format(here=here, mask=mask or "[MASK]")

@@ -10,8 +10,9 @@ from nextword.errors import UserError
 from nextword.files import read_json
 from nextword.hub.decoder_config import read_gpt2, read_llama, write_gpt2, write_llama
 from nextword.hub.encoder_config import read_bert, read_modernbert, write_bert, write_modernbert
+from nextword.hub.t5 import read_t5, write_t5
 from nextword.hub.values import Values
-from nextword.models.config import DECODERS, ENCODERS, Family, TransformerConfig
+from nextword.models.config import ENCODERS, FAMILIES, Family, TransformerConfig
 
 NAMES: dict[Family, str] = {
     "gpt2": "GPT2",
@@ -22,6 +23,7 @@ NAMES: dict[Family, str] = {
     "modernbert": "ModernBert",
     "bert": "Bert",
     "roberta": "Roberta",
+    "t5": "T5",
 }
 Head = Literal["language", "classifier", "spans", "tags"]
 HEADS: dict[Head, str] = {
@@ -54,11 +56,11 @@ def read_config(path: Path) -> TransformerConfig:
     if not isinstance(values, dict):
         raise UserError("is not a JSON object", where=path)
     family = values.get("model_type")
-    if family not in DECODERS + ENCODERS:
+    if family not in FAMILIES:
         raise UserError(
             f"model_type {reprlib.repr(family)} is not a model nextword knows",
             where=path,
-            mend="known are " + ", ".join(DECODERS + ENCODERS),
+            mend="known are " + ", ".join(FAMILIES),
         )
     if values.get("quantization_config"):
         raise UserError("the weights are quantised", where=path, mend="use the original weights")
@@ -78,6 +80,8 @@ def _read(values: Values, family: Family) -> TransformerConfig:
         return read_gpt2(values)
     if family == "modernbert":
         return read_modernbert(values)
+    if family == "t5":
+        return read_t5(values)
     return read_bert(values, family) if family in ENCODERS else read_llama(values, family)
 
 
@@ -97,6 +101,8 @@ def write_config(
         return common | write_gpt2(config)
     if config.family == "modernbert":
         return common | write_modernbert(config)
+    if config.family == "t5":
+        return common | write_t5(config)
     return common | (write_bert(config) if config.family in ENCODERS else write_llama(config))
 
 
@@ -106,6 +112,8 @@ def class_name(family: Family, head: Head = "language") -> str:
         return "GPT2LMHeadModel"
     if family in ENCODERS and head == "language":
         return NAMES[family] + "ForMaskedLM"
+    if family == "t5":
+        return "T5ForConditionalGeneration"
     return NAMES[family] + HEADS[head]
 
 

@@ -28,9 +28,9 @@ from nextword.hub.weights import (
 )
 from nextword.hub.writing import SHARD_BYTES, write_weights
 from nextword.models.config import TransformerConfig
+from nextword.models.encoder_decoder import Writer
 from nextword.models.heads import Classifier, Headed, SpanFinder, Tagger
 from nextword.models.lora import merge
-from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer import Tokenizer
 
 FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -43,7 +43,7 @@ WEIGHTS_OF: dict[Head, str] = {
 MARKS = {"config.json", "model.safetensors"}  # of a directory that a save may replace
 
 
-def load(name_or_path: str | PathLike[str]) -> tuple[Transformer, Tokenizer]:
+def load(name_or_path: str | PathLike[str]) -> tuple[Writer, Tokenizer]:
     """A model and its tokenizer from a run, a Hugging Face directory or the Hub.
 
     Weights are fp32 and dropout is off. Raises UserError where anything is missing or damaged.
@@ -53,7 +53,7 @@ def load(name_or_path: str | PathLike[str]) -> tuple[Transformer, Tokenizer]:
     return read_model(directory, config).eval(), tokenizer
 
 
-def load_model(directory: str | PathLike[str]) -> Transformer:
+def load_model(directory: str | PathLike[str]) -> Writer:
     """The model alone, in evaluation mode."""
     directory = Path(directory)
     return read_model(directory, read_config(inside(directory, "config.json"))).eval()
@@ -167,7 +167,7 @@ def _open(directory: Path) -> tuple[Tokenizer, TransformerConfig]:
 
 def save(
     directory: str | PathLike[str],
-    model: Transformer,
+    model: Writer,
     tokenizer: Tokenizer | None = None,
     generation: dict[str, Any] | None = None,
     card: str | None = None,
@@ -180,20 +180,21 @@ def save(
 
     `generation` is added to generation_config.json, `card` is what the README says about the
     model, `start_id` what a text begins with where the tokenizer does not say it. Opens in
-    transformers with AutoModelForCausalLM, or AutoModelForMaskedLM, and AutoTokenizer. Low-rank
-    updates are merged into what is written. Raises UserError where the directory holds something
-    else than a model.
+    transformers with AutoModelForCausalLM, ...ForMaskedLM or ...ForSeq2SeqLM, and AutoTokenizer.
+    Low-rank updates are merged into what is written. Raises UserError where the directory holds
+    something else than a model.
     """
     config = model.config
     ids = _special_ids(tokenizer, config)
-    ids |= {} if start_id is None else {"bos_token_id": start_id}
+    if start_id is not None and not config.decoder_layers:
+        ids["bos_token_id"] = start_id
     values = write_config(config, _name(dtype)) | ids
     mask = None
     if tokenizer is not None and tokenizer.mask_id is not None:
         mask = tokenizer.name_of(tokenizer.mask_id)
     readme = model_card(config, card, mask=mask)
     with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes) as aside:
-        if config.causal:
+        if config.writes:
             write_json(aside / "generation_config.json", ids | (generation or {}))
 
 
@@ -261,7 +262,7 @@ def save_tagger(
 @contextlib.contextmanager
 def _written(
     directory: Path,
-    model: Transformer | Headed,
+    model: Writer | Headed,
     values: dict[str, Any],
     tokenizer: Tokenizer | None,
     readme: str,
@@ -291,6 +292,10 @@ def _special_ids(tokenizer: Tokenizer | None, config: TransformerConfig) -> dict
     differ in the padding token, from whose id transformers counts positions."""
     if tokenizer is None:
         return {}
+    if config.decoder_layers:
+        pad = config.start_id if tokenizer.pad_id is None else tokenizer.pad_id
+        start = {"decoder_start_token_id": config.start_id, "pad_token_id": pad}
+        return start | {"eos_token_id": tokenizer.end_id}
     if config.causal:
         begin = tokenizer.end_id if tokenizer.bos_id is None else tokenizer.bos_id
         return {"bos_token_id": begin, "eos_token_id": tokenizer.end_id}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from nextword.hub import t5
 from nextword.models.config import DECODERS, Family, TransformerConfig
 
 PREFIX: dict[Family, str] = dict.fromkeys(DECODERS, "model.") | {
@@ -16,11 +17,12 @@ PREFIX: dict[Family, str] = dict.fromkeys(DECODERS, "model.") | {
     "modernbert": "model.",
     "bert": "bert.",
     "roberta": "roberta.",
+    "t5": "",
 }
 BODY = "transformer."  # what ours, and some of theirs, call the model inside one with a head
 TRANSFORMER_INSIDE = ("llama", "qwen2", "qwen3")  # their ...ForQuestionAnswering has a .transformer
 # Not weights: masks and tables that old checkpoints carry along.
-IGNORED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", ".position_ids")
+IGNORED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", ".position_ids", *t5.TWICE)
 # Weights of heads that are not built.
 LEFT_OUT = ("bert.pooler.", "cls.seq_relationship.", "roberta.pooler.")
 BIAS = "vocabulary_bias"
@@ -111,6 +113,7 @@ TOP: dict[Family, dict[str, str]] = dict.fromkeys(DECODERS, LLAMA_TOP) | {
     "modernbert": MODERNBERT_TOP,
     "bert": BERT_TOP,
     "roberta": ROBERTA_TOP,
+    "t5": t5.OUTSIDE,
 }
 BLOCK: dict[Family, dict[str, str]] = dict.fromkeys(DECODERS, LLAMA_BLOCK) | {
     "gpt2": GPT2_BLOCK,
@@ -148,13 +151,15 @@ def pieces(config: TransformerConfig, shapes: dict[str, tuple[int, ...]]) -> Ite
 
     It may be a Transformer or one inside a head: `transformer.blocks.0…` and `score.weight`.
     """
-    top, inside = TOP[config.family], BLOCK[config.family]
+    top, inside = TOP[config.family], BLOCK.get(config.family, {})
     for name, shape in shapes.items():
         if name == BIAS:
             yield Piece(name, bias_names(config)[0], slice(0, shape[0]), shape)
             continue
         module, kind = name.removeprefix(BODY).rsplit(".", 1)
-        if module in top:
+        if config.family == "t5":
+            names = t5.their_names(module, config.gated)
+        elif module in top:
             names = [top[module]]
         else:
             _, layer, ours = module.split(".", 2)

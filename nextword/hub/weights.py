@@ -28,6 +28,7 @@ from nextword.hub.names import (
 )
 from nextword.hub.resolve import inside
 from nextword.models.config import TransformerConfig
+from nextword.models.encoder_decoder import Writer, writer
 from nextword.models.heads import Classifier, SpanFinder, Tagger, draw, headless
 from nextword.models.sizes import parameter_count
 from nextword.models.transformer import Transformer
@@ -48,14 +49,14 @@ Head = TypeVar("Head", bound=nn.Module)
 FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
-def read_model(directory: Path, config: TransformerConfig) -> Transformer:
+def read_model(directory: Path, config: TransformerConfig) -> Writer:
     """The model that a directory's safetensors hold, in fp32 whatever float type they have.
 
     Raises UserError, naming file and tensor, for a damaged file, a tensor that is missing, that
     nothing needs, or whose shape or type does not fit. A config that asks for far more than the
     files hold is refused before memory is taken for it.
     """
-    where, can = locations(directory), "write" if config.causal else "fill in words"
+    where, can = locations(directory), "write" if config.writes else "fill in words"
     for head in (weight_name(config.family, module) for module in ("span", "score", "tag")):
         if head in where:
             what = "finds answers in texts" if head == "qa_outputs.weight" else "classifies texts"
@@ -66,13 +67,15 @@ def read_model(directory: Path, config: TransformerConfig) -> Transformer:
                 mend="use `nextword predict`, or the model it was made from",
             )
     _check_size(where, config, directory)
-    if config.tied and _has_own_head(where, config):
+    if config.family == "t5":  # what its config.json says of this is not meant
+        config = replace(config, tied=not _has_own_head(where, config))
+    elif config.tied and _has_own_head(where, config):
         warn(
             f"{directory}: config.json ties the output head to the embedding, but the weights hold "
             "two that differ: both are used"
         )
         config = replace(config, tied=False)
-    model = Transformer(config, seed=None)
+    model = writer(config, seed=None)
     _fill(model, config, where, directory)
     return model
 
@@ -85,6 +88,12 @@ def begin(
     What comes before an encoder's scores (a pooler, ModernBERT's transform) is the directory's
     where it has one, else drawn. Raises as read_model.
     """
+    if config.decoder_layers:
+        raise UserError(
+            f"is an encoder–decoder ({config.family}): it writes answers and takes no other head",
+            where=directory,
+            mend="use --task qa, summarize or translate, or fine-tune an encoder or a decoder",
+        )
     where, inner = _headless(locations(directory), config)
     _check_size(where, inner, directory)
     body = Transformer(inner, seed=None)

@@ -11,22 +11,22 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nextword.hub.names import Piece, bias_names, pieces, span_name
+from nextword.hub.names import Piece, bias_names, pieces, span_name, weight_name
 from nextword.hub.weights import INDEX, SINGLE
+from nextword.models.encoder_decoder import Writer
 from nextword.models.heads import Headed, SpanFinder
-from nextword.models.transformer import Transformer
 
 SHARD_BYTES = 5_000_000_000
 
 
 def write_weights(
     directory: Path,
-    model: Transformer | Headed,
+    model: Writer | Headed,
     dtype: torch.dtype,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write a model's parameters, in several files with an index if they exceed `shard_bytes`."""
-    config = model.config if isinstance(model, Transformer) else model.transformer.config
+    config = model.config if isinstance(model, Writer) else model.transformer.config
     parameters = dict(model.named_parameters())
     shapes = {name: tuple(p.shape) for name, p in parameters.items()}
     members = list(pieces(config, shapes))
@@ -35,6 +35,11 @@ def write_weights(
     bias, *others = bias_names(config) or ("",)
     if not config.tied:  # each name is a parameter of theirs, though one alone counts
         members += [replace(p, theirs=o) for p in members if p.theirs == bias for o in others]
+    if config.family == "t5" and config.tied and config.vocabulary_scale == 1:
+        # Older versions of transformers tie what is scaled, and nothing else.
+        embedding, head = (weight_name("t5", module) for module in ("embedding", "head"))
+        members += [replace(p, theirs=head) for p in members if p.theirs == embedding]
+        others.append(head)
     shards = list(_shards(members, dtype.itemsize, shard_bytes))
     weight_map, total = {}, 0
     for number, members in enumerate(shards, start=1):

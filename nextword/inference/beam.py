@@ -13,9 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nextword.inference.cache import KVCache
-from nextword.inference.generate import Generation, batches, check_prompts, prefill
-from nextword.models.transformer import Transformer
+from nextword.inference.generate import Generation, batches
+from nextword.inference.reading import begun, check_prompts, read, write
+from nextword.models.encoder_decoder import Writer
 
 EarlyStopping = bool | Literal["never"]
 NEVER = -1e9  # the score of what must not be chosen
@@ -23,7 +23,7 @@ NEVER = -1e9  # the score of what must not be chosen
 
 @torch.inference_mode()
 def beam_search(
-    model: Transformer,
+    model: Writer,
     prompts: Sequence[Sequence[int]],
     beams: int,
     max_new_tokens: int,
@@ -57,7 +57,7 @@ class _Search:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Writer,
         prompts: Sequence[Sequence[int]],
         beams: int,
         max_new_tokens: int,
@@ -70,15 +70,11 @@ class _Search:
         self.active = list(range(len(prompts)))  # the prompt of each row
         self.ends = frozenset(end_ids)
         device = model.embedding.weight.device
-        room = [model.config.context_length - len(prompt) for prompt in prompts]
+        room = [model.config.context_length - len(text) for text in begun(model, prompts)]
         limits = [min(max_new_tokens, space) for space in room]
         self._full: list[Literal["length", "context"]] = [
             "length" if max_new_tokens <= space else "context" for space in room
         ]
-        most = max(map(len, prompts)) + max_new_tokens
-        most = min(model.config.context_length, most)
-        dtype = model.activation_dtype
-        self._cache = KVCache(model.config, len(prompts), most, dtype, device)
         self._end_ids = torch.tensor(sorted(self.ends), dtype=torch.int64, device=device)
         self.written = 0
         shape = (len(prompts), beams)
@@ -90,7 +86,7 @@ class _Search:
         self.done_scores = torch.full(shape, NEVER, device=device)
         self.is_finished = torch.zeros(shape, dtype=torch.bool, device=device)
         self.hopeful = torch.ones(len(prompts), 1, dtype=torch.bool, device=device)
-        hidden = prefill(model, self._cache, prompts)
+        self._cache, hidden = read(model, prompts, max_new_tokens)
         self._cache.keep([row for row in self.active for _ in range(beams)])
         self._hidden = hidden.repeat_interleave(beams, 0)  # [rows · beams, width]
 
@@ -179,10 +175,8 @@ class _Search:
         ):
             setattr(self, name, getattr(self, name)[chosen])
         self._cache.keep(beams.tolist())
-        positions, mask = self._cache.advance()
-        newest = self.tokens[:, :, self.written - 1].reshape(-1, 1)
-        hidden = self.model(newest, positions=positions, mask=mask, cache=self._cache)
-        self._hidden = hidden[:, 0]
+        newest = self.tokens[:, :, self.written - 1].flatten()
+        self._hidden = write(self.model, self._cache, newest)
 
 
 def _pick(texts: Tensor, places: Tensor) -> Tensor:

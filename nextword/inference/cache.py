@@ -8,8 +8,31 @@ import torch
 from torch import Tensor
 
 from nextword.models.config import TransformerConfig
+from nextword.models.transformer import Attention
 
 FIRST_ROOM = 256  # slots beyond the prompt; doubled when they are full, up to `limit`
+
+
+class Sources:
+    """What each row has read: `states` [rows, source time, width], and where they are no padding:
+    `mask`, bool [rows, 1, 1, source time], None for everywhere. `made` are the keys and values
+    that each layer makes of them, by its number."""
+
+    def __init__(self, states: Tensor, mask: Tensor | None) -> None:
+        self.states, self.mask = states, mask
+        self.made: dict[int, tuple[Tensor, Tensor]] = {}
+        self._of = list(range(len(states)))  # the source of each row
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows but these, in this order. Beams that change places within one source move
+        nothing."""
+        of = [self._of[row] for row in rows]
+        if of == self._of:
+            return
+        chosen = torch.tensor(rows, dtype=torch.int64, device=self.states.device)
+        self._of, self.states = of, self.states[chosen]
+        self.mask = None if self.mask is None else self.mask[chosen]
+        self.made = {layer: (k[chosen], v[chosen]) for layer, (k, v) in self.made.items()}
 
 
 class KVCache:
@@ -18,6 +41,8 @@ class KVCache:
     Prompts are padded on the right, so a row's padding lies after its end, is never seen, and is
     written over. What a row sees is told by `lengths` alone, never by token ids. `limit` is the
     most tokens a row will ever hold; memory is taken as the rows grow.
+
+    `sources` is what the rows of an encoder–decoder write to.
     """
 
     def __init__(
@@ -36,6 +61,7 @@ class KVCache:
         self._longest = 0
         self._equal = True  # all rows are of the same length
         self._prefilling = False
+        self.sources: Sources | None = None
 
     def begin(self, lengths: Sequence[int], padded: int) -> None:
         """Announce prompts of these lengths, padded on the right to `padded` tokens."""
@@ -75,8 +101,18 @@ class KVCache:
             values[rows, :, self.lengths - 1] = value[:, :, 0]
         return keys[:, :, : self._longest], values[:, :, : self._longest]
 
+    def source(self, attention: Attention, source: Tensor) -> tuple[Tensor, Tensor]:
+        """A layer's keys and values of the sources, made when it is first asked for them."""
+        assert self.sources is not None
+        made = self.sources.made
+        if attention.layer not in made:
+            made[attention.layer] = attention.of_source(source)
+        return made[attention.layer]
+
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all rows but these, in this order."""
+        if self.sources is not None:
+            self.sources.keep(rows)
         chosen = torch.tensor(rows, dtype=torch.int64, device=self.lengths.device)
         self.keys = self.keys.index_select(1, chosen)
         self.values = self.values.index_select(1, chosen)

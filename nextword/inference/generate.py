@@ -15,10 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nextword.errors import UserError
-from nextword.inference.cache import KVCache
+from nextword.inference.reading import begun, check_prompts, read, write
 from nextword.inference.sampling import History, choose
-from nextword.models.transformer import Transformer
+from nextword.models.encoder_decoder import Writer
 from nextword.settings import GenerateSettings
 
 ROWS_AT_ONCE = 32
@@ -42,7 +41,7 @@ class Decoder:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Writer,
         prompts: Sequence[Sequence[int]],
         settings: GenerateSettings,
         end_ids: Collection[int] = (),
@@ -60,17 +59,13 @@ class Decoder:
         self.vocab_size = min(vocab_size or model.config.vocab_size, model.config.vocab_size)
         self.results = [Generation() for _ in prompts]
         self.active = list(range(len(prompts)))  # rows still being written, in the cache's order
-        self._prompts = [list(prompt) for prompt in prompts]
+        self._prompts, self._texts = list(prompts), begun(model, prompts)
         samples = [0] * len(prompts) if samples is None else samples
         self._chances = [random.Random(f"{settings.seed}/{number}") for number in samples]
         device = model.embedding.weight.device
         self._history = (
-            History(self._prompts, self.vocab_size, device) if History.wanted(settings) else None
+            History(self._texts, self.vocab_size, device) if History.wanted(settings) else None
         )
-        context = model.config.context_length
-        longest = max(map(len, prompts), default=0)
-        limit = min(context, longest + settings.max_new_tokens)
-        self._cache = KVCache(model.config, len(prompts), limit, model.activation_dtype, device)
         self._last: Tensor | None = None  # each active row's newest token, [rows]
 
     @torch.inference_mode()
@@ -80,9 +75,9 @@ class Decoder:
         if not self.active:
             return []
         if self._last is None:
-            hidden = prefill(self.model, self._cache, self._prompts)
+            self._cache, hidden = read(self.model, self._prompts, self.settings.max_new_tokens)
         else:
-            hidden = self._decode(self._last)
+            hidden = write(self.model, self._cache, self._last)
         logits = self.model.logits(hidden)[:, : self.vocab_size].float()  # [rows, vocabulary]
         if self._history is not None:
             logits = self._history.penalize(logits, self.settings)
@@ -100,7 +95,7 @@ class Decoder:
             written.append((row, token))
             if len(result.ids) == self.settings.max_new_tokens:
                 result.finish = "length"
-            elif len(self._prompts[row]) + len(result.ids) == self.model.config.context_length:
+            elif len(self._texts[row]) + len(result.ids) == self.model.config.context_length:
                 result.finish = "context"
         return written
 
@@ -111,11 +106,6 @@ class Decoder:
     @property
     def is_done(self) -> bool:
         return all(result.finish for result in self.results)
-
-    def _decode(self, tokens: Tensor) -> Tensor:
-        positions, mask = self._cache.advance()
-        hidden = self.model(tokens[:, None], positions=positions, mask=mask, cache=self._cache)
-        return hidden[:, 0]
 
     def _drop_finished(self) -> None:
         kept = [index for index, row in enumerate(self.active) if not self.results[row].finish]
@@ -130,21 +120,8 @@ class Decoder:
             self._history.keep(kept)
 
 
-def prefill(model: Transformer, cache: KVCache, prompts: Sequence[Sequence[int]]) -> Tensor:
-    """Read prompts into a cache; returns the hidden states of their last tokens, [rows, width]."""
-    lengths = [len(prompt) for prompt in prompts]
-    padded = max(lengths)
-    tokens = torch.zeros(len(lengths), padded, dtype=torch.int64)
-    for row, prompt in enumerate(prompts):
-        tokens[row, : len(prompt)] = torch.tensor(prompt)
-    cache.begin(lengths, padded)
-    device = cache.lengths.device
-    hidden = model(tokens.to(device), cache=cache)
-    return hidden[torch.arange(len(lengths), device=device), cache.lengths - 1]
-
-
 def generate(
-    model: Transformer,
+    model: Writer,
     prompts: Sequence[Sequence[int]],
     settings: GenerateSettings,
     end_ids: Collection[int] = (),
@@ -192,22 +169,3 @@ def sample_numbers(prompts: Sequence[Sequence[int]]) -> list[int]:
         numbers.append(seen[prompt])
         seen[prompt] += 1
     return numbers
-
-
-def check_prompts(model: Transformer, prompts: Sequence[Sequence[int]]) -> None:
-    context, vocab_size = model.config.context_length, model.config.vocab_size
-    for number, prompt in enumerate(prompts, 1):
-        name = "the prompt" if len(prompts) == 1 else f"prompt {number}"
-        if not len(prompt):
-            raise UserError(f"{name} is empty", mend="begin it with the start-of-text token")
-        if len(prompt) >= context:
-            raise UserError(
-                f"{name} is {len(prompt):,} tokens long and the model sees {context:,} at once, "
-                "which leaves no room for an answer",
-                mend=f"shorten it to at most {context - 1:,} tokens",
-            )
-        if not 0 <= min(prompt) <= max(prompt) < vocab_size:
-            raise UserError(
-                f"{name} has token ids outside 0 … {vocab_size - 1:,}",
-                mend="use the tokenizer that belongs to the model",
-            )

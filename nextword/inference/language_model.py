@@ -15,18 +15,18 @@ from nextword.inference.generate import (
     Decoder,
     Finish,
     batches,
-    check_prompts,
     sample_numbers,
 )
 from nextword.inference.opening import open_model
+from nextword.inference.reading import begun, check_prompts
 from nextword.inference.stops import StopFilter
-from nextword.models.transformer import Transformer
+from nextword.models.encoder_decoder import Writer
 from nextword.settings import GenerateSettings, resolve
 from nextword.terminal import say
 from nextword.tokens.tokenizer import Tokenizer
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
-JOINED = 4  # tokens of the prompt that what follows is decoded with
+JOINED = 4  # tokens that are there already, with which what follows is decoded
 PRECISIONS = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
@@ -46,7 +46,7 @@ class LanguageModel:
     """What `load` returns. A text begins with `start_id` and ends at any of `end_ids`."""
 
     name: str
-    transformer: Transformer
+    transformer: Writer
     tokenizer: Tokenizer
     start_id: int
     end_ids: frozenset[int]
@@ -108,7 +108,8 @@ class LanguageModel:
         known = {prompt: self.encode_prompt(prompt) for prompt in dict.fromkeys(prompts)}
         check_prompts(self.transformer, list(known.values()))
         context = self.transformer.config.context_length
-        room = context - max(map(len, known.values()), default=0)
+        texts = begun(self.transformer, list(known.values()))
+        room = context - max(map(len, texts), default=0)
         if "max_new_tokens" in settings.model_fields_set and settings.max_new_tokens > room:
             say(f"the model sees {context:,} tokens at once, prompt included: it writes {room:,}")
         return self._written(prompts, [known[prompt] for prompt in prompts], settings)
@@ -127,7 +128,8 @@ class LanguageModel:
                 samples=[numbers[row] for row in rows],
                 vocab_size=self.tokenizer.vocab_size,
             )
-            writers = [_Writer(self.tokenizer, encoded[row], settings.stop) for row in rows]
+            texts = begun(self.transformer, [encoded[row] for row in rows])
+            writers = [_Writer(self.tokenizer, text, settings.stop) for text in texts]
             open_rows = set(range(len(rows)))
             while open_rows:
                 for index, token in decoder.step():
@@ -161,11 +163,11 @@ class LanguageModel:
 class _Writer:
     """One row's text: whole characters, up to the first stop string."""
 
-    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str]) -> None:
+    def __init__(self, tokenizer: Tokenizer, begun: Sequence[int], stops: Sequence[str]) -> None:
         self.stops = StopFilter(stops)
         self.pieces: list[str] = []
         self._characters = tokenizer.stream()
-        for token in prompt[-JOINED:]:  # some tokenizers drop the space a text begins with
+        for token in begun[-JOINED:]:  # some tokenizers drop the space a text begins with
             self._characters.feed(token)
         self._characters.flush()
 
@@ -215,9 +217,9 @@ def generate(
     return model.generate(prompt, settings)
 
 
-def check_writes(transformer: Transformer, name: str | Path) -> None:
+def check_writes(transformer: Writer, name: str | Path) -> None:
     """Raises UserError for an encoder."""
-    if not transformer.config.causal:
+    if not transformer.config.writes:
         raise UserError(
             f"is an encoder ({transformer.config.family}): it fills in words that are masked, and "
             "cannot go on with a text",

@@ -20,11 +20,11 @@ def load(
     precision: Literal["auto", "bf16", "fp32"] = "auto",
     device: str | torch.device | None = None,
 ) -> LanguageModel | MaskedLanguageModel:
-    """Open a run directory, a Hugging Face directory or a Hub name: a decoder to `generate` with,
+    """Open a run directory, a Hugging Face directory or a Hub name: a model to `generate` with,
     or an encoder to `fill` gaps with.
 
     `device` is a GPU where there is one, if not given.
     """
-    if read_config(find_directory(name) / "config.json").causal:
+    if read_config(find_directory(name) / "config.json").writes:
         return language_model.load(name, precision=precision, device=device)
     return load_masked(name, precision=precision, device=device)

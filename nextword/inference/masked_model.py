@@ -10,6 +10,7 @@ import torch
 
 from nextword.errors import UserError
 from nextword.inference.opening import open_model
+from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -95,6 +96,12 @@ def load_masked(
 ) -> MaskedLanguageModel:
     """Open an encoder to fill gaps with. Raises UserError for a model of another kind."""
     _, transformer, tokenizer = open_model(name, precision, device)
+    if isinstance(transformer, EncoderDecoder):
+        raise UserError(
+            f"is an encoder–decoder ({transformer.config.family}): it writes one text of another",
+            where=name,
+            mend="use `nextword predict`, or train an encoder: `pretrain --objective masked`",
+        )
     if transformer.config.causal:
         raise UserError(
             f"is a decoder ({transformer.config.family}): it goes on with a text, and cannot see "

@@ -10,7 +10,7 @@ import torch
 from nextword.hub.directory import load as load_directory
 from nextword.hub.resolve import resolve as find_directory
 from nextword.inference.precision import choose_dtype, compute_in
-from nextword.models.transformer import Transformer
+from nextword.models.encoder_decoder import Writer
 from nextword.tokens.tokenizer import Tokenizer
 
 
@@ -18,7 +18,7 @@ def open_model(
     name: str | Path,
     precision: Literal["auto", "bf16", "fp32"] = "auto",
     device: str | torch.device | None = None,
-) -> tuple[Path, Transformer, Tokenizer]:
+) -> tuple[Path, Writer, Tokenizer]:
     """The directory, model and tokenizer of a run, a Hugging Face directory or a Hub name.
 
     `device` is a GPU where there is one, if not given.

@@ -6,13 +6,13 @@ from typing import Literal
 
 import torch
 
-from nextword.models.transformer import Transformer
+from nextword.models.encoder_decoder import Writer
 
 LARGE = 100_000_000  # parameters: from here on, reading the weights is what takes the time
 
 
 def choose_dtype(
-    wanted: Literal["auto", "bf16", "fp32"], model: Transformer, device: torch.device
+    wanted: Literal["auto", "bf16", "fp32"], model: Writer, device: torch.device
 ) -> torch.dtype:
     """bf16 where it is faster: on GPUs, and for large models on processors that multiply in it.
 
@@ -35,7 +35,7 @@ def _multiplies_bf16() -> bool:
 
 
 @torch.no_grad()
-def compute_in(model: Transformer, dtype: torch.dtype) -> None:
+def compute_in(model: Writer, dtype: torch.dtype) -> None:
     """Set the activations' type, and keep matrices in it, so that they are not cast at each use.
 
     A model that was put in bf16 has lost the digits that fp32 had: load it anew for those.

@@ -78,6 +78,7 @@ class TransformerConfig:
     causal: bool = True
     cross: bool = False
     decoder_layers: int = 0
+    start_id: int | None = None  # the token before the first that an encoder–decoder writes
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
@@ -103,6 +104,11 @@ class TransformerConfig:
     @property
     def gated(self) -> bool:
         return self.mlp in GATED
+
+    @property
+    def writes(self) -> bool:
+        """Whether it writes texts, as a decoder does: alone, or at an encoder's side."""
+        return self.causal or self.decoder_layers > 0
 
     def window_of(self, layer: int) -> int | None:
         """How near tokens must be for one of this layer to see them; None for no limit."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nextword.models.attention import document_mask
 from nextword.models.config import TransformerConfig
+from nextword.models.layers import Embedding
 from nextword.models.transformer import Cache, Transformer
 
 
@@ -84,6 +85,10 @@ class EncoderDecoder(nn.Module):
         )
         return hidden
 
+    @property
+    def embedding(self) -> Embedding:
+        return self.encoder.embedding
+
     def to_output(self, hidden: Tensor) -> Tensor:
         return self.decoder.to_output(hidden)
 
@@ -114,3 +119,11 @@ class EncoderDecoder(nn.Module):
             for name, stack in (("encoder", self.encoder), ("decoder", self.decoder))
             for parameter, rows in stack.row_blocks().items()
         }
+
+
+Writer = Transformer | EncoderDecoder  # what writes a text, of a prompt or of a source
+
+
+def writer(config: TransformerConfig, seed: int | None = 0) -> Writer:
+    """The model that a config describes."""
+    return EncoderDecoder(config, seed) if config.decoder_layers else Transformer(config, seed)

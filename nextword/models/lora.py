@@ -81,8 +81,8 @@ def matrices(model: nn.Module, targets: Targets = "all") -> Iterator[tuple[str, 
     """The blocks' matrices by name."""
     for name, module in model.named_modules():
         if isinstance(module, Linear) and "blocks." in name:
-            part = name.split(".")[-2]  # attention or mlp
-            if targets in ("all", part):
+            part = name.split(".")[-2]  # attention, cross (attention to a source) or mlp
+            if targets in ("all", "attention" if part == "cross" else part):
                 yield name, module
 
 

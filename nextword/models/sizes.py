@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nextword.errors import UserError, nearest
-from nextword.models.config import GATED, Family, TransformerConfig, divisors
+from nextword.models.config import ENCODER_DECODERS, GATED, Family, TransformerConfig, divisors
 from nextword.settings import ModelSettings
 
 DEFAULT_SIZE = "10m"
@@ -101,6 +101,7 @@ STYLES: dict[Family, dict[str, Any]] = {
         "attention_scale": 1.0,
         "tied": False,
         "causal": False,
+        "start_id": 0,
     },
 }
 
@@ -116,6 +117,8 @@ def config_for(settings: ModelSettings, vocab_size: int) -> TransformerConfig:
         family = "gpt2"
     size = _size(settings)
     layers, width = settings.layers or size.layers, settings.width or size.width
+    if family in ENCODER_DECODERS and not settings.layers:
+        layers = -(-layers // 2)  # of each stack
     if settings.width is None and settings.size is None and settings.layers:
         width = WIDTH_A_LAYER * layers
     heads = settings.heads or (size.heads if width == size.width else _heads(width))
@@ -149,6 +152,7 @@ def config_for(settings: ModelSettings, vocab_size: int) -> TransformerConfig:
         head_width=width // heads,
         mlp_width=settings.mlp_width or _mlp_width(size, width, style.get("mlp", "swiglu")),
         dropout=settings.dropout,
+        decoder_layers=layers if family in ENCODER_DECODERS else 0,
         **style | {"tied": style.get("tied", True) if settings.tied is None else settings.tied},
     )
 
@@ -219,17 +223,34 @@ def flops_per_token(config: TransformerConfig, context: int, scored: float = 1.0
     """Multiplications and additions to train on one token, forward and backward.
 
     Six a weight that is multiplied by (a lookup is not; the vocabulary is scored for the share
-    `scored` of the tokens), and the attention over half the context
-    on average, an encoder's over all of it, or over the window where it is shorter (Chowdhery et
-    al. 2022, appendix B, who count all of it).
+    `scored` of the tokens, and an encoder–decoder writes as many), and the attention over half the
+    context on average, an encoder's over all of it, or over the window where it is shorter
+    (Chowdhery et al. 2022, appendix B, who count all of it).
     """
-    queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
-    matrices = 3 if config.gated else 2
-    block = config.width * (2 * queries + 2 * keys + matrices * config.mlp_width)
-    weights = config.layers * block + scored * config.vocab_size * config.width
+    if config.decoder_layers:
+        return flops_per_pair(config, context, scored * context) / context
+    queries = config.heads * config.head_width
+    weights = config.layers * _block_weights(config) + scored * config.vocab_size * config.width
     share, sides = (0.5, 1) if config.causal else (1.0, 2)
     seen = sum(
         min(context * share, sides * (config.window_of(layer) or context))
         for layer in range(config.layers)
     )
     return 6.0 * weights + 12.0 * queries * seen
+
+
+def flops_per_pair(config: TransformerConfig, source: float, target: float) -> float:
+    """As flops_per_token, of an encoder–decoder that reads `source` tokens and writes `target`."""
+    queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
+    block, width = _block_weights(config), config.width
+    reading = config.layers * block + config.decoder_layers * 2 * width * keys
+    writing = config.decoder_layers * (block + 2 * width * queries) + config.vocab_size * width
+    seen = config.layers * source**2 + config.decoder_layers * target * (target / 2 + source)
+    return 6.0 * (source * reading + target * writing) + 12.0 * queries * seen
+
+
+def _block_weights(config: TransformerConfig) -> int:
+    """The matrices of a block, without attention to a source."""
+    queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
+    matrices = 3 if config.gated else 2
+    return config.width * (2 * queries + 2 * keys + matrices * config.mlp_width)

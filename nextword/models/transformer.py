@@ -267,6 +267,7 @@ class Transformer(nn.Module):
         if at is None:  # no cache: columns are the tokens themselves
             distance = distances(time, time, device)
         else:  # a cache's columns are positions
+            at = at[:1] if mask is None else at  # the same in all rows
             seen = int(at.max()) + 1 if mask is None else mask.shape[-1]
             distance = at[:, None, :, None] - torch.arange(seen, device=device)
         biases: dict[int | None, Tensor | None] = {}

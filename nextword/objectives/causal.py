@@ -1,4 +1,5 @@
-"""Next-word prediction: every token is predicted from those before it in its own document."""
+"""Next-word prediction: every token is predicted from those before it in its own document, and from
+the document's source where it has one."""
 
 from __future__ import annotations
 
@@ -6,35 +7,48 @@ import torch
 from torch import Tensor
 
 from nextword.models.attention import document_mask
-from nextword.models.transformer import Transformer
+from nextword.models.encoder_decoder import Writer
 from nextword.objectives.cross_entropy import (
     IGNORE,
     linear_cross_entropy,
     per_token_cross_entropy,
 )
 from nextword.tokens.loader import Batch
+from nextword.tokens.pairs import PairBatch
 
 
-def hidden_states(model: Transformer, batch: Batch) -> Tensor:
+def hidden_states(model: Writer, batch: Batch | PairBatch) -> Tensor:
     """Final hidden states, [batch, time, width]; documents packed in a row never see each other."""
+    if isinstance(batch, PairBatch):
+        states: Tensor = model(
+            batch.source,
+            batch.tokens,
+            source_documents=batch.source_documents,
+            source_positions=batch.source_positions,
+            documents=batch.documents,
+            positions=batch.positions,
+        )
+        return states
     mask = None if batch.documents is None else document_mask(batch.documents)
     hidden: Tensor = model(batch.tokens, positions=batch.positions, mask=mask)
     return hidden
 
 
-def loss(model: Transformer, batch: Batch) -> Tensor:
+def loss(model: Writer, batch: Batch | PairBatch) -> Tensor:
     """The sum, in nats, over all targets of the batch.
 
     It is a sum so that the mean can be taken once, over every micro-batch and rank of a step.
     """
-    return linear_cross_entropy(hidden_states(model, batch), model.output_weight, batch.targets)
+    return linear_cross_entropy(
+        model.to_output(hidden_states(model, batch)), model.output_weight, batch.targets
+    )
 
 
 @torch.no_grad()
-def token_losses(model: Transformer, batch: Batch) -> Tensor:
+def token_losses(model: Writer, batch: Batch | PairBatch) -> Tensor:
     """Losses in nats, float32 [batch, time]; 0 where there is no target."""
     losses = torch.zeros(batch.targets.shape, dtype=torch.float32)
-    hidden = hidden_states(model, batch)
+    hidden = model.to_output(hidden_states(model, batch))
     kept = (batch.targets != IGNORE).to(hidden.device)
     scored = per_token_cross_entropy(hidden, model.output_weight, batch.targets)
     losses[kept.cpu()] = scored.float().cpu()

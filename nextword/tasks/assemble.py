@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nextword.hub.adapter import save_adapter
 from nextword.hub.resolve import resolve as find_directory
-from nextword.models.sizes import flops_per_token
+from nextword.models.sizes import flops_per_pair, flops_per_token
 from nextword.settings import FinetuneSettings
 from nextword.tasks.learnable import Learnable
 from nextword.tasks.planning import Plan
@@ -35,8 +35,7 @@ def assemble(
     network = made.model.to(group.device).train()
     made.body.activation_dtype = measured.dtype
     made.body.set_dropout(settings.dropout)
-    read = sum(made.lengths)  # tokens, in one pass
-    work = flops_per_token(made.body.config, read // len(made.lengths)) * read / made.targets
+    work = work_per_target(made)
 
     def figures(state: State, loss: float, speed: float) -> Figures:
         return Figures(
@@ -109,6 +108,15 @@ def assemble(
         describe=describe,
         save_model=save_model,
     )
+
+
+def work_per_target(made: Learnable) -> float:
+    """Multiplications and additions for each token or example of the loss."""
+    config, count, read = made.body.config, len(made.lengths), sum(made.lengths)
+    if config.decoder_layers:
+        source, target = (read - made.targets) / count, made.targets / count
+        return flops_per_pair(config, source, target) / target
+    return flops_per_token(config, read // count) * read / made.targets
 
 
 def _place(model: str) -> str:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from nextword.errors import UserError
 from nextword.hub.labels import Outputs
 from nextword.models.heads import SpanFinder
-from nextword.models.transformer import Transformer
 from nextword.settings import CompareSettings, resolve
 from nextword.tasks.answers import cmrc, squad
 from nextword.tasks.classify import find_columns, labelled_texts
@@ -201,8 +200,7 @@ def _pointed_at(opened: TrainedModel, found: Sequence[Record]) -> Outcome:
 
 
 def _answers(opened: TrainedModel, found: Sequence[Record]) -> Outcome:
-    model = opened.model
-    assert isinstance(model, Transformer)
+    model = opened.writer
     made = opened.read(found, answered=True)
     examples = made.examples
     losses = example_losses(model, [example.example for example in examples], row_room(model))

@@ -83,11 +83,15 @@ class Completions:
 @dataclass(frozen=True)
 class Reading:
     """How records are read: for a model that begins with `start_id` and takes `max_length` tokens,
-    to train it or not, in a `format` chosen before or None, with answers or without."""
+    to train it or not, in a `format` chosen before or None, with answers or without.
+
+    An encoder–decoder has no `start_id`: its prompt is a source, which ends as the tokenizer's
+    template says, and as many tokens as that may have, its answer may.
+    """
 
     settings: TaskSettings
     tokenizer: Tokenizer
-    start_id: int
+    start_id: int | None
     max_length: int
     training: bool
     format: Format | None
@@ -112,7 +116,7 @@ def read_examples(
     found: Sequence[Record],
     settings: TaskSettings,
     tokenizer: Tokenizer,
-    start_id: int,
+    start_id: int | None,
     max_length: int,
     *,
     training: bool,
@@ -128,6 +132,12 @@ def read_examples(
     than one in twenty does not fit.
     """
     how = Reading(settings, tokenizer, start_id, max_length, training, format, answered)
+    if start_id is None and settings.task in ("chat", "text"):
+        raise UserError(
+            "an encoder–decoder reads one text and writes another: it cannot learn the task "
+            f"{settings.task}",
+            mend="choose --task qa, summarize or translate, or a decoder",
+        )
     if settings.task == "chat":
         from nextword.tasks.conversations import read_conversations
 
@@ -152,10 +162,11 @@ def check_dropped(made: Completions, count: int, max_length: int) -> None:
 def _completions(found: Sequence[Record], how: Reading) -> Completions:
     settings, format, max_length = how.settings, how.format, how.max_length
     columns = find_task_columns(found, settings, answered=how.answered)
+    apart = how.start_id is None
     if format is None:
         read = list(columns.inputs.values()) or columns_of(found)[:1]
         spoken = main_language(str(record[read[0]]) for record in found)
-        template = settings.prompt or default_template(settings.task, spoken)
+        template = settings.prompt or default_template(settings.task, spoken, apart=apart)
         format = Format(settings.task, template, 0, spoken)
         if columns.targets:
             written = main_language(str(record[columns.targets[0]]) for record in found)
@@ -163,13 +174,15 @@ def _completions(found: Sequence[Record], how: Reading) -> Completions:
     drafts = _drafts(found, format, columns, how)
     if not format.answer_tokens:
         lengths = [len(draft.answer) for draft in drafts] if how.answered else [max_length]
-        format = replace(format, answer_tokens=room_for_answers(lengths, max_length))
+        room = min(max(lengths), max_length) if apart else room_for_answers(lengths, max_length)
+        format = replace(format, answer_tokens=room)
     made = Completions([], format, frozenset({how.tokenizer.end_id}), columns)
-    cut, answer_room = 0, min(format.answer_tokens, max_length // 2)
+    cut, answer_room = 0, min(format.answer_tokens, max_length if apart else max_length // 2)
     for draft in drafts:
-        limit = max_length - (len(draft.answer) if how.training else answer_room)
+        beside = 0 if apart else len(draft.answer) if how.training else answer_room
+        limit = max_length - beside
         chances = random.Random(f"{settings.seed}/{draft.place}") if how.training else None
-        prompt, reason = _prompt(draft, max(limit, 1), how.tokenizer, chances)
+        prompt, reason = _prompt(draft, max(limit, 1), how.tokenizer, chances, apart)
         if len(draft.answer) > answer_room:
             reason = "with an answer that is too long"
         reason = draft.reason or reason
@@ -177,7 +190,7 @@ def _completions(found: Sequence[Record], how: Reading) -> Completions:
             made.dropped[reason] += 1
             continue
         cut += len(prompt) < sum(map(len, draft.parts))
-        ids = (prompt + draft.answer)[:max_length]
+        ids = prompt + draft.answer[:max_length] if apart else (prompt + draft.answer)[:max_length]
         scored = np.arange(len(ids)) >= len(prompt)
         example = Example(np.array(ids, np.int64), scored, draft.place)
         made.examples.append(TaskExample(example, prompt, draft.references, draft.place))
@@ -202,9 +215,15 @@ def _drafts(
     of_role = dict(columns.inputs)
     long_column = of_role.get(LONG.get(format.task, ""))
     literal = {piece: tokenizer.encode(piece) for piece in pieces if isinstance(piece, str)}
+    before: list[int] = []
+    after: list[int] = []
+    if how.start_id is None:
+        after = tokenizer.encode("", template=True)
+    else:
+        before = [how.start_id]
     drafts = []
     for record in found:
-        parts, long, kept, reason = [[how.start_id]], None, (0, 0), ""
+        parts, long, kept, reason = [before], None, (0, 0), ""
         references = references_of(record, columns.targets, format.task)
         for piece in pieces:
             if isinstance(piece, str):
@@ -224,7 +243,7 @@ def _drafts(
         answer = tokenizer.encode(references[0]) if references else []
         if columns.targets:
             answer.append(tokenizer.end_id)
-        drafts.append(Draft(parts, long, kept, answer, references, record.place, reason))
+        drafts.append(Draft([*parts, after], long, kept, answer, references, record.place, reason))
     return drafts
 
 
@@ -242,7 +261,7 @@ def _tokens_of(text: str, start: int, answer: str, tokenizer: Tokenizer) -> tupl
 
 
 def _prompt(
-    draft: Draft, limit: int, tokenizer: Tokenizer, chances: random.Random | None
+    draft: Draft, limit: int, tokenizer: Tokenizer, chances: random.Random | None, apart: bool
 ) -> tuple[list[int], str]:
     """The ids of a prompt of at most `limit` tokens, and why it is not whole but for its document.
 
@@ -263,6 +282,8 @@ def _prompt(
             part = whole_characters(document[first : first + room], tokenizer)
             parts = [*draft.parts[: draft.long], part, *draft.parts[draft.long + 1 :]]
             return [id for part in parts for id in part], ""
+    if apart:
+        return whole[: limit - 1] + whole[-1:], "that are too long"
     return whole[:1] + whole[len(whole) - limit + 1 :], "without room for the answer"
 
 
@@ -279,6 +300,7 @@ def whole_characters(ids: list[int], tokenizer: Tokenizer) -> list[int]:
 def _texts(found: Sequence[Record], how: Reading) -> Completions:
     """Texts to go on pretraining with; a long one in parts, each token of it learnt once."""
     tokenizer, max_length = how.tokenizer, how.max_length
+    assert how.start_id is not None
     column = choose_column(found, "text", how.settings.text_column, TEXT_NAMES, "--text-column")
     spoken = main_language(str(record[column]) for record in found)
     format = Format("text", "", max_length // 2, spoken)

@@ -22,6 +22,7 @@ PAIRS += [("prompt", "completion"), ("question", "answer"), ("input", "output")]
 
 def read_conversations(found: Sequence[Record], how: Reading) -> Completions:
     """One too long loses its oldest exchanges; if that is no help it is left out in training."""
+    assert how.start_id is not None  # an encoder–decoder does not chat
     tokenizer, max_length, format = how.tokenizer, how.max_length, how.format
     columns, talks = _messages(found, how.settings, how.answered)
     if format is None:

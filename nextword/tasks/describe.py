@@ -8,19 +8,20 @@ from typing import Any
 from nextword.errors import UserError
 from nextword.files import read_json
 from nextword.hub.config import head_of
-from nextword.models.config import DECODERS, ENCODERS
+from nextword.models.config import DECODERS, ENCODER_DECODERS, ENCODERS
 from nextword.tasks.run import Record, Run, Weights, is_run, read_run, read_weights
 
 # What the families of Hugging Face call the same numbers.
 NAMES = {
-    "layers": ("num_hidden_layers", "n_layer"),
-    "width": ("hidden_size", "n_embd"),
-    "heads": ("num_attention_heads", "n_head"),
+    "layers": ("num_hidden_layers", "n_layer", "num_layers"),
+    "width": ("hidden_size", "n_embd", "d_model"),
+    "heads": ("num_attention_heads", "n_head", "num_heads"),
     "kv_heads": ("num_key_value_heads",),
-    "mlp_width": ("intermediate_size", "n_inner"),
+    "mlp_width": ("intermediate_size", "n_inner", "d_ff"),
     "context_length": ("max_position_embeddings", "n_positions"),
     "vocab_size": ("vocab_size",),
 }
+SHAPES = {"decoder": DECODERS, "encoder": ENCODERS, "encoder–decoder": ENCODER_DECODERS}
 
 
 def info(path: str | Path) -> Record:
@@ -107,7 +108,7 @@ def describe_model(path: Path, config: Record, weights: Weights | None) -> Recor
         "kind": "model",
         "path": str(path),
         "family": family,
-        "shape": "encoder" if family in ENCODERS else "decoder" if family in DECODERS else None,
+        "shape": next((shape for shape, known in SHAPES.items() if family in known), None),
         "head": head_of(config.get("architectures")) or "language",
         "parameters": weights.parameters,
         "weights": weights.types,

@@ -17,6 +17,7 @@ from nextword.errors import UserError
 from nextword.inference.language_model import LanguageModel
 from nextword.inference.loading import load
 from nextword.inference.masked_model import MaskedLanguageModel
+from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import EvaluateSettings, resolve
@@ -103,10 +104,17 @@ def evaluate(
     )
     if isinstance(model, MaskedLanguageModel):
         return evaluate_masked(model, held_out, settings)
-    context = _context(model.transformer, settings)
+    transformer = model.transformer
+    if isinstance(transformer, EncoderDecoder):
+        raise UserError(
+            "is an encoder–decoder: it writes one text of another, and has no loss on plain text",
+            where=model.name,
+            mend="give labelled data and --task translate, summarize or qa",
+        )
+    context = _context(transformer, settings)
     stride = settings.stride or context
     nats = token_losses(
-        model.transformer,
+        transformer,
         held_out.split,
         context,
         stride,

@@ -17,7 +17,6 @@ import torch
 
 from nextword.files import write_atomically
 from nextword.models.heads import SpanFinder
-from nextword.models.transformer import Transformer
 from nextword.tasks.classify import find_columns, labelled_texts
 from nextword.tasks.holding_out import inputs_of
 from nextword.tasks.learnable import row_room
@@ -118,11 +117,11 @@ def _pointed_at(
 def _written(
     opened: TrainedModel, found: Sequence[Record], predictions: Sequence[Prediction]
 ) -> Iterator[dict[str, Any]]:
-    assert isinstance(opened.model, Transformer)
+    model = opened.writer
     read = opened.read(found, answered=True)
     made = read.examples
     with torch.no_grad():
-        losses = example_losses(opened.model, [e.example for e in made], row_room(opened.model))
+        losses = example_losses(model, [e.example for e in made], row_room(model))
     nats = losses.nats / np.maximum(losses.tokens, 1)
     answers = [predicted["answer"] for predicted in predictions]
     scores = score_each(opened.task, answers, made, read.format.language)

@@ -15,6 +15,7 @@ from nextword.errors import UserError
 from nextword.hub.directory import load, save, save_classifier, start_classifier
 from nextword.hub.resolve import resolve as find_directory
 from nextword.inference.language_model import boundaries, check_writes
+from nextword.models.encoder_decoder import Writer, writer
 from nextword.models.heads import Classifier, Headed, without_padding
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal, labels
@@ -34,6 +35,7 @@ from nextword.tasks.records import Record
 from nextword.tasks.task_file import AnyColumns, TaskFile, fitting, names_of
 from nextword.tokens.loader import Batch
 from nextword.tokens.packing import ROW, Example, ExampleLoader, completions, pack
+from nextword.tokens.pairs import PairBatch
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.state import Validator
 
@@ -49,7 +51,7 @@ class Learnable:
     data is read for this model from now on.
     """
 
-    model: Transformer | Headed
+    model: Writer | Headed
     loss: Callable[[Any, Any], Tensor]
     unit: str
     targets: int  # of that unit, in all examples
@@ -67,8 +69,8 @@ class Learnable:
         return ExampleLoader(self.sources, seed, self.collate)
 
     @property
-    def body(self) -> Transformer:
-        return self.model if isinstance(self.model, Transformer) else self.model.transformer
+    def body(self) -> Writer:
+        return self.model.transformer if isinstance(self.model, Headed) else self.model
 
 
 def learnable(
@@ -149,9 +151,10 @@ def _writer(
     model, tokenizer = load(place)
     check_writes(model, place)
     if settings.random_weights:
-        model = Transformer(model.config, settings.seed)
+        model = writer(model.config, settings.seed)
     limit = length_limit(model, settings)
-    start, _ = boundaries(find_directory(place), tokenizer)
+    begin, _ = boundaries(find_directory(place), tokenizer)
+    start = begin if model.config.start_id is None else None
     made = read_examples(train, settings, tokenizer, start, limit, training=True)
     if not made.examples:
         raise UserError("no example is left to learn from", mend="raise --max-length")
@@ -165,8 +168,9 @@ def _writer(
         tokenizer = with_template(tokenizer, made.format.template)
     examples = [example.example for example in made.examples]
 
-    def collate(numbers: list[int], samples: list[tuple[int, int]]) -> Batch:
-        return completions([examples[number] for number in numbers], samples, row_room(model))
+    def collate(numbers: list[int], samples: list[tuple[int, int]]) -> Batch | PairBatch:
+        chosen = [examples[number] for number in numbers]
+        return completions(chosen, samples, row_room(model), model.config.start_id)
 
     return Learnable(
         model=model,
@@ -208,7 +212,7 @@ def _fit_remarks(made: Completions, limit: int) -> list[str]:
     return remarks
 
 
-def length_limit(model: Transformer, settings: TaskSettings) -> int:
+def length_limit(model: Writer, settings: TaskSettings) -> int:
     context = model.config.context_length
     if settings.max_length is not None and settings.max_length > context:
         raise UserError(
@@ -219,7 +223,7 @@ def length_limit(model: Transformer, settings: TaskSettings) -> int:
     return settings.max_length or context
 
 
-def row_room(model: Transformer) -> int:
+def row_room(model: Writer) -> int:
     return min(ROW, model.config.context_length)
 
 

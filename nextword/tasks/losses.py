@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nextword.models.transformer import Transformer
+from nextword.models.encoder_decoder import Writer
 from nextword.objectives import causal
-from nextword.tokens.loader import IGNORE, Batch
-from nextword.tokens.packing import Example, pack
+from nextword.tokens.loader import IGNORE
+from nextword.tokens.packing import Example, completions, rows_for
 
 AT_ONCE = 64  # examples
 
@@ -26,7 +26,7 @@ class ExampleLosses:
 
 
 @torch.no_grad()
-def example_losses(model: Transformer, examples: Sequence[Example], room: int) -> ExampleLosses:
+def example_losses(model: Writer, examples: Sequence[Example], room: int) -> ExampleLosses:
     """Of what is scored of each example; 0 nats and tokens where nothing is."""
     training, device = model.training, model.embedding.weight.device
     nats, tokens = np.zeros(len(examples)), np.zeros(len(examples), np.int64)
@@ -34,14 +34,15 @@ def example_losses(model: Transformer, examples: Sequence[Example], room: int) -
     try:
         for first in range(0, len(examples), AT_ONCE):
             some = examples[first : first + AT_ONCE]
-            packed = pack(some, room)
-            batch = Batch(packed.tokens, packed.targets, packed.documents, packed.positions, [])
+            batch = completions(some, [], room, model.config.start_id)
             losses = causal.token_losses(model, batch.to(device)).double().numpy()
-            wanted = packed.targets.numpy() != IGNORE
-            places = zip(packed.places, some, strict=True)
-            for number, ((row, begin), example) in enumerate(places, start=first):
-                span = slice(begin, begin + example.inputs)
-                nats[number], tokens[number] = losses[row, span].sum(), wanted[row, span].sum()
+            assert batch.documents is not None
+            for row, members in enumerate(rows_for(some, room, model.config.start_id)):
+                for order, index in enumerate(members, start=1):
+                    own = batch.documents[row].numpy() == order
+                    wanted = own & (batch.targets[row].numpy() != IGNORE)
+                    nats[first + index] = losses[row, wanted].sum()
+                    tokens[first + index] = wanted.sum()
     finally:
         model.train(training)
     return ExampleLosses(nats, tokens)

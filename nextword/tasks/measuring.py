@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from nextword.errors import UserError, nearest
+from nextword.models.encoder_decoder import Writer
 from nextword.models.heads import Classifier
-from nextword.models.transformer import Transformer
 from nextword.objectives import causal, labels
 from nextword.objectives.labels import LabelBatch
 from nextword.settings import FinetuneSettings
@@ -191,7 +191,7 @@ class AnswerValidator:
     def is_empty(self) -> bool:
         return not self._made.examples
 
-    def measure(self, model: Transformer, group: Group, interrupt: Interrupt) -> Measured | None:
+    def measure(self, model: Writer, group: Group, interrupt: Interrupt) -> Measured | None:
         if interrupt.requested and group.size == 1:
             return None
         loss = answer_loss(model, self._made, self._room)
@@ -219,7 +219,7 @@ class AnswerValidator:
             enough = LEARNT if right else None
         return scored(loss, figures, self._metric, enough)
 
-    def sample(self, model: Transformer) -> tuple[str, str]:
+    def sample(self, model: Writer) -> tuple[str, str]:
         """The first held-out prompt and what is written to it."""
         prompt = self._made.examples[0].prompt
         (answer,) = write_answers(
@@ -229,11 +229,12 @@ class AnswerValidator:
             max(self._made.format.answer_tokens, 1),
             self._made.end_ids,
         )
-        return self._tokenizer.decode(prompt), answer
+        arrow = "" if model.config.start_id is None else " → "
+        return self._tokenizer.decode(prompt) + arrow, answer
 
 
 @torch.no_grad()
-def answer_loss(model: Transformer, made: Completions, room: int, at_once: int = AT_ONCE) -> float:
+def answer_loss(model: Writer, made: Completions, room: int, at_once: int = AT_ONCE) -> float:
     """Nats a token of the right answers, their ends among them."""
     training, device = model.training, model.embedding.weight.device
     model.eval()
@@ -241,7 +242,7 @@ def answer_loss(model: Transformer, made: Completions, room: int, at_once: int =
     try:
         for first in range(0, len(made.examples), at_once):
             some = [example.example for example in made.examples[first : first + at_once]]
-            batch = completions(some, [], room).to(device)
+            batch = completions(some, [], room, model.config.start_id).to(device)
             nats += float(causal.token_losses(model, batch).double().sum())
             targets += batch.target_count
     finally:

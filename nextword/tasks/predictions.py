@@ -8,7 +8,7 @@ import numpy as np
 
 from nextword.inference.beam import EarlyStopping, beam_search
 from nextword.inference.generate import generate
-from nextword.models.transformer import Transformer
+from nextword.models.encoder_decoder import Writer
 from nextword.settings import GenerateSettings
 from nextword.tasks.answers import cmrc, judge_answers, squad
 from nextword.tasks.completion import TaskExample
@@ -24,7 +24,7 @@ JUDGES = {"qa": judge_answers, "summarize": judge_summaries, "translate": judge_
 
 
 def write_answers(
-    model: Transformer,
+    model: Writer,
     tokenizer: Tokenizer,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,

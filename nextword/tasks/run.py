@@ -99,6 +99,10 @@ class Run:
     @property
     def trial(self) -> str:
         """The command to try first."""
+        if self.objective == "denoise":
+            return (
+                f"nextword finetune {shlex.quote(str(self.path))} DATA --task summarize --out OUT"
+            )
         prompt = self.gap if self.objective == "masked" else self.opening
         verb = "fill" if self.objective == "masked" else "generate"
         quoted = f' "{prompt}"' if prompt else ""

@@ -34,7 +34,14 @@ class Field:
 Piece = str | Field
 
 
-def default_template(task: str, spoken: str) -> str:
+PAIRED = {"qa": "{question}\n\n{context}", "summarize": "{document}", "translate": "{source}"}
+
+
+def default_template(task: str, spoken: str, apart: bool = False) -> str:
+    """The usual one, where texts of the language `spoken` are followed by their answer, or stand
+    `apart` from it in an encoder."""
+    if apart:
+        return PAIRED[task]
     return (CHINESE if spoken == "zh" else ENGLISH)[task]
 
 

@@ -19,8 +19,8 @@ from nextword.hub.directory import load, load_classifier, load_span_finder, load
 from nextword.hub.resolve import resolve as find_directory
 from nextword.inference.language_model import boundaries, check_writes
 from nextword.inference.precision import choose_dtype
+from nextword.models.encoder_decoder import Writer
 from nextword.models.heads import Classifier, Headed, SpanFinder, Tagger
-from nextword.models.transformer import Transformer
 from nextword.settings import ColumnSettings, PredictSettings, Task, TaskSettings, resolve
 from nextword.tasks import task_file
 from nextword.tasks.answers import judge_answers
@@ -54,11 +54,11 @@ class TrainedModel:
 
     name: str
     task: Task
-    model: Transformer | Headed
+    model: Writer | Headed
     tokenizer: Tokenizer
     settings: TaskSettings
     asked: frozenset[str]
-    start_id: int
+    start_id: int | None
     at_once: int
     outputs: Labels | None = None
     format: Format | None = None
@@ -110,7 +110,7 @@ class TrainedModel:
             loss = {"loss": Metric(float(of_each.mean()))}
             return metrics | loss, _with_losses(predictions, of_each.tolist())
         made = self.read(found, answered=True)
-        nats = answer_loss(self._writer, made, row_room(self._writer), self.at_once)
+        nats = answer_loss(self.writer, made, row_room(self.writer), self.at_once)
         loss = {"loss": Metric(nats)}
         if self.task in ("chat", "text"):
             return loss | {"perplexity": Metric(math.exp(min(nats, 700.0)))}, []
@@ -131,8 +131,8 @@ class TrainedModel:
         return task_file.fitting(self.settings, found, self.asked)
 
     @property
-    def _writer(self) -> Transformer:
-        assert isinstance(self.model, Transformer)
+    def writer(self) -> Writer:
+        assert not isinstance(self.model, Headed)
         return self.model
 
     def _classify(self, found: Sequence[Record]) -> Iterator[Prediction]:
@@ -164,7 +164,7 @@ class TrainedModel:
             self.reading(found),
             self.tokenizer,
             self.start_id,
-            length_limit(self._writer, self.settings),
+            length_limit(self.writer, self.settings),
             training=False,
             format=self.format,
             answered=answered,
@@ -208,7 +208,7 @@ class TrainedModel:
         answers = []
         for first in range(0, len(prompts), self.at_once):
             answers += write_answers(
-                self._writer,
+                self.writer,
                 self.tokenizer,
                 prompts[first : first + self.at_once],
                 max(made.format.answer_tokens, 1),
@@ -251,10 +251,10 @@ def open_trained(name: str | Path, settings: PredictSettings) -> TrainedModel:
         classifier, tokenizer, outputs = load_classifier(directory)
         body = classifier.transformer
         body.activation_dtype = choose_dtype(settings.precision, body, device)
-        labels, start = Labels(outputs.kind, outputs.names), tokenizer.end_id
+        labels = Labels(outputs.kind, outputs.names)
         classifier.to(device)
         return TrainedModel(
-            str(name), "classify", classifier, tokenizer, own, asked, start, at_once, labels
+            str(name), "classify", classifier, tokenizer, own, asked, None, at_once, labels
         )
     if head in ("tags", "spans"):
         return _open_headed(str(name), directory, own, asked, kept, settings, device)
@@ -264,7 +264,8 @@ def open_trained(name: str | Path, settings: PredictSettings) -> TrainedModel:
     format = kept.format if kept and same else None
     if format is not None and "prompt" in asked and own.prompt is not None:
         format = replace(format, template=own.prompt)
-    start, _ = boundaries(directory, tokenizer)
+    begin, _ = boundaries(directory, tokenizer)
+    start = begin if model.config.start_id is None else None
     model.to(device).eval()
     return TrainedModel(
         str(name), cast(Task, task), model, tokenizer, own, asked, start, at_once, format=format

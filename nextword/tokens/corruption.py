@@ -105,6 +105,12 @@ def text_length(source_length: int, corruption: Corruption) -> int:
         length += 1
 
 
+def target_share(corruption: Corruption) -> float:
+    """Tokens to write for each token of a long text's source."""
+    spans = corruption.rate / corruption.span_length
+    return (corruption.rate + spans) / (1 - corruption.rate + spans)
+
+
 class DenoisingLoader:
     """Blocks of text with spans hidden, other ones each epoch; each document is corrupted alone.
 
@@ -117,6 +123,11 @@ class DenoisingLoader:
         self.split, self.seed, self.corruption = split, seed, corruption
         length = text_length(context_length, corruption)
         self._blocks = Blocks(split, len(split), length, seed)
+
+    @property
+    def length(self) -> int:
+        """Tokens of text in a row, before they are corrupted."""
+        return self._blocks.length
 
     def batch(self, first: int, count: int) -> PairBatch:
         """`count` rows: the samples numbered from `first`, counted on through the epochs."""
@@ -134,7 +145,7 @@ class DenoisingLoader:
     ) -> PairBatch:
         """Rows from the places `starts` [batch] on, without the first `skipped` [batch] of them;
         `keys` [batch] fix the spans."""
-        draws = uniform(keys, 2 * self._blocks.length).reshape(len(keys), 2, -1)
+        draws = uniform(keys, 2 * self.length).reshape(len(keys), 2, -1)
         rows = []
         for start, skip, drawn in zip(starts, skipped, draws, strict=True):
             row = []
@@ -148,7 +159,7 @@ class DenoisingLoader:
 
     def _pieces(self, start: int, skip: int) -> Iterator[tuple[int, Ids]]:
         """(place in the row, ids without the end token) of each document of a row."""
-        split, length = self.split, self._blocks.length
+        split, length = self.split, self.length
         places = (start + np.arange(length)) % len(split)
         ids = split.tokens[places].astype(np.int64)
         check_ids(split, ids)
@@ -164,7 +175,7 @@ class DenoisingLoader:
     def documents(self, first: int, count: int) -> list[str]:
         """Where the documents in `count` samples from `first` on came from."""
         starts, _ = self._blocks.places(self._blocks.samples(first, count))
-        places = (starts[:, None] + np.arange(self._blocks.length)) % len(self.split)
+        places = (starts[:, None] + np.arange(self.length)) % len(self.split)
         return self.split.sources(
             np.unique(np.searchsorted(self.split.starts, places, side="right") - 1)
         )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.tokens.loader import IGNORE, Batch
+from nextword.tokens.pairs import PairBatch, pairs
 from nextword.tokens.permutation import key, permute
 
 ROW = 128  # tokens in a row at least, where there are so many: longer rows cost more attention
@@ -32,6 +33,12 @@ class Example:
     def inputs(self) -> int:
         """Tokens that the model reads: the last one of a text to be learnt is only a target."""
         return len(self.ids) - bool(self.scored.any())
+
+    @property
+    def pair(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What comes before the first token to be learnt, and what follows from there."""
+        begin = int(self.scored.argmax())
+        return self.ids[:begin], self.ids[begin:]
 
 
 @dataclass(frozen=True)
@@ -117,10 +124,26 @@ def pack(examples: Sequence[Example], room: int = ROW) -> Packed:
     )
 
 
+def rows_for(examples: Sequence[Example], room: int, start_id: int | None) -> list[list[int]]:
+    """Which examples share a row of what `completions` makes of them, in order."""
+    if start_id is None:
+        return rows_of([example.inputs for example in examples], room)
+    return rows_of([max(map(len, example.pair)) for example in examples], room)
+
+
 def completions(
-    examples: Sequence[Example], samples: list[tuple[int, int]], room: int = ROW
-) -> Batch:
-    """A batch for next-token prediction, where only what is `scored` is a target."""
+    examples: Sequence[Example],
+    samples: list[tuple[int, int]],
+    room: int = ROW,
+    start_id: int | None = None,
+) -> Batch | PairBatch:
+    """A batch for next-token prediction, where only what is `scored` is a target.
+
+    With the `start_id` of an encoder–decoder, what is before that is its source.
+    """
+    if start_id is not None:
+        rows = rows_for(examples, room, start_id)
+        return pairs([[examples[i].pair for i in row] for row in rows], start_id, samples)
     packed = pack(examples, room)
     return Batch(packed.tokens, packed.targets, packed.documents, packed.positions, samples)
 

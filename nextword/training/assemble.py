@@ -6,13 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from nextword.hub.directory import save as save_directory
+from nextword.models.encoder_decoder import writer
 from nextword.models.sizes import flops_per_token
-from nextword.models.transformer import Transformer
+from nextword.models.transformer import Block
 from nextword.settings import PretrainSettings
 from nextword.terminal import duration, quantity, warn
+from nextword.tokens.corruption import corruption_of
 from nextword.tokens.masking import masking_of
 from nextword.tokens.store import Store
 from nextword.training import optimizers
+from nextword.training.denoising_validation import DenoisingValidator
 from nextword.training.interrupt import Interrupt
 from nextword.training.learning import Learning
 from nextword.training.masked_validation import MaskedValidator
@@ -37,12 +40,13 @@ def assemble(
     metrics: Metrics,
 ) -> Job:
     """Everything a loop needs, placed, typed, compiled and replicated."""
-    config = replace(plan.config, dropout=settings.dropout)
-    model = Transformer(config, seed=settings.seed).to(group.device)
+    config = replace(plan.config, dropout=settings.dropout, start_id=learned.start_id)
+    model = writer(config, seed=settings.seed).to(group.device)
     model.activation_dtype = measured.dtype
     if plan.compile:
-        for block in model.blocks:
-            block.compile()
+        for module in model.modules():
+            if isinstance(module, Block):
+                module.compile()
     context = config.context_length
     held_out = store.val if len(store.val.tokens) else None
     if held_out is None and group.leads:
@@ -77,6 +81,8 @@ def assemble(
         found, perplexity = state.best_figures, state.best_figures["perplexity"]
         if "masked accuracy" in found:
             measured_as = f"a hidden token; it finds {found['masked accuracy']:.1%} of them"
+        elif settings.objective == "denoise":
+            measured_as = "a token to write"
         else:
             measured_as = f"a token, {found['bits per byte']:.4f} bits a byte"
         return (
@@ -127,7 +133,7 @@ def assemble(
 
 def _validator(
     store: Store, settings: PretrainSettings, plan: Plan
-) -> TextValidator | MaskedValidator:
+) -> TextValidator | MaskedValidator | DenoisingValidator:
     limits: dict[str, int] = {
         "context_length": plan.config.context_length,
         "batch_size": plan.micro_batch,
@@ -137,6 +143,9 @@ def _validator(
     if settings.objective == "masked":
         masking = masking_of(store.tokenizer, settings)
         return MaskedValidator(store.val, store.tokenizer, masking, **limits)
+    if settings.objective == "denoise":
+        corruption = corruption_of(store.tokenizer, settings)
+        return DenoisingValidator(store.val, store.tokenizer, corruption, **limits)
     counts = store.counts("val" if len(store.val.tokens) else "train")
     tokens_per_byte = counts["tokens"] / max(1, counts["bytes"])
     return TextValidator(store.val, store.tokenizer, tokens_per_byte=tokens_per_byte, **limits)

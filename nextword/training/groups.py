@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from nextword.errors import UserError
+from nextword.models.encoder_decoder import EncoderDecoder, Writer
 from nextword.models.heads import Headed
 from nextword.models.transformer import Transformer
 
 BODY = "transformer."  # what a Transformer inside a head is called
+STACKS = ("encoder.", "decoder.")
 MATRICES = ("head.", "transform.", "pooler.", "score.", "span.", "tag.")  # outside the blocks
 EMBEDDINGS = ("embedding", "positions", "relative", "types", "embedding_norm")
 
@@ -35,19 +37,34 @@ def learning(model: nn.Module, rate_shares: dict[str, float] | None = None) -> I
         if not parameter.requires_grad:
             continue
         name = full_name.removeprefix(BODY)
-        matrix = parameter.ndim == 2 and name.startswith("blocks.")
-        head = parameter.ndim == 2 and name.startswith(MATRICES)
+        place = _within(name)
+        matrix = parameter.ndim == 2 and place.startswith("blocks.")
+        head = parameter.ndim == 2 and place.startswith(MATRICES)
         share = 1.0 if rate_shares is None else rate_shares[full_name]
         yield Learning(name, parameter, matrix, matrix or head, share)
 
 
-def freeze(model: Transformer | Headed, layers: int) -> None:
-    """Leave the lowest `layers` blocks, and the embeddings under them, as they are.
+def _within(name: str) -> str:
+    """A parameter's name inside its Transformer, one of two in an encoder–decoder."""
+    stack = next((stack for stack in STACKS if name.startswith(stack)), "")
+    return name.removeprefix(stack)
+
+
+def _transformer(model: Writer | Headed) -> Transformer:
+    """The one at the bottom, which reads."""
+    if isinstance(model, EncoderDecoder):
+        return model.encoder
+    return model if isinstance(model, Transformer) else model.transformer
+
+
+def freeze(model: Writer | Headed, layers: int) -> None:
+    """Leave the lowest `layers` blocks, of an encoder–decoder the encoder's, and the embeddings
+    under them, as they are.
 
     Where the embedding is the output head too, that is left as it is with it. Raises UserError
     where nothing but the heads would be left to learn.
     """
-    body = model if isinstance(model, Transformer) else model.transformer
+    body = _transformer(model)
     if layers > len(body.blocks) or (layers == len(body.blocks) and body is model):
         raise UserError(f"{layers} layers cannot be frozen: the model has {len(body.blocks)}")
     if layers == 0:
@@ -57,15 +74,16 @@ def freeze(model: Transformer | Headed, layers: int) -> None:
             module.requires_grad_(False)
 
 
-def layer_rates(model: Transformer | Headed, layer_decay: float) -> dict[str, float]:
+def layer_rates(model: Writer | Headed, layer_decay: float) -> dict[str, float]:
     """Each parameter's share of the learning rate: 1 for heads, the final norm and the top block,
     `layer_decay` times that of the block above for each other, the embeddings lowest (Howard and
-    Ruder 2018, 3.2)."""
-    body = model if isinstance(model, Transformer) else model.transformer
-    layers = len(body.blocks)
+    Ruder 2018, 3.2). Of an encoder–decoder each stack counts from its own top."""
     shares = {}
     for full_name, _ in model.named_parameters():
-        part, *rest = full_name.removeprefix(BODY).split(".")
+        layers = len(_transformer(model).blocks)
+        if isinstance(model, EncoderDecoder) and full_name.startswith("decoder."):
+            layers = len(model.decoder.blocks)
+        part, *rest = _within(full_name.removeprefix(BODY)).split(".")
         if part == "blocks":
             shares[full_name] = layer_decay ** (layers - 1 - int(rest[0]))
         else:

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from nextword.errors import UserError
 from nextword.objectives import causal, masked
 from nextword.settings import PretrainSettings
+from nextword.tokens.corruption import DenoisingLoader, corruption_of, target_share
 from nextword.tokens.infilling import InfillingLoader, infilling_of
 from nextword.tokens.loader import BlockLoader
 from nextword.tokens.masking import MaskedLoader, masking_of
@@ -28,13 +28,21 @@ class Learning:
     loader: Callable[[Split, int], Loader]
     target_share: float = 1.0
     unit: str = "tokens"  # what is predicted
+    start_id: int | None = None  # that an encoder–decoder begins to write with
 
 
 def learning(settings: PretrainSettings, tokenizer: Tokenizer) -> Learning:
     """Raises UserError where the tokenizer lacks the control tokens that the objective takes."""
     seed = settings.seed
     if settings.objective == "denoise":
-        raise UserError("--objective denoise cannot be trained yet")
+        corruption = corruption_of(tokenizer, settings)
+        return Learning(
+            causal.loss,
+            lambda split, context: DenoisingLoader(split, context, seed, corruption),
+            target_share(corruption),
+            "tokens to write",
+            corruption.start_id,
+        )
     if settings.objective == "masked":
         masking = masking_of(tokenizer, settings)
         return Learning(

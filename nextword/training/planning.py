@@ -45,6 +45,7 @@ FITTING: dict[str, tuple[Family, ...]] = {
     "denoise": ("t5",),
 }
 FAMILY: dict[str, Family] = {"masked": "modernbert", "denoise": "t5"}  # if no other is asked for
+PREDICTED = {"causal": 1.0, "masked": 0.3, "denoise": 0.2}  # of the tokens read, about
 HIDING = {  # what is hidden, and for which objectives
     "mask_rate": ("masked", "denoise"),
     "mask_keep": ("masked",),
@@ -135,7 +136,7 @@ def plan(
     batch, micro = _batch(settings, config, tokens, seconds, peak * share, gpu, ranks)
     speed = measure(config, batch, micro)
     if settings.size is None and settings.layers is None and settings.width is None:
-        share = speed * flops_per_token(config, context) / peak
+        share = speed * _work(settings, config) / peak
         again = _choose_config(settings, vocab_size, context, tokens, seconds, peak * share)
         if again != config:
             config = again
@@ -234,13 +235,18 @@ def _choose_config(
     best: tuple[float, TransformerConfig] | None = None
     for name in names:
         config = config_for(with_context.model_copy(update={"size": name}), vocab_size)
-        seen = _total_tokens(settings, tokens, flops / flops_per_token(config, context), seconds)
+        seen = _total_tokens(settings, tokens, flops / _work(settings, config), seconds)
         hidden = parameter_count(config) - vocab_size * config.width * (1 if config.tied else 2)
         loss = expected_loss(hidden, max(1.0, seen), tokens)
         if best is None or loss < best[0]:
             best = loss, config
     assert best is not None
     return best[1]
+
+
+def _work(settings: PretrainSettings, config: TransformerConfig) -> float:
+    """Multiplications and additions to train on a token that is read."""
+    return flops_per_token(config, config.context_length, PREDICTED[settings.objective])
 
 
 def _seconds(settings: PretrainSettings, spent: float) -> float:
@@ -287,7 +293,7 @@ def _batch(
 ) -> tuple[int, int]:
     """Sequences a step, and at once. A step is about the run's tokens over 1,500 steps."""
     context = config.context_length
-    seen = _total_tokens(settings, tokens, flops / flops_per_token(config, context), seconds)
+    seen = _total_tokens(settings, tokens, flops / _work(settings, config), seconds)
     wanted = 2 ** round(math.log2(max(2048.0, min(seen / 1500, 524_288))))
     batch = settings.batch_size or max(ranks, wanted // context)
     if batch < ranks:

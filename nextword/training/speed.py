@@ -7,7 +7,7 @@ import time
 import torch
 
 from nextword.models.config import TransformerConfig
-from nextword.models.transformer import Transformer
+from nextword.models.encoder_decoder import writer
 from nextword.settings import PretrainSettings
 from nextword.tokens.store import Store
 from nextword.training import optimizers
@@ -27,7 +27,7 @@ def tokens_per_second(
     group: Group,
 ) -> float:
     """How fast a model of this shape trains here: the best of a few whole steps."""
-    model = Transformer(config, seed=settings.seed).to(group.device)
+    model = writer(config, seed=settings.seed).to(group.device)
     model.activation_dtype = measured.dtype
     parts = optimizers.build(
         model,

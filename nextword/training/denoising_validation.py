@@ -1,0 +1,111 @@
+"""Held-out denoising loss while training: the same spans hidden each time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from nextword.inference.generate import generate
+from nextword.models.encoder_decoder import EncoderDecoder
+from nextword.objectives import causal
+from nextword.settings import GenerateSettings
+from nextword.tokens.corruption import Corruption, DenoisingLoader
+from nextword.tokens.pairs import PairBatch
+from nextword.tokens.permutation import key
+from nextword.tokens.store import Split
+from nextword.tokens.tokenizer import Tokenizer
+from nextword.training.interrupt import Interrupt
+from nextword.training.parallel import Group
+from nextword.training.state import Measured
+
+SAMPLE_TOKENS = 40
+
+
+class DenoisingValidator:
+    """Measures a model on held-out rows and shows what it writes in the place of hidden spans."""
+
+    def __init__(
+        self,
+        split: Split,
+        tokenizer: Tokenizer,
+        corruption: Corruption,
+        *,
+        context_length: int,
+        batch_size: int,
+        max_tokens: int,
+        seed: int,
+    ) -> None:
+        """`max_tokens` bounds what a validation reads."""
+        self._tokenizer, self._corruption = tokenizer, corruption
+        self._batch_size, self._seed = batch_size, seed
+        self._starts: list[int] = []
+        shorter = min(context_length, int(len(split) * (1 - corruption.rate)))
+        if shorter < 2:
+            return
+        self._rows = DenoisingLoader(split, shorter, seed, corruption)
+        blocks = len(split) // self._rows.length
+        wanted = min(blocks, max(1, max_tokens // self._rows.length))
+        self._starts = [n * blocks // wanted * self._rows.length for n in range(wanted)]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._starts
+
+    def _batch(self, starts: list[int]) -> PairBatch:
+        places = np.array(starts, np.int64)
+        keys = [key(self._seed, start, "held out") for start in starts]
+        return self._rows.rows(places, np.zeros_like(places), keys, [])
+
+    def measure(self, model: EncoderDecoder, group: Group, interrupt: Interrupt) -> Measured | None:
+        """Mean loss in nats a token to be written, sentinels and ends among them."""
+        mine = self._starts[group.share(len(self._starts))]
+        nats, targets = 0.0, 0
+        training = model.training
+        model.eval()
+        try:
+            for start in range(0, len(mine), self._batch_size):
+                if interrupt.requested and group.size == 1:
+                    return None
+                batch = self._batch(mine[start : start + self._batch_size]).to(group.device)
+                nats += float(causal.token_losses(model, batch).double().sum())
+                targets += batch.target_count
+        finally:
+            model.train(training)
+        loss = group.total(nats) / group.total(targets)
+        return Measured(loss, -loss, {"perplexity": math.exp(min(loss, 700.0))})
+
+    def sample(self, model: EncoderDecoder) -> tuple[str, str]:
+        """The beginning of a held-out text with spans hidden, and as the model fills it in."""
+        batch = self._batch(self._starts[:1])
+        source = batch.source[0][batch.source_documents[0] == 1].tolist()
+        settings = GenerateSettings(max_new_tokens=max(1, len(source)), temperature=0)
+        training = model.training
+        model.eval()
+        try:
+            # Each length of a text being written would be compiled anew, for one sample.
+            with torch.compiler.set_stance("force_eager"):
+                (written,) = generate(model, [source], settings, {self._tokenizer.end_id})
+        finally:
+            model.train(training)
+        shown = source[:SAMPLE_TOKENS]
+        filled = fill(shown, written.ids, frozenset(self._corruption.sentinels.tolist()))
+        return f"{self._text(shown)} → ", self._text(filled)
+
+    def _text(self, ids: list[int]) -> str:
+        kept = [id for id in ids if id != self._corruption.end_id]
+        return self._tokenizer.decode(kept, skip_special=False)
+
+
+def fill(source: list[int], written: list[int], sentinels: frozenset[int]) -> list[int]:
+    """A source with the spans put in that were written after each of its sentinels; a sentinel
+    for which nothing was written stays."""
+    spans: dict[int, list[int]] = {}
+    span: list[int] = []
+    for id in written:
+        if id in sentinels:
+            span = spans.setdefault(id, [])
+        else:
+            span.append(id)
+    return [id for place in source for id in (spans.get(place) or [place])]

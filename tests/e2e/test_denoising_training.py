@@ -1,0 +1,141 @@
+"""An encoder–decoder from raw text, by hidden spans: trained, stopped, resumed, opened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from nextword.models.sizes import config_for, flops_per_pair, flops_per_token, parameter_count
+from nextword.settings import MaskSettings, ModelSettings
+from nextword.tokens.corruption import DenoisingLoader, corruption_of
+from nextword.tokens.permutation import key
+from nextword.tokens.prepare import prepare
+from nextword.tokens.store import Store
+from nextword.training import loop
+from nextword.training.denoising_validation import fill
+from nextword.training.pretrain import RunSummary, pretrain
+
+READER = Path(__file__).parents[2] / "examples" / "data" / "reader.txt"
+SMALL: dict[str, Any] = {
+    **{"objective": "denoise", "layers": 2, "width": 32, "heads": 2, "context_length": 32},
+    **{"batch_size": 8, "micro_batch": 4, "steps": 8, "eval_every": 4, "save_every": 4},
+    **{"precision": "fp32", "eval_tokens": 512, "seed": 5},
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stores") / "denoise"
+    prepare(READER, path, objective="denoise", vocab_size=500, workers=1)
+    return path
+
+
+def train(data: Path, run: Path, **more: Any) -> RunSummary:
+    return pretrain(data, run, **{**SMALL, **more})
+
+
+def test_a_resumed_run_has_the_weights_of_one_that_was_never_stopped(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(store, tmp_path / "whole", dropout=0.1)
+    real, steps = loop.train_step, iter(range(6))
+
+    def broken(*arguments: Any) -> Any:
+        if next(steps, None) is None:
+            raise MemoryError
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "train_step", broken)
+    with pytest.raises(MemoryError):
+        train(store, tmp_path / "stopped", dropout=0.1)
+    monkeypatch.setattr(loop, "train_step", real)
+    train(store, tmp_path / "stopped", resume=True)
+    whole, stopped = (
+        load_file(tmp_path / run / "model" / "model.safetensors") for run in ("whole", "stopped")
+    )
+    assert whole.keys() == stopped.keys()
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+
+
+def test_the_held_out_loss_is_that_of_transformers_on_the_same_spans(
+    store: Path, tmp_path: Path
+) -> None:
+    """A row here is several documents; there each stands alone, padded."""
+    run = train(store, tmp_path / "run", steps=40, eval_every=40, sample_every=40)
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "run" / "model").eval()
+    opened = Store.open(store)
+    corruption = corruption_of(opened.tokenizer, MaskSettings())
+    assert model.config.decoder_start_token_id == corruption.start_id == opened.tokenizer.pad_id
+    rows = DenoisingLoader(opened.val, 32, 5, corruption)
+    blocks = len(opened.val) // rows.length
+    wanted = min(blocks, 512 // rows.length)
+    starts = [n * blocks // wanted * rows.length for n in range(wanted)]
+    keys = [key(5, start, "held out") for start in starts]
+    batch = rows.rows(np.array(starts), np.zeros(wanted, np.int64), keys, [])
+    nats, targets = 0.0, 0
+    for row in range(wanted):
+        for document in range(1, int(batch.documents[row].max()) + 1):
+            source = batch.source[row][batch.source_documents[row] == document]
+            labels = batch.targets[row][batch.documents[row] == document]
+            with torch.no_grad():
+                loss = model(input_ids=source[None], labels=labels[None]).loss
+            nats, targets = nats + float(loss) * len(labels), targets + len(labels)
+    assert run.loss == pytest.approx(nats / targets, rel=1e-5)
+    assert targets == batch.target_count
+    records = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    records = list(records)
+    (sample,) = [r for r in records if r["kind"] == "sample"]
+    assert "<extra_id_0>" in sample["prompt"]
+    losses = [r["loss"] for r in records if r["kind"] == "train"]
+    assert losses[-1] < losses[0] - 0.5
+    assert "nats a token to write" in (tmp_path / "run" / "model" / "README.md").read_text()
+
+
+def test_how_a_step_is_cut_up_does_not_matter(store: Path, tmp_path: Path) -> None:
+    losses = []
+    for micro in (8, 3):
+        run = tmp_path / str(micro)
+        train(store, run, micro_batch=micro, optimizer="sgd")
+        records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+        losses.append([r["loss"] for r in records if r["kind"] == "train"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_budget_is_kept_and_the_size_chosen_for_it(tmp_path: Path) -> None:
+    run = pretrain(READER, tmp_path / "run", objective="denoise", budget=6, workers=1)
+    assert run.finished and run.seconds < 20
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert config["num_layers"] == config["num_decoder_layers"]
+    assert config["feed_forward_proj"] == "gated-gelu"
+
+
+def test_spans_are_put_where_their_sentinels_stand() -> None:
+    sentinels = frozenset({90, 91, 92})
+    assert fill([1, 90, 2, 91, 3], [90, 7, 8, 91, 9], sentinels) == [1, 7, 8, 2, 9, 3]
+    assert fill([1, 90, 2, 91], [91, 5, 90], sentinels) == [1, 90, 2, 5]
+    assert fill([90], [4, 4], sentinels) == [90]
+
+
+@pytest.mark.parametrize("name", ["2m", "10m", "50m", "200m"])
+def test_a_size_has_about_as_many_parameters_as_its_name_says(name: str) -> None:
+    config = config_for(ModelSettings(size=name, family="t5"), 4096 if name < "3" else 16384)
+    assert config.decoder_layers == config.layers
+    body = parameter_count(config) - 2 * config.vocab_size * config.width * (not config.tied)
+    assert 0.6 < body / (float(name[:-1]) * 1e6) < 1.6
+
+
+def test_work_of_a_pair_is_that_of_its_products() -> None:
+    config = config_for(ModelSettings(layers=2, width=64, heads=4, family="t5"), 100)
+    inner, width = config.mlp_width, 64
+    read = 2 * (4 * width**2 + 3 * width * inner) + 2 * 2 * width**2
+    written = 2 * (6 * width**2 + 3 * width * inner) + 100 * width
+    scores = 2 * 12 * width * (30 * 30 + 10 * (10 / 2 + 30))
+    assert flops_per_pair(config, 30, 10) == 6 * (30 * read + 10 * written) + scores
+    assert flops_per_token(config, 30, 1 / 3) == pytest.approx(flops_per_pair(config, 30, 10) / 30)
