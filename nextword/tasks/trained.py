@@ -177,7 +177,7 @@ class TrainedModel:
 
     def tagged(self, texts: Sequence[TaggedText]) -> tuple[list[Prediction], list[float]]:
         """A prediction for each text, and a loss where its tags are known, else none."""
-        assert isinstance(self.model, Tagger)
+        assert isinstance(self.model, Tagger) and self.start_id is not None
         limit = length_limit(self.model.transformer, self.settings)
         given = tag_probabilities(
             self.model, texts, self.tokenizer, limit, self.start_id, self.at_once
@@ -190,7 +190,8 @@ class TrainedModel:
 
     def questions(self, found: Sequence[Record], *, answered: bool) -> Questions:
         """Records as questions to find the answers of."""
-        body = cast(SpanFinder, self.model).transformer
+        assert isinstance(self.model, SpanFinder) and self.start_id is not None
+        body = self.model.transformer
         return read_questions(
             found,
             self.reading(found),
