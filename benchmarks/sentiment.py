@@ -20,10 +20,13 @@ import numpy as np
 from common import publish, python, ran
 from numpy.typing import NDArray
 
-COMMON = ["--batch-size", "32", "--schedule", "linear", "--optimizer", "muon", "--dropout", "0.2"]
+COMMON = [
+    *("--batch-size", "32", "--optimizer", "muon", "--learning-rate", "2e-3"),
+    *("--schedule", "linear", "--dropout", "0.3"),
+]
 SIDES = {
-    "pretrained": ["--epochs", "4", "--learning-rate", "1e-3"],
-    "random weights": ["--random-weights", "--epochs", "8", "--learning-rate", "3e-3"],
+    "pretrained": ["--epochs", "3"],
+    "random weights": ["--random-weights", "--epochs", "6"],
 }
 DRAWS = 2000
 

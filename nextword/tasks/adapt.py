@@ -30,7 +30,7 @@ from nextword.tasks.records import Record, read_records
 from nextword.tasks.run import EVALUATION
 from nextword.tasks.spread import Spread
 from nextword.tasks.trained import open_trained
-from nextword.tasks.twins import counted, twins
+from nextword.tasks.twins import counted, in_words, twins
 from nextword.terminal import warn
 from nextword.training import groups, milestones, session, trackers
 from nextword.training.interrupt import Interrupt
@@ -93,8 +93,8 @@ def adapt(
         exact, near = counted(twins(learnt, held_out, settings))
         if exact or near:
             warn(
-                f"{exact:,} of the {len(held_out):,} examples to validate on are in the training "
-                f"data too, {near:,} nearly: what is measured on them says nothing about new ones"
+                f"of {len(held_out):,} examples to validate on {in_words(exact, near)} are in the "
+                "training data too: what is measured on them says nothing about new ones"
             )
     else:
         learnt, held_out = hold_out(found, settings)

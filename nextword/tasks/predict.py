@@ -19,7 +19,7 @@ from nextword.tasks.metrics import Bin, ClassFigures, Metric, class_figures, rel
 from nextword.tasks.records import Record, read_records
 from nextword.tasks.spread import Spread, runs_of, spreads
 from nextword.tasks.trained import Prediction, TrainedModel, open_trained, write_predictions
-from nextword.tasks.twins import Twin, counted, twins
+from nextword.tasks.twins import Twin, counted, in_words, twins
 
 TABLES = {".csv", ".tsv", ".parquet"}
 
@@ -126,12 +126,10 @@ def learnt(opened: TrainedModel, found: Sequence[Record]) -> str:
 
 def told(exact: int | None, near: int | None, examples: int) -> str:
     """A warning for figures that examples seen in training make too good; "" where none were."""
-    if not exact and not near:
+    if not (seen := in_words(exact or 0, near or 0)):
         return ""
-    parts = [f"{exact:,}"] if exact else []
-    parts += [f"{near:,} nearly the same"] if near else []
     return (
-        f"of {examples:,} examples {' and '.join(parts)} are in the data that the model was "
+        f"of {examples:,} examples {seen} are in the data that the model was "
         "fine-tuned with: these figures say too little about new ones"
     )
 

@@ -14,8 +14,11 @@ from typing import Any
 from nextword.errors import UserError, nearest
 from nextword.text.columns import lookup
 from nextword.text.document import Bad, Source, Tally
-from nextword.text.sources import expand, records
+from nextword.text.paragraphs import passages
+from nextword.text.sources import expand, read, records
 
+PROSE = ("text", "html", "epub", "pdf")  # kinds of files without fields
+PASSAGE = 2000  # characters of a text's passage, which is held out as a whole or not
 CONLL = ("text", "tsv")  # kinds of files that hold a word a line where words are tagged
 
 
@@ -32,8 +35,9 @@ def read_records(data: Sequence[str], task: str | None = None) -> list[Record]:
     """All records of files, folders, patterns and hf:// data sets, in order.
 
     For the task "translate" two files of text are one data set of line pairs, with columns
-    "source" and "target"; for "tag" files of text are in CoNLL's format. Raises UserError, naming
-    the place, for what cannot be read or is no record.
+    "source" and "target"; for "tag" files of text are in CoNLL's format; for "text" books and
+    pages are records of passages. Raises UserError, naming the place, for what cannot be read or
+    is no record.
     """
     sources = expand(data)
     kinds = [source.kind for source in sources]
@@ -41,19 +45,26 @@ def read_records(data: Sequence[str], task: str | None = None) -> list[Record]:
         return list(_pairs_of_lines(*sources))
     if task == "tag":
         sources = [replace(s, kind="conll") if s.kind in CONLL else s for s in sources]
-    found = [record for source in sources for record in _records_of(source)]
+    found = [
+        record
+        for source in sources
+        for record in (
+            _passages(source) if task == "text" and source.kind in PROSE else _records_of(source)
+        )
+    ]
     if not found:
         raise UserError("holds no records", where=", ".join(data), mend="give labelled examples")
     return found
 
 
 def _records_of(source: Source) -> Iterator[Record]:
-    if source.kind in ("text", "html", "epub", "pdf"):
+    if source.kind in PROSE:
         raise UserError(
             "is not a table of examples",
             where=source.path,
             mend="give csv, tsv, jsonl, json, parquet or hf:// data"
-            " (--task translate also takes two text files with aligned lines, --task tag CoNLL's)",
+            " (--task translate also takes two text files with aligned lines, --task tag CoNLL's,"
+            " --task text any text)",
         )
     for place, value in records(source, Tally()):
         if isinstance(value, Bad):
@@ -64,6 +75,12 @@ def _records_of(source: Source) -> Iterator[Record]:
             yield from _squad(value["data"], source.path)
         else:
             yield Record(value, place)
+
+
+def _passages(source: Source) -> Iterator[Record]:
+    for document in read(source, tally=Tally()):
+        for line, text in passages(document.text, PASSAGE):
+            yield Record({"text": text}, f"{document.source}:{line}")
 
 
 def _squad(articles: list[Any], path: str) -> Iterator[Record]:

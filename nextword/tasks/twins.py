@@ -74,3 +74,10 @@ def counted(found: Sequence[Twin | None]) -> tuple[int, int]:
     """(the same, nearly the same)"""
     exact = sum(twin is not None and twin.alike == 1 for twin in found)
     return exact, sum(twin is not None for twin in found) - exact
+
+
+def in_words(exact: int, near: int) -> str:
+    """ "3 and 1 nearly the same"; "" for none."""
+    parts = [f"{exact:,}"] if exact else []
+    parts += [f"{near:,} nearly the same"] if near else []
+    return " and ".join(parts)

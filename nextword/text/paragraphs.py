@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,21 @@ def hashes(text: str) -> NDArray[np.uint64]:
     Paragraphs lie between empty lines, or are lines where there is no empty line.
     """
     return np.array([_hash(paragraph) for paragraph in _split(text)[0::2]], np.uint64)
+
+
+def passages(text: str, characters: int) -> Iterator[tuple[int, str]]:
+    """(line, text) of runs of whole paragraphs, each ended once it has as many characters."""
+    line, begun, gathered = 1, 1, ""
+    for part in _split(text):
+        if gathered or not part.isspace():
+            begun = begun if gathered else line
+            gathered += part
+        line += part.count("\n")
+        if len(gathered) >= characters:
+            yield begun, gathered
+            gathered = ""
+    if gathered.strip():
+        yield begun, gathered
 
 
 def _split(text: str) -> list[str]:

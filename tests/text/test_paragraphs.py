@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nextword.text.paragraphs import Paragraphs, hashes, without
+from nextword.text.paragraphs import Paragraphs, hashes, passages, without
 
 LICENCE = "Permission is hereby granted, free of charge, to any person obtaining a copy"
 
@@ -36,3 +36,15 @@ def test_many_paragraphs_are_remembered() -> None:
         assert seen.unseen(part).all()
     assert not seen.unseen(values).any()
     assert seen.unseen(np.zeros(3, np.uint64)).all()
+
+
+def test_passages_are_whole_paragraphs_with_the_line_each_begins_at() -> None:
+    text = "one\ntwo\n\nthree\n\n\nfour\n\nfive\n"
+    assert list(passages(text, 4)) == [(1, "one\ntwo"), (4, "three"), (7, "four"), (9, "five\n")]
+    assert list(passages(text, 9)) == [
+        (1, "one\ntwo\n\n"),
+        (4, "three\n\n\nfour"),
+        (9, "five\n"),
+    ]
+    assert list(passages(text, 1000)) == [(1, text)]
+    assert list(passages("\n \n\n", 4)) == []
