@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nextword.errors import UserError
+from nextword.tasks.records import PASSAGE, read_records
+
+
+def test_a_book_to_go_on_reading_is_passages_with_their_lines(tmp_path: Path) -> None:
+    book = tmp_path / "book.txt"
+    paragraph = "word " * 100
+    book.write_text("\n\n".join(f"{number} {paragraph}" for number in range(20)))
+    found = read_records([str(book)], "text")
+    texts = [str(record["text"]) for record in found]
+    assert "".join("".join(texts).split()) == "".join(book.read_text().split())
+    assert all(PASSAGE <= len(text) < 2 * PASSAGE for text in texts[:-1])
+    lines = book.read_text().split("\n")
+    for record, text in zip(found, texts, strict=True):
+        path, line = record.place.rsplit(":", 1)
+        assert path == str(book) and text.startswith(lines[int(line) - 1])
+
+
+def test_a_book_is_no_table_of_examples(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("A book.")
+    with pytest.raises(UserError, match="is not a table of examples"):
+        read_records([str(tmp_path / "book.txt")], "summarize")
+
+
+def test_a_page_is_read_as_its_text(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    words = "<p>" + "The mill stands by the river and has stood there for long. " * 9 + "</p>"
+    page.write_text(f"<html><body><main>{words}<script>x()</script></main></body></html>")
+    (found,) = read_records([str(page)], "text")
+    assert "The mill stands" in found["text"] and "x()" not in found["text"]
