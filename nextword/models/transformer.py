@@ -24,6 +24,7 @@ from nextword.models.config import TransformerConfig
 from nextword.models.fused import rms_norm
 from nextword.models.layers import Embedding, FeedForward, Linear, RMSNorm, Transform, norm_of
 
+SMALL = 0.1
 Rotation = tuple[Tensor, Tensor]  # cos and sin, [batch or 1, time, 1, head]
 
 
@@ -300,12 +301,18 @@ class Transformer(nn.Module):
     @torch.no_grad()
     def init_weights(self, seed: int) -> None:
         """GPT-2's initialisation: normal, with what is added to the residual stream scaled down by
-        the root of the number of additions; norms are 1, biases 0. A function of the seed alone."""
+        the root of the number of additions; norms are 1, biases 0. A function of the seed alone.
+
+        A norm of the embeddings begins the residual stream `SMALL`, or all that layers add to it
+        would be lost beside it for long.
+        """
         generator = torch.Generator().manual_seed(seed)
         config, std = self.config, self.config.init_std
         additions = (3 if config.cross else 2) * config.layers
         for name, parameter in self.named_parameters():
-            if name.endswith("norm.weight"):
+            if name == "embedding_norm.weight" and not config.post_norm:
+                parameter.fill_(SMALL)
+            elif name.endswith("norm.weight"):
                 parameter.fill_(1.0)
             elif name.endswith("bias"):
                 parameter.zero_()
