@@ -20,7 +20,7 @@ from common import publish, python, ran
 PRETRAIN = "--width 192 --heads 6 --vocab-size 8000 --context-length 128 --epochs 4 --dropout 0.1"
 KINDS = {"decoder": "--layers 4", "encoder-decoder": "--objective denoise --layers 3"}
 FINETUNE = (
-    "--epochs 16 --batch-size 64 --optimizer muon --learning-rate 3e-3 --schedule wsd "
+    "--epochs 14 --batch-size 64 --optimizer muon --learning-rate 4e-3 --schedule wsd "
     "--dropout 0.2 --weight-decay 0.05"
 )
 
