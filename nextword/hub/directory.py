@@ -216,11 +216,9 @@ def save_classifier(
     """
     config = model.transformer.config
     tokenizer = for_classifier(tokenizer, config.context_length)
-    values = write_config(config, _name(dtype), "classifier") | _special_ids(tokenizer, config)
-    values |= {"pad_token_id": tokenizer.pad_id} | write_labels(outputs)
+    named = {"pad_token_id": tokenizer.pad_id} | write_labels(outputs)
     readme = classifier_card(config, outputs, card)
-    with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes):
-        pass
+    _save_head(directory, model, "classifier", named, tokenizer, readme, dtype, shard_bytes)
 
 
 def save_span_finder(
@@ -233,11 +231,8 @@ def save_span_finder(
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write a model that finds answers; opens with AutoModelForQuestionAnswering."""
-    config = model.transformer.config
-    values = write_config(config, _name(dtype), "spans") | _special_ids(tokenizer, config)
-    readme = span_card(config, card)
-    with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes):
-        pass
+    readme = span_card(model.transformer.config, card)
+    _save_head(directory, model, "spans", {}, tokenizer, readme, dtype, shard_bytes)
 
 
 def save_tagger(
@@ -251,10 +246,24 @@ def save_tagger(
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write a model that tags words; opens with AutoModelForTokenClassification, tags included."""
+    readme = tag_card(model.transformer.config, tags, card)
+    named = label_names(tags)
+    _save_head(directory, model, "tags", named, tokenizer, readme, dtype, shard_bytes)
+
+
+def _save_head(
+    directory: str | PathLike[str],
+    model: Headed,
+    head: Head,
+    named: dict[str, Any],
+    tokenizer: Tokenizer,
+    readme: str,
+    dtype: torch.dtype,
+    shard_bytes: int,
+) -> None:
+    """`named` is what config.json says of the head's outputs."""
     config = model.transformer.config
-    values = write_config(config, _name(dtype), "tags") | _special_ids(tokenizer, config)
-    values |= label_names(tags)
-    readme = tag_card(config, tags, card)
+    values = write_config(config, _name(dtype), head) | _special_ids(tokenizer, config) | named
     with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes):
         pass
 

@@ -106,44 +106,40 @@ def begin(
 
 def read_classifier(directory: Path, config: TransformerConfig) -> Classifier:
     """A classifier with as many outputs as its head has rows. Raises as read_model."""
-    where, score = locations(directory), weight_name(config.family, "score")
-    shape = _shape_of(where, score, directory, "classify")
-    if len(shape) != 2 or shape[0] < 1 or shape[1] != config.width:
-        raise UserError(
-            f"tensor {score!r} has shape {list(shape)}, not [labels, {config.width}]",
-            where=where[score],
-        )
-    body, inner = _headless(where, config, "score", "pooler")
-    _check_size(body, inner, directory)
-    model = Classifier(Transformer(inner, seed=None), shape[0])
-    _fill(model, inner, body, directory)
-    return model
+    return _read_head(directory, config, ("score", "pooler"), "classify", Classifier, "labels")
 
 
 def read_span_finder(directory: Path, config: TransformerConfig) -> SpanFinder:
     """A model that finds answers. Raises as read_model."""
-    where = locations(directory)
-    _shape_of(where, weight_name(config.family, "span"), directory, "qa")
-    body, inner = _headless(where, config, "span")
-    _check_size(body, inner, directory)
-    model = SpanFinder(Transformer(inner, seed=None))
-    _fill(model, inner, body, directory)
-    return model
+    return _read_head(directory, config, ("span",), "qa", lambda body, _: SpanFinder(body))
 
 
 def read_tagger(directory: Path, config: TransformerConfig) -> Tagger:
     """A model that tags words with as many tags as its head has rows. Raises as read_model."""
-    where, tag = locations(directory), weight_name(config.family, "tag")
-    shape = _shape_of(where, tag, directory, "tag")
-    if len(shape) != 2 or shape[0] < 1 or shape[1] != config.width:
+    return _read_head(directory, config, ("tag",), "tag", Tagger, "tags")
+
+
+def _read_head(
+    directory: Path,
+    config: TransformerConfig,
+    modules: tuple[str, ...],
+    task: str,
+    head: Callable[[Transformer, int], Head],
+    rows: str | None = None,
+) -> Head:
+    """A model with a head made of `modules`, the first of which scores; where its number of
+    outputs is free, `rows` is what they are."""
+    where, score = locations(directory), weight_name(config.family, modules[0])
+    shape = _shape_of(where, score, directory, task)
+    if rows and (len(shape) != 2 or shape[0] < 1 or shape[1] != config.width):
         raise UserError(
-            f"tensor {tag!r} has shape {list(shape)}, not [tags, {config.width}]",
-            where=where[tag],
+            f"tensor {score!r} has shape {list(shape)}, not [{rows}, {config.width}]",
+            where=where[score],
         )
-    body, inner = _headless(where, config, "tag")
-    _check_size(body, inner, directory)
-    model = Tagger(Transformer(inner, seed=None), shape[0])
-    _fill(model, inner, body, directory)
+    held, inner = _headless(where, config, *modules)
+    _check_size(held, inner, directory)
+    model = head(Transformer(inner, seed=None), shape[0] if shape else 0)
+    _fill(model, inner, held, directory)
     return model
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nextword.inference.evaluating import evaluating
 from nextword.models.encoder_decoder import Writer
 from nextword.objectives import causal
 from nextword.tokens.loader import IGNORE
@@ -28,10 +29,9 @@ class ExampleLosses:
 @torch.no_grad()
 def example_losses(model: Writer, examples: Sequence[Example], room: int) -> ExampleLosses:
     """Of what is scored of each example; 0 nats and tokens where nothing is."""
-    training, device = model.training, model.embedding.weight.device
+    device = model.embedding.weight.device
     nats, tokens = np.zeros(len(examples)), np.zeros(len(examples), np.int64)
-    model.eval()
-    try:
+    with evaluating(model):
         for first in range(0, len(examples), AT_ONCE):
             some = examples[first : first + AT_ONCE]
             batch = completions(some, [], room, model.config.start_id)
@@ -43,6 +43,4 @@ def example_losses(model: Writer, examples: Sequence[Example], room: int) -> Exa
                     wanted = own & (batch.targets[row].numpy() != IGNORE)
                     nats[first + index] = losses[row, wanted].sum()
                     tokens[first + index] = wanted.sum()
-    finally:
-        model.train(training)
     return ExampleLosses(nats, tokens)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from nextword.errors import UserError, nearest
+from nextword.inference.evaluating import evaluating
 from nextword.models.encoder_decoder import Writer
 from nextword.models.heads import Classifier
 from nextword.objectives import causal, labels
@@ -95,10 +96,9 @@ def label_probabilities(
     at_once: int = AT_ONCE,
 ) -> NDArray[np.float64]:
     """[examples, outputs]: of classes, of each label, or the amounts themselves."""
-    training, device = model.training, model.score.weight.device
-    model.eval()
+    device = model.score.weight.device
     found = []
-    try:
+    with evaluating(model):
         for first in range(0, len(examples), at_once):
             some = examples[first : first + at_once]
             batch = collate(some, [0] * len(some), [], room).to(device)
@@ -108,8 +108,6 @@ def label_probabilities(
             elif outputs.kind == "several":
                 given = given.sigmoid()
             found.append(given.cpu().numpy())
-    finally:
-        model.train(training)
     return np.concatenate(found)
 
 
@@ -236,15 +234,12 @@ class AnswerValidator:
 @torch.no_grad()
 def answer_loss(model: Writer, made: Completions, room: int, at_once: int = AT_ONCE) -> float:
     """Nats a token of the right answers, their ends among them."""
-    training, device = model.training, model.embedding.weight.device
-    model.eval()
+    device = model.embedding.weight.device
     nats, targets = 0.0, 0
-    try:
+    with evaluating(model):
         for first in range(0, len(made.examples), at_once):
             some = [example.example for example in made.examples[first : first + at_once]]
             batch = completions(some, [], room, model.config.start_id).to(device)
             nats += float(causal.token_losses(model, batch).double().sum())
             targets += batch.target_count
-    finally:
-        model.train(training)
     return nats / max(targets, 1)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from nextword.inference.beam import EarlyStopping, beam_search
+from nextword.inference.evaluating import evaluating
 from nextword.inference.generate import generate
 from nextword.models.encoder_decoder import Writer
 from nextword.settings import GenerateSettings
@@ -36,9 +37,7 @@ def write_answers(
 ) -> list[str]:
     """What a model writes to each prompt: the likeliest word each time, or of several beams the
     best. A model that was being trained goes on being so."""
-    training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         if beams > 1:
             written = beam_search(
                 model,
@@ -53,8 +52,6 @@ def write_answers(
         else:
             settings = GenerateSettings(temperature=0, max_new_tokens=max_new_tokens)
             written = generate(model, prompts, settings, end_ids, vocab_size=tokenizer.vocab_size)
-    finally:
-        model.train(training)
     return [tokenizer.decode(result.ids).rstrip(UNFINISHED).strip() for result in written]
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from nextword.errors import UserError
 from nextword.hub.directory import save_span_finder, start_span_finder
 from nextword.hub.resolve import resolve as find_directory
+from nextword.inference.evaluating import evaluating
 from nextword.inference.language_model import boundaries
 from nextword.models.heads import SpanFinder
 from nextword.models.transformer import Transformer
@@ -119,10 +120,9 @@ def window_scores(
     model: SpanFinder, windows: Sequence[Window], at_once: int = AT_ONCE
 ) -> list[NDArray[np.float64]]:
     """Of each window [1 + tokens of its text, 2]: begin and end, those of no answer first."""
-    training, device = model.training, model.span.weight.device
+    device = model.span.weight.device
     found: list[NDArray[np.float64]] = []
-    model.eval()
-    try:
+    with evaluating(model):
         for first in range(0, len(windows), at_once):
             some = windows[first : first + at_once]
             batch = span_batch(some, [], row_room(model.transformer)).to(device)
@@ -131,8 +131,6 @@ def window_scores(
                 rows[: 1 + window.end - window.begin]
                 for rows, window in zip(given, some, strict=True)
             ]
-    finally:
-        model.train(training)
     return found
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nextword.hub.directory import save_tagger, start_tagger
 from nextword.hub.resolve import resolve as find_directory
+from nextword.inference.evaluating import evaluating
 from nextword.inference.language_model import boundaries
 from nextword.models.heads import Tagger
 from nextword.models.transformer import Transformer
@@ -197,13 +198,12 @@ def tag_probabilities(
     at_once: int = AT_ONCE,
 ) -> list[NDArray[np.float64]]:
     """Of each text, [words, tags]."""
-    training, device = model.training, model.tag.weight.device
+    device = model.tag.weight.device
     body = model.transformer
     made = tag_windows(texts, tokenizer, limit, body.config.causal, start_id)
     found = [np.zeros((len(text.words), model.tag.weight.shape[0])) for text in texts]
     nothing = [[0] * len(text.words) for text in texts]
-    model.eval()
-    try:
+    with evaluating(model):
         for first in range(0, len(made), at_once):
             some = made[first : first + at_once]
             batch = tag_batch(some, nothing, [], row_room(body)).to(device)
@@ -211,8 +211,6 @@ def tag_probabilities(
             cuts = np.cumsum([len(window.words) for window in some])[:-1]
             for window, rows in zip(some, np.split(given, cuts), strict=True):
                 found[window.text][window.words] = rows
-    finally:
-        model.train(training)
     return found
 
 

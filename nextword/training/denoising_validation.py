@@ -7,9 +7,9 @@ import math
 import numpy as np
 import torch
 
+from nextword.inference.evaluating import evaluating
 from nextword.inference.generate import generate
 from nextword.models.encoder_decoder import EncoderDecoder
-from nextword.objectives import causal
 from nextword.settings import GenerateSettings
 from nextword.tokens.corruption import Corruption, DenoisingLoader
 from nextword.tokens.pairs import PairBatch
@@ -19,6 +19,7 @@ from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
 from nextword.training.parallel import Group
 from nextword.training.state import Measured
+from nextword.training.validation import mean_loss, parts, spread
 
 SAMPLE_TOKENS = 40
 
@@ -46,8 +47,7 @@ class DenoisingValidator:
             return
         self._rows = DenoisingLoader(split, shorter, seed, corruption)
         blocks = len(split) // self._rows.length
-        wanted = min(blocks, max(1, max_tokens // self._rows.length))
-        self._starts = [n * blocks // wanted * self._rows.length for n in range(wanted)]
+        self._starts = spread(blocks, max_tokens // self._rows.length, self._rows.length)
 
     @property
     def is_empty(self) -> bool:
@@ -61,19 +61,10 @@ class DenoisingValidator:
     def measure(self, model: EncoderDecoder, group: Group, interrupt: Interrupt) -> Measured | None:
         """Mean loss in nats a token to be written, sentinels and ends among them."""
         mine = self._starts[group.share(len(self._starts))]
-        nats, targets = 0.0, 0
-        training = model.training
-        model.eval()
-        try:
-            for start in range(0, len(mine), self._batch_size):
-                if interrupt.requested and group.size == 1:
-                    return None
-                batch = self._batch(mine[start : start + self._batch_size]).to(group.device)
-                nats += float(causal.token_losses(model, batch).double().sum())
-                targets += batch.target_count
-        finally:
-            model.train(training)
-        loss = group.total(nats) / group.total(targets)
+        batches = (self._batch(some) for some in parts(mine, self._batch_size))
+        loss = mean_loss(model, batches, group, interrupt)
+        if loss is None:
+            return None
         return Measured(loss, -loss, {"perplexity": math.exp(min(loss, 700.0))})
 
     def sample(self, model: EncoderDecoder) -> tuple[str, str]:
@@ -81,14 +72,9 @@ class DenoisingValidator:
         batch = self._batch(self._starts[:1])
         source = batch.source[0][batch.source_documents[0] == 1].tolist()
         settings = GenerateSettings(max_new_tokens=max(1, len(source)), temperature=0)
-        training = model.training
-        model.eval()
-        try:
-            # Each length of a text being written would be compiled anew, for one sample.
-            with torch.compiler.set_stance("force_eager"):
-                (written,) = generate(model, [source], settings, {self._tokenizer.end_id})
-        finally:
-            model.train(training)
+        # Each length of a text being written would be compiled anew, for one sample.
+        with evaluating(model), torch.compiler.set_stance("force_eager"):
+            (written,) = generate(model, [source], settings, {self._tokenizer.end_id})
         shown = source[:SAMPLE_TOKENS]
         filled = fill(shown, written.ids, frozenset(self._corruption.sentinels.tolist()))
         return f"{self._text(shown)} → ", self._text(filled)

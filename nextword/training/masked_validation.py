@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nextword.inference.evaluating import evaluating
 from nextword.models.transformer import Transformer
 from nextword.objectives import masked
 from nextword.tokens.loader import IGNORE, Batch
@@ -21,6 +22,7 @@ from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
 from nextword.training.parallel import Group
 from nextword.training.state import Measured
+from nextword.training.validation import parts, spread
 
 SAMPLE_TOKENS = 32
 
@@ -46,8 +48,7 @@ class MaskedValidator:
         length = min(context_length, size + 2)
         self._rows = MaskedRows(split, length, replace(masking, keep=0.0, random=0.0))
         blocks = size // self._rows.stretch if len(split) else 0
-        wanted = min(blocks, max(1, max_tokens // length))
-        self._starts = [n * blocks // wanted * self._rows.stretch for n in range(wanted)]
+        self._starts = spread(blocks, max_tokens // length, self._rows.stretch)
 
     @property
     def is_empty(self) -> bool:
@@ -60,9 +61,7 @@ class MaskedValidator:
 
     def batches(self, part: slice = slice(None)) -> Iterator[Batch]:
         """All rows, or a part of them, in order."""
-        mine = self._starts[part]
-        for start in range(0, len(mine), self._batch_size):
-            yield self._batch(mine[start : start + self._batch_size])
+        return (self._batch(some) for some in parts(self._starts[part], self._batch_size))
 
     def _batch(self, starts: list[int]) -> Batch:
         places = np.array(starts, np.int64)
@@ -72,9 +71,7 @@ class MaskedValidator:
     def measure(self, model: Transformer, group: Group, interrupt: Interrupt) -> Measured | None:
         """Mean loss in nats a hidden token, and the share of them that the model finds."""
         nats, right, targets = 0.0, 0, 0
-        training = model.training
-        model.eval()
-        try:
+        with evaluating(model):
             for batch in self.batches(group.share(len(self._starts))):
                 if interrupt.requested and group.size == 1:
                     return None
@@ -82,8 +79,6 @@ class MaskedValidator:
                 nats += float(losses.double().sum())
                 right += int(found.sum())
                 targets += len(found)
-        finally:
-            model.train(training)
         targets_of_all = group.total(targets)
         loss = group.total(nats) / targets_of_all
         figures = {
@@ -96,14 +91,9 @@ class MaskedValidator:
     def sample(self, model: Transformer) -> tuple[str, str]:
         """The beginning of a held-out row with its masks, and as the model fills it in."""
         batch = self._batch(self._starts[:1] or [0]).to(model.embedding.weight.device)
-        training = model.training
-        model.eval()
-        try:
-            # A row of another length would be compiled anew, for one sample.
-            with torch.compiler.set_stance("force_eager"):
-                found = model.logits(masked.hidden_states(model, batch)).argmax(-1)
-        finally:
-            model.train(training)
+        # A row of another length would be compiled anew, for one sample.
+        with evaluating(model), torch.compiler.set_stance("force_eager"):
+            found = model.logits(masked.hidden_states(model, batch)).argmax(-1)
         hidden = batch.targets[0] != IGNORE
         filled = torch.where(hidden, found[0], batch.tokens[0])[:SAMPLE_TOKENS]
         whole = torch.where(hidden, batch.targets[0], batch.tokens[0])[:SAMPLE_TOKENS]

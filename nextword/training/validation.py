@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 
+from nextword.inference.evaluating import evaluating
 from nextword.inference.generate import generate
+from nextword.models.encoder_decoder import Writer
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import GenerateSettings
-from nextword.tokens.loader import make_batch
+from nextword.tokens.loader import Batch, make_batch
+from nextword.tokens.pairs import PairBatch
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
@@ -19,6 +23,31 @@ from nextword.training.parallel import Group
 from nextword.training.state import Measured
 
 SAMPLE_TOKENS = 96
+
+
+def spread(blocks: int, most: int, stride: int) -> list[int]:
+    """Where rows begin that are read of a held-out text: every `stride`, or at equal distances as
+    many as may be, at least one."""
+    wanted = min(blocks, max(1, most))
+    return [number * blocks // wanted * stride for number in range(wanted)]
+
+
+def parts(starts: list[int], size: int) -> Iterator[list[int]]:
+    return (starts[first : first + size] for first in range(0, len(starts), size))
+
+
+def mean_loss(
+    model: Writer, batches: Iterable[Batch | PairBatch], group: Group, interrupt: Interrupt
+) -> float | None:
+    """Nats a target, over all ranks' batches; None when a stop was asked for meanwhile."""
+    nats, targets = 0.0, 0
+    with evaluating(model):
+        for batch in batches:
+            if interrupt.requested and group.size == 1:
+                return None
+            nats += float(causal.token_losses(model, batch.to(group.device)).double().sum())
+            targets += batch.target_count
+    return group.total(nats) / group.total(targets)
 
 
 class TextValidator:
@@ -41,33 +70,23 @@ class TextValidator:
         self._batch_size, self._seed = batch_size, seed
         self._length = min(context_length, len(split))
         blocks = len(split) // self._length if self._length else 0
-        wanted = min(blocks, max(1, max_tokens // max(1, self._length)))
-        self._starts = [index * blocks // wanted * self._length for index in range(wanted)]
+        self._starts = spread(blocks, max_tokens // max(1, self._length), self._length)
 
     @property
     def is_empty(self) -> bool:
         return not self._starts
 
-    @torch.no_grad()
+    def _batch(self, starts: list[int]) -> Batch:
+        places = np.array(starts, np.int64)
+        return make_batch(self._split, places, np.zeros_like(places), self._length, [])
+
     def measure(self, model: Transformer, group: Group, interrupt: Interrupt) -> Measured | None:
         """Mean loss in nats a token, and what follows from it."""
         mine = self._starts[group.share(len(self._starts))]
-        nats, targets = 0.0, 0
-        training = model.training
-        model.eval()
-        try:
-            for start in range(0, len(mine), self._batch_size):
-                if interrupt.requested and group.size == 1:
-                    return None
-                starts = np.asarray(mine[start : start + self._batch_size], np.int64)
-                batch = make_batch(self._split, starts, np.zeros_like(starts), self._length, []).to(
-                    group.device
-                )
-                nats += float(causal.token_losses(model, batch).double().sum())
-                targets += batch.target_count
-        finally:
-            model.train(training)
-        loss = group.total(nats) / group.total(targets)
+        batches = (self._batch(some) for some in parts(mine, self._batch_size))
+        loss = mean_loss(model, batches, group, interrupt)
+        if loss is None:
+            return None
         perplexity = math.exp(min(loss, 700.0))
         figures = {"bits per byte": self.bits_per_byte(loss), "perplexity": perplexity}
         return Measured(loss, -loss, figures)
@@ -78,14 +97,8 @@ class TextValidator:
     def sample(self, model: Transformer) -> tuple[str, str]:
         """An empty prompt and what the model writes after it; chance is the same each time."""
         settings = GenerateSettings(max_new_tokens=SAMPLE_TOKENS, temperature=0.8, seed=self._seed)
-        training = model.training
-        model.eval()
-        try:
-            # Each length of a text being written would be compiled anew, for one sample.
-            with torch.compiler.set_stance("force_eager"):
-                (written,) = generate(
-                    model, [[self._tokenizer.end_id]], settings, {self._tokenizer.end_id}
-                )
-        finally:
-            model.train(training)
+        end = self._tokenizer.end_id
+        # Each length of a text being written would be compiled anew, for one sample.
+        with evaluating(model), torch.compiler.set_stance("force_eager"):
+            (written,) = generate(model, [[end]], settings, {end})
         return "", self._tokenizer.decode(written.ids)
