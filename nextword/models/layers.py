@@ -33,10 +33,12 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
 
-    def forward(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+    def forward(self, x: Tensor, rows: slice | None = None) -> Tensor:
         """x [..., inputs] to [..., outputs], or to those outputs alone that `rows` are."""
-        bias = None if self.bias is None else self.bias[rows].to(x.dtype)
-        return F.linear(x, self.weight[rows].to(x.dtype), bias)
+        weight, bias = self.weight, self.bias
+        if rows is not None:  # a slice of all would cost a copy of the gradient
+            weight, bias = weight[rows], None if bias is None else bias[rows]
+        return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
 
 class Embedding(nn.Module):

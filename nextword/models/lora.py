@@ -34,10 +34,11 @@ class LowRankLinear(Linear):
         self.lora_b = nn.Parameter(self.weight.new_zeros(outputs, rank))
         self.scale, self.dropout = scale, dropout
 
-    def forward(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+    def forward(self, x: Tensor, rows: slice | None = None) -> Tensor:
         read = F.dropout(x, self.dropout, self.training) if self.dropout else x
         low = F.linear(read, self.lora_a.to(x.dtype)) * self.scale  # [..., rank]
-        return super().forward(x, rows) + F.linear(low, self.lora_b[rows].to(x.dtype))
+        high = self.lora_b if rows is None else self.lora_b[rows]
+        return super().forward(x, rows) + F.linear(low, high.to(x.dtype))
 
     def update(self) -> Tensor:
         """What is added to the weight, [outputs, inputs]."""

@@ -46,12 +46,14 @@ def train_step(
             (loss * (group.size / targets)).backward()  # DDP averages over ranks; this is a sum
         nats += float(loss.detach())
     mean = group.total(nats) / targets
-    norm = float(nn.utils.clip_grad_norm_(parameters, clip or math.inf))
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not (math.isfinite(mean) and math.isfinite(norm)):
         optimizers.zero_grad()
-        raise NonFiniteError(f"loss {mean:g}, gradient norm {norm:g}")
+        raise NonFiniteError(f"loss {mean:g}, gradient norm {float(norm):g}")
+    if clip and norm > clip:
+        nn.utils.clip_grads_with_norm_(parameters, clip, norm)
     optimizers.step(learning_rate_share)
-    return StepResult(mean, norm, targets)
+    return StepResult(mean, float(norm), targets)
 
 
 def train(job: Job, state: State) -> State:

@@ -13,7 +13,7 @@ import torch
 from nextword.errors import UserError
 from nextword.settings import FinetuneSettings, PretrainSettings
 from nextword.terminal import say
-from nextword.training import checkpoint, trackers
+from nextword.training import checkpoint, memory, trackers
 from nextword.training.interrupt import Interrupt, interruptible, name
 from nextword.training.loop import train
 from nextword.training.metrics import Metrics
@@ -33,6 +33,7 @@ def supervised(
     """What `work` returns; where a signal ends it outside of the loop, what `stopped` makes of the
     signal's number. `smaller` mends a model that does not fit. Raises UserError for that, and where
     files cannot be written."""
+    memory.keep_freed()
     try:
         with processes() as group, interruptible() as interrupt:
             try:
