@@ -33,7 +33,6 @@ def supervised(
     """What `work` returns; where a signal ends it outside of the loop, what `stopped` makes of the
     signal's number. `smaller` mends a model that does not fit. Raises UserError for that, and where
     files cannot be written."""
-    memory.keep_freed()
     try:
         with processes() as group, interruptible() as interrupt:
             try:
@@ -81,6 +80,7 @@ def carry_through(job: Job, state: State, resumed: bool) -> State:
         if resumed:
             message = f"resumed from the checkpoint of step {state.step}"
             job.metrics.event(state.step, "resume", message)
+        memory.keep_freed()
         state = train(job, state)
     job.metrics.close()
     return state

@@ -217,6 +217,21 @@ def test_dropout_falls_in_training_alone() -> None:
     assert torch.equal(model(row), model(row))
 
 
+def test_weights_that_are_used_whole_are_not_sliced() -> None:
+    """A slice, even of all rows, makes a zeroed copy of the weight's gradient."""
+    waiting = [Transformer(tiny("gpt2"))(tokens(1, 8)).sum().grad_fn]
+    seen, sliced = set(waiting), []
+    while waiting:
+        node = waiting.pop()
+        following = {other for other, _ in node.next_functions if other is not None} - seen
+        seen |= following
+        waiting += following
+        if node.name().startswith("Slice"):
+            sliced += [leaf for leaf in following if hasattr(leaf, "variable")]
+    assert len(seen) > 40
+    assert not sliced
+
+
 def test_gpt2_says_when_a_text_is_longer_than_its_positions() -> None:
     with pytest.raises(UserError, match="65 tokens at once, but the model has 64 positions"):
         Transformer(tiny("gpt2"))(tokens(1, 65))
