@@ -18,11 +18,16 @@ from typing import Any
 from common import publish, python, ran
 
 PRETRAIN = "--width 192 --heads 6 --vocab-size 8000 --context-length 128 --epochs 4 --dropout 0.1"
-KINDS = {"decoder": "--layers 4", "encoder-decoder": "--objective denoise --layers 3"}
 FINETUNE = (
-    "--epochs 14 --batch-size 64 --optimizer muon --learning-rate 4e-3 --schedule wsd "
-    "--dropout 0.2 --weight-decay 0.05"
+    "--epochs 14 --batch-size 64 --optimizer muon --schedule wsd --dropout 0.2 --weight-decay 0.05"
 )
+KINDS = {  # flags of pretraining, and of fine-tuning
+    "decoder": ("--layers 4", "--learning-rate 4e-3"),
+    "encoder-decoder": (
+        "--objective denoise --layers 3 --learning-rate 2e-3",
+        "--learning-rate 2e-3",
+    ),
+}
 
 
 def translated(folder: Path, kind: str, out: Path, beams: int) -> dict[str, Any]:
@@ -33,10 +38,13 @@ def translated(folder: Path, kind: str, out: Path, beams: int) -> dict[str, Any]
         for name in ("train", "val", "test_2016_flickr")
     )
     base, run = str(out / "base"), str(out / "run")
-    flags = f"{PRETRAIN} {KINDS[kind]}".split()
+    of_pretraining, of_finetuning = KINDS[kind]
+    flags = f"{PRETRAIN} {of_pretraining}".split()
     first = ran([*nextword, "pretrain", *train, "--out", base, *flags])
     task = ["--task", "translate", "--val", *val, "--out", run]
-    second = ran([*nextword, "finetune", base, *train, *task, *FINETUNE.split()])
+    second = ran(
+        [*nextword, "finetune", base, *train, *task, *f"{FINETUNE} {of_finetuning}".split()]
+    )
     measured = ran([*nextword, "evaluate", run, *test, "--beams", str(beams), "--json"])
     found = json.loads(measured.output)["metrics"]
     described = json.loads(ran([*nextword, "info", run, "--json"]).output)

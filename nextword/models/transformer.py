@@ -323,6 +323,21 @@ class Transformer(nn.Module):
             if name.endswith("qkv.weight") and config.attention_scale is not None:
                 queries = parameter[: config.heads * config.head_width]
                 queries.mul_(config.head_width**-0.5 / config.attention_scale)
+            elif name == "relative.weight":
+                parameter.add_(self._nearness())
+
+    def _nearness(self) -> Tensor:
+        """What each head begins with, [buckets, heads]: less for what is further, by slopes from
+        steep to flat (Press et al. 2022)."""
+        config = self.config
+        reach = torch.arange(config.relative_distance, -config.relative_distance, -1)
+        buckets = relative_bucket(
+            reach, config.causal, config.relative_buckets, config.relative_distance
+        )
+        nearest = torch.full((config.relative_buckets,), config.relative_distance)
+        nearest.scatter_reduce_(0, buckets, reach.abs(), "amin")
+        slopes = 2.0 ** (-8 * torch.arange(1, config.heads + 1) / config.heads)
+        return -nearest[:, None] * slopes
 
     def row_blocks(self) -> dict[str, list[int]]:
         """How matrices that are several side by side split along their rows, by parameter name."""
