@@ -373,7 +373,10 @@ class EvaluateSettings(ColumnSettings):
         None, ge=1, description="sliding window: tokens scored a window; the context if not given"
     )
     mask_rate: float | None = Field(
-        None, gt=0, lt=1, description="an encoder: share of tokens hidden; 0.3 if not given"
+        None,
+        gt=0,
+        lt=1,
+        description="share of tokens hidden: an encoder 0.3, an encoder–decoder 0.15",
     )
     batch_size: int = Field(16, ge=1, description="windows computed at once; changes no result")
     max_tokens: int | None = Field(

@@ -14,7 +14,7 @@ MOST_CLASSES = 10  # that a terminal has room for
 
 if TYPE_CHECKING:
     from nextword.tasks.evaluate import Evaluation, Interval
-    from nextword.tasks.evaluate_masked import MaskedEvaluation
+    from nextword.tasks.evaluate_hidden import HiddenEvaluation
 
 
 def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     if isinstance(evaluation, Evaluation):
         show(evaluation)
     else:
-        show_masked(evaluation)
+        show_hidden(evaluation)
     if parsed.json:
         options.print_json(evaluation.to_json())
 
@@ -105,13 +105,17 @@ def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
         options.print_json(evaluation.to_json())
 
 
-def show_masked(evaluation: MaskedEvaluation) -> None:
+def show_hidden(evaluation: HiddenEvaluation) -> None:
     figures = [
         ("hidden tokens found", evaluation.masked_accuracy, evaluation.masked_accuracy_interval),
         ("perplexity", evaluation.perplexity, evaluation.perplexity_interval),
         ("loss, nats a hidden token", evaluation.loss, evaluation.loss_interval),
     ]
-    rows = [(name, _figure(value), _interval(interval)) for name, value, interval in figures]
+    rows = [
+        (name, _figure(value), _interval(interval))
+        for name, value, interval in figures
+        if value is not None
+    ]
     table(f"{evaluation.model} on {evaluation.data}", ["", "value", "95% interval"], rows)
     facts = [
         ("hidden tokens", evaluation.hidden_tokens),

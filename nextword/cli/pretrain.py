@@ -40,18 +40,20 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
 
 
 def show(finished: FinishedRun) -> None:
-    measured = finished.evaluation
-    for name, told in (
+    measured = finished.evaluation or {}
+    for name, told in (  # the first that this kind of model has
         ("bits_per_byte", "bits per byte"),
         ("masked_accuracy", "of hidden tokens found"),
+        ("perplexity", "perplexity of hidden words"),
     ):
-        if measured and (interval := measured.get(f"{name}_interval")):
+        if interval := measured.get(f"{name}_interval"):
             whole = measured["tokens"] >= measured["held_out_tokens"]
             part = "" if whole else f" (a sample of {quantity(measured['tokens'], 'tokens')})"
             say(
                 f"On held-out text{part}: {measured[name]:.4f} {told}, "
                 f"95% interval {interval[0]:.4f} to {interval[1]:.4f}"
             )
+            break
     say(f"Report: {finished.report}", copied=True)
     if finished.model:
         say(f"Model: {finished.model}", copied=True)

@@ -35,7 +35,8 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor, rows: slice | None = None) -> Tensor:
         """x [..., inputs] to [..., outputs], or to those outputs alone that `rows` are."""
-        weight, bias = self.weight, self.bias
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias
         if rows is not None:  # a slice of all would cost a copy of the gradient
             weight, bias = weight[rows], None if bias is None else bias[rows]
         return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))

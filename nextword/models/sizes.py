@@ -86,6 +86,8 @@ STYLES: dict[Family, dict[str, Any]] = {
         "norm_epsilon": 1e-5,
         "first_norm": False,
         "embedding_norm": True,
+        "attention_bias": True,
+        "output_bias": True,
         "mlp": "geglu",
         "rope_theta": 160_000.0,
         "local_rope_theta": 10_000.0,

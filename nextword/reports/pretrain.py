@@ -75,7 +75,7 @@ def measure(run: Run) -> None:
     affordable = int(MEASURING * (run.seconds or 0) * run.tokens_per_second)
     from nextword.tasks.evaluate import evaluate
 
-    mask_rate = run.settings.get("mask_rate") if run.objective == "masked" else None
+    mask_rate = run.settings.get("mask_rate") if run.objective != "causal" else None
 
     try:
         most = max(affordable, FEWEST_TOKENS)

@@ -9,16 +9,15 @@ from nextword.hub.resolve import resolve as find_directory
 from nextword.models.sizes import flops_per_pair, flops_per_token
 from nextword.settings import FinetuneSettings
 from nextword.tasks.learnable import Learnable
-from nextword.tasks.planning import Plan
+from nextword.tasks.planning import DECAY, Plan
 from nextword.terminal import duration, quantity
 from nextword.training import groups, optimizers
 from nextword.training.interrupt import Interrupt
 from nextword.training.metrics import Metrics
 from nextword.training.parallel import Group, Objective, replicate
+from nextword.training.planning import MOMENTUM
 from nextword.training.precision import Precision
 from nextword.training.state import Figures, Job, State
-
-MOMENTUM = {"adamw": 0.0, "muon": 0.95, "sgd": 0.9}
 
 
 def assemble(
@@ -103,7 +102,7 @@ def assemble(
         log_every=max(1, plan.schedule.steps // 200),
         keep_checkpoints=settings.keep_checkpoints,
         patience=settings.patience,
-        decay=0.4,
+        decay=DECAY,
         figures=figures,
         describe=describe,
         save_model=save_model,

@@ -21,7 +21,7 @@ from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import EvaluateSettings, resolve
-from nextword.tasks.evaluate_masked import MaskedEvaluation, evaluate_masked
+from nextword.tasks.evaluate_hidden import HiddenEvaluation, evaluate_hidden
 from nextword.tasks.figures import exponential, rounded
 from nextword.tasks.held_out import (
     HeldOut,
@@ -82,12 +82,12 @@ def evaluate(
     data: str | Path | Sequence[str | Path] | None = None,
     settings: EvaluateSettings | None = None,
     **overrides: Any,
-) -> Evaluation | MaskedEvaluation:
+) -> Evaluation | HiddenEvaluation:
     """Score a model on text: by default on what its own run held out.
 
-    A decoder is scored on every token, an encoder on those that are hidden from it. `data` is a
-    store, of which the held-out part is taken, or files of text. Raises UserError where there is no
-    text, or it does not fit the model.
+    A decoder is scored on every token, an encoder and an encoder–decoder on those that are hidden
+    from them. `data` is a store, of which the held-out part is taken, or files of text. Raises
+    UserError where there is no text, or it does not fit the model.
     """
     started = time.monotonic()
     settings = resolve(EvaluateSettings, (settings.model_dump() if settings else {}) | overrides)
@@ -102,15 +102,9 @@ def evaluate(
         text_column=settings.text_column,
         max_tokens=settings.max_tokens,
     )
-    if isinstance(model, MaskedLanguageModel):
-        return evaluate_masked(model, held_out, settings)
+    if isinstance(model, MaskedLanguageModel) or isinstance(model.transformer, EncoderDecoder):
+        return evaluate_hidden(model, held_out, settings)
     transformer = model.transformer
-    if isinstance(transformer, EncoderDecoder):
-        raise UserError(
-            "is an encoder–decoder: it writes one text of another, and has no loss on plain text",
-            where=model.name,
-            mend="give labelled data and --task translate, summarize or qa",
-        )
     context = _context(transformer, settings)
     stride = settings.stride or context
     nats = token_losses(

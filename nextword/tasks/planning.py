@@ -20,6 +20,7 @@ LORA_RATE = 10.0  # times that: the updates begin at zero
 MOST_TIMES = 40.0  # times the usual rate, for the smallest models
 TOKENS_AT_ONCE = 8192
 VALIDATIONS = 10
+DECAY = 0.4  # share of a run that wsd decays in
 
 
 @dataclass
@@ -55,7 +56,7 @@ def decide(made: Learnable, settings: FinetuneSettings) -> Plan:
         batch_size=batch,
         micro_batch=min(micro, batch),
         learning_rate=rate,
-        schedule=Schedule(settings.schedule, steps, round(warmup), max(1, round(0.4 * steps))),
+        schedule=Schedule(settings.schedule, steps, round(warmup), max(1, round(DECAY * steps))),
         eval_every=settings.eval_every or max(1, steps // VALIDATIONS),
         save_every=settings.save_every or max(1, steps // 4),
     )

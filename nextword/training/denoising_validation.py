@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -53,6 +54,15 @@ class DenoisingValidator:
     def is_empty(self) -> bool:
         return not self._starts
 
+    @property
+    def count(self) -> int:
+        """How many rows are read."""
+        return len(self._starts)
+
+    def batches(self, part: slice = slice(None)) -> Iterator[PairBatch]:
+        """All rows, or a part of them, in order."""
+        return (self._batch(some) for some in parts(self._starts[part], self._batch_size))
+
     def _batch(self, starts: list[int]) -> PairBatch:
         places = np.array(starts, np.int64)
         keys = [key(self._seed, start, "held out") for start in starts]
@@ -60,9 +70,7 @@ class DenoisingValidator:
 
     def measure(self, model: EncoderDecoder, group: Group, interrupt: Interrupt) -> Measured | None:
         """Mean loss in nats a token to be written, sentinels and ends among them."""
-        mine = self._starts[group.share(len(self._starts))]
-        batches = (self._batch(some) for some in parts(mine, self._batch_size))
-        loss = mean_loss(model, batches, group, interrupt)
+        loss = mean_loss(model, self.batches(group.share(self.count)), group, interrupt)
         if loss is None:
             return None
         return Measured(loss, -loss, {"perplexity": math.exp(min(loss, 700.0))})

@@ -160,7 +160,7 @@ def plan(
         f"{steps:,} steps of {batch} × {context} tokens: {epochs:.1f} passes over the text, about "
         f"{duration(expected)}"
     )
-    rate = settings.learning_rate or _learning_rate(settings.optimizer, config.width)
+    rate = settings.learning_rate or _learning_rate(settings.optimizer, config)
     reasons.append(
         f"{settings.optimizer} at learning rate {rate:.2g}"
         + ("" if settings.learning_rate else f" (width {config.width})")
@@ -307,8 +307,10 @@ def _batch(
     return batch, min(micro, rows)
 
 
-def _learning_rate(optimizer: str, width: int) -> float:
-    return float(LEARNING_RATES[optimizer] * (REFERENCE_WIDTH / width) ** 0.5)
+def _learning_rate(optimizer: str, config: TransformerConfig) -> float:
+    # T5's scores are not scaled and grow fast; what an encoder finds of a text it finds slowly.
+    share = 1 / 3 if config.decoder_layers else 1.0 if config.causal else 1 / 2
+    return float(share * LEARNING_RATES[optimizer] * (REFERENCE_WIDTH / config.width) ** 0.5)
 
 
 def _warmup(asked: float | None, steps: int) -> int:

@@ -12,8 +12,11 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
+from nextword.cli.main import main
 from nextword.models.sizes import config_for, flops_per_pair, flops_per_token, parameter_count
 from nextword.settings import MaskSettings, ModelSettings
+from nextword.tasks.evaluate import evaluate
+from nextword.tasks.evaluate_hidden import HiddenEvaluation
 from nextword.tokens.corruption import DenoisingLoader, corruption_of
 from nextword.tokens.permutation import key
 from nextword.tokens.prepare import prepare
@@ -89,6 +92,11 @@ def test_the_held_out_loss_is_that_of_transformers_on_the_same_spans(
             nats, targets = nats + float(loss) * len(labels), targets + len(labels)
     assert run.loss == pytest.approx(nats / targets, rel=1e-5)
     assert targets == batch.target_count
+    measured = evaluate(tmp_path / "run", max_tokens=512, seed=5, batch_size=3)
+    assert isinstance(measured, HiddenEvaluation) and measured.masked_accuracy is None
+    assert measured.loss == pytest.approx(nats / targets, rel=1e-5)
+    assert measured.hidden_tokens == targets and measured.loss_interval is not None
+    assert measured.loss_interval[0] < measured.loss < measured.loss_interval[1]
     records = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     records = list(records)
     (sample,) = [r for r in records if r["kind"] == "sample"]
@@ -96,6 +104,20 @@ def test_the_held_out_loss_is_that_of_transformers_on_the_same_spans(
     losses = [r["loss"] for r in records if r["kind"] == "train"]
     assert losses[-1] < losses[0] - 0.5
     assert "nats a token to write" in (tmp_path / "run" / "model" / "README.md").read_text()
+
+
+def test_a_run_ends_with_its_loss_on_held_out_text(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--objective", "denoise", "--layers", "1", "--width", "32", "--heads", "2"]
+    words += ["--context-length", "32", "--steps", "4", "--out", str(tmp_path / "run")]
+    assert main(["pretrain", str(store), *words]) == 0
+    told = capsys.readouterr()
+    measured = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert f"{measured['perplexity']:.4f} perplexity of hidden words" in told.err
+    assert "warning" not in told.err
+    assert main(["evaluate", str(tmp_path / "run"), "--mask-rate", "0.15"]) == 0
+    assert "loss, nats a hidden token" in capsys.readouterr().err
 
 
 def test_how_a_step_is_cut_up_does_not_matter(store: Path, tmp_path: Path) -> None:

@@ -428,7 +428,6 @@ def test_frozen_layers_stay_and_lower_ones_learn_slower(model: Path, tmp_path: P
             ["finetune", "{model}", "translate.tsv", "--task", "translate", "--freeze", "3"],
             "cannot",
         ),
-        (["evaluate", "{model}", "reader.txt"], "has no loss on plain text"),
         (["fill", "{model}", "A [MASK]."], "is an encoder–decoder (t5)"),
     ],
 )

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from nextword.errors import UserError
-from nextword.models.attention import document_mask
+from nextword.models.attention import distances, document_mask, rotation, visible
 from nextword.models.config import DECODERS, ENCODERS, Family, TransformerConfig
 from nextword.models.sizes import STYLES, parameter_count
-from nextword.models.transformer import Transformer
+from nextword.models.transformer import Attention, Transformer
 
 STACKS = DECODERS + ENCODERS + ("t5",)  # T5's here is its encoder
 GROUPED = ("llama", "mistral", "qwen2", "qwen3")
@@ -194,6 +194,35 @@ def test_weights_are_a_function_of_the_seed(family: Family) -> None:
     assert not torch.equal(one["embedding.weight"], other["embedding.weight"])
     added = one["blocks.0.mlp.output.weight"].std() / one["blocks.0.mlp.input.weight"].std()
     assert abs(added - 0.5) < 0.05  # the root of 2 layers × 2 additions
+
+
+def test_heads_of_an_encoders_local_layers_begin_with_one_neighbour_each() -> None:
+    more = {"heads": 8, "kv_heads": 8, "head_width": 32, "window": 4, "init_std": 1e-6}
+    config = tiny("modernbert", **more)
+    model, time = Transformer(config), 24
+    attention = model.blocks[1].attention
+    assert isinstance(attention, Attention)
+    frequencies, factor = model.rotary[4]
+    turns = rotation(torch.arange(time)[None], frequencies, factor, torch.float32)
+    query, key, _ = attention._own(torch.zeros(1, time, 48), turns)
+    scores = query @ key.transpose(-1, -2) / 32**0.5  # [1, heads, time, time]
+    seen = scores[0, :, 12].masked_fill(~visible(12 - torch.arange(time), False, 4), -torch.inf)
+    assert (seen.argmax(-1) - 12).tolist() == [-1, 1, -2, 2, -3, 3, -1, 1]
+    assert (seen.softmax(-1).amax(-1) > 0.4).all()  # of six or fewer that it sees
+    others = [b for n, b in model.named_parameters() if n.endswith("bias") and "blocks.1" not in n]
+    assert others and not any(bias.any() for bias in others)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_heads_of_relative_positions_begin_with_what_is_near(causal: bool) -> None:
+    model = Transformer(tiny("t5", causal=causal, init_std=1e-6))
+    bias = model._relative_bias(distances(40, 40))[0, :, 20, : 21 if causal else None].detach()
+    nearness = 0 - (torch.arange(bias.shape[1]) - 20).abs()
+    for head, slope in zip(bias, 2.0 ** (-8 * torch.arange(1, 7) / 6), strict=True):
+        assert head.argmax() == 20
+        close = nearness >= -7  # a bucket each
+        torch.testing.assert_close(head[close], nearness[close] * slope, atol=1e-4, rtol=0)
+        assert (head[~close] < head[close].min()).all()
 
 
 def test_bf16_keeps_fp32_weights_and_angles_and_stays_close() -> None:
