@@ -376,7 +376,7 @@ class EvaluateSettings(ColumnSettings):
         None,
         gt=0,
         lt=1,
-        description="share of tokens hidden: an encoder 0.3, an encoder–decoder 0.15",
+        description="share of tokens hidden: 0.3, of an encoder–decoder 0.15",
     )
     batch_size: int = Field(16, ge=1, description="windows computed at once; changes no result")
     max_tokens: int | None = Field(
