@@ -77,17 +77,18 @@ def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
                 for row in evaluation.classes
             ],
         )
-    elif 2 <= len(evaluation.classes) <= MOST_CLASSES:
-        names = [row.name for row in evaluation.classes]
+    elif len(evaluation.classes) >= 2:
+        few = len(evaluation.classes) <= MOST_CLASSES
+        names = [row.name for row in evaluation.classes] if few else []
         table(
-            "Classes, and what their examples were taken for",
+            "Classes, and what their examples were taken for" if few else "Classes",
             ["", "precision", "recall", "F1", "examples", *names],
             [
                 (
                     row.name,
                     *map(_figure, (row.precision, row.recall, row.f1)),
                     row.examples,
-                    *row.taken_for.values(),
+                    *(row.taken_for.values() if few else ()),
                 )
                 for row in evaluation.classes
             ],
@@ -101,6 +102,8 @@ def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
         )
     if words := told(evaluation.seen, evaluation.nearly_seen, evaluation.examples):
         warn(words)
+    elif evaluation.seen is None:
+        say("whether the model has learnt from any of these examples is not known")
     if parsed.json:
         options.print_json(evaluation.to_json())
 

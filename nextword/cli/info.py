@@ -16,6 +16,7 @@ USES = {
     "encoder": ", an encoder: it fills in masked words",
     "encoder–decoder": ", an encoder–decoder: it reads a text and writes another",
     "classifier": ", with a head that classifies texts",
+    "tags": ", with a head that tags words",
     "spans": ", with a head that finds answers in texts",
 }
 Facts = list[tuple[str, Any]]

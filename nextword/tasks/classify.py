@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +19,14 @@ from nextword.tasks.records import Record, choose_column, columns_of
 from nextword.text.columns import NAMES as TEXT_NAMES
 
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "sentiment", "tag", "score", "y")
-FIRST_NAMES = ("text_a", "sentence1", "premise", "text1", "question1", "first")
-SECOND_NAMES = ("text_b", "sentence2", "hypothesis", "text2", "question2", "second")
+PAIRS = [  # the usual names of a first text and of its second
+    *[("text_a", "text_b"), ("sentence1", "sentence2"), ("premise", "hypothesis")],
+    *[("text1", "text2"), ("question1", "question2"), ("first", "second")],
+    *[("question", "sentence"), ("question", "passage")],
+]
 FEWEST_AMOUNTS = 3  # different fractional numbers, from which on a column is of amounts
 MOST_CLASSES = 1000
+MARKS = ("|", ";", ",")  # between several labels in one text
 
 
 @dataclass(frozen=True)
@@ -77,17 +83,18 @@ def find_columns(found: Sequence[Record], settings: TaskSettings, *, labelled: b
         longer = max(known, key=lambda name: sum(len(str(r[name])) for r in found[:200]))
         return Columns(longer, ("2" if longer == "1" else "1") if labelled else None)
     lower = {name.lower() for name in known}
+    usual_pair = next((pair for pair in PAIRS if {*pair} <= lower), None)
     is_pair = settings.pair_column is not None or (
-        settings.text_column is None
-        and any({one, other} <= lower for one, other in zip(FIRST_NAMES, SECOND_NAMES, strict=True))
+        settings.text_column is None and usual_pair is not None
     )
-    first = FIRST_NAMES if is_pair and settings.text_column is None else TEXT_NAMES
-    text = choose_column(found, "text", settings.text_column, first, "--text-column")
+    firsts = TEXT_NAMES
+    if is_pair:
+        firsts = [usual_pair[0]] if usual_pair else [one for one, _ in PAIRS]
+    text = choose_column(found, "text", settings.text_column, firsts, "--text-column")
     pair = None
     if is_pair:
-        pair = choose_column(
-            found, "second text", settings.pair_column, SECOND_NAMES, "--pair-column"
-        )
+        seconds = [usual_pair[1]] if usual_pair else []
+        pair = choose_column(found, "second text", settings.pair_column, seconds, "--pair-column")
     label = None
     if labelled:
         usual = [name for name in LABEL_NAMES if name not in (text.lower(), (pair or "").lower())]
@@ -123,13 +130,14 @@ def _text(record: Record, column: str) -> str:
 def labels_of(examples: Sequence[LabelledText], kind: Kind | None) -> Labels:
     """What the labels of the training examples are: classes, several at once, or amounts.
 
-    Lists are several labels; numbers of which at least three differ and have a fraction are
-    amounts; all else are classes. Whole numbers written as 1.0 are classes too. Raises UserError
-    where there is only one class.
+    Lists are several labels, and names joined by bars, semicolons or commas that occur in other
+    company too; numbers of which at least three differ and have a fraction are amounts; all else
+    are classes. Whole numbers written as 1.0 are classes too. Raises UserError where there is only
+    one class.
     """
     values = [example.label for example in examples]
     if kind is None:
-        if any(isinstance(value, list) for value in values):
+        if any(_listed(value) is not None for value in values) or _are_parted(values):
             kind = "several"
         else:
             kind = "amount" if _are_amounts(examples) else "single"
@@ -169,13 +177,34 @@ def name_of(value: Any) -> str:
 
 def names_of(value: Any) -> list[str]:
     """Several labels: a list, or text that parts them by commas, semicolons or bars."""
-    if isinstance(value, list):
-        return [name_of(item) for item in value]
-    text = name_of(value)
-    for mark in ("|", ";", ","):
-        if mark in text:
-            return [part.strip() for part in text.split(mark) if part.strip()]
-    return [text] if text else []
+    listed = _listed(value)
+    if listed is None:
+        text = name_of(value)
+        listed = text.split(next((mark for mark in MARKS if mark in text), "\0"))
+    return [name for item in listed if (name := name_of(item))]
+
+
+def _listed(value: Any) -> list[Any] | None:
+    """A list, or one that a table has as text: `['a', 'b']`."""
+    if isinstance(value, list) or not isinstance(value, str):
+        return value if isinstance(value, list) else None
+    text = value.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        read = ast.literal_eval(text)
+        return read if isinstance(read, list) else None
+    return None
+
+
+def _are_parted(values: Sequence[Any]) -> bool:
+    """Whether the values are names joined by marks: each part of one that has a mark is in another
+    value too, and there are fewer parts than values that differ."""
+    whole = {name_of(value) for value in values if isinstance(value, str)}
+    occurs = Counter(part for value in whole for part in set(names_of(value)))
+    parted = [value for value in whole if len(names_of(value)) > 1]
+    shared = all(occurs[part] > 1 for value in parted for part in names_of(value))
+    return bool(parted) and shared and len(occurs) < len(whole)
 
 
 def _natural(name: str) -> tuple[int, float, str]:
@@ -219,4 +248,5 @@ def _amount(value: Any, place: str) -> float:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and value != value)
+    blank = isinstance(value, str) and not value.strip()
+    return value is None or blank or (isinstance(value, float) and value != value)

@@ -24,6 +24,7 @@ from nextword.tasks.task_columns import (
     answer_start,
     find_task_columns,
     input_text,
+    leading,
     references_of,
 )
 from nextword.tasks.templates import (
@@ -169,7 +170,8 @@ def _completions(found: Sequence[Record], how: Reading) -> Completions:
         template = settings.prompt or default_template(settings.task, spoken, apart=apart)
         format = Format(settings.task, template, 0, spoken)
         if columns.targets:
-            written = main_language(str(record[columns.targets[0]]) for record in found)
+            answers = (references_of(record, columns.targets, settings.task) for record in found)
+            written = main_language(text for texts in answers for text in texts[:1])
             format = replace(format, language=written)
     drafts = _drafts(found, format, columns, how)
     if not format.answer_tokens:
@@ -237,7 +239,7 @@ def _drafts(
                 long = len(parts)
                 start = answer_start(record, columns.targets)
                 if start is not None and references:
-                    start -= len(str(record[column])) - len(str(record[column]).lstrip())
+                    start -= leading(record, column)
                     kept = _tokens_of(text, start, references[0], tokenizer)
             parts.append(tokenizer.encode(text))
         answer = tokenizer.encode(references[0]) if references else []

@@ -76,7 +76,7 @@ def _messages(
     known = {name.lower(): name for name in reversed(columns_of(found))}
     named = settings.text_column if settings.target_column is None else None
     column = named or next((known[name] for name in MESSAGES if name in known), None)
-    if column is not None and settings.target_column is None:
+    if column is not None and settings.target_column is None and _holds_messages(found, column):
         talks = [read_messages(record[column], record.place) for record in found]
         columns = TaskColumns({"messages": column})
     else:
@@ -106,6 +106,14 @@ def _messages(
         while answered and talk[-1].role != "assistant":
             talk.pop()  # a question without an answer teaches nothing
     return columns, talks
+
+
+def _holds_messages(found: Sequence[Record], column: str) -> bool:
+    """Not where instructions stand there, whose answers are another column, or not known."""
+    values = [value for record in found[:50] if (value := record[column]) is not None]
+    return not values or any(
+        not isinstance(value, str) or value.lstrip().startswith("[") for value in values
+    )
 
 
 def _pair(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nextword.settings import FinetuneSettings, resolve
+from nextword.tasks import planning
 from nextword.tasks.adapt import Finetuned, adapt
 from nextword.tasks.search import SEARCH, search
 from nextword.tasks.seeds import from_seeds
@@ -32,6 +33,7 @@ def finetune(
     """
     given = {} if settings is None else settings.model_dump(exclude_unset=True)
     settings = resolve(FinetuneSettings, given | overrides)
+    planning.check(settings)
     items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
     run = Path(out)
     started = time.monotonic()

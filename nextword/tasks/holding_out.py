@@ -34,7 +34,10 @@ def hold_out(
     order = np.random.default_rng(settings.splits_by).permutation(len(sizes))
     target = max(settings.val_fraction * len(found), 1)
     held = np.zeros(len(sizes), np.bool_)
-    held[order[np.cumsum(sizes[order]) <= target]] = True
+    room = target
+    for group in order:
+        if sizes[group] <= room:
+            held[group], room = True, room - sizes[group]
     if not held.any():  # every group is larger than the share
         held[order[np.argmin(sizes[order])]] = sizes.min() <= len(found) / 2
     _leave_labels(found, groups, held, settings)

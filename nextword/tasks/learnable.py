@@ -113,8 +113,12 @@ def _classifier(
     if settings.class_weights == "balanced":
         weights = balanced(targets, outputs)
     remarks = label_remarks(targets, outputs)
-    if longer:
-        remarks.append(f"{longer:,} texts are cut at {limit:,} tokens (--max-length)")
+    to_validate, longer_ones = encode_texts(held_out, tokenizer, limit, joined=joined)
+    if longer or longer_ones:
+        remarks.append(
+            f"{longer:,} texts, and {longer_ones:,} held out, are cut at {limit:,} tokens "
+            "(--max-length)"
+        )
 
     def collate(numbers: list[int], samples: list[tuple[int, int]]) -> LabelBatch:
         chosen = [examples[number] for number in numbers]
@@ -131,7 +135,7 @@ def _classifier(
         lengths=[example.inputs for example in examples],
         collate=collate,
         validator=LabelValidator(
-            encode_texts(held_out, tokenizer, limit, joined=joined)[0],
+            to_validate,
             [outputs.encode(text.label, text.place) for text in held_out],
             outputs,
             label_batch,
@@ -139,7 +143,8 @@ def _classifier(
         ),
         metric=deciding(settings.metric, outputs.kind),
         save=lambda folder, card: save_classifier(folder, model, tokenizer, outputs, card),
-        shown=f"{texts[0].joined}  →  {texts[0].label}",
+        shown=f"{tokenizer.decode(examples[0].ids.tolist(), skip_special=False)}  →  "
+        f"{texts[0].label}",
         remarks=remarks,
         kept=TaskFile("classify", names_of(columns), max_length=limit),
     )
@@ -184,7 +189,7 @@ def _writer(
         metric=deciding(settings.metric, settings.task),
         save=lambda folder, card: save(folder, model, tokenizer, card=card, start_id=start),
         shown=marked(examples[0], tokenizer),
-        remarks=_fit_remarks(made, limit),
+        remarks=_fit_remarks(made, held_out, limit),
         kept=TaskFile(
             settings.task,
             names_of(made.columns),
@@ -205,10 +210,13 @@ def like(
     return cast(FinetuneSettings, fitting(settings.model_copy(update=named), other, asked))
 
 
-def _fit_remarks(made: Completions, limit: int) -> list[str]:
+def _fit_remarks(made: Completions, held_out: Completions, limit: int) -> list[str]:
     remarks = [f"{count:,} examples are left out: {what}" for what, count in made.dropped.items()]
-    if made.cut:
-        remarks.append(f"{made.cut:,} examples are cut to {limit:,} tokens (--max-length)")
+    if made.cut or held_out.cut:
+        remarks.append(
+            f"{made.cut:,} examples, and {held_out.cut:,} held out, are cut to {limit:,} tokens "
+            "(--max-length)"
+        )
     return remarks
 
 

@@ -7,7 +7,7 @@ examples (Efron 1979), however it combines them. Without draws a metric has no i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +44,24 @@ def resampled(count: int, draws: Draws | None, figure: Callable[[Ints], float]) 
 
 
 def mean(values: Sequence[float] | Floats, draws: Draws | None) -> Metric:
-    """The mean of a figure that each example has: accuracy, exact match, ROUGE."""
+    """The mean of a figure from 0 to 1 that each example has: accuracy, exact match, ROUGE."""
     array = np.asarray(values, np.float64)
-    return resampled(len(array), draws, lambda chosen: float(array[chosen].mean()))
+    found = resampled(len(array), draws, lambda chosen: float(array[chosen].mean()))
+    if draws is None or found.interval is None or array.min() < array.max():
+        return found
+    # All alike, as all right: draws cannot tell how rare others are (Clopper and Pearson 1934).
+    rare = 1 - 0.025 ** (1 / draws.units(len(array)))
+    low, high = found.value, found.value
+    return replace(found, interval=(max(low - rare, 0.0), min(high + rare, 1.0)))
+
+
+def ratio(
+    above: Floats, below: NDArray[np.int64] | NDArray[np.float64], draws: Draws | None
+) -> Metric:
+    """A sum over examples for a sum over them: nats a token."""
+    return resampled(
+        len(above), draws, lambda chosen: float(above[chosen].sum() / max(below[chosen].sum(), 1))
+    )
 
 
 def confusion(truth: Ints, guess: Ints, classes: int) -> Ints:
@@ -208,7 +223,7 @@ def of_amounts(truth: Floats, guess: Floats, draws: Draws | None) -> dict[str, M
         "Pearson": resampled(count, draws, pearson),
         "Spearman": resampled(count, draws, spearman),
         "root mean squared error": resampled(count, draws, root),
-        "mean absolute error": mean(np.abs(truth - guess), draws),
+        "mean absolute error": ratio(np.abs(truth - guess), np.ones(len(truth)), draws),
     }
 
 

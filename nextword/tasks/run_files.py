@@ -94,7 +94,7 @@ def check_new(run: Path, settings: FinetuneSettings) -> None:
     if (run / SEARCH).is_file():  # its best trial's files, before the runs of several seeds
         begun |= {path.name for path in run.iterdir()}
     present = {path.name for path in run.iterdir()} if run.is_dir() else set()
-    if present and not (settings.resume and present <= begun):
+    if present and _has_begun(run) and not (settings.resume and present <= begun):
         raise UserError(
             "exists already", where=run, mend="--resume goes on with it; or choose another --out"
         )
@@ -157,7 +157,7 @@ def begin(
     file where none is gone on with. Raises UserError as for a single run, and where no examples
     are held out to choose by."""
     run = file.parent
-    if asked.resume and file.is_file():
+    if asked.resume and file.is_file() and _has_begun(run):
         kept = read_json(file)
         try:
             own = resolve(FinetuneSettings, kept["settings"])
@@ -183,6 +183,12 @@ def begin(
         write_json(file, kept)
     group.wait()
     return kept, asked
+
+
+def _has_begun(run: Path) -> bool:
+    """Whether there is more than what was asked for: nothing is where the data was at fault."""
+    asked_for = {"config.yaml", SEEDS, SEARCH}
+    return any(path.is_file() and path.name not in asked_for for path in run.rglob("*"))
 
 
 def same_data(saved: dict[str, str], now: dict[str, str], data: list[str], val: list[str]) -> None:

@@ -23,7 +23,7 @@ from nextword.settings import FinetuneSettings
 from nextword.tasks import run_files
 from nextword.tasks.adapt import Finetuned, adapt
 from nextword.tasks.measuring import LOWER_IS_BETTER
-from nextword.tasks.planning import EPOCHS, Plan
+from nextword.tasks.planning import Plan
 from nextword.tasks.run import read_run
 from nextword.tasks.seeds import best_of, publish
 from nextword.terminal import say
@@ -111,7 +111,7 @@ def draw(number: int, settings: FinetuneSettings, first: Path) -> dict[str, Any]
     power = 2 * (place + chance.random()) / count - 1
     tried = {
         "learning_rate": float(f"{usual.learning_rate * RATES**power:.3g}"),
-        "epochs": (settings.epochs or EPOCHS) * chance.choice([0.5, 1.0, 2.0]),
+        "epochs": usual.epochs * chance.choice([0.5, 1.0, 2.0]),
         "batch_size": max(1, round(usual.batch_size * chance.choice([0.5, 1.0, 2.0]))),
         "dropout": chance.choice([0.0, 0.1]),
         "layer_decay": chance.choice([1.0, 0.9]),

@@ -20,6 +20,7 @@ from nextword.tasks.task_columns import (
     answer_start,
     find_task_columns,
     input_text,
+    leading,
     references_of,
 )
 from nextword.tasks.templates import main_language
@@ -61,9 +62,11 @@ class Window:
 @dataclass(frozen=True)
 class Question:
     """`offsets` [tokens, 2] say which characters of the text each of its tokens is; `span` [2] are
-    the first and last token of the answer, None where there is none or none is known."""
+    the first and last token of the answer, None where there is none or none is known.
+    `skipped` characters of space stand before the text in its record."""
 
     text: str
+    skipped: int
     offsets: NDArray[np.int64]
     references: tuple[str, ...]
     span: tuple[int, int] | None
@@ -121,7 +124,8 @@ def read_questions(
             encoded[text] = _encode(text, tokenizer)
         ids, offsets = encoded[text]
         references = references_of(record, columns.targets, "qa")
-        span = _span(record, columns, text, references)
+        skipped = leading(record, columns.inputs["context"])
+        span = _span(record, columns, text, references, skipped)
         wanted = input_text(record, columns.inputs["question"], may_be_empty=True)
         reason = "" if wanted else "with an empty question"
         if references and span is None:
@@ -131,7 +135,7 @@ def read_questions(
             lost = lost or record.place
             continue
         tokens = None if span is None else tokens_of(offsets, *span)
-        question = Question(text, offsets, references, tokens, record.place)
+        question = Question(text, skipped, offsets, references, tokens, record.place)
         if span is not None and tokens is not None:
             wider += question.cut(*tokens) != span
         asked = tokenizer.encode(wanted)[: limit // 2]
@@ -205,14 +209,11 @@ def _format(questions: Sequence[Question]) -> SpanFormat:
 
 
 def _span(
-    record: Record, columns: TaskColumns, text: str, references: Sequence[str]
+    record: Record, columns: TaskColumns, text: str, references: Sequence[str], skipped: int
 ) -> tuple[int, int] | None:
     """The characters of the first answer that stands in the text: where the data says, or nearest
     to that (some count otherwise), or for the first time."""
-    start = answer_start(record, columns.targets) or 0
-    start -= len(str(record[columns.inputs["context"]])) - len(
-        str(record[columns.inputs["context"]]).lstrip()
-    )
+    start = (answer_start(record, columns.targets) or 0) - skipped
     for answer in references:
         places = [match.start() for match in re.finditer(re.escape(answer), text)]
         if places:
@@ -231,7 +232,8 @@ def tokens_of(offsets: NDArray[np.int64], begin: int, end: int) -> tuple[int, in
 
 @dataclass(frozen=True)
 class Found:
-    """`begin` and `end` are characters of the text, both 0 where it is said to hold no answer."""
+    """`begin` and `end` are characters of the record's text, both 0 where it is said to hold no
+    answer."""
 
     answer: str
     begin: int
@@ -274,8 +276,9 @@ def _ranked(
     weights = np.exp(np.array([score for _, score in order]) - order[0][1])
     shares = (weights / weights.sum()).tolist()
     return [
-        Found(question.text[begin:end], begin, end, share)
+        Found(question.text[begin:end], begin + skipped, end + skipped, share)
         for ((begin, end), _), share in zip(order, shares, strict=True)
+        for skipped in [question.skipped if end else 0]
     ]
 
 

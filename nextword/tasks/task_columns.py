@@ -137,11 +137,13 @@ def references_of(record: Record, columns: Sequence[str], task: str) -> tuple[st
 
 def answer_start(record: Record, columns: Sequence[str]) -> int | None:
     """The character of the context that the first answer begins at, where that is known."""
-    starts = record["starts"]
+    starts = record["answer_start"] if record["starts"] is None else record["starts"]
     value = record[columns[0]] if columns else None
     if isinstance(value, Mapping):
         starts = value.get("answer_start")
     first = starts[0] if isinstance(starts, list) and starts else starts
+    if isinstance(first, str) and first.strip().isdecimal():  # as a table has it
+        first = int(first)
     return first if isinstance(first, int) and first >= 0 else None
 
 
@@ -153,6 +155,12 @@ def _as_text(value: Any, column: str, place: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     raise UserError(f"column {column!r} is not text", where=place, mend="mend or remove the row")
+
+
+def leading(record: Record, column: str) -> int:
+    """Characters of space before the text of a column, which is read without them."""
+    text = str(record[column])
+    return len(text) - len(text.lstrip())
 
 
 def input_text(record: Record, column: str, *, may_be_empty: bool = False) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,17 +26,20 @@ from nextword.tasks.answers import judge_answers
 from nextword.tasks.classify import Labels, find_columns, labelled_texts
 from nextword.tasks.completion import Completions, Format, read_examples
 from nextword.tasks.entities import judge_tags
+from nextword.tasks.figures import exponential
 from nextword.tasks.holding_out import groups_of
 from nextword.tasks.intervals import Draws
 from nextword.tasks.learnable import encode_texts, label_batch, length_limit, row_room
-from nextword.tasks.measuring import answer_loss, label_metrics, label_probabilities
-from nextword.tasks.metrics import Metric
+from nextword.tasks.losses import example_losses
+from nextword.tasks.measuring import label_metrics, label_probabilities
+from nextword.tasks.metrics import Metric, ratio
 from nextword.tasks.predictions import judge, write_answers
 from nextword.tasks.records import Record
 from nextword.tasks.span_model import find_answers
 from nextword.tasks.spans import Questions, SpanFormat, read_questions
 from nextword.tasks.tag_model import tag_losses, tag_prediction, tag_probabilities
 from nextword.tasks.tags import TaggedText, find_tag_columns, numbered, tagged_texts
+from nextword.terminal import warn
 from nextword.tokens.tokenizer import Tokenizer
 
 Prediction = dict[str, Any]
@@ -95,9 +97,8 @@ class TrainedModel:
         if self.tags:
             tagged = self.texts(found, labelled=True)
             predictions, losses = self.tagged(tagged)
-            loss = {
-                "loss": Metric(float(np.average(losses, weights=[len(t.words) for t in tagged])))
-            }
+            words = np.array([len(text.words) for text in tagged])
+            loss = {"loss": ratio(np.array(losses) * words, words, draws)}
             said = [prediction["tags"] for prediction in predictions]
             metrics = judge_tags([text.tags for text in tagged], said, draws)
             return metrics | loss, _with_losses(predictions, losses)
@@ -107,13 +108,18 @@ class TrainedModel:
             answers = [prediction["answer"] for prediction in predictions]
             references = [question.references for question in asked.questions]
             metrics = judge_answers(answers, references, asked.format.language, draws)
-            loss = {"loss": Metric(float(of_each.mean()))}
+            loss = {"loss": ratio(of_each, np.ones(len(of_each)), draws)}
             return metrics | loss, _with_losses(predictions, of_each.tolist())
         made = self.read(found, answered=True)
-        nats = answer_loss(self.writer, made, row_room(self.writer), self.at_once)
-        loss = {"loss": Metric(nats)}
+        examples = [example.example for example in made.examples]
+        learnt = example_losses(self.writer, examples, row_room(self.writer))
+        apart = draws if len(examples) == len(found) else None  # parts of a text are no examples
+        surprise = ratio(learnt.nats, learnt.tokens, apart)
+        loss = {"loss": surprise}
         if self.task in ("chat", "text"):
-            return loss | {"perplexity": Metric(math.exp(min(nats, 700.0)))}, []
+            ends = surprise.interval
+            low_high = None if ends is None else (exponential(ends[0]), exponential(ends[1]))
+            return loss | {"perplexity": Metric(exponential(surprise.value), low_high)}, []
         answers = self._answers(made)
         language = made.format.language
         found_metrics = judge(self.task, answers, made.examples, draws, language)
@@ -140,7 +146,8 @@ class TrainedModel:
         texts = labelled_texts(found, find_columns(found, self.reading(found), labelled=False))
         body = self.model.transformer
         limit = length_limit(body, self.settings)
-        examples, _ = encode_texts(texts, self.tokenizer, limit, joined=body.config.causal)
+        examples, longer = encode_texts(texts, self.tokenizer, limit, joined=body.config.causal)
+        _tell_of_cuts(longer, len(texts), limit)
         given = label_probabilities(
             self.model, examples, self.outputs, label_batch, row_room(body), self.at_once
         )
@@ -159,16 +166,19 @@ class TrainedModel:
 
     def read(self, found: Sequence[Record], *, answered: bool) -> Completions:
         """Records as this model's prompts and, with `answered`, its answers."""
-        return read_examples(
+        limit = length_limit(self.writer, self.settings)
+        made = read_examples(
             found,
             self.reading(found),
             self.tokenizer,
             self.start_id,
-            length_limit(self.writer, self.settings),
+            limit,
             training=False,
             format=self.format,
             answered=answered,
         )
+        _tell_of_cuts(made.cut, len(found), limit)
+        return made
 
     def texts(self, found: Sequence[Record], *, labelled: bool) -> list[TaggedText]:
         """Records as texts to tag, with their tags if `labelled`."""
@@ -298,6 +308,14 @@ def _open_headed(
     return TrainedModel(
         name, task, model, tokenizer, own, asked, start, at_once, spans=spans, tags=tags
     )
+
+
+def _tell_of_cuts(cut: int, count: int, limit: int) -> None:
+    if cut:
+        warn(
+            f"{cut:,} of {count:,} texts do not fit into {limit:,} tokens: a part of them is not "
+            "read (--max-length)"
+        )
 
 
 def _with_losses(predictions: Sequence[Prediction], losses: Sequence[float]) -> list[Prediction]:

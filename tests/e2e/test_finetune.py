@@ -70,6 +70,10 @@ def test_a_task_is_learnt_measured_and_used(name: str, model: Path, tmp_path: Pa
     count = len(read_records([*map(str, data)], settings["task"]))
     assert evaluation.seen == evaluation.examples == count
     assert set(finished.figures) <= set(evaluation.metrics)
+    for label, metric in evaluation.metrics.items():
+        if settings["task"] != "text":  # its examples are passages, and its own verb has intervals
+            assert metric.interval is not None, label
+            assert metric.interval[0] <= metric.value <= metric.interval[1], label
     if settings["task"] != "text":
         out = tmp_path / "predictions.jsonl"
         predictions = predict(tmp_path / "run", data, out)
@@ -368,7 +372,7 @@ def test_patience_ends_a_run_that_gets_no_better(model: Path, tmp_path: Path) ->
     assert finished.steps <= 8 and "has not improved for 2" in finished.finished
 
 
-@pytest.mark.parametrize("name", ["single", "translate", "text"])
+@pytest.mark.parametrize("name", ["single", "translate", "text", "tag"])
 def test_a_run_is_shown_reported_and_evaluated_from_the_command_line(
     name: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

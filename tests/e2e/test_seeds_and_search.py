@@ -145,6 +145,19 @@ def test_another_number_of_seeds_is_not_gone_on_with(seeds: Path, model: Path) -
         finetune(model, CLASSIFY, seeds, seeds=3, **FEW)
 
 
+@pytest.mark.parametrize("several", [{"seeds": 2}, {"search": 2}])
+def test_data_that_cannot_be_read_leaves_nothing_in_the_way(
+    several: dict[str, int], model: Path, tmp_path: Path
+) -> None:
+    data, run = tmp_path / "a.csv", tmp_path / "run"
+    data.write_text("text,kind\n" + "".join(f"word {n},{n % 2}\n" for n in range(20)))
+    few = {**FEW, "steps": 1, "learning_rate": 1e-3}
+    with pytest.raises(UserError, match="--label-column"):
+        finetune(model, data, run, **several, **few)
+    finetune(model, data, run, label_column="kind", **several, **few)
+    assert (run / "model" / "config.json").is_file()
+
+
 @pytest.mark.parametrize("more", [{"seeds": 2}, {"search": 2}])
 def test_the_best_run_needs_examples_to_be_chosen_by(
     more: dict[str, int], model: Path, tmp_path: Path
@@ -213,7 +226,7 @@ def test_a_trial_that_diverges_is_one_that_lost(
 
 
 def test_learning_rates_are_spread_over_the_range(tmp_path: Path) -> None:
-    plan = Plan(8, 8, 1e-3, Schedule("linear", 10, 1, 4), 1, 1)
+    plan = Plan(8, 8, 1e-3, Schedule("linear", 10, 1, 4), 3.0, 1, 1)
     write_json(tmp_path / "run.json", {"plan": vars(plan) | {"schedule": vars(plan.schedule)}})
     settings = FinetuneSettings(task="classify", search=9)
     drawn = [draw(number, settings, tmp_path) for number in range(2, 10)]

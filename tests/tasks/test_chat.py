@@ -139,6 +139,16 @@ def test_a_model_is_taught_to_go_on_from_exactly_the_prompt_it_will_be_given(
     assert marked(example.example, ours).endswith("</think>\n\n⟦Bye.<|im_end|>⟧\n")
 
 
+def test_instructions_are_read_without_their_answers(tokenizer: Tokenizer) -> None:
+    row = Record({"instruction": "Write backwards.", "input": "abc"}, "new.jsonl:1")
+    settings = TaskSettings(task="chat", text_column="instruction")
+    read = read_examples(
+        [row], settings, tokenizer, tokenizer.end_id, 256, training=False, answered=False
+    )
+    asked = tokenizer.decode(read.examples[0].prompt)
+    assert "Write backwards.\n\nabc" in asked and read.examples[0].references == ()
+
+
 def test_instructions_and_prompts_are_conversations_too(tokenizer: Tokenizer) -> None:
     found = read_records([str(DATA / "instructions.jsonl")])
     completions = chat(tokenizer, found)

@@ -10,7 +10,9 @@ import pytest
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
 from nextword.tasks.completion import Completions, marked, read_examples, whole_characters
+from nextword.tasks.planning import brief
 from nextword.tasks.records import Record, read_records
+from nextword.tasks.task_columns import answer_start
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import bytes_tokenizer, train_bpe
 
@@ -88,6 +90,18 @@ def test_a_chinese_data_set_is_asked_in_chinese_and_judged_as_what_is_written(
     assert translation.format.language == "zh"
 
 
+def test_answers_of_the_hubs_shape_are_judged_in_their_language(tokenizer: Tokenizer) -> None:
+    row = {"context": "村在柳河边。", "question": "村在哪里？"}
+    (one,) = records(row | {"answers": {"text": ["柳河"], "answer_start": [2]}})
+    assert made(tokenizer, "qa", [one]).format.language == "zh"
+
+
+def test_a_flat_column_says_where_an_answer_begins() -> None:
+    for start in (21, "21"):
+        (row,) = records({"context": CONTEXT, "answer": "Ada", "answer_start": start})
+        assert answer_start(row, ["answer"]) == 21
+
+
 def test_the_example_shown_before_training_marks_what_is_learnt(tokenizer: Tokenizer) -> None:
     found = records({"en": "a cat", "de": "eine Katze"}, {"en": "a dog", "de": "ein Hund"})
     completions = made(tokenizer, "translate", found)
@@ -95,6 +109,16 @@ def test_the_example_shown_before_training_marks_what_is_learnt(tokenizer: Token
     assert marked(completions.examples[0].example, tokenizer) == (
         "<|endoftext|>a cat\n\nTranslation:\n⟦eine Katze<|endoftext|>⟧"
     )
+
+
+def test_an_example_that_is_long_is_shown_where_what_is_learnt_begins(
+    tokenizer: Tokenizer,
+) -> None:
+    row = {"context": CONTEXT * 3, "question": "Who built it?", "answers": ["Ada"]}
+    shown = brief(marked(made(tokenizer, "qa", records(row), 2048).examples[0].example, tokenizer))
+    assert len(shown) < 500 and "One line." in shown and "⟦Ada" in shown
+    assert "Who built it?" in shown
+    assert brief("short  ⟦one⟧") == "short ⟦one⟧"
 
 
 def test_a_question_without_an_answer_is_learnt_as_an_end_at_once(tokenizer: Tokenizer) -> None:

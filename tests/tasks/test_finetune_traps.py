@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from nextword.errors import UserError
-from nextword.settings import FinetuneSettings
+from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import task_file
-from nextword.tasks.classify import LabelledText, labels_of
+from nextword.tasks.classify import Columns, LabelledText, find_columns, labels_of
 from nextword.tasks.compare import compare
 from nextword.tasks.finetune import finetune
 from nextword.tasks.holding_out import hold_out
 from nextword.tasks.learnable import encode_texts
+from nextword.tasks.planning import usual_epochs
 from nextword.tasks.predict import evaluate_task, predict
 from nextword.tasks.records import Record
 from nextword.tasks.twins import twins
@@ -63,6 +64,14 @@ def asked(answer: str | None = "yes") -> dict[str, Any]:
 USER = {"role": "user", "content": "Well?"}
 TRAPS: dict[str, tuple[list[tuple[str, Any]] | list[dict[str, Any]], dict[str, Any], str]] = {
     "an empty label": ([*ROWS, ("more", "")], {}, "column 'label' is empty"),
+    "a blank label": ([*ROWS, ("more", " ")], {}, "column 'label' is empty"),
+    "a flag of another task": (ROWS, {"beams": 4}, "--beams does nothing for --task classify"),
+    "a rank without updates": (ROWS, {"lora_rank": 4}, "--lora-rank does nothing without --lora"),
+    "a prompt for what is pointed at": (
+        [asked()] * 4,
+        {"task": "qa", "extract": True, "prompt": "{context}"},
+        "--prompt does nothing with --extract",
+    ),
     "an empty text": ([*ROWS, ("", "odd")], {}, "column 'text' is empty"),
     "only spaces": ([*ROWS, ("  ", "odd")], {}, "column 'text' is empty"),
     "one class": ([(t, "same") for t, _ in ROWS], {}, "all 20 examples have the label 'same'"),
@@ -283,6 +292,48 @@ def test_whole_numbers_are_classes_however_they_are_written(values: list[Any]) -
     assert labels_of(texts, None).names == ("0", "1")
 
 
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (["roads", "roads|water", "water", "water|parks", "parks"], ("parks", "roads", "water")),
+        (["['a', 'b']", "['b']", "[]"], ("a", "b")),
+        ([["a", ""], ["b"]], ("a", "b")),
+    ],
+)
+def test_labels_that_are_joined_are_several(values: list[Any], names: tuple[str, ...]) -> None:
+    made = labels_of([LabelledText("x", None, v, "a") for v in values], None)
+    assert made.kind == "several" and made.names == names
+    assert made.encode(values[0], "a").sum() == (2 if values[0] == "['a', 'b']" else 1)  # type: ignore[union-attr]
+
+
+def test_names_with_a_comma_that_come_as_they_are_stay_classes() -> None:
+    values = ["York, UK", "Paris", "Lyon, France"] * 4
+    made = labels_of([LabelledText("x", None, v, "a") for v in values], None)
+    assert made.kind == "single" and len(made.names) == 3
+
+
+@pytest.mark.parametrize(("one", "other"), [("question", "sentence"), ("premise", "hypothesis")])
+def test_pairs_are_known_by_their_usual_names(one: str, other: str) -> None:
+    rows = [Record({one: "a", other: "b", "label": "c"}, "a.csv:2")]
+    settings = TaskSettings(task="classify")
+    assert find_columns(rows, settings, labelled=True) == Columns(one, "label", other)
+
+
+@pytest.mark.parametrize(
+    ("examples", "epochs"), [(10, 20), (60, 17), (500, 6), (2_000, 3), (100_000, 3), (900_000, 1)]
+)
+def test_fewer_examples_are_read_more_often(examples: int, epochs: float) -> None:
+    assert usual_epochs(examples) == epochs
+
+
+def test_a_group_that_is_too_large_does_not_end_what_is_held_out() -> None:
+    rows = [Record({"context": "same", "question": str(n)}, "a") for n in range(60)]
+    rows += [Record({"context": str(n), "question": "?"}, "a") for n in range(40)]
+    for seed in range(5):
+        settings = FinetuneSettings(task="qa", split_seed=seed)
+        assert len(hold_out(rows, settings)[1]) == 10
+
+
 def test_fractions_are_amounts() -> None:
     texts = [LabelledText("a", None, value, "") for value in ("1.5", "2.25", "3", "0.1")]
     assert labels_of(texts, None).kind == "amount"
@@ -300,7 +351,11 @@ def test_long_texts_are_cut_and_counted(
         **FEW,
         val_fraction=0,
     )
-    assert "1 texts are cut at 256 tokens (--max-length)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 texts, and 0 held out, are cut at 256 tokens (--max-length)" in said
+    assert "columns: text 'text', label 'label'" in said
+    predict(tmp_path / "run", tmp_path / "d.csv")
+    assert "1 of 21 texts do not fit into 256 tokens" in capsys.readouterr().err
     (example,), longer = encode_texts([LabelledText("word " * 2000, None, "", "")], tokenizer(), 99)
     assert longer == 1 and example.inputs == 99
     kept = task_file.read(tmp_path / "run")

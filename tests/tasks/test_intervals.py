@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from nextword.tasks.intervals import MOST_UNITS, Draws, ratio_interval, units
 from nextword.tasks.metrics import mean
@@ -34,6 +35,16 @@ def test_an_interval_is_a_function_of_the_seed() -> None:
     values = np.random.default_rng(0).random(50)
     assert ratio_interval(values, np.ones(50), 5) == ratio_interval(values, np.ones(50), 5)
     assert ratio_interval(values, np.ones(50), 5) != ratio_interval(values, np.ones(50), 6)
+
+
+def test_where_all_are_right_the_interval_is_the_binomials() -> None:
+    """Draws of twenty right answers are always right: that is not to be sure."""
+    exact = scipy.stats.binomtest(20, 20).proportion_ci(0.95, "exact")
+    assert mean([1.0] * 20, Draws(0)).interval == pytest.approx((exact.low, exact.high))
+    exact = scipy.stats.binomtest(0, 20).proportion_ci(0.95, "exact")
+    assert mean([0.0] * 20, Draws(0)).interval == pytest.approx((exact.low, exact.high))
+    grouped = mean([1.0] * 20, Draws(0, np.repeat(np.arange(5), 4))).interval
+    assert grouped == pytest.approx((0.025**0.2, 1.0))
 
 
 def test_one_unit_has_no_interval() -> None:

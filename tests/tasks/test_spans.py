@@ -61,6 +61,15 @@ def test_the_place_that_the_data_names_is_taken() -> None:
         assert question.span is not None and question.cut(*question.span) == (begin, begin + 3)
 
 
+def test_what_is_found_is_named_by_the_characters_of_the_record() -> None:
+    made = questions(asked("\n\n Ada met Bo.", "Bo"))
+    scores = [np.zeros((1 + window.end - window.begin, 2)) for window in made.windows]
+    for window, given in zip(made.windows, scores, strict=True):
+        given[window.target[0], 0] = given[window.target[1], 1] = 5.0
+    (found,) = best_answers(made, scores)
+    assert found[0].answer == "Bo" == "\n\n Ada met Bo."[found[0].begin : found[0].end]
+
+
 def test_best_spans_are_the_best_of_all_that_are_short_enough() -> None:
     scores = np.random.default_rng(0).normal(size=(12, 2))
     every = [

@@ -15,7 +15,9 @@ from nextword.text.readers.records import Found, documents
 _DELIMITERS = ",\t;|"
 _LINES = 20  # that the delimiter is told by
 _FIELD = 2**24  # characters in one field
-_NAME = re.compile(r"[^\W\d][\w.-]{0,40}")
+_NAME = re.compile(r"[^\W\d][\w.-]{0,40}(?<!\.)")
+_PHRASE = re.compile(r"\w[\w /()%#&.:+-]{0,40}(?<![.:])")
+_SHORTER = 3  # times as short as what stands below: then a phrase is a name
 
 
 def read_delimited(
@@ -30,14 +32,17 @@ def delimited_records(
 ) -> Iterator[Found]:
     """Each row, by the names of its columns; without names these are "1", "2", …"""
     columns: list[str] = []
-    for line, row in _rows(source, tally):
+    rows = _rows(source, tally)
+    first = list(itertools.islice(rows, _LINES))
+    below = [row for _, row in first[1:] if isinstance(row, list)]
+    for line, row in itertools.chain(first, rows):
         where = f"{source.path}:{line}"
         if isinstance(row, Bad):
             yield where, row
             continue
         if not columns:
-            if has_names(row, text_column):
-                columns = [name.strip() for name in row]
+            if has_names(row, below, text_column):
+                columns = [name.strip() or str(n) for n, name in enumerate(row, start=1)]
                 continue
             columns = [str(number) for number in range(1, len(row) + 1)]
         if len(row) == len(columns):
@@ -116,9 +121,37 @@ def _unquoted(field: str) -> str:
     return field
 
 
-def has_names(first: list[str], text_column: str | None) -> bool:
-    """Whether the first row names the columns."""
+def has_names(first: list[str], below: list[list[str]], text_column: str | None) -> bool:
+    """Whether the first row names the columns: as texts are usually named, or by words that differ
+    and do not come again below. Where some are more than a word, or begin with a digit, what stands
+    below one of them has to be numbers or far longer. A column of row numbers may have no name.
+    """
     cells = [cell.strip() for cell in first]
     if any(cell.lower() in NAMES or cell == text_column for cell in cells):
         return True
-    return bool(cells) and len(set(cells)) == len(cells) and all(map(_NAME.fullmatch, cells))
+    if len(cells) > 1 and not cells[0]:
+        cells, below = cells[1:], [row[1:] for row in below]
+    columns = [[row[n].strip() for row in below if n < len(row)] for n in range(len(cells))]
+    if not cells or len(set(cells)) < len(cells) or not all(map(_PHRASE.fullmatch, cells)):
+        return False
+    if any(cell in column for cell, column in zip(cells, columns, strict=True)):
+        return False
+    if all(map(_NAME.fullmatch, cells)):
+        return True
+    return any(_is_named(*pair) for pair in zip(cells, columns, strict=True))
+
+
+def _is_named(cell: str, below: list[str]) -> bool:
+    known = [value for value in below if value]
+    if not known or _is_number(cell):
+        return False
+    length = sum(map(len, known)) / len(known)
+    return all(map(_is_number, known)) or length >= _SHORTER * len(cell)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -24,19 +24,36 @@ def test_what_a_csv_writer_wrote_is_read_back(read_bytes: ReadBytes, texts: list
     assert tally.total == len(texts)
 
 
+LONG = "a film that nobody who was there that evening will forget for as long as they live"
+
+
 @pytest.mark.parametrize(
-    ("row", "named"),
+    ("row", "below", "named"),
     [
-        (["id", "text"], True),
-        (["label", "tweet"], True),
-        (["one long string of cliches", "0"], False),
-        (["no movement , no yuks", "0"], False),
-        (["a", "a"], False),
-        (["3", "4"], False),
+        (["id", "text"], ["1", "a"], True),
+        (["label", "tweet"], ["0", "a"], True),
+        (["Review Text", "Rating"], [LONG, "4"], True),
+        (["Review Text", "Stars (1-5)"], ["so so", "4"], True),
+        (["", "premise", "hypothesis", "label"], ["0", "a", "b", "no"], True),
+        (["2nd reading", "verdict"], [LONG, "good"], True),
+        (["one long string of cliches", "0"], ["another one", "1"], False),
+        (["no movement , no yuks", "0"], ["none", "0"], False),
+        (["Good film", "positive"], [LONG, "positive"], False),
+        (["good day", "guten Tag"], ["good night", "gute Nacht"], False),
+        (["Go.", "Geh."], ["Stop.", "Halt."], False),
+        (["a", "a"], ["a", "b"], False),
+        (["3", "4"], ["5", "6"], False),
     ],
 )
-def test_a_line_of_names_is_told_from_one_of_values(row: list[str], named: bool) -> None:
-    assert has_names(row, None) == named
+def test_a_line_of_names_is_told_from_one_of_values(
+    row: list[str], below: list[str], named: bool
+) -> None:
+    assert has_names(row, [below], None) == named
+
+
+def test_a_column_of_row_numbers_needs_no_name(read_bytes: ReadBytes) -> None:
+    documents, _ = read_bytes("a.csv", ",review,stars\n0,fine,4\n1,dull,2\n")
+    assert [d.text for d in documents] == ["fine", "dull"]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
