@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from nextword.inference.beam import EarlyStopping, beam_search
+from nextword.inference.beam import beam_search
 from nextword.inference.evaluating import evaluating
 from nextword.inference.generate import generate
 from nextword.models.encoder_decoder import Writer
@@ -32,22 +32,13 @@ def write_answers(
     end_ids: Collection[int],
     *,
     beams: int = 1,
-    length_penalty: float = 1.0,
-    early_stopping: EarlyStopping = False,
 ) -> list[str]:
     """What a model writes to each prompt: the likeliest word each time, or of several beams the
     best. A model that was being trained goes on being so."""
     with evaluating(model):
         if beams > 1:
             written = beam_search(
-                model,
-                prompts,
-                beams,
-                max_new_tokens,
-                end_ids,
-                length_penalty=length_penalty,
-                early_stopping=early_stopping,
-                vocab_size=tokenizer.vocab_size,
+                model, prompts, beams, max_new_tokens, end_ids, vocab_size=tokenizer.vocab_size
             )
         else:
             settings = GenerateSettings(temperature=0, max_new_tokens=max_new_tokens)

@@ -21,6 +21,7 @@ METHODS = {
     "tag": "tag(texts)",
 }
 Text = str | tuple[str, str]  # a text, or a pair of them
+Talk = str | Sequence[Mapping[str, str]]  # a question, or a conversation's messages
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,20 @@ class TaskModel:
         """The translation of each text."""
         return self._of_texts("translate", "source", texts)
 
-    def chat(self, messages: str | Sequence[Mapping[str, str]]) -> str:
+    @overload
+    def chat(self, messages: Talk) -> str: ...
+    @overload
+    def chat(self, messages: list[Talk]) -> list[str]: ...
+    def chat(self, messages: Talk | list[Talk]) -> str | list[str]:
         """What the assistant says next in a conversation: [{"role": "user", "content": ...}, ...],
-        or to a single question."""
+        or to a single question; or in each of several."""
         self._does("chat")
-        if isinstance(messages, str):
-            messages = [{"role": "user", "content": messages}]
+        several = isinstance(messages, list) and not all(isinstance(m, Mapping) for m in messages)
+        talks: Any = messages if several else [messages]
+        asked = [[{"role": "user", "content": t}] if isinstance(t, str) else t for t in talks]
         column = self.trained.settings.text_column or "messages"
-        return self._write([{column: [dict(message) for message in messages]}])[0]
+        said = self._write([{column: [dict(message) for message in talk]} for talk in asked])
+        return said if several else said[0]
 
     def _of_texts(self, task: str, role: str, texts: str | list[str]) -> str | list[str]:
         self._does(task)

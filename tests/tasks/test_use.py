@@ -102,6 +102,7 @@ def test_a_conversation_or_a_question_is_answered() -> None:
     assert "Hello?" in said
     talk = [{"role": "user", "content": "Hello?"}]
     assert model.chat(talk) == said
+    assert model.chat(["Hello?", talk]) == [said, said]
     learnt = asked("chat", text_column="instruction", target_column="output")
     assert learnt.chat("Hello?") == said, "one trained on instructions may be talked to"
 

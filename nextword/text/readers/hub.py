@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from nextword.errors import UserError
 from nextword.text.document import Bad, Document, Source, Tally, why
+from nextword.text.readers.class_names import class_names, with_names
 from nextword.text.readers.records import Found, documents
 
 SCHEME = "hf://"
@@ -41,8 +42,10 @@ def hub_records(source: Source, tally: Tally) -> Iterator[Found]:
     repository, config, split, _ = parse(source.path)
     try:
         rows = datasets.load_dataset(repository, config, split=split, streaming=True)
+        features = getattr(rows, "features", None)  # some are not known before they are read
+        names = class_names(features.to_dict() if features else {})
         for number, record in enumerate(rows, 1):
-            yield f"{source.path}:row {number}", record
+            yield f"{source.path}:row {number}", with_names(record, names)
     except UserError:
         raise
     except Exception as error:

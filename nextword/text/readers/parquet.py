@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from nextword.errors import UserError
 from nextword.text.compression import open_stream, read_whole
 from nextword.text.document import Bad, Document, Source, Tally, why
+from nextword.text.readers.class_names import Names, class_names, with_names
 from nextword.text.readers.records import Found, documents
 
 _ROWS = 256  # read at once
@@ -72,7 +75,7 @@ def _rows(table: Any, columns: list[str], path: str) -> Iterator[Found]:
             where=path,
             mend="name it with --text-column",
         )
-    number = 0
+    number, names = 0, _class_names(table.schema_arrow.metadata or {})
     batches = table.iter_batches(_ROWS, columns=columns, use_threads=False)
     while True:
         try:
@@ -90,7 +93,14 @@ def _rows(table: Any, columns: list[str], path: str) -> Iterator[Found]:
                 found = record.object[record.start]
                 what = f"is not UTF-8: found 0x{found:02x} at byte {record.start} of the value"
                 record = Bad(what, where, kind="not UTF-8")
-            yield where, record
+            yield where, with_names(record, names)
+
+
+def _class_names(metadata: dict[bytes, bytes]) -> Names:
+    """As `datasets` keeps them in a file's own description."""
+    with contextlib.suppress(ValueError, RecursionError, KeyError, TypeError):
+        return class_names(json.loads(metadata[b"huggingface"])["info"]["features"])
+    return {}
 
 
 def _records(batch: Any) -> Iterator[Any]:

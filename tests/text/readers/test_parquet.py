@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from samples import PARAGRAPHS, ReadBytes
 
 from nextword.errors import UserError
+from nextword.tasks.records import read_records
 
 
 def parquet(columns: dict[str, object]) -> bytes:
@@ -37,3 +39,26 @@ def test_invalid_utf8_is_named_by_its_row(read_bytes: ReadBytes) -> None:
 def test_a_table_without_text_is_a_sentence(read_bytes: ReadBytes) -> None:
     with pytest.raises(UserError, match=r"no column of text \(columns: a, b\)"):
         read_bytes("a.parquet", parquet({"a": [1], "b": [2.0]}))
+
+
+def test_numbers_of_classes_have_the_names_that_datasets_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    named = datasets.ClassLabel(names=["neg", "pos"])
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": named, "tags": datasets.Sequence(named)}
+    )
+    rows = {"text": ["a", "b", "c"], "label": [1, 0, -1], "tags": [[0, 1], [], [1]]}
+    made = datasets.Dataset.from_dict(rows, features=features)
+    made.to_parquet(tmp_path / "a.parquet")
+    read = [record.values for record in read_records([str(tmp_path / "a.parquet")])]
+    assert [row["label"] for row in read] == ["pos", "neg", None]
+    assert [row["tags"] for row in read] == [["neg", "pos"], [], ["pos"]]
+
+    def load(*names: object, **more: object) -> datasets.IterableDataset:
+        return made.to_iterable_dataset()
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert [record.values for record in read_records(["hf://owner/reviews"])] == read
