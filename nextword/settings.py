@@ -111,12 +111,19 @@ class PrepareSettings(Settings):
     workers: int | None = Field(None, ge=1, le=256, description="processes; all cores if not given")
 
 
-class MaskSettings(Settings):
-    """What is hidden from a model that is to predict it."""
+class HidingSettings(Settings):
+    """Which tokens are to be predicted: those that are hidden."""
 
     mask_rate: float | None = Field(
         None, gt=0, lt=1, description="share of tokens hidden: 0.3 if masked, 0.15 if denoise"
     )
+    whole_words: bool = Field(False, description="masked: hide words, not tokens")
+    span_length: float = Field(3.0, ge=1, description="denoise: tokens in a span, on average")
+
+
+class MaskSettings(HidingSettings):
+    """What is hidden from a model that learns to predict it, and what it is shown instead."""
+
     mask_keep: float = Field(
         0.1, ge=0, le=1, description="masked: share of the hidden that is left as it is"
     )
@@ -130,9 +137,6 @@ class MaskSettings(Settings):
         if value + info.data.get("mask_keep", 0.0) > 1:
             raise ValueError("expected no more than mask_keep leaves of 1")
         return value
-
-    whole_words: bool = Field(False, description="masked: hide words, not tokens")
-    span_length: float = Field(3.0, ge=1, description="denoise: tokens in a span, on average")
 
 
 class ModelSettings(Settings):
@@ -219,6 +223,9 @@ class GenerateSettings(Settings):
     presence_penalty: float = Field(0.0, description="lower the logits of tokens written before")
     frequency_penalty: float = Field(0.0, description="... once for each time they were written")
     stop: list[str] = Field([], description="stop where one of these strings would appear")
+    suffix: str | None = Field(
+        None, description="text that follows: what stands between is written (see --fim-rate)"
+    )
     num_samples: int = Field(1, ge=1, le=4096, description="continuations of each prompt")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
 
@@ -359,7 +366,7 @@ class CompareSettings(PredictSettings):
     """Two models for a task and labelled data to whether one of them is better."""
 
 
-class EvaluateSettings(ColumnSettings):
+class EvaluateSettings(HidingSettings, ColumnSettings):
     """A model and held-out text, or labelled data, to figures with their intervals."""
 
     task: Task | None = Field(
@@ -371,12 +378,6 @@ class EvaluateSettings(ColumnSettings):
     )
     stride: int | None = Field(
         None, ge=1, description="sliding window: tokens scored a window; the context if not given"
-    )
-    mask_rate: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="share of tokens hidden: 0.3, of an encoder–decoder 0.15",
     )
     batch_size: int = Field(16, ge=1, description="windows computed at once; changes no result")
     max_tokens: int | None = Field(

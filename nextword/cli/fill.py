@@ -22,16 +22,24 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parsed, settings = options.parse(parser, FillSettings, arguments, needed=("model", "text"))
     text = standard_input() if parsed.text == "-" else parsed.text
 
-    from nextword.inference.masked_model import load_masked
+    from nextword.inference.masked_model import Candidate, load_masked
 
     model = load_masked(parsed.model, precision=settings.precision)
     filled = model.fill(text, settings.top_k)
     if parsed.json:
         options.print_json({"model": model.name, "prompt": text} | dataclasses.asdict(filled))
         return
+    from rich.cells import cell_len
+
+    def shown(candidate: Candidate) -> str:
+        """Its word; of space, what stands for it in Python."""
+        return candidate.word or repr(model.tokenizer.decode([candidate.id], skip_special=False))
+
     write(f"{filled.text}\n")
-    width = max(len(candidate.word) for gap in filled.gaps for candidate in gap)
+    width = max(cell_len(shown(candidate)) for gap in filled.gaps for candidate in gap)
     for number, gap in enumerate(filled.gaps, 1):
         write("\n" if len(filled.gaps) == 1 else f"\n{number}\n")
         for candidate in gap:
-            write(f"  {candidate.word:<{width}}  {candidate.probability:6.1%}\n")
+            word = shown(candidate)
+            padding = " " * (width - cell_len(word))
+            write(f"  {word}{padding}  {candidate.probability:6.1%}\n")

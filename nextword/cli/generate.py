@@ -19,6 +19,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parsed, settings = options.parse(parser, GenerateSettings, arguments, needed=("model",))
     prompt = standard_input() if parsed.prompt == "-" else parsed.prompt or ""
+    suffix = settings.suffix or ""
 
     from nextword.inference.language_model import load
 
@@ -29,6 +30,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
             {
                 "model": model.name,
                 "prompt": prompt,
+                **({"suffix": suffix} if suffix else {}),
                 "samples": [
                     {"text": one.text, "tokens": one.tokens, "finish": one.finish}
                     for one in completions
@@ -40,10 +42,10 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
         write(prompt)
         for piece in pieces:
             write(piece)
-        write("\n")
+        write(f"{suffix}\n")
     else:
         for number, one in enumerate(model.complete([prompt], settings), 1):
-            write(f"--- {number} of {settings.num_samples}\n{prompt}{one.text}\n")
+            write(f"--- {number} of {settings.num_samples}\n{prompt}{one.text}{suffix}\n")
 
 
 def standard_input() -> str:

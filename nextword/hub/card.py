@@ -70,6 +70,22 @@ or with transformers:
 It reads a text and writes another: what it has learnt to, from texts like those.
 """
 
+SPANS_WRITER = """\
+    nextword finetune {here} pairs.csv --task translate --out translator
+    nextword predict translator texts.csv --out answers.jsonl
+
+or with transformers:
+
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained("{here}")
+    model = AutoModelForSeq2SeqLM.from_pretrained("{here}")
+    source = tokenizer("The cat <extra_id_0> the mat.", return_tensors="pt")
+    print(tokenizer.decode(model.generate(**source, max_new_tokens=20)[0]))
+
+It has learnt what may stand in the gaps of a text, `<extra_id_0>` and so on, and no task yet: it is
+the start of a model that summarizes, translates or answers questions.
+"""
+
 CLASSIFIER = """\
     nextword predict {here} texts.csv --out labels.csv
 
@@ -113,13 +129,18 @@ LABELS_SHOWN = 20
 
 
 def model_card(
-    config: TransformerConfig, about: str | None = None, here: str = "PATH", mask: str | None = None
+    config: TransformerConfig,
+    about: str | None = None,
+    here: str = "PATH",
+    mask: str | None = None,
+    *,
+    only_pretrained: bool = False,
 ) -> str:
     """Markdown; `about` says what the model was trained on and how well it does, `mask` is what an
     encoder's gaps are written as."""
     if config.decoder_layers:
         what = _card(config, "encoder–decoder", "text2text-generation", about)
-        return what + ENCODER_DECODER.format(here=here)
+        return what + (SPANS_WRITER if only_pretrained else ENCODER_DECODER).format(here=here)
     if not config.causal:
         what = _card(config, "encoder", "fill-mask", about)
         return what + ENCODER.format(here=here, mask=mask or "[MASK]")

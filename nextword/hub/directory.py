@@ -173,13 +173,15 @@ def save(
     card: str | None = None,
     *,
     start_id: int | None = None,
+    only_pretrained: bool = False,
     dtype: torch.dtype = torch.float32,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write all of a model's directory, or nothing: an older model there is replaced in one step.
 
     `generation` is added to generation_config.json, `card` is what the README says about the
-    model, `start_id` what a text begins with where the tokenizer does not say it. Opens in
+    model, `start_id` what a text begins with where the tokenizer does not say it. An
+    encoder–decoder that is `only_pretrained` knows no task that the README could name. Opens in
     transformers with AutoModelForCausalLM, ...ForMaskedLM or ...ForSeq2SeqLM, and AutoTokenizer.
     Low-rank updates are merged into what is written. Raises UserError where the directory holds
     something else than a model.
@@ -192,7 +194,7 @@ def save(
     mask = None
     if tokenizer is not None and tokenizer.mask_id is not None:
         mask = tokenizer.name_of(tokenizer.mask_id)
-    readme = model_card(config, card, mask=mask)
+    readme = model_card(config, card, mask=mask, only_pretrained=only_pretrained)
     with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes) as aside:
         if config.writes:
             write_json(aside / "generation_config.json", ids | (generation or {}))

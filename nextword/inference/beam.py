@@ -70,7 +70,7 @@ class _Search:
         self.active = list(range(len(prompts)))  # the prompt of each row
         self.ends = frozenset(end_ids)
         device = model.embedding.weight.device
-        room = [model.config.context_length - len(text) for text in begun(model, prompts)]
+        room = [model.config.most_tokens - len(text) for text in begun(model, prompts)]
         limits = [min(max_new_tokens, space) for space in room]
         self._full: list[Literal["length", "context"]] = [
             "length" if max_new_tokens <= space else "context" for space in room

@@ -95,7 +95,7 @@ class Decoder:
             written.append((row, token))
             if len(result.ids) == self.settings.max_new_tokens:
                 result.finish = "length"
-            elif len(self._texts[row]) + len(result.ids) == self.model.config.context_length:
+            elif len(self._texts[row]) + len(result.ids) == self.model.config.most_tokens:
                 result.finish = "context"
         return written
 

@@ -23,6 +23,8 @@ from nextword.inference.stops import StopFilter
 from nextword.models.encoder_decoder import Writer
 from nextword.settings import GenerateSettings, resolve
 from nextword.terminal import say
+from nextword.tokens.infilling import around_middle, infilling_of
+from nextword.tokens.specials import check_controls
 from nextword.tokens.tokenizer import Tokenizer
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
@@ -57,7 +59,8 @@ class LanguageModel:
         settings: GenerateSettings | None = None,
         **overrides: Any,
     ) -> str | list[Any]:
-        """Continue a prompt, or each of several; without one the model begins a new text.
+        """Continue a prompt, or each of several; without one the model begins a new text. With a
+        `suffix`, write what stands between the prompt and that.
 
         Returns what was written, a string for each prompt; with `num_samples` above 1 a list of
         that many in its place. Settings are GenerateSettings' names: `temperature=0`, `stop=[...]`.
@@ -89,11 +92,18 @@ class LanguageModel:
         }
         return [completions[row] for row in range(len(wanted))]
 
-    def encode_prompt(self, prompt: str) -> list[int]:
+    def encode_prompt(self, prompt: str, suffix: str | None = None) -> list[int]:
         """A prompt's ids, begun as the tokenizer's template says; a start token if it is empty.
 
-        Names of special tokens in the prompt are read as the characters they are.
+        With a `suffix` they are of both, so that what stands between follows. Names of special
+        tokens in a text are read as the characters they are. Raises UserError for a suffix where
+        the tokenizer has no tokens that say where it stands.
         """
+        if suffix is not None:
+            mend = "leave the suffix out, or train with `pretrain --fim-rate`"
+            check_controls(self.tokenizer, "causal", 1.0, mend, asked="a suffix")
+            texts = (self.tokenizer.encode(text) for text in (prompt, suffix))
+            return around_middle(infilling_of(self.tokenizer, 1.0), *texts)
         return self.tokenizer.encode(prompt, template=True) or [self.start_id]
 
     def _write(
@@ -105,9 +115,9 @@ class LanguageModel:
         """
         self._check_precision(settings)
         StopFilter(settings.stop)
-        known = {prompt: self.encode_prompt(prompt) for prompt in dict.fromkeys(prompts)}
+        known = {p: self.encode_prompt(p, settings.suffix) for p in dict.fromkeys(prompts)}
         check_prompts(self.transformer, list(known.values()))
-        context = self.transformer.config.context_length
+        context = self.transformer.config.most_tokens
         texts = begun(self.transformer, list(known.values()))
         room = context - max(map(len, texts), default=0)
         if "max_new_tokens" in settings.model_fields_set and settings.max_new_tokens > room:
@@ -217,14 +227,15 @@ def generate(
     return model.generate(prompt, settings)
 
 
-def check_writes(transformer: Writer, name: str | Path) -> None:
-    """Raises UserError for an encoder."""
+def check_writes(transformer: Writer, name: str | Path, task: str = "") -> None:
+    """Raises UserError for an encoder, with what it can do of a task."""
     if not transformer.config.writes:
+        other = "use `nextword fill`, or finetune it with --task classify, tag, or qa and --extract"
         raise UserError(
             f"is an encoder ({transformer.config.family}): it fills in words that are masked, and "
             "cannot go on with a text",
             where=name,
-            mend="use `nextword fill`, or `nextword finetune --task classify`",
+            mend="add --extract: it points at the answer in the text" if task == "qa" else other,
         )
 
 

@@ -17,14 +17,15 @@ from nextword.inference.masked_model import MaskedLanguageModel, load_masked
 def load(
     name: str | Path,
     *,
-    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    precision: Literal["auto", "bf16", "fp32"] | None = None,
     device: str | torch.device | None = None,
 ) -> LanguageModel | MaskedLanguageModel:
     """Open a run directory, a Hugging Face directory or a Hub name: a model to `generate` with,
     or an encoder to `fill` gaps with.
 
-    `device` is a GPU where there is one, if not given.
+    `precision` is "auto" if not given, of an encoder "fp32", as on the command line. `device` is a
+    GPU where there is one, if not given.
     """
     if read_config(find_directory(name) / "config.json").writes:
-        return language_model.load(name, precision=precision, device=device)
-    return load_masked(name, precision=precision, device=device)
+        return language_model.load(name, precision=precision or "auto", device=device)
+    return load_masked(name, precision=precision or "fp32", device=device)

@@ -12,6 +12,7 @@ from nextword.errors import UserError
 from nextword.inference.opening import open_model
 from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.transformer import Transformer
+from nextword.settings import FillSettings, resolve
 from nextword.tokens.tokenizer import Tokenizer
 
 
@@ -46,8 +47,10 @@ class MaskedLanguageModel:
         """The likeliest tokens for each gap of a text, written as the mask token's name, [MASK].
 
         The candidates for a gap are those given the rest of the text, in which the other gaps stay
-        gaps. Raises UserError for a text without a gap, or longer than the model's context.
+        gaps. Raises UserError for a text without a gap, or longer than the model's context, and for
+        less than one candidate.
         """
+        top_k = resolve(FillSettings, {"top_k": top_k}).top_k
         mask, mask_id = self._mask()
         ids = self.tokenizer.encode_masked(text)
         places = [place for place, id in enumerate(ids) if id == mask_id]
@@ -91,7 +94,7 @@ class MaskedLanguageModel:
 def load_masked(
     name: str | Path,
     *,
-    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    precision: Literal["auto", "bf16", "fp32"] = "fp32",
     device: str | torch.device | None = None,
 ) -> MaskedLanguageModel:
     """Open an encoder to fill gaps with. Raises UserError for a model of another kind."""

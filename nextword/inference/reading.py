@@ -28,7 +28,7 @@ def read(
     hidden states of their last tokens, [rows, width], from which the first new ones follow."""
     device, dtype = model.embedding.weight.device, model.activation_dtype
     texts = begun(model, prompts)
-    most = min(model.config.context_length, max(map(len, texts)) + max_new_tokens)
+    most = min(model.config.most_tokens, max(map(len, texts)) + max_new_tokens)
     if isinstance(model, Transformer):
         cache = KVCache(model.config, len(prompts), most, dtype, device)
         return cache, prefill(model, cache, prompts)
@@ -90,17 +90,16 @@ def _decode(
 
 def check_prompts(model: Writer, prompts: Sequence[Sequence[int]]) -> None:
     """Raises UserError for a prompt that is empty, too long, or of another tokenizer."""
-    context, vocab_size = model.config.context_length, model.config.vocab_size
-    apart = isinstance(model, EncoderDecoder)  # then an answer needs no room in the context
+    most, vocab_size = model.config.most_tokens, model.config.vocab_size
     for number, prompt in enumerate(prompts, 1):
         name = "the prompt" if len(prompts) == 1 else f"prompt {number}"
         if not len(prompt):
             raise UserError(f"{name} is empty", mend="begin it with the start-of-text token")
-        if len(prompt) >= context + apart:
+        if len(prompt) >= most:
             raise UserError(
-                f"{name} is {len(prompt):,} tokens long and the model sees {context:,} at once"
-                + ("" if apart else ", which leaves no room for an answer"),
-                mend=f"shorten it to at most {context - 1 + apart:,} tokens",
+                f"{name} is {len(prompt):,} tokens long and the model sees {most:,} at once, which "
+                "leaves no room for an answer",
+                mend=f"shorten it to at most {most - 1:,} tokens",
             )
         if not 0 <= min(prompt) <= max(prompt) < vocab_size:
             raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -109,6 +110,12 @@ class TransformerConfig:
     def writes(self) -> bool:
         """Whether it writes texts, as a decoder does: alone, or at an encoder's side."""
         return self.causal or self.decoder_layers > 0
+
+    @property
+    def most_tokens(self) -> int:
+        """The most that can be seen at once: no number where positions are relative, as these know
+        no last one, and `context_length` is only what the model was trained on."""
+        return sys.maxsize if self.positions == "relative" else self.context_length
 
     def window_of(self, layer: int) -> int | None:
         """How near tokens must be for one of this layer to see them; None for no limit."""

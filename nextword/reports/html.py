@@ -24,6 +24,7 @@ from nextword.tasks.run import Record, Run
 from nextword.terminal import duration, quantity
 
 LONGEST_SAMPLE = 4000  # characters
+SENTINEL = "<extra_id_0>"  # what stands for a hidden span
 SPEEDS = ("tokens_per_second", "examples_per_second")
 # Control characters have no place in HTML; their pictures stand for them.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
@@ -153,6 +154,8 @@ def uses(run: Run) -> list[Use]:
         return task_uses(run)
     if run.objective == "masked":
         return _filling(run) + _going_on(run)
+    if run.objective == "denoise":
+        return _teaching(run) + _going_on(run)
     path, folder = str(run.path), str(run.path / "model")
     quoted, prompt = shlex.quote(path), f'"{run.opening}"'
     found = []
@@ -201,6 +204,34 @@ def _filling(run: Run) -> list[Use]:
     ]
     return [
         Use("Let it fill a gap", run.trial),
+        Use("In Python", "\n".join(python)),
+        Use("In transformers", "\n".join(transformers)),
+    ]
+
+
+def _teaching(run: Run) -> list[Use]:
+    """Of an encoder–decoder, which has learnt no task yet."""
+    if not run.has_model:
+        return []
+    path, folder, gap = str(run.path), str(run.path / "model"), run.gap.replace("[MASK]", SENTINEL)
+    python = [
+        "import nextword as nw",
+        "",
+        f'nw.finetune({path!r}, "DATA", "OUT", task="summarize")',
+        'print(nw.load_task("OUT").summarize("A document."))',
+    ]
+    transformers = [
+        "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
+        "",
+        f"model = AutoModelForSeq2SeqLM.from_pretrained({folder!r})",
+        f"tokenizer = AutoTokenizer.from_pretrained({folder!r})",
+        f'inputs = tokenizer("{gap}", return_tensors="pt")',
+        "written = model.generate(**inputs, max_new_tokens=20)",
+        "print(tokenizer.decode(written[0]))",
+    ]
+    return [
+        Use("Teach it a task", run.trial),
+        Use("Measure it", f"nextword evaluate {shlex.quote(path)}"),
         Use("In Python", "\n".join(python)),
         Use("In transformers", "\n".join(transformers)),
     ]

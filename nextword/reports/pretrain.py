@@ -11,7 +11,7 @@ from typing import Any
 from nextword.errors import UserError
 from nextword.files import write_json
 from nextword.reports.report import report
-from nextword.settings import PretrainSettings
+from nextword.settings import HidingSettings, PretrainSettings, Settings
 from nextword.tasks.run import EVALUATION, Record, Run, is_run, read_run
 from nextword.terminal import warn
 from nextword.training.horizon import MEASURING
@@ -75,13 +75,18 @@ def measure(run: Run) -> None:
     affordable = int(MEASURING * (run.seconds or 0) * run.tokens_per_second)
     from nextword.tasks.evaluate import evaluate
 
-    mask_rate = run.settings.get("mask_rate") if run.objective != "causal" else None
-
+    most = max(affordable, FEWEST_TOKENS)
     try:
-        most = max(affordable, FEWEST_TOKENS)
-        result = evaluate(run.path, max_tokens=most, mask_rate=mask_rate)
+        result = evaluate(run.path, max_tokens=most, **_hiding(run))
     except UserError as error:
         warn(f"the best model could not be measured: {error}")
         return
     found = {"step": run.best["step"], "held_out_tokens": held_out} | result.to_json()
     write_json(run.path / EVALUATION, found)
+
+
+def _hiding(run: Run) -> Record:
+    """What is hidden in a measurement, as it was in training."""
+    names = set(HidingSettings.model_fields) - set(Settings.model_fields)
+    hidden = run.objective != "causal"
+    return {name: run.settings[name] for name in names & set(run.settings) if hidden}

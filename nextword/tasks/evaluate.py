@@ -231,7 +231,5 @@ def _summary(
 def _bytes_of_tokens(part: Part, tokenizer: Tokenizer) -> NDArray[np.int64]:
     """How many bytes of text each token stands for, [tokens]."""
     sizes: NDArray[np.int64] = tokenizer.bytes_per_id()[part.split.tokens]
-    # Llama's older tokenizers begin every text with a space that is not in it.
-    added = sum(len(tokenizer.token_bytes(id) or b"") for id in tokenizer.encode("a")) - 1
-    sizes[part.begins] -= np.minimum(max(added, 0), sizes[part.begins])
+    sizes[part.begins] -= np.minimum(tokenizer.frame().space, sizes[part.begins])
     return sizes

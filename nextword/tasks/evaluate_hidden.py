@@ -4,6 +4,7 @@ encoder, spans of them by an encoder–decoder."""
 from __future__ import annotations
 
 import math
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from nextword.inference.language_model import LanguageModel
 from nextword.inference.masked_model import MaskedLanguageModel
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal, masked
-from nextword.settings import EvaluateSettings, MaskSettings
+from nextword.settings import EvaluateSettings, HidingSettings, MaskSettings
 from nextword.tasks.figures import exponential, rounded
 from nextword.tasks.held_out import HeldOut
 from nextword.tasks.intervals import ratio_interval
@@ -26,9 +27,10 @@ from nextword.tokens.loader import IGNORE, Batch
 from nextword.tokens.masking import masking_of
 from nextword.tokens.pairs import PairBatch
 from nextword.training.denoising_validation import DenoisingValidator
-from nextword.training.masked_validation import MaskedValidator
+from nextword.training.masked_validation import NOTHING_TO_HIDE, MaskedValidator
 
 LONGEST_DEFAULT = 1024  # tokens seen at once, unless asked for
+SHORTEST = 3  # [CLS], a token, [SEP]
 Scores = tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.int64]]
 
 
@@ -72,10 +74,15 @@ def evaluate_hidden(
     started = time.monotonic()
     own = model.transformer.config.context_length
     context = settings.context_length or min(own, LONGEST_DEFAULT)
-    if context > own:
+    if context > model.transformer.config.most_tokens:
         raise UserError(
             f"the model was made for {own:,} tokens at once, not {context:,}",
             mend=f"--context-length can be at most {own}",
+        )
+    if context < SHORTEST and isinstance(model, MaskedLanguageModel):
+        raise UserError(
+            f"{context} tokens at once leave no room for a text, which stands between two others",
+            mend=f"let --context-length be at least {SHORTEST}",
         )
     rows, mask_rate = _rows(model, held_out, context, settings)
     if rows.is_empty:
@@ -94,6 +101,8 @@ def evaluate_hidden(
             read += (batch.source if isinstance(batch, PairBatch) else batch.tokens).numel()
             bar.advance(len(counts))
     of_row, all_nats = np.concatenate(hidden), np.concatenate(nats)
+    if not of_row.sum():
+        raise UserError(NOTHING_TO_HIDE, where=held_out.split.path)
     loss = float(all_nats.sum() / of_row.sum())
     if not math.isfinite(loss):
         raise UserError("the model's loss is not a finite number", where=model.name)
@@ -126,11 +135,12 @@ def _rows(
     settings: EvaluateSettings,
 ) -> tuple[MaskedValidator | DenoisingValidator, float]:
     """What is read, with the same places hidden each time, and the share that is hidden."""
-    wanted, split = MaskSettings(mask_rate=settings.mask_rate), held_out.split
+    hiding = {name: getattr(settings, name) for name in HidingSettings.model_fields}
+    wanted, split = MaskSettings(**hiding), held_out.split
     limits: dict[str, int] = {
         "context_length": context,
         "batch_size": settings.batch_size,
-        "max_tokens": settings.max_tokens or 2 * len(split) + 2,
+        "max_tokens": settings.max_tokens or sys.maxsize,
         "seed": settings.seed,
     }
     if isinstance(model, MaskedLanguageModel):
@@ -142,15 +152,16 @@ def _rows(
 
 def _scores(model: MaskedLanguageModel | LanguageModel, batch: Batch | PairBatch) -> Scores:
     """Of each row: nats, how many hidden tokens were found (None where none are named) and how
-    many there are, which is never 0."""
+    many there are, which is 0 where none can be hidden."""
     counts = (batch.targets != IGNORE).sum(1).cpu().numpy()
     if isinstance(batch, PairBatch) or isinstance(model, LanguageModel):
         losses = causal.token_losses(model.transformer, batch)
         return losses.double().sum(1).numpy(), None, counts
     assert isinstance(model.transformer, Transformer)
     losses, found = masked.token_results(model.transformer, batch)
-    firsts = np.append(0, np.cumsum(counts)[:-1])
+    row = np.repeat(np.arange(len(counts)), counts)  # of each hidden token
     nats, right = (
-        np.add.reduceat(of_token.double().cpu().numpy(), firsts) for of_token in (losses, found)
+        np.bincount(row, of_token.double().cpu().numpy(), len(counts)).astype(np.float64)
+        for of_token in (losses, found)
     )
     return nats, right, counts

@@ -154,7 +154,7 @@ def _writer(
     place: str, train: Sequence[Record], val: Sequence[Record], settings: FinetuneSettings
 ) -> Learnable:
     model, tokenizer = load(place)
-    check_writes(model, place)
+    check_writes(model, place, settings.task)
     if settings.random_weights:
         model = writer(model.config, settings.seed)
     limit = length_limit(model, settings)
@@ -222,7 +222,7 @@ def _fit_remarks(made: Completions, held_out: Completions, limit: int) -> list[s
 
 def length_limit(model: Writer, settings: TaskSettings) -> int:
     context = model.config.context_length
-    if settings.max_length is not None and settings.max_length > context:
+    if settings.max_length is not None and settings.max_length > model.config.most_tokens:
         raise UserError(
             f"--max-length {settings.max_length} is more than the {context:,} tokens that the "
             "model sees at once",

@@ -190,12 +190,8 @@ def _around(
     end; an encoder at the first token."""
     if causal:
         return [start_id], tokenizer.encode("\n"), [tokenizer.end_id], 0
-    ids, types = tokenizer.encode_texts("a", "a")
-    inside = tokenizer.encode("a")
-    first = ids.index(inside[0])
-    middle = first + len(inside)
-    second = ids.index(inside[0], middle)
-    return ids[:first], ids[middle:second], ids[second + len(inside) :], types[second]
+    frame = tokenizer.frame(pair=True)
+    return frame.before, frame.between, frame.after, frame.kind
 
 
 def _format(questions: Sequence[Question]) -> SpanFormat:

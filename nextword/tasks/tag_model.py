@@ -62,7 +62,8 @@ def tag_windows(
     last token, before which it has read all of it; an encoder at the first. Texts of more than
     `limit` tokens are read in windows that overlap.
     """
-    before, after = ([start_id], []) if causal else _around(tokenizer)
+    frame = tokenizer.frame()
+    before, after = ([start_id], []) if causal else (frame.before, frame.after)
     room = max(limit - len(before) - len(after), 1)
     ids, lengths = tokenizer.encode_batch(list(_pieces(texts, tokenizer)))
     pieces = iter(np.split(ids.astype(np.int64), np.cumsum(lengths)[:-1]))
@@ -83,13 +84,6 @@ def tag_windows(
             example = Example(whole, np.zeros(len(whole), np.bool_), text.place)
             found.append(TagWindow(example, number, chosen, read[chosen - first]))
     return found
-
-
-def _around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """The ids that an encoder's tokenizer puts before a text and after it."""
-    ids, inside = tokenizer.encode("a", template=True), tokenizer.encode("a")
-    begin = ids.index(inside[0])
-    return ids[:begin], ids[begin + len(inside) :]
 
 
 def _pieces(texts: Sequence[TaggedText], tokenizer: Tokenizer) -> list[str]:

@@ -78,7 +78,7 @@ def joined(words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
 
 def begins_with_space(tokenizer: Tokenizer) -> bool:
     """Whether a tokenizer puts a space before every text, as Llama's older ones do."""
-    return sum(len(tokenizer.token_bytes(id) or b"") for id in tokenizer.encode("a")) > 1
+    return tokenizer.frame().space > 0
 
 
 def find_tag_columns(found: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:

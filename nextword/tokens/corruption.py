@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.errors import UserError
 from nextword.settings import MaskSettings
 from nextword.tokens.loader import Blocks, check_ids
 from nextword.tokens.pairs import Ids, PairBatch, pairs
 from nextword.tokens.permutation import key, uniform
-from nextword.tokens.specials import SENTINELS
+from nextword.tokens.specials import SENTINELS, check_controls
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -36,14 +35,9 @@ class Corruption:
 
 def corruption_of(tokenizer: Tokenizer, settings: MaskSettings) -> Corruption:
     """Raises UserError where the tokenizer lacks the control tokens that it takes."""
+    check_controls(tokenizer, "denoise")
     sentinels = [tokenizer.special_id(name) for name in SENTINELS]
-    if None in sentinels or tokenizer.pad_id is None:
-        raise UserError(
-            "the tokenizer has no <extra_id_0> … <extra_id_99> or no pad_token, which --objective "
-            "denoise needs",
-            where=tokenizer.where,
-            mend="prepare the text again with --objective denoise, or choose another --tokenizer",
-        )
+    assert tokenizer.pad_id is not None
     return Corruption(
         rate=settings.mask_rate or NOISE_RATE,
         span_length=settings.span_length,

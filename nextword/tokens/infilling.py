@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nextword.errors import UserError
 from nextword.tokens.loader import IGNORE, Batch, BlockLoader, documents_and_positions
 from nextword.tokens.permutation import key, uniform
-from nextword.tokens.specials import FIM
+from nextword.tokens.specials import FIM, check_controls
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -38,15 +37,16 @@ class Infilling:
 
 def infilling_of(tokenizer: Tokenizer, rate: float) -> Infilling:
     """Raises UserError where the tokenizer lacks the control tokens that it takes."""
-    ids = [tokenizer.special_id(name) for name in FIM]
-    if None in ids:
-        raise UserError(
-            f"the tokenizer has no {FIM[ids.index(None)]}, which --fim-rate needs",
-            where=tokenizer.where,
-            mend="prepare the text again with --fim-rate, or choose another --tokenizer",
-        )
+    check_controls(tokenizer, "causal", rate or 1.0)
+    ids = (tokenizer.special_id(name) for name in FIM)
     prefix, middle, suffix = (id for id in ids if id is not None)
     return Infilling(rate, prefix, middle, suffix, tokenizer.end_id)
+
+
+def around_middle(infilling: Infilling, prefix: list[int], suffix: list[int]) -> list[int]:
+    """The beginning of a document whose middle is to follow, as documents are learnt."""
+    begin = [infilling.end_id, infilling.prefix_id, *prefix]
+    return [*begin, infilling.suffix_id, *suffix, infilling.middle_id]
 
 
 class InfillingLoader(BlockLoader):

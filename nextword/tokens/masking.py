@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nextword.errors import UserError
 from nextword.settings import MaskSettings
 from nextword.tokens.loader import (
     IGNORE,
@@ -22,6 +21,7 @@ from nextword.tokens.loader import (
     documents_and_positions,
 )
 from nextword.tokens.permutation import key, uniform
+from nextword.tokens.specials import check_controls
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.words import Words, words_of
@@ -46,14 +46,8 @@ class Masking:
 
 def masking_of(tokenizer: Tokenizer, settings: MaskSettings) -> Masking:
     """Raises UserError where the tokenizer lacks the control tokens that it takes."""
+    check_controls(tokenizer, "masked")
     ids = {role: tokenizer.id_of(f"{role}_token") for role in ("cls", "sep", "mask")}
-    lacking = [role for role, id in ids.items() if id is None]
-    if lacking:
-        raise UserError(
-            f"the tokenizer has no {lacking[0]}_token, which --objective masked needs",
-            where=tokenizer.where,
-            mend="prepare the text again with --objective masked, or choose another --tokenizer",
-        )
     is_text = np.ones(tokenizer.vocab_size, np.bool_)
     is_text[sorted(tokenizer.special_ids)] = False
     return Masking(

@@ -26,7 +26,7 @@ from nextword.tokens.choosing import Corpus, choose, split
 from nextword.tokens.pool import Workers, cores, stoppable
 from nextword.tokens.reading import read_all
 from nextword.tokens.shards import Shard, tally_to_json
-from nextword.tokens.specials import specials_for
+from nextword.tokens.specials import check_controls, specials_for
 from nextword.tokens.stages import Part
 from nextword.tokens.store import SPLITS, TOKENIZER, SplitWriter, Store, write_manifest
 from nextword.tokens.summary import show
@@ -146,6 +146,8 @@ def _given_tokenizer(settings: PrepareSettings) -> Tokenizer | None:
         return bytes_tokenizer(specials_for(settings))
     tokenizer = Tokenizer.load(settings.tokenizer)
     _ = tokenizer.end_id
+    mend = "choose another --tokenizer, or leave it out: one is made for the objective"
+    check_controls(tokenizer, settings.objective, settings.fim_rate, mend)
     return tokenizer
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from nextword.errors import UserError
 from nextword.settings import PrepareSettings
-from nextword.tokens.tokenizer import END
+from nextword.tokens.tokenizer import END, Tokenizer
 
 FIM = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>")
 SENTINELS = tuple(f"<extra_id_{number}>" for number in range(100))  # as T5's tokenizer names them
@@ -21,7 +22,8 @@ class Specials:
     roles: dict[str, Any]
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
-    strip_left: tuple[str, ...] = field(default=())  # swallow the space written before them
+    # These swallow the space written before them, where words carry theirs (byte pairs).
+    strip_left: tuple[str, ...] = field(default=())
 
     def template(self, vocabulary: dict[str, int]) -> dict[str, Any] | None:
         """The post-processor of a tokenizer.json; None where nothing is put around a text."""
@@ -68,3 +70,31 @@ def specials_for(settings: PrepareSettings) -> Specials:
     if settings.objective == "causal":
         return INFILLING if settings.fim_rate else CAUSAL
     return {"masked": MASKED, "denoise": DENOISE}[settings.objective]
+
+
+def check_controls(
+    tokenizer: Tokenizer,
+    objective: str,
+    fim_rate: float = 0.0,
+    mend: str = "",
+    asked: str = "",
+) -> None:
+    """Raises UserError where a tokenizer lacks control tokens that an objective takes, or what is
+    `asked` for."""
+    lacking = ""
+    if objective == "masked":
+        roles = [f"{role}_token" for role in ("cls", "sep", "mask")]
+        lacking = next((role for role in roles if tokenizer.id_of(role) is None), "")
+    elif objective == "denoise":
+        if tokenizer.pad_id is None or None in map(tokenizer.special_id, SENTINELS):
+            lacking = f"{SENTINELS[0]} … {SENTINELS[-1]} or no pad_token"
+    elif fim_rate:
+        lacking = next((name for name in FIM if tokenizer.special_id(name) is None), "")
+        asked = asked or "--fim-rate"
+    asked = asked or f"--objective {objective}"
+    if lacking:
+        raise UserError(
+            f"the tokenizer has no {lacking}, which {asked} needs",
+            where=tokenizer.where,
+            mend=mend or f"prepare the text again with {asked}, or choose another --tokenizer",
+        )

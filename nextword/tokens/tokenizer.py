@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,6 +38,18 @@ ENCODERS_NAMES = {
 }
 _SHORT = 2000  # characters, below which the fast encoder is not worth building
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a tokenizer adds to texts by itself: `space` bytes before each; ids `before` the first,
+    `between` two and `after` the last. The last one's tokens are of type `kind`."""
+
+    space: int
+    before: list[int]
+    between: list[int]
+    after: list[int]
+    kind: int
 
 
 class Tokenizer:
@@ -166,8 +180,40 @@ class Tokenizer:
                 encoding.truncate(kept)
         second = None if pair is None else encodings[1]
         whole = self._whole.post_process(encodings[0], second, add_special_tokens=True)
-        typed = "token_type_ids" in self.config.get("model_input_names", ["token_type_ids"])
-        return list(whole.ids), list(whole.type_ids) if typed else [0] * len(whole.ids)
+        return list(whole.ids), list(whole.type_ids) if self._typed else [0] * len(whole.ids)
+
+    @property
+    def _typed(self) -> bool:
+        return "token_type_ids" in self.config.get("model_input_names", ["token_type_ids"])
+
+    def frame(self, pair: bool = False) -> Frame:
+        """What is added to a text, or to a pair of them."""
+        inside = self._plain.encode(self._letter, add_special_tokens=False)
+        second = inside if pair else None
+        whole = self._whole.post_process(inside, second, add_special_tokens=True)
+        ids, texts = list(whole.ids), list(whole.sequence_ids)
+        first, last = texts.index(0), texts.index(int(pair))
+        middle = first + len(inside)
+        space = sum(len(self.token_bytes(id) or b"") for id in inside.ids)
+        return Frame(
+            space=max(space - len(self._letter.encode()), 0),  # Llama's older tokenizers have one
+            before=ids[:first],
+            between=ids[middle:last],
+            after=ids[last + len(inside) :],
+            kind=whole.type_ids[last] if self._typed else 0,
+        )
+
+    @functools.cached_property
+    def _letter(self) -> str:
+        """One that the tokenizer knows; one made of Chinese text may not know "a"."""
+
+        def is_known(letter: str) -> bool:
+            ids = self._plain.encode(letter, add_special_tokens=False).ids
+            return b"".join(self.token_bytes(id) or b"" for id in ids).endswith(letter.encode())
+
+        names = (name.strip("▁") for name in self._whole.get_vocab(with_added_tokens=False))
+        letters = (name for name in names if len(name) == 1 and not name.isspace())
+        return next(filter(is_known, itertools.chain("a", letters)), "a")
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], NDArray[np.int64]]:
         """Ids of a text, as `encode` gives them, and the characters from and to that each of them

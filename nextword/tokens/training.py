@@ -104,6 +104,7 @@ def _bounded(texts: Iterable[str], most: int) -> Iterator[str]:
 def bytes_tokenizer(specials: Specials = CAUSAL) -> Tokenizer:
     """Each byte of UTF-8 is a token, its id the byte's value."""
     whole = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    specials = replace(specials, strip_left=())  # a space is a token of its own
     return _bpe(byte_alphabet(), [], whole | {"use_regex": False}, specials)
 
 
@@ -115,7 +116,7 @@ def characters(texts: Iterable[str], specials: Specials = CAUSAL) -> Tokenizer:
     vocabulary = {character: id for id, character in enumerate(sorted(found))}
     model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": UNKNOWN}
     roles = specials.roles | {"unk_token": UNKNOWN}
-    specials = replace(specials, names=(*specials.names, UNKNOWN), roles=roles)
+    specials = replace(specials, names=(*specials.names, UNKNOWN), roles=roles, strip_left=())
     vocabulary |= {name: len(found) + number for number, name in enumerate(specials.names)}
     return _tokenizer(model, EACH_CHARACTER, {"type": "Fuse"}, specials)
 

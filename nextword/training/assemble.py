@@ -123,7 +123,9 @@ def assemble(
         decay=settings.decay,
         figures=figures,
         describe=describe,
-        save_model=lambda folder, card: save_directory(folder, model, store.tokenizer, card=card),
+        save_model=lambda folder, card: save_directory(
+            folder, model, store.tokenizer, card=card, only_pretrained=True
+        ),
         average={n: p.detach().clone() for n, p in model.named_parameters()}
         if settings.ema
         else {},

@@ -8,13 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
+from nextword.errors import UserError
 from nextword.objectives import causal, masked
 from nextword.settings import PretrainSettings
 from nextword.tokens.corruption import DenoisingLoader, corruption_of, target_share
 from nextword.tokens.infilling import InfillingLoader, infilling_of
 from nextword.tokens.loader import BlockLoader
 from nextword.tokens.masking import MaskedLoader, masking_of
-from nextword.tokens.store import Split
+from nextword.tokens.store import Split, Store
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.state import Loader
 
@@ -29,6 +30,18 @@ class Learning:
     target_share: float = 1.0
     unit: str = "tokens"  # what is predicted
     start_id: int | None = None  # that an encoder–decoder begins to write with
+
+
+def check_objective(store: Store, settings: PretrainSettings) -> None:
+    """Raises UserError for a decoder on a store of another objective: its tokenizer closes every
+    text, and so would close every prompt. What the others lack, `learning` says."""
+    made_for = store.manifest.get("settings", {}).get("objective", "causal")
+    if settings.objective == "causal" and made_for != "causal":
+        raise UserError(
+            f"is a store for --objective {made_for}, not for causal",
+            where=store.path,
+            mend=f"give --objective {made_for}, or prepare the text again without it",
+        )
 
 
 def learning(settings: PretrainSettings, tokenizer: Tokenizer) -> Learning:

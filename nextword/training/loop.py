@@ -35,10 +35,12 @@ def train_step(
     """One optimizer step over this rank's micro-batches, at a share of the peak learning rate.
 
     The loss is the sum over all targets divided by their number, counted over every micro-batch of
-    every rank, so that how a step is cut up never changes its gradient. Raises NonFiniteError
-    before anything is updated.
+    every rank, so that how a step is cut up never changes its gradient. Without any target nothing
+    is done. Raises NonFiniteError before anything is updated.
     """
     targets = int(group.total(sum(batch.target_count for batch in batches)))
+    if not targets:
+        return StepResult(0.0, 0.0, 0)
     nats = 0.0
     for number, batch in enumerate(batches, start=1):
         with gradients_stay_local(objective, number < len(batches)):
@@ -84,6 +86,8 @@ def train(job: Job, state: State) -> State:
                 )
             except NonFiniteError as trouble:
                 milestones.nonfinite(job, state, str(trouble))
+                continue
+            if not result.targets:  # rows of tokens that cannot be hidden, such as unknown ones
                 continue
             state.tokens += result.targets
             state.interval_loss += result.loss

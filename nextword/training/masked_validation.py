@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nextword.errors import UserError
 from nextword.inference.evaluating import evaluating
 from nextword.models.transformer import Transformer
 from nextword.objectives import masked
@@ -25,6 +26,7 @@ from nextword.training.state import Measured
 from nextword.training.validation import parts, spread
 
 SAMPLE_TOKENS = 32
+NOTHING_TO_HIDE = "no held-out token can be hidden: all of them are unknown to the tokenizer"
 
 
 class MaskedValidator:
@@ -80,6 +82,8 @@ class MaskedValidator:
                 right += int(found.sum())
                 targets += len(found)
         targets_of_all = group.total(targets)
+        if not targets_of_all:
+            raise UserError(NOTHING_TO_HIDE, where=self._rows.split.path)
         loss = group.total(nats) / targets_of_all
         figures = {
             "masked accuracy": group.total(right) / targets_of_all,

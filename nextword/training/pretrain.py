@@ -23,7 +23,7 @@ from nextword.tokens.store import Store
 from nextword.training import milestones, planning, run_files, session, trackers
 from nextword.training.assemble import assemble
 from nextword.training.interrupt import Interrupt
-from nextword.training.learning import Learning, learning
+from nextword.training.learning import Learning, check_objective, learning
 from nextword.training.parallel import Group
 from nextword.training.planning import Plan
 from nextword.training.precision import Precision, choose
@@ -91,6 +91,7 @@ def _run(
         _recover(run)
     group.wait()
     store = _store(items, run, settings, group, resumed)
+    check_objective(store, settings)
     learned = learning(settings, store.tokenizer)
     if resumed:
         plan, measured = _plan_of(run, store, learned, settings, group)

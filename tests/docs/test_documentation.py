@@ -5,10 +5,13 @@ import re
 import shlex
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 
 from nextword.cli.main import VERBS
+from nextword.models.config import FAMILIES
+from nextword.settings import Task
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -78,3 +81,17 @@ def test_both_languages_show_the_same_commands() -> None:
         return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
 
     assert blocks("README.md") == blocks("README.zh-CN.md")
+
+
+@pytest.mark.parametrize("name", ["models.md", "models.zh-CN.md"])
+def test_the_table_of_shapes_says_what_learns_each_task(name: str) -> None:
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `--task ")]
+    named = {word for row in rows for word in re.findall(r"[a-z]+", row.split("|")[1])}
+    assert named - {"task"} == {*get_args(Task), "extract"}
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_families_named_are_of_all_shapes(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8").lower().replace("gpt-2", "gpt2")
+    assert [f for f in FAMILIES if f.rstrip("23") not in text] == []

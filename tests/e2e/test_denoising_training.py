@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from safetensors.torch import load_file
 
 from nextword.cli.main import main
 from nextword.models.sizes import config_for, flops_per_pair, flops_per_token, parameter_count
+from nextword.reports import pretrain as reports
+from nextword.reports.html import uses
 from nextword.settings import MaskSettings, ModelSettings
 from nextword.tasks.evaluate import evaluate
 from nextword.tasks.evaluate_hidden import HiddenEvaluation
+from nextword.tasks.run import read_run
 from nextword.tokens.corruption import DenoisingLoader, corruption_of
 from nextword.tokens.permutation import key
 from nextword.tokens.prepare import prepare
@@ -118,6 +122,49 @@ def test_a_run_ends_with_its_loss_on_held_out_text(
     assert "warning" not in told.err
     assert main(["evaluate", str(tmp_path / "run"), "--mask-rate", "0.15"]) == 0
     assert "loss, nats a hidden token" in capsys.readouterr().err
+
+
+def test_a_run_is_measured_on_spans_of_its_own_length(store: Path, tmp_path: Path) -> None:
+    run, span = tmp_path / "run", {"span_length": 8.0, "mask_rate": 0.3}
+    trained = train(store, run, **span, eval_tokens=10**6)
+    reports.measure(read_run(run))
+    measured = json.loads((run / "evaluation.json").read_text())
+    assert measured == measured | {
+        name: value
+        for name, value in evaluate(run, seed=1337, **span).to_json().items()
+        if name not in ("seconds", "model")
+    }
+    of_run = evaluate(run, seed=5, **span)
+    assert of_run.loss == pytest.approx(trained.loss, rel=1e-5)
+    usual = evaluate(run, mask_rate=0.3)
+    assert isinstance(usual, HiddenEvaluation)
+    assert usual.hidden_tokens > measured["hidden_tokens"], "shorter spans have more sentinels"
+
+
+def test_it_is_measured_on_rows_longer_than_it_was_trained_on(store: Path, tmp_path: Path) -> None:
+    train(store, tmp_path / "run")
+    found = evaluate(tmp_path / "run", context_length=80)
+    assert isinstance(found, HiddenEvaluation) and found.context_length == 80
+
+
+def test_what_a_report_and_a_card_say_to_do_with_it_works(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train(store, run, context_length=256, steps=2)
+    shown = {use.title: use.code for use in uses(read_run(run))}
+    assert not any("CausalLM" in code or "--max-new-tokens" in code for code in shown.values())
+    exec(shown["In transformers"], {})
+    assert "<extra_id_0>" in shown["In transformers"] and capsys.readouterr().out
+    lines = (READER.parent / "summaries.jsonl").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "data.jsonl").write_text("\n".join(lines[:12]) + "\n", encoding="utf-8")
+    place = {"DATA": str(tmp_path / "data.jsonl"), "OUT": str(tmp_path / "out")}
+    words = [place.get(word, word) for word in shlex.split(shown["Teach it a task"])]
+    assert main([*words[1:], "--steps", "1"]) == 0
+    card = (run / "model" / "README.md").read_text(encoding="utf-8")
+    assert "nextword finetune PATH" in card and "nextword predict PATH" not in card
+    taught = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "nextword predict PATH" in taught
 
 
 def test_how_a_step_is_cut_up_does_not_matter(store: Path, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from small_models import ARGUMENTS, DATA, some
 
 from nextword.cli.main import main
-from nextword.errors import UserError
 from nextword.hub import directory as hub
 from nextword.inference.beam import beam_search
 from nextword.inference.generate import generate
@@ -447,8 +446,39 @@ def test_what_it_cannot_do_is_said(
 
 def test_a_source_that_is_too_long_is_cut_and_still_ends(model: Path, tmp_path: Path) -> None:
     finetune(model, data_of("translate"), tmp_path / "run", **FEW, task="translate")
-    with pytest.raises(UserError, match="max-length"):
-        predict(tmp_path / "run", data_of("translate"), max_length=300)
     long = tmp_path / "long.jsonl"
     long.write_text(json.dumps({"en": "An oak stood on the hill. " * 90, "de": "x"}) + "\n")
     assert predict(tmp_path / "run", long)[0]["answer"] is not None
+    assert predict(tmp_path / "run", long, max_length=900)[0]["answer"] is not None
+
+
+def test_a_task_is_learnt_from_texts_longer_than_in_pretraining(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = tmp_path / "long.jsonl"
+    record = {"document": "An oak stood on the hill. " * 90, "summary": "An oak. " * 99}
+    long.write_text(f"{json.dumps(record)}\n" * 4)
+    few = FEW | {"steps": 1, "max_length": 2048, "val": [str(long)]}
+    finetune(model, [str(long)], tmp_path / "run", **few, task="summarize")
+    assert "cut" not in capsys.readouterr().err
+    written = load(model).generate("An oak. " * 300, temperature=0, max_new_tokens=280)
+    assert written is not None
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_there_is_no_last_position_to_read_or_to_write(beams: int, tmp_path: Path) -> None:
+    other = theirs("v1.1")
+    other.config.n_positions = 32
+    other.save_pretrained(tmp_path)
+    ours = hub.load_model(tmp_path)
+    assert isinstance(ours, EncoderDecoder) and ours.config.context_length == 32
+    source = torch.randint(2, VOCABULARY, (90,), generator=torch.Generator().manual_seed(4))
+    expected = other.generate(
+        source[None], num_beams=beams, do_sample=False, max_new_tokens=50, eos_token_id=None
+    )[0].tolist()
+    if beams == 1:
+        settings = GenerateSettings(temperature=0, max_new_tokens=50)
+        (found,) = generate(ours, [source.tolist()], settings)
+    else:
+        (found,) = beam_search(ours, [source.tolist()], beams, 50)
+    assert found.ids == expected[1:] and found.finish == "length" and len(found.ids) == 50

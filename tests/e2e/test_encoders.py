@@ -70,6 +70,10 @@ def test_an_encoder_is_asked_for_what_it_can_do(
         assert main(command) == 2
         said = capsys.readouterr().err
         assert "is an encoder (bert)" in said and "nextword fill" in said, command
+    asked = ["finetune", base, str(DATA / "qa.json"), "--task", "qa", "--out", str(tmp_path / "qa")]
+    assert main(asked) == 2
+    assert "is an encoder (bert)" in (said := capsys.readouterr().err) and "add --extract" in said
+    assert "classify" not in said
     assert main(["info", base]) == 0
     assert "an encoder: it fills in masked words" in capsys.readouterr().err
 

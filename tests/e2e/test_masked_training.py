@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,23 @@ from safetensors.torch import load_file
 from nextword.cli.main import main
 from nextword.errors import UserError
 from nextword.inference.masked_model import load_masked
-from nextword.settings import EvaluateSettings, MaskSettings
+from nextword.models.sizes import config_for
+from nextword.models.transformer import Transformer
+from nextword.objectives import masked
+from nextword.reports import pretrain as reports
+from nextword.settings import EvaluateSettings, MaskSettings, ModelSettings
+from nextword.tasks.evaluate import evaluate
+from nextword.tasks.evaluate_hidden import HiddenEvaluation
+from nextword.tasks.run import read_run
 from nextword.tokens.loader import IGNORE
-from nextword.tokens.masking import masking_of
+from nextword.tokens.masking import MaskedLoader, masking_of
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
 from nextword.training import loop
+from nextword.training.interrupt import Interrupt
 from nextword.training.masked_validation import MaskedValidator
+from nextword.training.optimizers import Optimizers
+from nextword.training.parallel import Group, Objective
 from nextword.training.pretrain import RunSummary, pretrain
 
 READER = Path(__file__).parents[2] / "examples" / "data" / "reader.txt"
@@ -171,3 +182,62 @@ def test_evaluate_finds_what_transformers_finds_at_the_same_places(
     assert found["loss"] == pytest.approx(sum(nats) / len(nats), abs=1e-4)
     low, high = found["masked_accuracy_interval"]
     assert low <= found["masked_accuracy"] <= high
+
+
+def test_a_run_that_learnt_whole_words_is_measured_on_whole_words(
+    store: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    trained = train(store, run, whole_words=True, eval_tokens=10**6, seed=1337)
+    reports.measure(read_run(run))
+    measured = json.loads((run / "evaluation.json").read_text())
+    assert measured["loss"] == pytest.approx(trained.loss, rel=1e-5)
+    assert measured["loss"] != pytest.approx(evaluate(run).loss, rel=1e-5)
+
+
+def test_rows_in_which_nothing_can_be_hidden_count_for_nothing(store: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(store, run)
+    alone, together = (evaluate(run, context_length=3, batch_size=size) for size in (1, 64))
+    assert isinstance(alone, HiddenEvaluation) and isinstance(together, HiddenEvaluation)
+    val = Store.open(store).val
+    texts = len(val) - (len(val.starts) - 1)  # all places but the two ends of each document
+    assert alone.hidden_tokens == together.hidden_tokens == texts < alone.rows == together.rows
+    assert alone.loss == pytest.approx(together.loss, rel=1e-5)
+    assert alone.loss_interval == pytest.approx(together.loss_interval, rel=1e-5)
+    assert alone.masked_accuracy == pytest.approx(together.masked_accuracy)
+    model = load_masked(run).transformer
+    split = Store.open(store)
+    limits: dict[str, int] = {"context_length": 3, "batch_size": 1, "max_tokens": 10**6}
+    masking = masking_of(split.tokenizer, MaskSettings())
+    rows = MaskedValidator(val, split.tokenizer, masking, seed=1337, **limits)
+    nats = [masked.token_results(model, batch)[0] for batch in rows.batches()]
+    assert alone.loss == pytest.approx(float(torch.cat(nats).mean()), rel=1e-5)
+    measured = rows.measure(model, Group(), Interrupt())
+    assert measured is not None and measured.loss == pytest.approx(alone.loss, rel=1e-5)
+    with pytest.raises(UserError, match=r"2 tokens at once leave no room.*at least 3"):
+        evaluate(run, context_length=2)
+
+
+def test_a_step_without_anything_to_predict_changes_nothing(store: Path, tmp_path: Path) -> None:
+    """Texts that the tokenizer does not know: all of their tokens are its unknown one."""
+    unknown = Store.open(store)
+    ids = unknown.val.tokens.copy()
+    ids[:] = unknown.tokenizer.pad_id
+    split = replace(unknown.val, tokens=ids)
+    masking = masking_of(unknown.tokenizer, MaskSettings())
+    batch = MaskedLoader(split, 32, 1, masking).batch(0, 2)
+    assert batch.target_count == 0
+    shape = ModelSettings(family="modernbert", layers=1, width=32, heads=2, context_length=32)
+    config = config_for(shape, unknown.tokenizer.vocab_size)
+    model = Transformer(config, seed=1)
+    before = [p.clone() for p in model.parameters()]
+    parts = Optimizers({"adamw": torch.optim.AdamW(model.parameters(), lr=1.0)})
+    objective = Objective(model, masked.loss)
+    done = loop.train_step(objective, parts, list(model.parameters()), [batch], 1.0, 1.0, Group())
+    assert done.targets == 0
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+    limits: dict[str, int] = {"context_length": 32, "batch_size": 4, "max_tokens": 999, "seed": 1}
+    rows = MaskedValidator(split, unknown.tokenizer, masking, **limits)
+    with pytest.raises(UserError, match="no held-out token can be hidden"):
+        rows.measure(model, Group(), Interrupt())

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
 
+from nextword.cli.main import main
 from nextword.errors import UserError
 from nextword.hub.directory import save
 from nextword.inference.language_model import LanguageModel, load
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import GenerateSettings, ModelSettings
+from nextword.tokens.infilling import InfillingLoader, infilling_of
+from nextword.tokens.specials import INFILLING
+from nextword.tokens.store import Split
 from nextword.tokens.training import bytes_tokenizer, train_bpe
 
 TEXT = (
@@ -187,3 +193,59 @@ def test_more_than_the_context_holds_is_said_beforehand(
     )
     model.generate("x" * 200)
     assert "sees 256" not in capsys.readouterr().err  # the default, which nobody asked for
+
+
+@pytest.fixture
+def infilling(tmp_path: Path) -> Path:
+    """A model whose tokenizer has the tokens of a middle that comes last."""
+    tokenizer = bytes_tokenizer(INFILLING)
+    size = ModelSettings(layers=1, width=32, heads=2, context_length=128)
+    save(tmp_path / "model", Transformer(config_for(size, tokenizer.vocab_size), 5), tokenizer)
+    return tmp_path / "model"
+
+
+def test_a_middle_is_asked_for_as_it_was_learnt(infilling: Path) -> None:
+    model = load(infilling)
+    tokens = infilling_of(model.tokenizer, 1.0)
+    text, end = "def f(x):\n    return x\n", model.tokenizer.end_id
+    ids = [*model.tokenizer.encode(text), end]
+    starts = np.arange(9) * len(ids)
+    split = Split("train", np.array(ids * 8), starts, end, model.tokenizer.vocab_size)
+    batch = InfillingLoader(split, 64, 2, tokens).batch(0, 30)
+    assert batch.documents is not None
+    seen = 0
+    for row, numbers in zip(batch.tokens, batch.documents, strict=True):
+        for number in numbers.unique():
+            read = row[numbers == number].tolist()
+            if tokens.middle_id not in read or read[2] == tokens.suffix_id:  # the other order
+                continue
+            read = read[: read.index(tokens.middle_id) + 1]
+            at = read.index(tokens.suffix_id)
+            parts = read[2:at], read[at + 1 : -1]
+            before, after = (model.tokenizer.decode(part) for part in parts)
+            assert before in text and after in text, "blocks begin anywhere"
+            assert model.encode_prompt(before, after) == read
+            seen += 1
+    assert seen > 5
+
+
+def test_a_middle_is_written_and_printed_between_what_surrounds_it(
+    infilling: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load(infilling)
+    Scripted(model, "(x)", monkeypatch)
+    assert model.generate("def f", suffix=": pass") == "(x)"
+    Scripted(model, "(x)", monkeypatch)
+    assert main(["generate", str(infilling), "def f", "--suffix", ": <|fim_middle|>"]) == 0
+    assert capsys.readouterr().out == "def f(x): <|fim_middle|>\n"
+    Scripted(model, "(x)", monkeypatch)
+    assert main(["generate", str(infilling), "def f", "--suffix", ":", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["suffix"] == ":" and told["samples"][0]["text"] == "(x)"
+
+
+def test_a_middle_is_refused_where_it_cannot_have_been_learnt(model: LanguageModel) -> None:
+    with pytest.raises(
+        UserError, match=r"has no <\|fim_prefix\|>, which a suffix needs; leave the suffix out"
+    ):
+        model.generate("a", suffix="b")

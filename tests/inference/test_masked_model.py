@@ -5,14 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from nextword.cli.main import main
 from nextword.errors import UserError
 from nextword.hub.directory import save
+from nextword.inference import precision
 from nextword.inference.loading import load
-from nextword.inference.masked_model import MaskedLanguageModel, load_masked
+from nextword.inference.masked_model import Candidate, Filled, MaskedLanguageModel, load_masked
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
 from nextword.tokens.specials import CAUSAL, MASKED
+from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import train_bpe
 
 TEXT = "The cat sat on the mat, and the dog lay by the door. 床前明月光，疑是地上霜。\n"
@@ -74,3 +77,28 @@ def test_what_cannot_be_filled_is_said(directory: Path, tmp_path: Path) -> None:
     save(tmp_path, Transformer(config_for(settings, tokenizer.vocab_size)), tokenizer)
     with pytest.raises(UserError, match=r"is a decoder .*use `nextword generate`"):
         load_masked(tmp_path)
+    with pytest.raises(UserError, match="top_k = 0: expected at least 1"):
+        model.fill("[MASK]", top_k=0)
+
+
+def test_a_large_encoder_is_opened_in_the_precision_that_the_command_uses(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "LARGE", 0)
+    monkeypatch.setattr(precision, "_multiplies_bf16", lambda: True)
+    if torch.backends.mkldnn.is_available():
+        assert load(directory, precision="auto").transformer.activation_dtype == torch.bfloat16
+    for opened in (load(directory), load_masked(directory)):
+        assert opened.transformer.activation_dtype == torch.float32
+
+
+def test_candidates_stand_in_columns_and_space_can_be_seen(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = Tokenizer.load(directory).encode("a\n")[-1]
+    gap = [Candidate("床", 0.5, 9), Candidate("mat", 0.25, 8), Candidate("", 0.125, space)]
+    found = Filled("A 床.", [gap])
+    monkeypatch.setattr(MaskedLanguageModel, "fill", lambda *_: found)
+    assert main(["fill", str(directory), "A [MASK]."]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert lines == ["  床     50.0%", "  mat    25.0%", "  '\\n'   12.5%"]

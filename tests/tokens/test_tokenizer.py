@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import tokenizers
 from kinds import CONTROLS, PROSE, random_text, sentence_piece_bpe
-from tokenizers import decoders, models, pre_tokenizers, processors
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
 from nextword.errors import UserError
 from nextword.tokens import fast
 from nextword.tokens.plain import byte_alphabet
-from nextword.tokens.tokenizer import Tokenizer
+from nextword.tokens.specials import CAUSAL, DENOISE, MASKED, Specials
+from nextword.tokens.tokenizer import Frame, Tokenizer
 from nextword.tokens.training import bytes_tokenizer, characters, train_bpe
 
 
@@ -237,3 +238,34 @@ def test_the_end_of_a_document_is_found_by_name_or_configuration() -> None:
         _ = Tokenizer(json.dumps(definition)).end_id
     chosen = Tokenizer(json.dumps(definition), {"eos_token": {"content": "z"}})
     assert chosen.end_id == ord("z")
+
+
+@pytest.mark.parametrize("pair", [False, True])
+@pytest.mark.parametrize("specials", [CAUSAL, MASKED, DENOISE])
+def test_a_frame_is_what_transformers_puts_around_a_text_of_characters(
+    specials: Specials, pair: bool, tmp_path: Path
+) -> None:
+    tokenizer = characters(["床前明月光，疑是地上霜。 "], specials)
+    theirs = as_hugging_face(tokenizer, tmp_path)
+    texts = ["明月", "地上"][: 1 + pair]
+    first, second = tokenizer.encode(texts[0]), tokenizer.encode(texts[-1])
+    frame = tokenizer.frame(pair)
+    inside = [*first, *frame.between, *second] if pair else first
+    assert [*frame.before, *inside, *frame.after] == theirs(*texts)["input_ids"]
+    assert frame.space == 0
+
+
+def test_a_frame_has_the_space_that_is_added_and_the_type_of_the_second_text() -> None:
+    backend = sentence_piece_bpe()
+    assert Tokenizer(backend.to_str()).frame().space == 0
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    assert Tokenizer(backend.to_str()).frame().space == 1
+    vocabulary = {"[UNK]": 0, "[S]": 1, "月": 2}
+    words = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    words.add_special_tokens(["[UNK]", "[S]"])
+    words.post_processor = processors.TemplateProcessing(
+        single="[S] $A", pair="[S] $A [S] $B:1", special_tokens=[("[S]", 1)]
+    )
+    assert Tokenizer(words.to_str()).frame(pair=True) == Frame(0, [1], [1], [], 1)

@@ -55,3 +55,43 @@ def test_a_store_without_the_control_tokens_is_refused_before_training(
         UserError, match=r"<\|fim_prefix\|>.*prepare the text again with --fim-rate"
     ):
         pretrain(store.path, tmp_path / "run", fim_rate=0.5, **SMALL)
+
+
+@pytest.mark.parametrize("objective", ["masked", "denoise"])
+def test_a_decoder_does_not_learn_from_a_store_whose_tokenizer_closes_prompts(
+    objective: Any, text: Path, tmp_path: Path
+) -> None:
+    store = prepare(text, tmp_path / "store", tokenizer="bytes", objective=objective, workers=1)
+    with pytest.raises(
+        UserError, match=rf"store: is a store for --objective {objective}, .*give --objective"
+    ):
+        pretrain(store.path, tmp_path / "run", **SMALL)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_encoder_learns_from_a_store_whose_tokenizer_has_a_mask(
+    text: Path, tmp_path: Path
+) -> None:
+    masked = prepare(text, tmp_path / "masked", tokenizer="bytes", objective="masked", workers=1)
+    causal = prepare(text, tmp_path / "causal", tokenizer=str(masked.path), workers=1)
+    assert causal.manifest["settings"]["objective"] == "causal"
+    assert pretrain(causal.path, tmp_path / "run", objective="masked", **SMALL).steps == 4
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lacks"),
+    [
+        ({"objective": "masked"}, "no cls_token, which --objective masked"),
+        ({"objective": "denoise"}, "no <extra_id_0> .*, which --objective denoise"),
+        ({"fim_rate": 0.5}, r"no <\|fim_prefix\|>, which --fim-rate"),
+    ],
+)
+def test_a_tokenizer_that_lacks_what_is_needed_is_refused_before_text_is_read(
+    wanted: dict[str, Any], lacks: str, text: Path, tmp_path: Path
+) -> None:
+    prepare(text, tmp_path / "causal", tokenizer="bytes", workers=1)
+    given = SMALL | wanted | {"tokenizer": str(tmp_path / "causal")}
+    for _ in range(2):  # nothing is left there that a second try would stumble on
+        with pytest.raises(UserError, match=f"{lacks}.*choose another --tokenizer"):
+            pretrain(text, tmp_path / "run", **given)
+    assert not (tmp_path / "run" / "store").exists()
