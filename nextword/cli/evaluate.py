@@ -31,7 +31,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parsed, settings = options.parse(parser, EvaluateSettings, arguments, needed=("model",))
 
-    from nextword.tasks.trained import trained_for
+    from nextword.tasks.opening import trained_for
 
     task = settings.task or trained_for(parsed.model)
     if task not in (None, "text"):

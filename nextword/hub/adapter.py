@@ -23,7 +23,7 @@ from nextword.errors import UserError
 from nextword.files import read_json, whole_directory, write_json
 from nextword.hub.names import pieces, span_name
 from nextword.hub.resolve import inside
-from nextword.hub.weights import get, opened
+from nextword.hub.tensors import get, opened
 from nextword.models.config import TransformerConfig
 from nextword.models.encoder_decoder import EncoderDecoder, Writer
 from nextword.models.heads import Classifier, Headed, SpanFinder, Tagger

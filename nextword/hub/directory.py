@@ -18,14 +18,8 @@ from nextword.hub.labels import Outputs, label_names, read_labels, write_labels
 from nextword.hub.names import weight_name
 from nextword.hub.padding import for_classifier, pad_token, with_pad
 from nextword.hub.resolve import inside, resolve
-from nextword.hub.weights import (
-    begin,
-    locations,
-    read_classifier,
-    read_model,
-    read_span_finder,
-    read_tagger,
-)
+from nextword.hub.tensors import locations
+from nextword.hub.weights import begin, read_classifier, read_model, read_span_finder, read_tagger
 from nextword.hub.writing import SHARD_BYTES, write_weights
 from nextword.models.config import TransformerConfig
 from nextword.models.encoder_decoder import Writer

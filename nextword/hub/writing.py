@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nextword.hub.names import Piece, bias_names, pieces, span_name, weight_name
-from nextword.hub.weights import INDEX, SINGLE
+from nextword.hub.tensors import INDEX, SINGLE
 from nextword.models.encoder_decoder import Writer
 from nextword.models.heads import Headed, SpanFinder
 

@@ -104,13 +104,16 @@ def relative_bucket(distance: Tensor, causal: bool, buckets: int, furthest: int)
     return shift + torch.where(distance < exact, distance, wide)
 
 
-def rotary_frequencies(config: TransformerConfig) -> tuple[Tensor, float]:
-    """Radians a position for each pair of a head, [head / 2], and a factor on cos and sin.
+def rotary_frequencies(config: TransformerConfig, local: bool = False) -> tuple[Tensor, float]:
+    """Radians a position for each pair of a head, [head / 2], and a factor on cos and sin; those of
+    local layers, if they are wanted.
 
     Su et al. 2021, with the stretchings known as linear (Chen et al. 2023), llama3 (Llama 3.1's
     own) and yarn (Peng et al. 2023).
     """
     half, theta = config.head_width // 2, config.rope_theta
+    if local:
+        theta = config.local_rope_theta or theta
     # On the CPU whatever the default device is, so that a model made on "meta" has them.
     exponents = torch.arange(half, dtype=torch.float32, device="cpu") / half
     frequencies = 1.0 / theta**exponents

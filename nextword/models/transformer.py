@@ -22,10 +22,9 @@ from nextword.models.attention import (
 )
 from nextword.models.config import TransformerConfig
 from nextword.models.fused import rms_norm
+from nextword.models.initial import draw_weights
 from nextword.models.layers import Embedding, FeedForward, Linear, RMSNorm, Transform, norm_of
 
-SMALL = 0.1
-SHARPNESS = 1.0  # of a head that begins with one neighbour; measured: 0 and 2 are worse
 Rotation = tuple[Tensor, Tensor]  # cos and sin, [batch or 1, time, 1, head]
 
 
@@ -184,10 +183,9 @@ class Transformer(nn.Module):
         if config.positions == "rotary":
             self.rotary[None] = rotary_frequencies(config)
             if config.window is not None:
-                theta = config.local_rope_theta or config.rope_theta
-                self.rotary[config.window] = rotary_frequencies(replace(config, rope_theta=theta))
+                self.rotary[config.window] = rotary_frequencies(config, local=True)
         if seed is not None:
-            self.init_weights(seed)
+            draw_weights(self.named_parameters(), config, seed)
 
     def forward(
         self,
@@ -298,72 +296,6 @@ class Transformer(nn.Module):
         for block in self.blocks:
             assert isinstance(block, Block)
             block.dropout = dropout
-
-    @torch.no_grad()
-    def init_weights(self, seed: int) -> None:
-        """GPT-2's initialisation: normal, with what is added to the residual stream scaled down by
-        the root of the number of additions; norms are 1, biases 0. A function of the seed alone.
-
-        A norm of the embeddings begins the residual stream `SMALL`, or all that layers add to it
-        would be lost beside it for long.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        config, std = self.config, self.config.init_std
-        additions = (3 if config.cross else 2) * config.layers
-        for name, parameter in self.named_parameters():
-            if name == "embedding_norm.weight" and not config.post_norm:
-                parameter.fill_(SMALL)
-            elif name.endswith("norm.weight"):
-                parameter.fill_(1.0)
-            elif name.endswith("bias"):
-                parameter.zero_()
-            else:
-                scale = additions**-0.5 if name.endswith("output.weight") else 1.0
-                drawn = torch.empty(parameter.shape).normal_(0.0, std * scale, generator=generator)
-                parameter.copy_(drawn)
-            if name.endswith("qkv.weight") and config.attention_scale is not None:
-                queries = parameter[: config.heads * config.head_width]
-                queries.mul_(config.head_width**-0.5 / config.attention_scale)
-            elif name == "relative.weight":
-                parameter.add_(self._nearness())
-        if not config.causal and config.positions == "rotary":
-            for layer, block in enumerate(self.blocks):
-                assert isinstance(block, Block)
-                bias = block.attention.qkv.bias
-                if config.window_of(layer) is not None and bias is not None:
-                    bias[: 2 * config.heads * config.head_width] = self._neighbours()
-
-    def _nearness(self) -> Tensor:
-        """What each head begins with, [buckets, heads]: less for what is further, by slopes from
-        steep to flat (Press et al. 2022)."""
-        config = self.config
-        reach = torch.arange(config.relative_distance, -config.relative_distance, -1)
-        buckets = relative_bucket(
-            reach, config.causal, config.relative_buckets, config.relative_distance
-        )
-        nearest = torch.full((config.relative_buckets,), config.relative_distance)
-        nearest.scatter_reduce_(0, buckets, reach.abs(), "amin")
-        slopes = 2.0 ** (-8 * torch.arange(1, config.heads + 1) / config.heads)
-        return -nearest[:, None] * slopes
-
-    def _neighbours(self) -> Tensor:
-        """Biases of queries and keys, [2 × heads × head], with which a local layer begins: each
-        head looks for one neighbour: the token before, the one after, the second before and so on.
-
-        Rotary positions turn a query and a key that are the same everywhere into a score of their
-        distance alone, highest where the query was turned ahead by as much.
-        """
-        config = self.config
-        assert config.window is not None
-        frequencies, _ = self.rotary[config.window]
-        head = torch.arange(config.heads)
-        away = head // 2 % max(config.window - 1, 1) + 1
-        neighbour = away * (head % 2 * 2 - 1)
-        angles = neighbour[:, None] * frequencies  # [heads, head / 2]
-        query = torch.cat((angles.cos(), angles.sin()), dim=-1)
-        key = torch.cat((torch.ones_like(angles), torch.zeros_like(angles)), dim=-1)
-        scale = SHARPNESS**0.5 * config.head_width**0.25  # the scores' own is 1 / sqrt(head)
-        return scale * torch.cat((query, key)).flatten()
 
     def row_blocks(self) -> dict[str, list[int]]:
         """How matrices that are several side by side split along their rows, by parameter name."""

@@ -6,7 +6,6 @@ Everything that came from people or models is escaped, and the page's own policy
 from __future__ import annotations
 
 import math
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from nextword.reports.corpus import document_table, overlap, pairs, split_table
 from nextword.reports.curves import Line, chart
 from nextword.reports.examples import examples, read_held_out
 from nextword.reports.plots import plots
+from nextword.reports.uses import uses
 from nextword.tasks.run import Record, Run
 from nextword.terminal import duration, quantity
 
 LONGEST_SAMPLE = 4000  # characters
-SENTINEL = "<extra_id_0>"  # what stands for a hidden span
 SPEEDS = ("tokens_per_second", "examples_per_second")
 # Control characters have no place in HTML; their pictures stand for them.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
@@ -35,12 +34,6 @@ class Curve:
     title: str
     lines: list[Line]
     svg: Markup
-
-
-@dataclass(frozen=True)
-class Use:
-    title: str
-    code: str
 
 
 def render(run: Run) -> str:
@@ -146,129 +139,6 @@ def curves(run: Run) -> list[Curve]:
         svg = chart(title, lines, unit=unit, from_zero=True, width=420, height=230)
         result.append(Curve(title, lines, svg))
     return result
-
-
-def uses(run: Run) -> list[Use]:
-    """Commands and code that can be copied as they stand."""
-    if run.task and run.task != "text":
-        return task_uses(run)
-    if run.objective == "masked":
-        return _filling(run) + _going_on(run)
-    if run.objective == "denoise":
-        return _teaching(run) + _going_on(run)
-    path, folder = str(run.path), str(run.path / "model")
-    quoted, prompt = shlex.quote(path), f'"{run.opening}"'
-    found = []
-    if run.has_model:
-        python = [
-            "import nextword as nw",
-            "",
-            f"model = nw.load({path!r})",
-            f"print(model.generate({prompt}, temperature=0.8))",
-            f"for piece in model.stream({prompt}):",
-            '    print(piece, end="")',
-        ]
-        transformers = [
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
-            "",
-            f"model = AutoModelForCausalLM.from_pretrained({folder!r})",
-            f"tokenizer = AutoTokenizer.from_pretrained({folder!r})",
-            f'inputs = tokenizer("{run.opening or "The"}", return_tensors="pt")',
-            "written = model.generate(**inputs, max_new_tokens=100, do_sample=True)",
-            "print(tokenizer.decode(written[0]))",
-        ]
-        measure = [f"nextword evaluate {quoted}", f"nextword evaluate {quoted} other_text/"]
-        found = [
-            Use("Let it write", f"{run.trial} --max-new-tokens 200"),
-            Use("Measure it", "\n".join(measure)),
-            Use("In Python", "\n".join(python)),
-            Use("In transformers", "\n".join(transformers)),
-        ]
-    return found + _going_on(run)
-
-
-def _filling(run: Run) -> list[Use]:
-    if not run.has_model:
-        return []
-    python = [
-        "import nextword as nw",
-        "",
-        f"model = nw.load({str(run.path)!r})",
-        f'print(model.fill("{run.gap}").text)',
-    ]
-    transformers = [
-        "from transformers import pipeline",
-        "",
-        f'fill = pipeline("fill-mask", {str(run.path / "model")!r})',
-        f'print(fill("{run.gap}"))',
-    ]
-    return [
-        Use("Let it fill a gap", run.trial),
-        Use("In Python", "\n".join(python)),
-        Use("In transformers", "\n".join(transformers)),
-    ]
-
-
-def _teaching(run: Run) -> list[Use]:
-    """Of an encoder–decoder, which has learnt no task yet."""
-    if not run.has_model:
-        return []
-    path, folder, gap = str(run.path), str(run.path / "model"), run.gap.replace("[MASK]", SENTINEL)
-    python = [
-        "import nextword as nw",
-        "",
-        f'nw.finetune({path!r}, "DATA", "OUT", task="summarize")',
-        'print(nw.load_task("OUT").summarize("A document."))',
-    ]
-    transformers = [
-        "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
-        "",
-        f"model = AutoModelForSeq2SeqLM.from_pretrained({folder!r})",
-        f"tokenizer = AutoTokenizer.from_pretrained({folder!r})",
-        f'inputs = tokenizer("{gap}", return_tensors="pt")',
-        "written = model.generate(**inputs, max_new_tokens=20)",
-        "print(tokenizer.decode(written[0]))",
-    ]
-    return [
-        Use("Teach it a task", run.trial),
-        Use("Measure it", f"nextword evaluate {shlex.quote(path)}"),
-        Use("In Python", "\n".join(python)),
-        Use("In transformers", "\n".join(transformers)),
-    ]
-
-
-def _going_on(run: Run) -> list[Use]:
-    if run.finished:
-        return []
-    words = ["nextword pretrain"]
-    if run.task:
-        words = ["nextword finetune", shlex.quote(str(run.settings.get("model")))]
-    again = " ".join([*words, *map(shlex.quote, run.data)])
-    task = f" --task {run.task}" if run.task else ""
-    return [Use("Go on with the run", f"{again}{task} --out {shlex.quote(str(run.path))} --resume")]
-
-
-def task_uses(run: Run) -> list[Use]:
-    """The same for a model that was fine-tuned."""
-    path, quoted = str(run.path), shlex.quote(str(run.path))
-    asked = {
-        "classify": 'classify(["A text."])',
-        "qa": 'answer("A text.", "A question?")',
-        "summarize": 'summarize("A document.")',
-        "translate": 'translate("A text.")',
-        "chat": 'chat("A question?")',
-        "tag": 'tag(["A text."])',
-    }
-    python = ["import nextword as nw", "", f"model = nw.load_task({path!r})"]
-    python.append(f"print(model.{asked.get(run.task, 'predict([])')})")
-    predicted = f"nextword predict {quoted} new_data.csv --out predictions.jsonl"
-    found = [
-        Use("Measure it on a test set", f"nextword evaluate {quoted} test_data.csv"),
-        Use("Use it on new data", predicted),
-        Use("Compare it", f"nextword compare {quoted} another_run test_data.csv"),
-        Use("In Python", "\n".join(python)),
-    ]
-    return (found if run.has_model else []) + _going_on(run)
 
 
 def legible(value: Any) -> Any:

@@ -25,11 +25,11 @@ from nextword.tasks.holding_out import fingerprint, hold_out
 from nextword.tasks.kept import keep_held_out
 from nextword.tasks.learnable import learnable
 from nextword.tasks.metrics import Metric
+from nextword.tasks.opening import open_trained
 from nextword.tasks.planning import Plan, decide, tell
 from nextword.tasks.records import Record, read_records
 from nextword.tasks.run import EVALUATION
 from nextword.tasks.spread import Spread
-from nextword.tasks.trained import open_trained
 from nextword.tasks.twins import counted, in_words, twins
 from nextword.terminal import warn
 from nextword.training import groups, milestones, session, trackers

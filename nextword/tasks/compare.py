@@ -19,15 +19,17 @@ from nextword.tasks.answers import cmrc, squad
 from nextword.tasks.classify import find_columns, labelled_texts
 from nextword.tasks.entities import counts, share
 from nextword.tasks.intervals import Draws
+from nextword.tasks.label_model import label_metrics
 from nextword.tasks.learnable import row_room
 from nextword.tasks.losses import ExampleLosses, example_losses
-from nextword.tasks.measuring import LOWER_IS_BETTER, label_metrics
+from nextword.tasks.measuring import LOWER_IS_BETTER
 from nextword.tasks.metrics import Ints
+from nextword.tasks.opening import open_trained
 from nextword.tasks.predict import learnt
 from nextword.tasks.predictions import Answered
 from nextword.tasks.records import Record, read_records
 from nextword.tasks.significance import Difference, mcnemar, paired_bootstrap
-from nextword.tasks.trained import TrainedModel, open_trained
+from nextword.tasks.trained import TrainedModel
 from nextword.tasks.written import rouge, translation_scores
 
 FEWEST = 2  # examples

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from nextword.errors import UserError, nearest
 from nextword.inference.evaluating import evaluating
 from nextword.models.encoder_decoder import Writer
-from nextword.models.heads import Classifier
-from nextword.objectives import causal, labels
-from nextword.objectives.labels import LabelBatch
+from nextword.objectives import causal
 from nextword.settings import FinetuneSettings
-from nextword.tasks.classify import Labels
 from nextword.tasks.completion import Completions
-from nextword.tasks.intervals import Draws
-from nextword.tasks.metrics import Metric, of_amounts, of_classes, of_several
 from nextword.tasks.predictions import judge, write_answers
-from nextword.tokens.packing import ROW, Example, completions
+from nextword.tokens.packing import completions
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
 from nextword.training.parallel import Group
@@ -54,8 +45,6 @@ METRICS = {
 }
 LOWER_IS_BETTER = {"loss", "calibration error", "root mean squared error", "mean absolute error"}
 LEARNT = 0.05  # nats of training loss, when nothing is left to learn if all else is right
-LEARNT_AMOUNT = 1e-3  # of the amounts' variance
-Collate = Callable[[Sequence[Example], Sequence[Any], list[tuple[int, int]], int], LabelBatch]
 
 
 def deciding(metric: str | None, task: str) -> str:
@@ -84,95 +73,6 @@ def scored(
     """`metric` decides which model is the best."""
     value = ({"loss": loss} | figures)[metric]
     return Measured(loss, -value if metric in LOWER_IS_BETTER else value, figures, enough)
-
-
-@torch.no_grad()
-def label_probabilities(
-    model: Classifier,
-    examples: Sequence[Example],
-    outputs: Labels,
-    collate: Collate,
-    room: int,
-    at_once: int = AT_ONCE,
-) -> NDArray[np.float64]:
-    """[examples, outputs]: of classes, of each label, or the amounts themselves."""
-    device = model.score.weight.device
-    found = []
-    with evaluating(model):
-        for first in range(0, len(examples), at_once):
-            some = examples[first : first + at_once]
-            batch = collate(some, [0] * len(some), [], room).to(device)
-            given = labels.scores(model, batch).double()
-            if outputs.kind == "single":
-                given = given.softmax(1)
-            elif outputs.kind == "several":
-                given = given.sigmoid()
-            found.append(given.cpu().numpy())
-    return np.concatenate(found)
-
-
-def label_metrics(
-    targets: Sequence[Any],
-    probabilities: NDArray[np.float64],
-    outputs: Labels,
-    draws: Draws | None,
-) -> dict[str, Metric]:
-    if outputs.kind == "single":
-        return of_classes(np.array(targets, np.int64), probabilities, draws)
-    truth = np.stack(targets)
-    if outputs.kind == "several":
-        return of_several(truth > 0.5, probabilities, draws)
-    return of_amounts(truth[:, 0].astype(np.float64), probabilities[:, 0], draws)
-
-
-class LabelValidator:
-    """Measures a classifier on held-out texts."""
-
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        targets: Sequence[Any],
-        outputs: Labels,
-        collate: Collate,
-        settings: FinetuneSettings,
-    ) -> None:
-        self._examples, self._targets, self._outputs = examples, targets, outputs
-        self._collate = collate
-        self._metric = deciding(settings.metric, outputs.kind)
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._examples
-
-    def measure(self, model: Classifier, group: Group, interrupt: Interrupt) -> Measured | None:
-        if interrupt.requested and group.size == 1:
-            return None
-        room = min(ROW, model.transformer.config.context_length)
-        found = label_probabilities(model, self._examples, self._outputs, self._collate, room)
-        loss = self._loss(found)
-        metrics = label_metrics(self._targets, found, self._outputs, None)
-        figures = {name: metric.value for name, metric in metrics.items()}
-        return scored(loss, figures, self._metric, self._enough(figures))
-
-    def _enough(self, figures: dict[str, float]) -> float | None:
-        if self._outputs.kind == "amount":
-            allowed = LEARNT_AMOUNT * float(np.var(np.stack(self._targets)))
-            return allowed if figures["root mean squared error"] ** 2 < allowed else None
-        right = "accuracy" if self._outputs.kind == "single" else "all labels right"
-        return LEARNT if figures[right] == 1 else None
-
-    def _loss(self, found: NDArray[np.float64]) -> float:
-        if self._outputs.kind == "single":
-            chosen = found[np.arange(len(found)), np.array(self._targets)]
-            return float(-np.log(np.maximum(chosen, 1e-300)).mean())
-        truth = np.stack(self._targets).astype(np.float64)
-        if self._outputs.kind == "amount":
-            return float(np.square(truth - found).mean())
-        near, far = np.maximum(found, 1e-300), np.maximum(1 - found, 1e-300)
-        return float(-(truth * np.log(near) + (1 - truth) * np.log(far)).mean())
-
-    def sample(self, model: Classifier) -> tuple[str, str]:
-        raise NotImplementedError("a classifier writes nothing")
 
 
 class AnswerValidator:

@@ -16,9 +16,10 @@ from nextword.tasks import task_file
 from nextword.tasks.classify import find_columns, labelled_texts
 from nextword.tasks.entities import kind_figures
 from nextword.tasks.metrics import Bin, ClassFigures, Metric, class_figures, reliability
+from nextword.tasks.opening import open_trained
 from nextword.tasks.records import Record, read_records
 from nextword.tasks.spread import Spread, runs_of, spreads
-from nextword.tasks.trained import Prediction, TrainedModel, open_trained, write_predictions
+from nextword.tasks.trained import Prediction, TrainedModel, write_predictions
 from nextword.tasks.twins import Twin, counted, in_words, twins
 
 TABLES = {".csv", ".tsv", ".parquet"}

@@ -9,8 +9,9 @@ from typing import Any, overload
 
 from nextword.errors import UserError
 from nextword.settings import PredictSettings, Task, resolve
+from nextword.tasks.opening import open_trained
 from nextword.tasks.records import Record
-from nextword.tasks.trained import Prediction, TrainedModel, open_trained
+from nextword.tasks.trained import Prediction, TrainedModel
 
 METHODS = {
     "classify": "classify(texts)",

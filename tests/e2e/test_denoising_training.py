@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from nextword.cli.main import main
 from nextword.models.sizes import config_for, flops_per_pair, flops_per_token, parameter_count
 from nextword.reports import pretrain as reports
-from nextword.reports.html import uses
+from nextword.reports.uses import uses
 from nextword.settings import MaskSettings, ModelSettings
 from nextword.tasks.evaluate import evaluate
 from nextword.tasks.evaluate_hidden import HiddenEvaluation

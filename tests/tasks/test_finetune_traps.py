@@ -16,7 +16,7 @@ from nextword.tasks.classify import Columns, LabelledText, find_columns, labels_
 from nextword.tasks.compare import compare
 from nextword.tasks.finetune import finetune
 from nextword.tasks.holding_out import hold_out
-from nextword.tasks.learnable import encode_texts
+from nextword.tasks.label_model import encode_texts
 from nextword.tasks.planning import usual_epochs
 from nextword.tasks.predict import evaluate_task, predict
 from nextword.tasks.records import Record
