@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nextword.terminal import Progress
 from nextword.training import milestones
 from nextword.training.horizon import move_horizon
+from nextword.training.memory import FreedMemory
 from nextword.training.meter import Meter
 from nextword.training.optimizers import Optimizers
 from nextword.training.parallel import Group, gradients_stay_local
@@ -62,7 +63,7 @@ def train(job: Job, state: State) -> State:
     """Take steps until the schedule ends, a stop is due or one is asked for; then all is saved."""
     started = time.monotonic() - state.seconds
     parameters = [p for p in job.model.parameters() if p.requires_grad]
-    meter = Meter(job)
+    meter, freed = Meter(job), FreedMemory()
     with job.interrupt.deferred(), Progress("Training", state.schedule.steps, "steps") as progress:
         progress.advance(state.step)
         while True:
@@ -93,9 +94,11 @@ def train(job: Job, state: State) -> State:
             state.interval_loss += result.loss
             state.interval_steps += 1
             milestones.average(job)
+            freed.watch()
             seconds = time.perf_counter() - since
             progress.advance(1, note=meter.log(state, result, share, seconds))
         milestones.save(job, state)
+    freed.give_back()
     return state
 
 

@@ -3,20 +3,56 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from pathlib import Path
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # names of the GNU C library's <malloc.h>
 NEVER = -1
+WARM = 10  # steps, after which memory is about as large as it has to be
+GROWN = 1.3  # times that: then what is free goes back to the system
+_STATM = Path("/proc/self/statm")
 
 
-def keep_freed() -> None:
-    """Have the C library keep what is freed, for as long as this process runs.
+class FreedMemory:
+    """Has the C library keep what is freed from step to step, but not more and more of it.
 
     Every step allocates the same large gradients. Given back to the system and asked for anew,
     each of their pages is faulted in and cleared again, which took a quarter of a fine-tuning step
-    (docs/performance.md). Does nothing where the C library has no such settings.
+    (docs/performance.md). Where sizes differ from step to step, as the number of hidden tokens
+    does, holes are left that nothing fits into, and the process grows: then all of them are given
+    back. Does nothing where the C library has no such settings.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(MMAP_MAX, 0)
-        mallopt(TRIM_THRESHOLD, NEVER)
+
+    def __init__(self) -> None:
+        library = ctypes.CDLL(None) if sys.platform == "linux" else None
+        mallopt = getattr(library, "mallopt", None)
+        self._trim = getattr(library, "malloc_trim", None)
+        self._steps, self._usual = 0, 0
+        if mallopt is not None:
+            mallopt(MMAP_MAX, 0)
+            mallopt(TRIM_THRESHOLD, NEVER)
+
+    def watch(self) -> None:
+        """After each step."""
+        self._steps += 1
+        size = resident()
+        if self._steps <= WARM:
+            self._usual = max(self._usual, size)
+        elif size > GROWN * self._usual and self._trim is not None:
+            self._trim(0)
+            self._usual = max(self._usual, resident())  # what is left is in use
+
+    def give_back(self) -> None:
+        """All that is free, to the system."""
+        if self._trim is not None:
+            self._trim(0)
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not say."""
+    try:
+        pages = int(_STATM.read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -13,7 +13,7 @@ import torch
 from nextword.errors import UserError
 from nextword.settings import FinetuneSettings, PretrainSettings
 from nextword.terminal import say
-from nextword.training import checkpoint, memory, trackers
+from nextword.training import checkpoint, trackers
 from nextword.training.interrupt import Interrupt, interruptible, name
 from nextword.training.loop import train
 from nextword.training.metrics import Metrics
@@ -80,7 +80,6 @@ def carry_through(job: Job, state: State, resumed: bool) -> State:
         if resumed:
             message = f"resumed from the checkpoint of step {state.step}"
             job.metrics.event(state.step, "resume", message)
-        memory.keep_freed()
         state = train(job, state)
     job.metrics.close()
     return state
