@@ -154,11 +154,11 @@ def speed_of_nextword(data: Path, model: str, steps: int, out: Path) -> float:
 
 def speed_of_trainer(side: str, data: Path, model: str, steps: int, out: Path) -> float:
     """Some steps, then one pass over the examples, which is timed."""
-    from nextword.training.memory import keep_freed
+    from nextword.training.memory import FreedMemory
 
     texts, labels = chosen(data, steps)
     if side == "kept":
-        keep_freed()
+        FreedMemory()
     if side == "sorted":
         from transformers import AutoTokenizer
 

@@ -22,6 +22,7 @@ METHODS = {
     "tag": "tag(texts)",
 }
 Text = str | tuple[str, str]  # a text, or a pair of them
+Texts = list[str] | list[tuple[str, str]] | list[Text]
 Talk = str | Sequence[Mapping[str, str]]  # a question, or a conversation's messages
 
 
@@ -52,8 +53,8 @@ class TaskModel:
     @overload
     def classify(self, texts: Text) -> Prediction: ...
     @overload
-    def classify(self, texts: list[Text]) -> list[Prediction]: ...
-    def classify(self, texts: Text | list[Text]) -> Prediction | list[Prediction]:
+    def classify(self, texts: Texts) -> list[Prediction]: ...
+    def classify(self, texts: Text | Texts) -> Prediction | list[Prediction]:
         """{"label": ..., "probabilities": {...}} of each text, or pair of texts; "labels" where
         several may hold, "amount" where a number was learnt."""
         self._does("classify")
@@ -105,8 +106,8 @@ class TaskModel:
     @overload
     def chat(self, messages: Talk) -> str: ...
     @overload
-    def chat(self, messages: list[Talk]) -> list[str]: ...
-    def chat(self, messages: Talk | list[Talk]) -> str | list[str]:
+    def chat(self, messages: list[str] | list[Talk]) -> list[str]: ...
+    def chat(self, messages: Talk | list[str] | list[Talk]) -> str | list[str]:
         """What the assistant says next in a conversation: [{"role": "user", "content": ...}, ...],
         or to a single question; or in each of several."""
         self._does("chat")

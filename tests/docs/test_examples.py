@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ from types import ModuleType
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+BENCHMARKS = EXAMPLES.parent / "benchmarks"
 
 
 def load(name: str) -> ModuleType:
@@ -70,3 +73,12 @@ def test_examples_import_without_running(name: str) -> None:
     before = set(sys.modules)
     load(name)
     assert "torch" not in set(sys.modules) - before
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in BENCHMARKS.glob("*.py")))
+def test_benchmarks_take_what_there_is(name: str) -> None:
+    """Many of their imports stand in functions, which nothing here runs."""
+    for node in ast.walk(ast.parse((BENCHMARKS / name).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nextword"):
+            module = importlib.import_module(str(node.module))
+            assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
