@@ -57,6 +57,10 @@ class Settings(BaseModel):
 
     seed: int = Field(1337, ge=0, lt=2**63, description="seed of every random choice")
 
+    def changes(self, name: str) -> bool:
+        """Whether a setting is another than it is by default."""
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
+
     @field_validator("*", mode="before")
     @classmethod
     def _no_number_is_a_truth_value(cls, value: Any, info: ValidationInfo) -> Any:

@@ -24,7 +24,6 @@ from nextword.models.encoder_decoder import Writer
 from nextword.settings import GenerateSettings, resolve
 from nextword.terminal import say
 from nextword.tokens.infilling import around_middle, infilling_of
-from nextword.tokens.specials import check_controls
 from nextword.tokens.tokenizer import Tokenizer
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
@@ -101,9 +100,9 @@ class LanguageModel:
         """
         if suffix is not None:
             mend = "leave the suffix out, or train with `pretrain --fim-rate`"
-            check_controls(self.tokenizer, "causal", 1.0, mend, asked="a suffix")
+            infilling = infilling_of(self.tokenizer, 1.0, mend, asked="a suffix")
             texts = (self.tokenizer.encode(text) for text in (prompt, suffix))
-            return around_middle(infilling_of(self.tokenizer, 1.0), *texts)
+            return around_middle(infilling, *texts)
         return self.tokenizer.encode(prompt, template=True) or [self.start_id]
 
     def _write(

@@ -87,6 +87,7 @@ def measure(run: Run) -> None:
 
 def _hiding(run: Run) -> Record:
     """What is hidden in a measurement, as it was in training."""
-    names = set(HidingSettings.model_fields) - set(Settings.model_fields)
-    hidden = run.objective != "causal"
-    return {name: run.settings[name] for name in names & set(run.settings) if hidden}
+    if run.objective == "causal":
+        return {}
+    names = HidingSettings.model_fields.keys() - Settings.model_fields.keys()
+    return {name: run.settings[name] for name in names & run.settings.keys()}

@@ -163,6 +163,7 @@ def check_dropped(made: Completions, count: int, max_length: int) -> None:
 def _completions(found: Sequence[Record], how: Reading) -> Completions:
     settings, format, max_length = how.settings, how.format, how.max_length
     columns = find_task_columns(found, settings, answered=how.answered)
+    references = [references_of(record, columns.targets, settings.task) for record in found]
     apart = how.start_id is None
     if format is None:
         read = list(columns.inputs.values()) or columns_of(found)[:1]
@@ -170,10 +171,9 @@ def _completions(found: Sequence[Record], how: Reading) -> Completions:
         template = settings.prompt or default_template(settings.task, spoken, apart=apart)
         format = Format(settings.task, template, 0, spoken)
         if columns.targets:
-            answers = (references_of(record, columns.targets, settings.task) for record in found)
-            written = main_language(text for texts in answers for text in texts[:1])
+            written = main_language(text for texts in references for text in texts[:1])
             format = replace(format, language=written)
-    drafts = _drafts(found, format, columns, how)
+    drafts = _drafts(found, references, format, columns, how)
     if not format.answer_tokens:
         lengths = [len(draft.answer) for draft in drafts] if how.answered else [max_length]
         room = min(max(lengths), max_length) if apart else room_for_answers(lengths, max_length)
@@ -209,7 +209,11 @@ def room_for_answers(lengths: Sequence[int], max_length: int) -> int:
 
 
 def _drafts(
-    found: Sequence[Record], format: Format, columns: TaskColumns, how: Reading
+    found: Sequence[Record],
+    all_references: Sequence[tuple[str, ...]],
+    format: Format,
+    columns: TaskColumns,
+    how: Reading,
 ) -> list[Draft]:
     tokenizer = how.tokenizer
     known = [*columns.inputs, *columns_of(found)]
@@ -224,9 +228,8 @@ def _drafts(
     else:
         before = [how.start_id]
     drafts = []
-    for record in found:
+    for record, references in zip(found, all_references, strict=True):
         parts, long, kept, reason = [before], None, (0, 0), ""
-        references = references_of(record, columns.targets, format.task)
         for piece in pieces:
             if isinstance(piece, str):
                 parts.append(literal[piece])

@@ -22,7 +22,7 @@ from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import EvaluateSettings, resolve
 from nextword.tasks.evaluate_hidden import HiddenEvaluation, evaluate_hidden
-from nextword.tasks.figures import exponential, rounded
+from nextword.tasks.figures import exponential, exponentials, rounded
 from nextword.tasks.held_out import (
     HeldOut,
     Part,
@@ -209,9 +209,7 @@ def _summary(
         loss=loss,
         loss_interval=loss_interval,
         perplexity=exponential(loss),
-        perplexity_interval=None
-        if loss_interval is None
-        else (exponential(loss_interval[0]), exponential(loss_interval[1])),
+        perplexity_interval=exponentials(loss_interval),
         bits_per_byte=float(bits_of.sum()) / size if size else None,
         bits_per_byte_interval=ratio_interval(bits_of, bytes_of, seed),
         tokens=targets,

@@ -18,7 +18,7 @@ from nextword.inference.masked_model import MaskedLanguageModel
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal, masked
 from nextword.settings import EvaluateSettings, HidingSettings, MaskSettings
-from nextword.tasks.figures import exponential, rounded
+from nextword.tasks.figures import exponential, exponentials, rounded
 from nextword.tasks.held_out import HeldOut
 from nextword.tasks.intervals import ratio_interval
 from nextword.terminal import Progress
@@ -87,7 +87,7 @@ def evaluate_hidden(
     rows, mask_rate = _rows(model, held_out, context, settings)
     if rows.is_empty:
         raise UserError("there is no held-out text to measure on", where=held_out.split.path)
-    device = next(model.transformer.parameters()).device
+    device = model.transformer.embedding.weight.device
     nats: list[NDArray[np.float64]] = []
     right: list[NDArray[np.float64]] = []
     hidden: list[NDArray[np.int64]] = []
@@ -118,7 +118,7 @@ def evaluate_hidden(
         loss=loss,
         loss_interval=interval,
         perplexity=exponential(loss),
-        perplexity_interval=interval and (exponential(interval[0]), exponential(interval[1])),
+        perplexity_interval=exponentials(interval),
         mask_rate=mask_rate,
         hidden_tokens=int(of_row.sum()),
         tokens=read,

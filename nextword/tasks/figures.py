@@ -22,3 +22,8 @@ def _rounded(value: Any) -> Any:
 def exponential(loss: float) -> float:
     """The perplexity of a loss in nats, however large that is."""
     return math.exp(min(loss, 700.0))
+
+
+def exponentials(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The same of both ends of an interval."""
+    return None if interval is None else (exponential(interval[0]), exponential(interval[1]))

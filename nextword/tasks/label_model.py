@@ -27,11 +27,12 @@ from nextword.tasks.classify import (
 )
 from nextword.tasks.intervals import Draws
 from nextword.tasks.learnable import Learnable, length_limit, like, row_room
-from nextword.tasks.measuring import AT_ONCE, LEARNT, deciding, scored
+from nextword.tasks.losses import AT_ONCE
+from nextword.tasks.measuring import LEARNT, deciding, scored
 from nextword.tasks.metrics import Metric, of_amounts, of_classes, of_several
 from nextword.tasks.records import Record
 from nextword.tasks.task_file import TaskFile, names_of
-from nextword.tokens.packing import ROW, Example, pack
+from nextword.tokens.packing import Example, pack
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
 from nextword.training.parallel import Group
@@ -232,7 +233,7 @@ class LabelValidator:
     def measure(self, model: Classifier, group: Group, interrupt: Interrupt) -> Measured | None:
         if interrupt.requested and group.size == 1:
             return None
-        room = min(ROW, model.transformer.config.context_length)
+        room = row_room(model.transformer)
         found = label_probabilities(model, self._examples, self._outputs, room)
         loss = self._loss(found)
         metrics = label_metrics(self._targets, found, self._outputs, None)

@@ -25,15 +25,22 @@ class ExampleLosses:
     nats: NDArray[np.float64]
     tokens: NDArray[np.int64]
 
+    @property
+    def mean(self) -> float:
+        """Nats a token."""
+        return float(self.nats.sum() / max(self.tokens.sum(), 1))
+
 
 @torch.no_grad()
-def example_losses(model: Writer, examples: Sequence[Example], room: int) -> ExampleLosses:
+def example_losses(
+    model: Writer, examples: Sequence[Example], room: int, at_once: int = AT_ONCE
+) -> ExampleLosses:
     """Of what is scored of each example; 0 nats and tokens where nothing is."""
     device = model.embedding.weight.device
     nats, tokens = np.zeros(len(examples)), np.zeros(len(examples), np.int64)
     with evaluating(model):
-        for first in range(0, len(examples), AT_ONCE):
-            some = examples[first : first + AT_ONCE]
+        for first in range(0, len(examples), at_once):
+            some = examples[first : first + at_once]
             batch = completions(some, [], room, model.config.start_id)
             losses = causal.token_losses(model, batch.to(device)).double().numpy()
             assert batch.documents is not None

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
-
 from nextword.errors import UserError, nearest
-from nextword.inference.evaluating import evaluating
 from nextword.models.encoder_decoder import Writer
-from nextword.objectives import causal
 from nextword.settings import FinetuneSettings
 from nextword.tasks.completion import Completions
+from nextword.tasks.figures import exponential
+from nextword.tasks.losses import example_losses
 from nextword.tasks.predictions import judge, write_answers
-from nextword.tokens.packing import completions
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
 from nextword.training.parallel import Group
 from nextword.training.state import Measured
 
-AT_ONCE = 64  # examples
 WRITTEN = 200  # answers written at a validation, spread over the examples; all at the end
 DECIDES = {
     "single": "accuracy",
@@ -92,11 +86,12 @@ class AnswerValidator:
     def measure(self, model: Writer, group: Group, interrupt: Interrupt) -> Measured | None:
         if interrupt.requested and group.size == 1:
             return None
-        loss = answer_loss(model, self._made, self._room)
+        wanted = [example.example for example in self._made.examples]
+        loss = example_losses(model, wanted, self._room).mean
         count = len(self._made.examples)
         some = [self._made.examples[i * count // WRITTEN] for i in range(WRITTEN)]
         some = self._made.examples if count <= WRITTEN else some
-        figures, enough = {"perplexity": math.exp(min(loss, 700.0))}, None
+        figures, enough = {"perplexity": exponential(loss)}, None
         if self._settings.task in ("chat", "text"):
             enough = LEARNT if loss < LEARNT else None
         else:
@@ -129,17 +124,3 @@ class AnswerValidator:
         )
         arrow = "" if model.config.start_id is None else " → "
         return self._tokenizer.decode(prompt) + arrow, answer
-
-
-@torch.no_grad()
-def answer_loss(model: Writer, made: Completions, room: int, at_once: int = AT_ONCE) -> float:
-    """Nats a token of the right answers, their ends among them."""
-    device = model.embedding.weight.device
-    nats, targets = 0.0, 0
-    with evaluating(model):
-        for first in range(0, len(made.examples), at_once):
-            some = [example.example for example in made.examples[first : first + at_once]]
-            batch = completions(some, [], room, model.config.start_id).to(device)
-            nats += float(causal.token_losses(model, batch).double().sum())
-            targets += batch.target_count
-    return nats / max(targets, 1)

@@ -24,8 +24,6 @@ MOST_TIMES = 40.0  # times the usual rate, for the smallest models
 TOKENS_AT_ONCE = 8192
 VALIDATIONS = 10
 DECAY = 0.4  # share of a run that wsd decays in
-
-
 WRITTEN = ("qa", "summarize", "translate")
 FOR = {  # what a setting is for; elsewhere it would do nothing without a word
     **{"pair_column": ("classify",), "labels": ("classify",), "class_weights": ("classify",)},
@@ -79,10 +77,7 @@ def decide(made: Learnable, settings: FinetuneSettings) -> Plan:
 
 def check(settings: FinetuneSettings) -> None:
     """Raise UserError for a setting that would do nothing, before any data is read."""
-    fields = type(settings).model_fields
-    for name in [name for name in (*FOR, *UPDATES) if name in settings.model_fields_set]:
-        if getattr(settings, name) == fields[name].default:
-            continue
+    for name in filter(settings.changes, (*FOR, *UPDATES)):
         flag, task = f"--{name.replace('_', '-')}", settings.task
         if name in UPDATES:
             if not settings.lora:

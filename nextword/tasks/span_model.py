@@ -22,7 +22,8 @@ from nextword.objectives.tokens import TokenBatch
 from nextword.settings import FinetuneSettings
 from nextword.tasks.answers import judge_answers
 from nextword.tasks.learnable import Learnable, length_limit, like, row_room
-from nextword.tasks.measuring import AT_ONCE, LEARNT, deciding, scored
+from nextword.tasks.losses import AT_ONCE
+from nextword.tasks.measuring import LEARNT, deciding, scored
 from nextword.tasks.records import Record
 from nextword.tasks.spans import Found, Question, Questions, Window, best_answers, read_questions
 from nextword.tasks.task_file import TaskFile, names_of

@@ -20,7 +20,7 @@ from nextword.tasks.answers import judge_answers
 from nextword.tasks.classify import Labels, find_columns, labelled_texts
 from nextword.tasks.completion import Completions, Format, read_examples
 from nextword.tasks.entities import judge_tags
-from nextword.tasks.figures import exponential
+from nextword.tasks.figures import exponential, exponentials
 from nextword.tasks.holding_out import groups_of
 from nextword.tasks.intervals import Draws
 from nextword.tasks.label_model import encode_texts, label_metrics, label_probabilities
@@ -103,14 +103,13 @@ class TrainedModel:
             return metrics | loss, _with_losses(predictions, of_each.tolist())
         made = self.read(found, answered=True)
         examples = [example.example for example in made.examples]
-        learnt = example_losses(self.writer, examples, row_room(self.writer))
+        learnt = example_losses(self.writer, examples, row_room(self.writer), self.at_once)
         apart = draws if len(examples) == len(found) else None  # parts of a text are no examples
         surprise = ratio(learnt.nats, learnt.tokens, apart)
         loss = {"loss": surprise}
         if self.task in ("chat", "text"):
-            ends = surprise.interval
-            low_high = None if ends is None else (exponential(ends[0]), exponential(ends[1]))
-            return loss | {"perplexity": Metric(exponential(surprise.value), low_high)}, []
+            ends = exponentials(surprise.interval)
+            return loss | {"perplexity": Metric(exponential(surprise.value), ends)}, []
         answers = self._answers(made)
         language = made.format.language
         found_metrics = judge(self.task, answers, made.examples, draws, language)

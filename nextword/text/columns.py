@@ -56,12 +56,12 @@ def _length(records: list[Mapping[str, Any]], name: str) -> float:
     if not values or not all(is_textual(value) for value in values):
         return 0
     texts = [text_of(value) for value in values]
-    if all(_is_number(text) for text in texts):
+    if all(is_number(text) for text in texts):
         return 0
     return sum(map(len, texts)) / len(texts)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:

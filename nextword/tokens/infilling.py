@@ -35,9 +35,10 @@ class Infilling:
     end_id: int
 
 
-def infilling_of(tokenizer: Tokenizer, rate: float) -> Infilling:
-    """Raises UserError where the tokenizer lacks the control tokens that it takes."""
-    check_controls(tokenizer, "causal", rate or 1.0)
+def infilling_of(tokenizer: Tokenizer, rate: float, mend: str = "", asked: str = "") -> Infilling:
+    """Raises UserError where the tokenizer lacks the control tokens that it takes, for what is
+    `asked`."""
+    check_controls(tokenizer, "causal", rate or 1.0, mend, asked)
     ids = (tokenizer.special_id(name) for name in FIM)
     prefix, middle, suffix = (id for id in ids if id is not None)
     return Infilling(rate, prefix, middle, suffix, tokenizer.end_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -18,9 +17,9 @@ from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from nextword.errors import UserError
+from nextword.memory import give_back
 from nextword.terminal import say
 
-_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 POLL = 0.5  # seconds after which a worker at most ends when its parent is gone
 
 Result = TypeVar("Result")
@@ -104,8 +103,7 @@ def _work(function: Callable[..., Result], *arguments: Any) -> Result:
     try:
         return function(*arguments)
     finally:
-        if _TRIM is not None:
-            _TRIM(0)
+        give_back()
 
 
 def _result(future: Future[Result]) -> Result:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from nextword.memory import FreedMemory, give_back
 from nextword.terminal import Progress
 from nextword.training import milestones
 from nextword.training.horizon import move_horizon
-from nextword.training.memory import FreedMemory
 from nextword.training.meter import Meter
 from nextword.training.optimizers import Optimizers
 from nextword.training.parallel import Group, gradients_stay_local
@@ -98,7 +98,7 @@ def train(job: Job, state: State) -> State:
             seconds = time.perf_counter() - since
             progress.advance(1, note=meter.log(state, result, share, seconds))
         milestones.save(job, state)
-    freed.give_back()
+    give_back()
     return state
 
 

@@ -95,8 +95,7 @@ def check(settings: PretrainSettings) -> None:
             mend=f"--family takes {' or '.join(fitting)} with it",
         )
     for name, objectives in HIDING.items():
-        is_set = getattr(settings, name) != type(settings).model_fields[name].default
-        if is_set and settings.objective not in objectives:
+        if settings.changes(name) and settings.objective not in objectives:
             raise UserError(
                 f"--{name.replace('_', '-')} does nothing for --objective {settings.objective}",
                 mend=f"leave it out, or take --objective {' or '.join(objectives)}",

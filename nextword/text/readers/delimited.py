@@ -7,7 +7,7 @@ import itertools
 import re
 from collections.abc import Iterator
 
-from nextword.text.columns import NAMES
+from nextword.text.columns import NAMES, is_number
 from nextword.text.document import Bad, Document, Source, Tally, why
 from nextword.text.readers.lines import read_lines
 from nextword.text.readers.records import Found, documents
@@ -143,15 +143,7 @@ def has_names(first: list[str], below: list[list[str]], text_column: str | None)
 
 def _is_named(cell: str, below: list[str]) -> bool:
     known = [value for value in below if value]
-    if not known or _is_number(cell):
+    if not known or is_number(cell):
         return False
     length = sum(map(len, known)) / len(known)
-    return all(map(_is_number, known)) or length >= _SHORTER * len(cell)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return all(map(is_number, known)) or length >= _SHORTER * len(cell)

@@ -1,4 +1,4 @@
-"""How this process holds memory while it trains."""
+"""How this process holds memory that it has freed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ NEVER = -1
 WARM = 10  # steps, after which memory is about as large as it has to be
 GROWN = 1.3  # times that: then what is free goes back to the system
 _STATM = Path("/proc/self/statm")
+_LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
+_TRIM = getattr(_LIBRARY, "malloc_trim", None)
 
 
 class FreedMemory:
@@ -25,9 +27,7 @@ class FreedMemory:
     """
 
     def __init__(self) -> None:
-        library = ctypes.CDLL(None) if sys.platform == "linux" else None
-        mallopt = getattr(library, "mallopt", None)
-        self._trim = getattr(library, "malloc_trim", None)
+        mallopt = getattr(_LIBRARY, "mallopt", None)
         self._steps, self._usual = 0, 0
         if mallopt is not None:
             mallopt(MMAP_MAX, 0)
@@ -39,14 +39,15 @@ class FreedMemory:
         size = resident()
         if self._steps <= WARM:
             self._usual = max(self._usual, size)
-        elif size > GROWN * self._usual and self._trim is not None:
-            self._trim(0)
+        elif size > GROWN * self._usual:
+            give_back()
             self._usual = max(self._usual, resident())  # what is left is in use
 
-    def give_back(self) -> None:
-        """All that is free, to the system."""
-        if self._trim is not None:
-            self._trim(0)
+
+def give_back() -> None:
+    """All that is free, to the system, where the C library can."""
+    if _TRIM is not None:
+        _TRIM(0)
 
 
 def resident() -> int:

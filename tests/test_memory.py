@@ -11,7 +11,7 @@ import pytest
 STEP = """
 import sys
 import torch
-from nextword.training.memory import FreedMemory, resident
+from nextword.memory import FreedMemory, resident
 
 torch.ones(64)  # what is made once
 base = resident()
@@ -22,10 +22,11 @@ print((resident() - base) >> 20)
 """
 HOLES = """
 import torch
-from nextword.training.memory import WARM, FreedMemory, resident
+from nextword import memory
+from nextword.memory import WARM, FreedMemory, resident
 
 freed, trims = FreedMemory(), []
-trim, freed._trim = freed._trim, lambda pad: trims.append(trim(pad))
+trim, memory._TRIM = memory._TRIM, lambda pad: trims.append(trim(pad))
 for step in range(WARM):
     freed.watch()
 base, between = resident(), []
