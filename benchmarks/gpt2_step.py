@@ -53,6 +53,7 @@ def nextword() -> None:
         momentum=0.0,
         betas=(0.9, 0.95),
         row_blocks={},
+        dtype=torch.bfloat16,
     )
     parameters, objective = list(model.parameters()), Objective(model, causal.loss)
 

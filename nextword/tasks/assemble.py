@@ -81,6 +81,7 @@ def assemble(
             momentum=MOMENTUM[settings.optimizer],
             betas=(0.9, 0.999),
             row_blocks=made.body.row_blocks(),
+            dtype=measured.dtype,
             rate_shares=groups.layer_rates(made.model, settings.layer_decay)
             if settings.layer_decay < 1
             else None,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,11 +59,16 @@ def work_directory(out: Path, identity: dict[str, Any]) -> Iterator[Path]:
         for stage in ("text", "distinct", "ids", "quarantine"):
             (work / stage).mkdir(exist_ok=True)
         yield work
-        shutil.rmtree(work, ignore_errors=True)
+        # Under another name first: whoever waits for the lock makes a new directory at once.
+        gone = work.with_name(f"{work.name}.{os.getpid()}.{threading.get_ident()}")
+        work.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def clear(out: Path, identity: dict[str, Any]) -> None:
     """Remove what a run left that was killed when its store was just whole."""
+    for gone in out.parent.glob(f"{glob.escape(beside(out).name)}.*"):
+        shutil.rmtree(gone, ignore_errors=True)
     if beside(out).exists():
         with contextlib.suppress(UserError, OSError), work_directory(out, identity):
             pass

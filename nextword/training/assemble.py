@@ -102,6 +102,7 @@ def assemble(
             momentum=plan.momentum,
             betas=(settings.beta1, settings.beta2),
             row_blocks=model.row_blocks(),
+            dtype=measured.dtype,
         ),
         loader=learned.loader(store.train, context),
         validator=validator,

@@ -24,9 +24,12 @@ ADAMW_SHARE_OF_RMS = 0.2  # Muon's update is scaled to AdamW's usual root mean s
 
 
 @torch.no_grad()
-def orthogonalize(matrices: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrices, about: singular values go to 1. [n, rows, columns]"""
-    x = matrices.bfloat16()
+def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
+    """Compute the nearest semi-orthogonal matrices, about: singular values go to 1.
+
+    `matrices` are [n, rows, columns]; the products are computed, and returned, in `dtype`.
+    """
+    x = matrices.to(dtype)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT.contiguous() if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-6)
@@ -43,12 +46,19 @@ class Muon(torch.optim.Optimizer):
     Liu et al. 2025), so that both take the same learning rate. Matrices of one shape are
     orthogonalised together. A parameter may be split along its rows first: `row_blocks[name]`
     in its group says into which sizes (fused query/key/value weights are three matrices).
+    `dtype` is the type to orthogonalise in: what the machine multiplies fastest.
     """
 
     def __init__(
-        self, groups: Iterable[dict[str, Any]], lr: float, momentum: float, weight_decay: float
+        self,
+        groups: Iterable[dict[str, Any]],
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -68,7 +78,8 @@ class Muon(torch.optim.Optimizer):
                 ):
                     by_shape.setdefault(weight.shape, []).append((weight, part, group))
         for shape, members in by_shape.items():
-            updates = orthogonalize(torch.stack([direction for _, direction, _ in members]))
+            directions = torch.stack([direction for _, direction, _ in members])
+            updates = orthogonalize(directions, self._dtype)
             scale = ADAMW_SHARE_OF_RMS * max(shape) ** 0.5
             for (weight, _, group), update in zip(members, updates, strict=True):
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
@@ -125,10 +136,11 @@ def build(
     momentum: float,
     betas: tuple[float, float],
     row_blocks: dict[str, list[int]],
+    dtype: torch.dtype,
     rate_shares: dict[str, float] | None = None,
 ) -> Optimizers:
     """The optimizers of what learns in a model. Weight decay is for matrices inside the blocks and
-    heads.
+    heads. `dtype` is what Muon orthogonalises in; weights and states are fp32.
 
     Muon takes the matrices inside the blocks, one group each, split along their rows where
     `row_blocks` says so by the Transformer's own names; embeddings, norms, biases and heads are
@@ -149,7 +161,7 @@ def build(
         ]
         parts: dict[str, torch.optim.Optimizer] = {}
         if groups:
-            parts["muon"] = Muon(groups, learning_rate, momentum, weight_decay)
+            parts["muon"] = Muon(groups, learning_rate, momentum, weight_decay, dtype)
         rest = _groups([m for m in members if not m.matrix], learning_rate, weight_decay)
         if rest:
             parts["adamw"] = torch.optim.AdamW(

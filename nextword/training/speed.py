@@ -37,6 +37,7 @@ def tokens_per_second(
         momentum=0.9,
         betas=(0.9, 0.95),
         row_blocks=model.row_blocks(),
+        dtype=measured.dtype,
     )
     loader = learned.loader(store.train, config.context_length)
     rows = group.share(batch)

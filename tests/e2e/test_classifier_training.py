@@ -86,6 +86,7 @@ def train_here(
         momentum=0.0,
         betas=(0.9, 0.999),
         row_blocks=model.transformer.row_blocks(),
+        dtype=torch.float32,
     )
     data, losses = examples(), []
     for begin in range(0, len(data), BATCH):

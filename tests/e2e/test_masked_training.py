@@ -136,12 +136,16 @@ def test_fill_answers_in_json_and_in_words(
     assert "nextword fill" in capsys.readouterr().err
 
 
-def test_an_encoder_trained_on_a_first_reader_knows_where_the_cat_sat(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(5))
+def test_an_encoder_trained_on_a_first_reader_knows_where_the_cat_sat(
+    seed: int, tmp_path: Path
+) -> None:
     shape = {"layers": 2, "width": 64, "context_length": 32, "batch_size": 16, "precision": "fp32"}
-    often = {"steps": 500, "vocab_size": 1024, "eval_every": 500, "sample_every": 0}
-    pretrain(READER, tmp_path / "run", objective="masked", **shape, **often)
+    often = {"steps": 600, "vocab_size": 1024, "eval_every": 600, "sample_every": 0}
+    rate = {"learning_rate": 0.01, "seed": seed}
+    pretrain(READER, tmp_path / "run", objective="masked", **shape, **often, **rate)
     (gap,) = load_masked(tmp_path / "run").fill("The cat sat on the [MASK].").gaps
-    assert gap[0].word == "mat" and gap[0].probability > 2 * gap[1].probability
+    assert gap[0].word == "mat"
 
 
 @pytest.mark.parametrize("family", ["modernbert", "bert"])

@@ -96,12 +96,32 @@ def test_two_runs_at_once_make_one_store(tmp_path: Path, monkeypatch: pytest.Mon
     assert not workplace.beside(tmp_path / "store").exists()
 
 
+def test_a_run_that_comes_while_the_last_one_removes_its_place_keeps_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rmtree, kept = shutil.rmtree, []
+
+    def interrupted(path: Path, **options: Any) -> None:
+        monkeypatch.undo()
+        with workplace.work_directory(tmp_path / "store", {"second": 1}) as work:
+            (work / "text" / "shard").touch()
+            rmtree(path, **options)
+            kept.append((work / "text" / "shard").exists())
+
+    with workplace.work_directory(tmp_path / "store", {"first": 1}):
+        monkeypatch.setattr("nextword.tokens.workplace.shutil.rmtree", interrupted)
+    assert kept == [True]
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_was_left_when_a_run_was_killed_at_the_very_end_is_cleared(tmp_path: Path) -> None:
     books = write_books(tmp_path / "books", 3)
     prepare(books, tmp_path / "store")
-    workplace.beside(tmp_path / "store").mkdir()
+    place = workplace.beside(tmp_path / "store")
+    place.mkdir()
+    place.with_name(f"{place.name}.1.2").mkdir()
     prepare(books, tmp_path / "store")
-    assert not workplace.beside(tmp_path / "store").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["books", "store"]
 
 
 def test_a_full_disk_is_a_sentence_and_the_same_command_goes_on(tmp_path: Path) -> None:

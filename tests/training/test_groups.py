@@ -70,6 +70,7 @@ def built(
         momentum=0.9,
         betas=(0.9, 0.95),
         row_blocks=body.row_blocks(),
+        dtype=torch.float32,
         rate_shares=shares,
     )
 

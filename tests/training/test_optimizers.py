@@ -9,19 +9,23 @@ from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
 from nextword.training.optimizers import Muon, Optimizers, build, orthogonalize
 
+both_types = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
-def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
+
+@both_types
+def test_orthogonalised_matrices_have_singular_values_near_one(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     for shape in ((3, 64, 32), (2, 32, 96), (1, 48, 48)):
-        values = torch.linalg.svdvals(orthogonalize(torch.randn(shape)).float())
+        values = torch.linalg.svdvals(orthogonalize(torch.randn(shape), dtype).float())
         assert values.min() > 0.6 and values.max() < 1.3
 
 
-def test_the_direction_is_that_of_the_polar_factor() -> None:
+@both_types
+def test_the_direction_is_that_of_the_polar_factor(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     matrix = torch.randn(1, 40, 24)
     left, _, right = torch.linalg.svd(matrix[0], full_matrices=False)
-    ours = orthogonalize(matrix)[0].float()
+    ours = orthogonalize(matrix, dtype)[0].float()
     similarity = torch.nn.functional.cosine_similarity(ours.flatten(), (left @ right).flatten(), 0)
     assert similarity > 0.97
 
@@ -137,6 +141,7 @@ def test_every_step_is_that_of_the_textbook(kind: str, reference: object) -> Non
         momentum=0.8,
         betas=(0.9, 0.95),
         row_blocks=model.row_blocks(),
+        dtype=torch.float32,
     )
     draw = np.random.default_rng(0)
     shares = [0.5, 1.0, 0.25]
@@ -167,6 +172,7 @@ def test_muon_takes_the_matrices_inside_the_blocks_and_nothing_else() -> None:
         momentum=0.95,
         betas=(0.9, 0.95),
         row_blocks=model.row_blocks(),
+        dtype=torch.float32,
     ).parts
     mine = {id(p) for group in parts["muon"].param_groups for p in group["params"]}
     theirs = {id(p) for group in parts["adamw"].param_groups for p in group["params"]}
