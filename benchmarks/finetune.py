@@ -273,8 +273,8 @@ def compare_accuracy(given: argparse.Namespace) -> None:
     import numpy as np
     from scipy.stats import ttest_ind
 
-    from nextword.tasks.intervals import Draws
-    from nextword.tasks.significance import paired_bootstrap
+    from nextword.evaluation.bootstrap import Resampler
+    from nextword.evaluation.significance import paired_bootstrap
 
     rate, right = str(given.learning_rate), {}
     for side in ("nextword", "Trainer"):
@@ -288,7 +288,7 @@ def compare_accuracy(given: argparse.Namespace) -> None:
         right["nextword"].shape[1],
         lambda chosen: {"accuracy": float(right["Trainer"][:, chosen].mean())},
         lambda chosen: {"accuracy": float(right["nextword"][:, chosen].mean())},
-        Draws(seed=0),
+        Resampler(seed=0),
     )["accuracy"]
     low, high = found.interval
     rows: list[dict[str, Any]] = []

@@ -21,17 +21,17 @@ __version__ = "0.1.0"
 
 _VERBS = {
     "prepare": "nextword.tokens.prepare",
-    "pretrain": "nextword.reports.pretrain",
-    "finetune": "nextword.tasks.finetune",
+    "pretrain": "nextword.verbs.pretrain",
+    "finetune": "nextword.verbs.finetune",
     "load": "nextword.inference.loading",
-    "load_task": "nextword.tasks.use",
-    "evaluate": "nextword.tasks.evaluate",
-    "evaluate_task": "nextword.tasks.predict",
-    "predict": "nextword.tasks.predict",
-    "compare": "nextword.tasks.compare",
+    "load_task": "nextword.verbs.load_task",
+    "evaluate": "nextword.evaluation.language_model",
+    "evaluate_task": "nextword.verbs.predict",
+    "predict": "nextword.verbs.predict",
+    "compare": "nextword.verbs.compare",
     "generate": "nextword.inference.language_model",
-    "info": "nextword.tasks.describe",
-    "report": "nextword.reports.report",
+    "info": "nextword.verbs.info",
+    "report": "nextword.verbs.report",
     "UserError": "nextword.errors",
 }
 __all__ = [
@@ -52,17 +52,17 @@ __all__ = [
 
 if TYPE_CHECKING:
     from nextword.errors import UserError
+    from nextword.evaluation.language_model import evaluate
     from nextword.inference.language_model import generate
     from nextword.inference.loading import load
-    from nextword.reports.pretrain import pretrain
-    from nextword.reports.report import report
-    from nextword.tasks.compare import compare
-    from nextword.tasks.describe import info
-    from nextword.tasks.evaluate import evaluate
-    from nextword.tasks.finetune import finetune
-    from nextword.tasks.predict import evaluate_task, predict
-    from nextword.tasks.use import load_task
     from nextword.tokens.prepare import prepare
+    from nextword.verbs.compare import compare
+    from nextword.verbs.finetune import finetune
+    from nextword.verbs.info import info
+    from nextword.verbs.load_task import load_task
+    from nextword.verbs.predict import evaluate_task, predict
+    from nextword.verbs.pretrain import pretrain
+    from nextword.verbs.report import report
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from nextword.settings import CompareSettings
 from nextword.terminal import say, table, warn
 
 if TYPE_CHECKING:
-    from nextword.tasks.compare import Comparison
+    from nextword.verbs.compare import Comparison
 
 
 def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     needed = ("first", "second", "data")
     parsed, settings = options.parse(parser, CompareSettings, arguments, needed=needed)
 
-    from nextword.tasks.compare import compare
+    from nextword.verbs.compare import compare
 
     comparison = compare(parsed.first, parsed.second, parsed.data, settings)
     show(comparison)

@@ -13,8 +13,8 @@ from nextword.terminal import duration, say, table, warn
 MOST_CLASSES = 10  # that a terminal has room for
 
 if TYPE_CHECKING:
-    from nextword.tasks.evaluate import Evaluation, Interval
-    from nextword.tasks.evaluate_hidden import HiddenEvaluation
+    from nextword.evaluation.language_model import Evaluation, Interval
+    from nextword.evaluation.masked import HiddenEvaluation
 
 
 def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     if task not in (None, "text"):
         run_task(parsed, settings)
         return
-    from nextword.tasks.evaluate import Evaluation, evaluate
+    from nextword.evaluation.language_model import Evaluation, evaluate
 
     evaluation = evaluate(parsed.model, parsed.data or None, settings)
     if isinstance(evaluation, Evaluation):
@@ -49,7 +49,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
 
 
 def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
-    from nextword.tasks.predict import evaluate_task, told
+    from nextword.verbs.predict import evaluate_task, told
 
     if not parsed.data:
         raise UserError("a task is measured on labelled data", mend="name a test set")

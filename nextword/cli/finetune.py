@@ -13,7 +13,7 @@ from nextword.settings import FinetuneSettings
 from nextword.terminal import say, table
 
 if TYPE_CHECKING:
-    from nextword.tasks.finetune import Finetuned
+    from nextword.verbs.finetune import Finetuned
 
 
 def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     needed = ("model", "data", "out")
     parsed, settings = options.parse(parser, FinetuneSettings, arguments, needed=needed)
 
-    from nextword.tasks.finetune import finetune
+    from nextword.verbs.finetune import finetune
 
     finished = finetune(parsed.model, parsed.data, parsed.out, settings)
     if int(os.environ.get("RANK", 0)) == 0:

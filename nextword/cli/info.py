@@ -30,7 +30,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parsed, _ = options.parse(parser, Settings, arguments, needed=("path",))
 
-    from nextword.tasks.describe import info
+    from nextword.verbs.info import info
 
     found = info(parsed.path)
     SHOWN[found["kind"]](found)

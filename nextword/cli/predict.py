@@ -22,7 +22,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     needed = ("model", "data", "out")
     parsed, settings = options.parse(parser, PredictSettings, arguments, needed=needed)
 
-    from nextword.tasks.predict import predict
+    from nextword.verbs.predict import predict
 
     predictions = predict(parsed.model, parsed.data, parsed.out, settings)
     say(f"{len(predictions):,} predictions: {parsed.out}")

@@ -13,7 +13,7 @@ from nextword.settings import PretrainSettings
 from nextword.terminal import quantity, say
 
 if TYPE_CHECKING:
-    from nextword.reports.pretrain import FinishedRun
+    from nextword.verbs.pretrain import FinishedRun
 
 
 def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     if not parsed.data and not settings.resume:
         raise UserError("no DATA was given", mend=str(parser.usage))
 
-    from nextword.reports.pretrain import pretrain
+    from nextword.verbs.pretrain import pretrain
 
     finished = pretrain(parsed.data, parsed.out, settings)
     if int(os.environ.get("RANK", 0)) == 0:

@@ -16,7 +16,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     given, _ = options.parse(parser, ReportSettings, arguments, needed=("run",))
 
-    from nextword.reports.report import report
+    from nextword.verbs.report import report
 
     path = report(given.run, given.out)
     say(f"Report: {path}", copied=True)

@@ -11,12 +11,7 @@ import torch
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.inference.generate import (
-    Decoder,
-    Finish,
-    batches,
-    sample_numbers,
-)
+from nextword.inference.generate import Decoder, Finish, batches, sample_numbers
 from nextword.inference.opening import open_model
 from nextword.inference.reading import begun, check_prompts
 from nextword.inference.stops import StopFilter

@@ -8,11 +8,7 @@ from torch import Tensor
 
 from nextword.models.attention import document_mask
 from nextword.models.encoder_decoder import Writer
-from nextword.objectives.cross_entropy import (
-    IGNORE,
-    linear_cross_entropy,
-    per_token_cross_entropy,
-)
+from nextword.objectives.cross_entropy import IGNORE, linear_cross_entropy, per_token_cross_entropy
 from nextword.tokens.loader import Batch
 from nextword.tokens.pairs import PairBatch
 

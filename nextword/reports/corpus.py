@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from nextword.tasks.run import Record
+from nextword.runs.record import Record
 
 LONGEST_PLACE, LONGEST_TEXT = 48, 32  # characters of an example
 _NAMES = {"train": "training", "val": "held out"}

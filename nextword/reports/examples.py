@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.tasks.run import HELD_OUT, Record
+from nextword.runs.record import HELD_OUT, Record
 
 WORST = 12  # examples shown
 MOST_ROWS = 500  # of the table of all, so that the page stays light

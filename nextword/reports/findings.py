@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from nextword.tasks.run import Record, Run
+from nextword.runs.record import Record, Run
 from nextword.terminal import duration, quantity
 
 CLOSE = 0.1  # nats between training and held-out loss that are not worth a word

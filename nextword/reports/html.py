@@ -20,7 +20,7 @@ from nextword.reports.curves import Line, chart
 from nextword.reports.examples import examples, read_held_out
 from nextword.reports.plots import plots
 from nextword.reports.uses import uses
-from nextword.tasks.run import Record, Run
+from nextword.runs.record import Record, Run
 from nextword.terminal import duration, quantity
 
 LONGEST_SAMPLE = 4000  # characters

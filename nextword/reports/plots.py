@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 
+from nextword.evaluation.classification import calibration_error, reliability
+from nextword.evaluation.generated_text import lengths
 from nextword.reports.curves import Frame, segment, short, text, ticks
-from nextword.tasks.metrics import calibration_error, reliability
-from nextword.tasks.run import Record
-from nextword.tasks.written import lengths
+from nextword.runs.record import Record
 
 SIDE = 330  # pixels
 MOST_DOTS = 1000

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from nextword.evaluation.classification import class_figures
 from nextword.reports.curves import Line
 from nextword.reports.findings import RISEN, Figure, Verdict, unbroken
-from nextword.tasks.metrics import class_figures
-from nextword.tasks.run import Record, Run
+from nextword.runs.record import Record, Run
 from nextword.terminal import duration, quantity
 
 MOST_CLASSES = 20  # that a confusion matrix is drawn of

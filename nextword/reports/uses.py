@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from nextword.tasks.run import Run
+from nextword.runs.record import Run
 
 SENTINEL = "<extra_id_0>"  # what stands for a hidden span
 

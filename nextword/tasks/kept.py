@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from nextword.evaluation.contamination import find_duplicates
 from nextword.files import write_atomically
 from nextword.models.heads import SpanFinder
-from nextword.tasks.classify import find_columns, labelled_texts
-from nextword.tasks.holding_out import inputs_of
+from nextword.runs.record import HELD_OUT
+from nextword.tasks.classify.data import find_columns, labelled_texts
+from nextword.tasks.generate.losses import example_losses
+from nextword.tasks.generate.predictions import score_each
 from nextword.tasks.learnable import row_room
-from nextword.tasks.losses import example_losses
-from nextword.tasks.predictions import score_each
 from nextword.tasks.records import Record
-from nextword.tasks.run import HELD_OUT
-from nextword.tasks.tag_model import sentence
+from nextword.tasks.split import inputs_of
+from nextword.tasks.tag.task import sentence
 from nextword.tasks.trained import Prediction, TrainedModel
-from nextword.tasks.twins import twins
 
 MOST_WRITTEN = 50  # answers of conversations, which are not measured but read
 
@@ -47,7 +47,7 @@ def keep_held_out(
         predictions = opened.predict(found)
     rows = _labelled if opened.outputs else _tagged if opened.tags else _written
     rows = _pointed_at if isinstance(opened.model, SpanFinder) else rows
-    same = twins(learnt, found, opened.settings, opened.reading(found))
+    same = find_duplicates(learnt, found, opened.settings, opened.reading(found))
     lines = [
         json.dumps(row | {"twin": twin and twin.to_json()}, ensure_ascii=False)
         for row, twin in zip(rows(opened, found, predictions), same, strict=True)

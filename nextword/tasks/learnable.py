@@ -17,8 +17,8 @@ from nextword.models.encoder_decoder import Writer, writer
 from nextword.models.heads import Headed
 from nextword.objectives import causal
 from nextword.settings import FinetuneSettings, TaskSettings
-from nextword.tasks.chat import with_template
-from nextword.tasks.completion import Completions, marked, read_examples
+from nextword.tasks.generate.chat_template import with_template
+from nextword.tasks.generate.examples import Completions, marked, read_examples
 from nextword.tasks.measuring import AnswerValidator, deciding
 from nextword.tasks.records import Record
 from nextword.tasks.task_file import AnyColumns, TaskFile, fitting, names_of
@@ -63,15 +63,15 @@ def learnable(
 ) -> Learnable:
     """Raises UserError where model and data do not fit the task."""
     if settings.task == "classify":
-        from nextword.tasks.label_model import start_labels
+        from nextword.tasks.classify.task import start_labels
 
         return start_labels(model, train, val, settings)
     if settings.task == "tag":
-        from nextword.tasks.tag_model import start_tags
+        from nextword.tasks.tag.task import start_tags
 
         return start_tags(model, train, val, settings)
     if settings.extract:
-        from nextword.tasks.span_model import start_spans
+        from nextword.tasks.extractive_qa.task import start_spans
 
         return start_spans(model, train, val, settings)
     return _writer(model, train, val, settings)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from nextword.errors import UserError, nearest
+from nextword.evaluation.perplexity import perplexity
 from nextword.models.encoder_decoder import Writer
 from nextword.settings import FinetuneSettings
-from nextword.tasks.completion import Completions
-from nextword.tasks.figures import exponential
-from nextword.tasks.losses import example_losses
-from nextword.tasks.predictions import judge, write_answers
+from nextword.tasks.generate.examples import Completions
+from nextword.tasks.generate.losses import example_losses
+from nextword.tasks.generate.predictions import judge, write_answers
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
 from nextword.training.parallel import Group
@@ -91,7 +91,7 @@ class AnswerValidator:
         count = len(self._made.examples)
         some = [self._made.examples[i * count // WRITTEN] for i in range(WRITTEN)]
         some = self._made.examples if count <= WRITTEN else some
-        figures, enough = {"perplexity": exponential(loss)}, None
+        figures, enough = {"perplexity": perplexity(loss)}, None
         if self._settings.task in ("chat", "text"):
             enough = LEARNT if loss < LEARNT else None
         else:

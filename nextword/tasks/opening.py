@@ -18,7 +18,7 @@ from nextword.inference.precision import choose_dtype
 from nextword.models.heads import SpanFinder, Tagger
 from nextword.settings import ColumnSettings, PredictSettings, Task, TaskSettings, resolve
 from nextword.tasks import task_file
-from nextword.tasks.classify import Labels
+from nextword.tasks.classify.data import Labels
 from nextword.tasks.trained import TrainedModel
 
 TASKS = {"classifier": "classify", "tags": "tag", "spans": "qa"}  # of models from anywhere

@@ -14,15 +14,15 @@ from pydantic import TypeAdapter, ValidationError
 from nextword.errors import UserError
 from nextword.files import read_json, write_json
 from nextword.settings import TaskSettings
-from nextword.tasks import tags
-from nextword.tasks.classify import Columns
-from nextword.tasks.completion import Format
+from nextword.tasks.classify.data import Columns
+from nextword.tasks.columns import TaskColumns
+from nextword.tasks.extractive_qa.data import SpanFormat
+from nextword.tasks.generate.examples import Format
 from nextword.tasks.records import Record, columns_of
-from nextword.tasks.spans import SpanFormat
-from nextword.tasks.task_columns import TaskColumns
+from nextword.tasks.tag import data
 
 NAME = "task.json"
-AnyColumns = Columns | tags.Columns | TaskColumns
+AnyColumns = Columns | data.Columns | TaskColumns
 COLUMNS = ("text_column", "pair_column", "label_column", "target_column", "question_column")
 
 
@@ -70,7 +70,7 @@ def read(place: Path) -> TaskFile | None:
 
 def names_of(columns: AnyColumns) -> dict[str, str]:
     """Columns under the names of the settings that choose them."""
-    if isinstance(columns, tags.Columns):
+    if isinstance(columns, data.Columns):
         columns = Columns(columns.text, columns.label)
     if isinstance(columns, Columns):
         found = {

@@ -11,28 +11,28 @@ from typing import Any
 import numpy as np
 
 from nextword.errors import UserError
+from nextword.evaluation.bootstrap import Resampler
+from nextword.evaluation.classification import Metric, ratio
+from nextword.evaluation.entities import judge_tags
+from nextword.evaluation.perplexity import perplexity, perplexity_interval
+from nextword.evaluation.question_answering import judge_answers
 from nextword.files import write_atomically
 from nextword.models.encoder_decoder import Writer
 from nextword.models.heads import Classifier, Headed, SpanFinder, Tagger
 from nextword.settings import Task, TaskSettings
 from nextword.tasks import task_file
-from nextword.tasks.answers import judge_answers
-from nextword.tasks.classify import Labels, find_columns, labelled_texts
-from nextword.tasks.completion import Completions, Format, read_examples
-from nextword.tasks.entities import judge_tags
-from nextword.tasks.figures import exponential, exponentials
-from nextword.tasks.holding_out import groups_of
-from nextword.tasks.intervals import Draws
-from nextword.tasks.label_model import encode_texts, label_metrics, label_probabilities
+from nextword.tasks.classify.data import Labels, find_columns, labelled_texts
+from nextword.tasks.classify.task import encode_texts, label_metrics, label_probabilities
+from nextword.tasks.extractive_qa.data import Questions, SpanFormat, read_questions
+from nextword.tasks.extractive_qa.task import find_answers
+from nextword.tasks.generate.examples import Completions, Format, read_examples
+from nextword.tasks.generate.losses import example_losses
+from nextword.tasks.generate.predictions import judge, write_answers
 from nextword.tasks.learnable import length_limit, row_room
-from nextword.tasks.losses import example_losses
-from nextword.tasks.metrics import Metric, ratio
-from nextword.tasks.predictions import judge, write_answers
 from nextword.tasks.records import Record
-from nextword.tasks.span_model import find_answers
-from nextword.tasks.spans import Questions, SpanFormat, read_questions
-from nextword.tasks.tag_model import tag_losses, tag_prediction, tag_probabilities
-from nextword.tasks.tags import TaggedText, find_tag_columns, numbered, tagged_texts
+from nextword.tasks.split import groups_of
+from nextword.tasks.tag.data import TaggedText, find_tag_columns, numbered, tagged_texts
+from nextword.tasks.tag.task import tag_losses, tag_prediction, tag_probabilities
 from nextword.terminal import warn
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -108,19 +108,19 @@ class TrainedModel:
         surprise = ratio(learnt.nats, learnt.tokens, apart)
         loss = {"loss": surprise}
         if self.task in ("chat", "text"):
-            ends = exponentials(surprise.interval)
-            return loss | {"perplexity": Metric(exponential(surprise.value), ends)}, []
+            ends = perplexity_interval(surprise.interval)
+            return loss | {"perplexity": Metric(perplexity(surprise.value), ends)}, []
         answers = self._answers(made)
         language = made.format.language
         found_metrics = judge(self.task, answers, made.examples, draws, language)
         return found_metrics | loss, [{"answer": answer} for answer in answers]
 
-    def draws(self, found: Sequence[Record]) -> Draws:
+    def draws(self, found: Sequence[Record]) -> Resampler:
         """How the examples are drawn for intervals: those with the same input together, and all
         questions about one text."""
         groups = groups_of(found, self.reading(found))
         repeated = len(np.unique(groups)) < len(groups)
-        return Draws(self.settings.seed, groups if repeated else None)
+        return Resampler(self.settings.seed, groups if repeated else None)
 
     def reading(self, found: Sequence[Record]) -> TaskSettings:
         """How these records are read: by the training data's columns where they have them."""

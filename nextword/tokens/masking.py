@@ -13,13 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from nextword.settings import MaskSettings
-from nextword.tokens.loader import (
-    IGNORE,
-    Batch,
-    Blocks,
-    check_ids,
-    documents_and_positions,
-)
+from nextword.tokens.loader import IGNORE, Batch, Blocks, check_ids, documents_and_positions
 from nextword.tokens.permutation import key, uniform
 from nextword.tokens.specials import check_controls
 from nextword.tokens.store import Split

@@ -30,13 +30,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nextword.errors import UserError
-from nextword.files import (
-    PARTIAL,
-    read_json,
-    sha256,
-    whole_directory,
-    write_json,
-)
+from nextword.files import PARTIAL, read_json, sha256, whole_directory, write_json
 from nextword.terminal import warn
 
 NAME = re.compile(r"step-(\d{8,})")

@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 
 from nextword.errors import UserError
+from nextword.runs.pretraining import remedy
 from nextword.settings import FinetuneSettings, PretrainSettings
 from nextword.terminal import say
 from nextword.training import checkpoint, trackers
@@ -18,7 +19,6 @@ from nextword.training.interrupt import Interrupt, interruptible, name
 from nextword.training.loop import train
 from nextword.training.metrics import Metrics
 from nextword.training.parallel import Group, processes
-from nextword.training.run_files import remedy
 from nextword.training.state import Job, State
 
 Ended = TypeVar("Ended")

@@ -16,8 +16,8 @@ from nextword.models.heads import Classifier
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
-from nextword.tasks.predict import evaluate_task, predict
 from nextword.tokens.training import bytes_tokenizer
+from nextword.verbs.predict import evaluate_task, predict
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from nextword.files import sha256
 from nextword.hub import directory
 from nextword.tokens.prepare import prepare
 from nextword.training import checkpoint, loop, validation
-from nextword.training import pretrain as pretraining
+from nextword.verbs import pretrain_run as pretraining
 
 STEPS = 40
 SETTINGS: dict[str, Any] = {

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from nextword.reports.pretrain import pretrain
-from nextword.tasks.finetune import finetune
-from nextword.training.pretrain import pretrain as train
+from nextword.verbs.finetune import finetune
+from nextword.verbs.pretrain import pretrain
+from nextword.verbs.pretrain_run import pretrain as train
 
 TEXT = "床前明月光，疑是地上霜。举头望明月，低头思故乡。李白在长安问：明月在哪里？"
 SMALL: dict[str, Any] = {

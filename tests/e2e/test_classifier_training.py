@@ -22,7 +22,7 @@ from nextword.models.lora import add_lora, trainable
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
 from nextword.objectives.labels import loss
-from nextword.tasks.label_model import label_batch
+from nextword.tasks.classify.task import label_batch
 from nextword.tokens.packing import Example
 from nextword.tokens.training import bytes_tokenizer
 from nextword.training import optimizers

@@ -14,20 +14,20 @@ import transformers
 from safetensors.torch import load_file
 
 from nextword.cli.main import main
+from nextword.evaluation.language_model import evaluate
+from nextword.evaluation.masked import HiddenEvaluation
 from nextword.models.sizes import config_for, flops_per_pair, flops_per_token, parameter_count
-from nextword.reports import pretrain as reports
 from nextword.reports.uses import uses
+from nextword.runs.record import read_run
 from nextword.settings import MaskSettings, ModelSettings
-from nextword.tasks.evaluate import evaluate
-from nextword.tasks.evaluate_hidden import HiddenEvaluation
-from nextword.tasks.run import read_run
 from nextword.tokens.corruption import DenoisingLoader, corruption_of
 from nextword.tokens.permutation import key
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
 from nextword.training import loop
 from nextword.training.denoising_validation import fill
-from nextword.training.pretrain import RunSummary, pretrain
+from nextword.verbs import pretrain as reports
+from nextword.verbs.pretrain_run import RunSummary, pretrain
 
 READER = Path(__file__).parents[2] / "examples" / "data" / "reader.txt"
 SMALL: dict[str, Any] = {

@@ -23,14 +23,14 @@ from nextword.models.config import TransformerConfig
 from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.sizes import STYLES
 from nextword.settings import GenerateSettings
-from nextword.tasks.finetune import finetune
-from nextword.tasks.predict import evaluate_task, predict
 from nextword.tasks.records import read_records
-from nextword.tasks.use import load_task
 from nextword.tokens.specials import DENOISE, SENTINELS
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import train_bpe
 from nextword.training import loop
+from nextword.verbs.finetune import finetune
+from nextword.verbs.load_task import load_task
+from nextword.verbs.predict import evaluate_task, predict
 
 TOLERANCE = 1e-4
 VOCABULARY = 131

@@ -12,10 +12,10 @@ from nextword.cli.main import main
 from nextword.errors import UserError
 from nextword.inference.loading import load
 from nextword.models.config import ENCODERS
-from nextword.tasks.finetune import finetune
-from nextword.tasks.predict import predict
 from nextword.tasks.records import read_records
 from nextword.tokens.tokenizer import Tokenizer
+from nextword.verbs.finetune import finetune
+from nextword.verbs.predict import predict
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,11 @@ from nextword.cli.main import main
 from nextword.files import sha256
 from nextword.inference.language_model import load
 from nextword.models.config import ENCODERS
-from nextword.tasks.finetune import Finetuned, finetune
-from nextword.tasks.predict import evaluate_task, predict
+from nextword.runs.record import read_run
 from nextword.tasks.records import read_records
-from nextword.tasks.run import read_run
 from nextword.training import loop
+from nextword.verbs.finetune import Finetuned, finetune
+from nextword.verbs.predict import evaluate_task, predict
 
 QUICK: dict[str, Any] = {"precision": "fp32", "learning_rate": 2e-3}
 FEW: dict[str, Any] = {**QUICK, "steps": 6, "batch_size": 4, "eval_every": 3, "save_every": 2}

@@ -14,15 +14,14 @@ from safetensors.torch import load_file
 
 from nextword.cli.main import main
 from nextword.errors import UserError
+from nextword.evaluation.language_model import evaluate
+from nextword.evaluation.masked import HiddenEvaluation
 from nextword.inference.masked_model import load_masked
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.objectives import masked
-from nextword.reports import pretrain as reports
+from nextword.runs.record import read_run
 from nextword.settings import EvaluateSettings, MaskSettings, ModelSettings
-from nextword.tasks.evaluate import evaluate
-from nextword.tasks.evaluate_hidden import HiddenEvaluation
-from nextword.tasks.run import read_run
 from nextword.tokens.loader import IGNORE
 from nextword.tokens.masking import MaskedLoader, masking_of
 from nextword.tokens.prepare import prepare
@@ -32,7 +31,8 @@ from nextword.training.interrupt import Interrupt
 from nextword.training.masked_validation import MaskedValidator
 from nextword.training.optimizers import Optimizers
 from nextword.training.parallel import Group, Objective
-from nextword.training.pretrain import RunSummary, pretrain
+from nextword.verbs import pretrain as reports
+from nextword.verbs.pretrain_run import RunSummary, pretrain
 
 READER = Path(__file__).parents[2] / "examples" / "data" / "reader.txt"
 SMALL: dict[str, Any] = {

@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 
 from nextword.errors import UserError
 from nextword.files import sha256
-from nextword.training import loop, milestones, run_files
+from nextword.runs import pretraining
+from nextword.training import loop, milestones
 from nextword.training.horizon import MEASURING
-from nextword.training.pretrain import RunSummary, pretrain
 from nextword.training.state import Measured
 from nextword.training.validation import TextValidator
+from nextword.verbs.pretrain_run import RunSummary, pretrain
 
 SETTINGS: dict[str, Any] = {
     **{"layers": 2, "width": 32, "heads": 2, "context_length": 32, "precision": "fp32"},
@@ -112,7 +113,7 @@ def test_averaged_weights_are_those_of_the_formula(
     start = (kept[name].double() - mean) / begun  # what is left is the weights it began with
     from nextword.models.transformer import Transformer
 
-    plan = run_files.read(tmp_path / "run").plan
+    plan = pretraining.read(tmp_path / "run").plan
     fresh = dict(Transformer(plan.config, seed=1337).named_parameters())[name]
     assert torch.allclose(start, fresh.detach().double(), atol=1e-4)
 

@@ -15,15 +15,15 @@ from small_models import DATA, ours
 from nextword.cli.main import main
 from nextword.errors import UserError
 from nextword.files import sha256, write_json
+from nextword.runs.record import read_run
 from nextword.settings import FinetuneSettings
-from nextword.tasks.finetune import finetune
 from nextword.tasks.planning import Plan
-from nextword.tasks.predict import evaluate_task
-from nextword.tasks.run import read_run
-from nextword.tasks.search import draw, hopeless
 from nextword.training import loop
 from nextword.training.schedule import Schedule
 from nextword.training.state import State
+from nextword.verbs.finetune import finetune
+from nextword.verbs.predict import evaluate_task
+from nextword.verbs.search import draw, hopeless
 
 FEW: dict[str, Any] = {
     **{"task": "classify", "precision": "fp32", "batch_size": 4, "steps": 4},

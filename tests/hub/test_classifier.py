@@ -23,7 +23,7 @@ from nextword.models.heads import Classifier, SpanFinder, Tagger, without_paddin
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
 from nextword.objectives.labels import scores
-from nextword.tasks.label_model import label_batch
+from nextword.tasks.classify.task import label_batch
 from nextword.tokens.packing import Example
 from nextword.tokens.plain import dumps
 from nextword.tokens.tokenizer import Tokenizer

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nextword.reports.findings import headline, measured_on, overfitting, spread, status
-from nextword.tasks.run import read_run
+from nextword.runs.record import read_run
 
 
 def test_the_headline_is_that_of_the_best_validation(make_run: Any, metrics: Any) -> None:

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
+from nextword.evaluation.language_model import evaluate
 from nextword.hub.directory import save
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
-from nextword.reports.pretrain import FEWEST_TOKENS, measure
+from nextword.runs.record import read_run
 from nextword.settings import ModelSettings
-from nextword.tasks.evaluate import evaluate
-from nextword.tasks.run import read_run
 from nextword.tokens.prepare import prepare
 from nextword.tokens.training import bytes_tokenizer
+from nextword.verbs.pretrain import FEWEST_TOKENS, measure
 
 
 @pytest.fixture

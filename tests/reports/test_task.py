@@ -19,7 +19,7 @@ from nextword.errors import UserError
 from nextword.reports import task
 from nextword.reports.examples import MOST_ROWS, examples
 from nextword.reports.plots import plots
-from nextword.tasks.run import read_run
+from nextword.runs.record import read_run
 
 NAMES = ["bad", "fair", "good"]
 TRUTH = [0, 0, 0, 1, 1, 1, 1, 2, 2, 2]

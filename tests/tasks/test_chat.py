@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.chat import (
+from nextword.tasks.generate.chat_template import (
     CHATML,
     ChatFormat,
     Message,
@@ -20,7 +20,7 @@ from nextword.tasks.chat import (
     render,
     with_template,
 )
-from nextword.tasks.completion import Completions, marked, read_examples
+from nextword.tasks.generate.examples import Completions, marked, read_examples
 from nextword.tasks.records import Record, read_records
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import train_bpe
@@ -224,7 +224,7 @@ def test_a_conversation_that_is_too_long_loses_its_oldest_exchanges(tokenizer: T
 def test_a_wrong_or_hostile_template_is_refused_within_its_bounds(
     tokenizer: Tokenizer, template: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nextword.tasks.chat.SECONDS", 2)
+    monkeypatch.setattr("nextword.tasks.generate.chat_template.SECONDS", 2)
     began = time.monotonic()
     with pytest.raises(UserError, match=message):
         ChatFormat(tokenizer, template).encode([Message("user", "a"), Message("assistant", "b")])

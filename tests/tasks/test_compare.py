@@ -19,15 +19,15 @@ from nextword.models.heads import Classifier
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings, TaskSettings
-from nextword.tasks.classify import Labels
-from nextword.tasks.compare import compare, outcome
-from nextword.tasks.completion import read_examples
+from nextword.tasks.classify.data import Labels
+from nextword.tasks.generate.examples import read_examples
+from nextword.tasks.generate.losses import example_losses
+from nextword.tasks.generate.predictions import judge
 from nextword.tasks.learnable import row_room
-from nextword.tasks.losses import example_losses
-from nextword.tasks.predictions import judge
 from nextword.tasks.records import Record, read_records
 from nextword.tasks.trained import Prediction, TrainedModel
 from nextword.tokens.training import bytes_tokenizer, characters
+from nextword.verbs.compare import compare, outcome
 
 HOW: Any = (frozenset(), bytes_tokenizer().end_id, 64)  # nothing asked for, start, at once
 

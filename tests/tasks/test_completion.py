@@ -9,10 +9,10 @@ import pytest
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.completion import Completions, marked, read_examples, whole_characters
+from nextword.tasks.columns import answer_start
+from nextword.tasks.generate.examples import Completions, marked, read_examples, whole_characters
 from nextword.tasks.planning import brief
 from nextword.tasks.records import Record, read_records
-from nextword.tasks.task_columns import answer_start
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import bytes_tokenizer, train_bpe
 

@@ -10,13 +10,13 @@ import torch
 import transformers
 
 from nextword.errors import UserError
+from nextword.evaluation.held_out import first_tokens, read_text, seen_in_training
+from nextword.evaluation.language_model import Evaluation, evaluate, token_losses
 from nextword.hub.directory import save
 from nextword.inference.language_model import LanguageModel, load
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
-from nextword.tasks.evaluate import Evaluation, evaluate, token_losses
-from nextword.tasks.held_out import first_tokens, read_text, seen_in_training
 from nextword.text.clean import clean
 from nextword.tokens.loader import scored_by_windows
 from nextword.tokens.prepare import prepare

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nextword.settings import TaskSettings
-from nextword.tasks.classify import find_columns, labelled_texts, labels_of
+from nextword.tasks.classify.data import find_columns, labelled_texts, labels_of
 from nextword.tasks.records import read_records
 
 DATA = Path(__file__).parents[2] / "examples" / "data"

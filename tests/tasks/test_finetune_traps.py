@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from nextword.errors import UserError
+from nextword.evaluation.contamination import find_duplicates
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import task_file
-from nextword.tasks.classify import Columns, LabelledText, find_columns, labels_of
-from nextword.tasks.compare import compare
-from nextword.tasks.finetune import finetune
-from nextword.tasks.holding_out import hold_out
-from nextword.tasks.label_model import encode_texts
+from nextword.tasks.classify.data import Columns, LabelledText, find_columns, labels_of
+from nextword.tasks.classify.task import encode_texts
 from nextword.tasks.planning import usual_epochs
-from nextword.tasks.predict import evaluate_task, predict
 from nextword.tasks.records import Record
-from nextword.tasks.twins import twins
+from nextword.tasks.split import hold_out
+from nextword.verbs.compare import compare
+from nextword.verbs.finetune import finetune
+from nextword.verbs.predict import evaluate_task, predict
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 from small_models import DATA, ours, theirs, tokenizer
@@ -210,7 +210,7 @@ def test_equal_texts_are_held_out_together() -> None:
     ]
     settings = FinetuneSettings(task="classify")
     train, held_out = hold_out(rows, settings)
-    assert held_out and twins(train, held_out, settings) == [None] * len(held_out)
+    assert held_out and find_duplicates(train, held_out, settings) == [None] * len(held_out)
 
 
 def test_validation_data_may_name_its_columns_otherwise(model: Path, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from nextword.tasks.intervals import MOST_UNITS, Draws, ratio_interval, units
-from nextword.tasks.metrics import mean
+from nextword.evaluation.bootstrap import MOST_UNITS, Resampler, ratio_interval, units
+from nextword.evaluation.classification import mean
 
 
 def test_the_interval_is_that_of_the_normal_approximation_where_it_holds() -> None:
@@ -40,10 +40,10 @@ def test_an_interval_is_a_function_of_the_seed() -> None:
 def test_where_all_are_right_the_interval_is_the_binomials() -> None:
     """Draws of twenty right answers are always right: that is not to be sure."""
     exact = scipy.stats.binomtest(20, 20).proportion_ci(0.95, "exact")
-    assert mean([1.0] * 20, Draws(0)).interval == pytest.approx((exact.low, exact.high))
+    assert mean([1.0] * 20, Resampler(0)).interval == pytest.approx((exact.low, exact.high))
     exact = scipy.stats.binomtest(0, 20).proportion_ci(0.95, "exact")
-    assert mean([0.0] * 20, Draws(0)).interval == pytest.approx((exact.low, exact.high))
-    grouped = mean([1.0] * 20, Draws(0, np.repeat(np.arange(5), 4))).interval
+    assert mean([0.0] * 20, Resampler(0)).interval == pytest.approx((exact.low, exact.high))
+    grouped = mean([1.0] * 20, Resampler(0, np.repeat(np.arange(5), 4))).interval
     assert grouped == pytest.approx((0.025**0.2, 1.0))
 
 
@@ -69,27 +69,29 @@ def test_questions_about_one_text_count_as_one_where_their_texts_decide() -> Non
     sizes = chance.integers(1, 9, 120)
     groups = chance.permutation(np.repeat(np.arange(120), sizes))
     values = chance.normal(0, 1, 120)[groups] + chance.normal(0, 0.3, len(groups))
-    found = mean(values, Draws(1, groups)).interval
+    found = mean(values, Resampler(1, groups)).interval
     residuals = np.bincount(groups, values - values.mean())
     error = np.sqrt(120 / 119 * np.square(residuals).sum()) / len(values)
     assert found == pytest.approx(
         (values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.2 * error
     )
-    alone = mean(values, Draws(1)).interval
+    alone = mean(values, Resampler(1)).interval
     assert found and alone and found[1] - found[0] > 1.8 * (alone[1] - alone[0])
 
 
 def test_groups_are_drawn_whole_and_single_examples_as_ever() -> None:
     groups = np.array([0, 1, 0, 2, 1, 0])
-    for drawn in Draws(5, groups).of(6, 50):
+    for drawn in Resampler(5, groups).of(6, 50):
         counts = np.bincount(drawn, minlength=6)
         assert counts[0] == counts[2] == counts[5] and counts[1] == counts[4]
         assert counts[[0, 1, 3]].sum() == 3
-    one, other = (np.stack(list(Draws(5, g).of(6, 9))) for g in (None, np.arange(6)))
+    one, other = (np.stack(list(Resampler(5, g).of(6, 9))) for g in (None, np.arange(6)))
     assert np.array_equal(one, other)
 
 
 def test_a_part_of_the_examples_is_drawn_by_the_groups_that_are_in_it() -> None:
-    some = Draws(5, np.array([0, 1, 0, 3, 3])).among([True, False, True, True, False])
+    some = Resampler(5, np.array([0, 1, 0, 3, 3])).among([True, False, True, True, False])
     assert some.units(3) == 2 and all({*drawn} <= {0, 1, 2} for drawn in some.of(3, 20))
-    assert mean([1.0, 0.0], Draws(1, np.zeros(2, np.int64))).interval is None, "of one text only"
+    assert mean([1.0, 0.0], Resampler(1, np.zeros(2, np.int64))).interval is None, (
+        "of one text only"
+    )

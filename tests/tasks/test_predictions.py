@@ -8,13 +8,13 @@ import sacrebleu
 import torch
 from rouge_score.rouge_scorer import RougeScorer
 
+from nextword.evaluation.bootstrap import Resampler
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import ModelSettings, TaskSettings
-from nextword.tasks.completion import Completions, TaskExample, read_examples
-from nextword.tasks.intervals import Draws
-from nextword.tasks.predictions import judge, score_each, write_answers
+from nextword.tasks.generate.examples import Completions, TaskExample, read_examples
+from nextword.tasks.generate.predictions import judge, score_each, write_answers
 from nextword.tasks.records import read_records
 from nextword.tokens.packing import Example
 from nextword.tokens.packing import completions as packed
@@ -66,7 +66,7 @@ def test_ten_examples_learnt_by_heart_are_answered_exactly_and_the_answer_stops(
         answers = write_answers(model, tokenizer, prompts, 200, made.end_ids, beams=beams)
         assert answers == wanted
     assert model.training
-    metrics = judge(task, answers, made.examples, draws=Draws(0), language=made.format.language)
+    metrics = judge(task, answers, made.examples, draws=Resampler(0), language=made.format.language)
     best = {"qa": ("exact match", 1), "summarize": ("ROUGE-L", 1), "translate": ("BLEU", 100)}
     if task == "chat":
         assert metrics == {}

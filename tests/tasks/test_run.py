@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nextword.errors import UserError
-from nextword.tasks.run import read_run
+from nextword.runs.record import read_run
 
 
 def test_a_run_is_read_back_whole(make_run: Any, metrics: Any) -> None:

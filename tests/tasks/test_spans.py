@@ -17,9 +17,9 @@ from nextword.models.heads import SpanFinder
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings, TaskSettings
+from nextword.tasks.extractive_qa.data import Questions, best_answers, best_spans, read_questions
+from nextword.tasks.extractive_qa.task import window_scores
 from nextword.tasks.records import Record
-from nextword.tasks.span_model import window_scores
-from nextword.tasks.spans import Questions, best_answers, best_spans, read_questions
 from nextword.tasks.windows import windows
 from nextword.tokens.training import bytes_tokenizer
 

@@ -13,11 +13,11 @@ from seqeval import metrics as seqeval
 from seqeval.scheme import IOB2
 
 from nextword.errors import UserError
+from nextword.evaluation.entities import entities_of, iob2, judge_tags, kind_figures
 from nextword.settings import TaskSettings
-from nextword.tasks.entities import entities_of, iob2, judge_tags, kind_figures
 from nextword.tasks.records import read_records
-from nextword.tasks.tag_model import tag_windows
-from nextword.tasks.tags import TaggedText, find_tag_columns, joined, tagged_texts, words_of
+from nextword.tasks.tag.data import TaggedText, find_tag_columns, joined, tagged_texts, words_of
+from nextword.tasks.tag.task import tag_windows
 from nextword.tokens.training import bytes_tokenizer
 
 SETTINGS = TaskSettings(task="tag")

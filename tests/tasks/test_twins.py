@@ -4,9 +4,9 @@ import random
 
 import pytest
 
+from nextword.evaluation.contamination import ALIKE, count_duplicates, find_duplicates
 from nextword.settings import TaskSettings
 from nextword.tasks.records import Record
-from nextword.tasks.twins import ALIKE, counted, twins
 
 CLASSIFY = TaskSettings(task="classify")
 
@@ -29,13 +29,15 @@ def jaccard(one: str, other: str, width: int = 12) -> float:
 
 
 def test_the_same_text_is_found_whatever_its_capitals_and_spacing() -> None:
-    found = twins(rows(["No.", "A film", "a  FILM"]), rows(["a film ", "film", "no."]), CLASSIFY)
+    found = find_duplicates(
+        rows(["No.", "A film", "a  FILM"]), rows(["a film ", "film", "no."]), CLASSIFY
+    )
     assert [twin and (twin.place, twin.text, twin.alike) for twin in found] == [
         ("row 1", "A film", 1.0),
         None,
         ("row 0", "No.", 1.0),
     ]
-    assert counted(found) == (2, 0)
+    assert count_duplicates(found) == (2, 0)
 
 
 def test_nearly_the_same_text_is_found_beside_the_most_similar_one() -> None:
@@ -48,10 +50,10 @@ def test_nearly_the_same_text_is_found_beside_the_most_similar_one() -> None:
         far[place] = "changed"
     asked = [" ".join(near), " ".join(far), sentence(chance)]
     assert jaccard(asked[0], texts[7]) > ALIKE > 0.5 > jaccard(asked[1], texts[9])
-    found = twins(rows(texts), rows(asked), CLASSIFY)
+    found = find_duplicates(rows(texts), rows(asked), CLASSIFY)
     assert found[0] is not None and found[0].place == "row 7" and found[1:] == [None, None]
     assert found[0].alike == pytest.approx(jaccard(asked[0], texts[7]), abs=0.1)
-    assert counted(found) == (0, 1)
+    assert count_duplicates(found) == (0, 1)
 
 
 def test_a_chain_of_likenesses_joins_nothing_that_is_not_alike() -> None:
@@ -63,7 +65,7 @@ def test_a_chain_of_likenesses_joins_nothing_that_is_not_alike() -> None:
         chain[-1][step * 5 % 60 : step * 5 % 60 + 2] = ["other", f"words{step}"]
     texts = [" ".join(link) for link in chain]
     assert jaccard(texts[0], texts[-1]) < 0.6
-    assert twins(rows(texts[:1]), rows(texts[1:]), CLASSIFY)[-1] is None
+    assert find_duplicates(rows(texts[:1]), rows(texts[1:]), CLASSIFY)[-1] is None
 
 
 def test_questions_about_a_text_that_was_learnt_are_nearly_known() -> None:
@@ -73,4 +75,4 @@ def test_questions_about_a_text_that_was_learnt_are_nearly_known() -> None:
         Record({"context": text, "question": question, "answers": ["b"]}, "2")
         for question in ("Who came?", "And who went?")
     ]
-    assert counted(twins(learnt, asked, TaskSettings(task="qa"))) == (1, 1)
+    assert count_duplicates(find_duplicates(learnt, asked, TaskSettings(task="qa"))) == (1, 1)

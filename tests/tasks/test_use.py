@@ -17,12 +17,12 @@ from nextword.models.heads import Classifier
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings, TaskSettings
-from nextword.tasks.classify import Labels
+from nextword.tasks.classify.data import Labels
 from nextword.tasks.records import Record
 from nextword.tasks.trained import Prediction, TrainedModel
-from nextword.tasks.use import TaskModel
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import bytes_tokenizer
+from nextword.verbs.load_task import TaskModel
 
 
 @dataclass

@@ -7,14 +7,7 @@ import numpy as np
 import pytest
 
 from nextword.errors import UserError
-from nextword.tokens.store import (
-    SplitWriter,
-    Store,
-    id_dtype,
-    is_store,
-    read_split,
-    write_manifest,
-)
+from nextword.tokens.store import SplitWriter, Store, id_dtype, is_store, read_split, write_manifest
 from nextword.tokens.training import bytes_tokenizer
 
 DOCUMENTS = {"train": ["one", "zwei", "三"], "val": ["four"]}

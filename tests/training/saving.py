@@ -20,7 +20,7 @@ from nextword import files
 from nextword.errors import UserError
 from nextword.training import checkpoint
 from nextword.training.checkpoint import Checkpoint
-from nextword.training.pretrain import _recover
+from nextword.verbs.pretrain_run import _recover
 
 OFFSETS = 25
 library = ctypes.CDLL(None)

@@ -14,7 +14,8 @@ import torch
 
 from nextword.errors import UserError
 from nextword.files import sha256, write_json
-from nextword.training import checkpoint, run_files
+from nextword.runs import pretraining
+from nextword.training import checkpoint
 from nextword.training.checkpoint import Checkpoint
 from nextword.training.planning import Plan
 from nextword.training.precision import Precision
@@ -157,17 +158,17 @@ def test_a_run_file_of_any_shape_is_a_sentence(tmp_path: Path) -> None:
         shape | {"windowed_layers": []},
         *(8, 4, 0.1, 0.1, 0.9, schedule, 3, 64, 3, 3, 1, False, 1.0),
     )
-    decided = run_files.Decided(
+    decided = pretraining.Decided(
         ["x"], {"steps": 9}, "store", "0" * 64, {}, plan, Precision("fp32", 1.0, ""), {}
     )
     whole = json.loads(json.dumps(vars(decided), default=vars))
     (tmp_path / "run.json").write_text(json.dumps(whole))
-    assert run_files.read(tmp_path).plan == plan
+    assert pretraining.read(tmp_path).plan == plan
     refused = 0
     for changed in altered(whole):
         (tmp_path / "run.json").write_text(json.dumps(changed))
         try:
-            run_files.read(tmp_path)
+            pretraining.read(tmp_path)
         except UserError as error:
             refused += "run.json" in str(error)
     assert refused > 200

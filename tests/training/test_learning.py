@@ -10,7 +10,7 @@ from nextword.errors import UserError
 from nextword.tokens.infilling import InfillingLoader
 from nextword.tokens.prepare import prepare
 from nextword.tokens.specials import FIM
-from nextword.training.pretrain import pretrain
+from nextword.verbs.pretrain_run import pretrain
 
 SMALL: dict[str, Any] = {
     **{"layers": 1, "width": 32, "heads": 2, "context_length": 64, "precision": "fp32"},

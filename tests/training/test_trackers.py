@@ -11,7 +11,7 @@ from nextword.errors import UserError
 from nextword.files import read_json
 from nextword.training import trackers
 from nextword.training.metrics import Metrics
-from nextword.training.pretrain import pretrain
+from nextword.verbs.pretrain_run import pretrain
 
 WANDB = """
 calls = []

@@ -1,0 +1,233 @@
+"""`evaluate`: how well a model predicts text it was not trained on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nextword.errors import UserError
+from nextword.evaluation.bootstrap import ratio_interval, units
+from nextword.evaluation.held_out import (
+    HeldOut,
+    Part,
+    open_held_out,
+    part_of,
+    run_store,
+    seen_in_training,
+)
+from nextword.evaluation.masked import HiddenEvaluation, evaluate_hidden
+from nextword.evaluation.perplexity import perplexity, perplexity_interval, round_for_json
+from nextword.inference.language_model import LanguageModel
+from nextword.inference.loading import load
+from nextword.inference.masked_model import MaskedLanguageModel
+from nextword.models.encoder_decoder import EncoderDecoder
+from nextword.models.transformer import Transformer
+from nextword.objectives import causal
+from nextword.settings import EvaluateSettings, resolve
+from nextword.terminal import Progress, say, warn
+from nextword.tokens.loader import IGNORE, scored_by_windows, windows
+from nextword.tokens.store import Split, Store
+from nextword.tokens.tokenizer import Tokenizer
+
+LONGEST_DEFAULT = 4096  # tokens seen at once by models that could see more, unless asked for
+SCORES_AT_ONCE = 1 << 26  # attention scores a head in one batch: bounds memory, changes no result
+
+Interval = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`loss` is in nats a token, end-of-document tokens included; `perplexity` its exponential;
+    `bits_per_byte` the same information a byte of text, which compares across tokenizers.
+
+    Intervals are 95% bootstrap intervals over `interval_units` ("documents" or "blocks" of text),
+    None where there is a single one. `documents` counts those of which a token was scored,
+    `documents_seen` those of them also found in the training text, None where that is not known;
+    `documents_over_context` those that are scored in pieces.
+    """
+
+    model: str
+    data: str
+    loss: float
+    loss_interval: Interval
+    perplexity: float
+    perplexity_interval: Interval
+    bits_per_byte: float | None
+    bits_per_byte_interval: Interval
+    tokens: int
+    bytes: int
+    documents: int
+    documents_seen: int | None
+    documents_over_context: int
+    interval_units: str
+    context_length: int
+    stride: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, rounded to the digits that do not depend on the batch size."""
+        return round_for_json(vars(self))
+
+
+def evaluate(
+    model: str | Path | LanguageModel | MaskedLanguageModel,
+    data: str | Path | Sequence[str | Path] | None = None,
+    settings: EvaluateSettings | None = None,
+    **overrides: Any,
+) -> Evaluation | HiddenEvaluation:
+    """Score a model on text: by default on what its own run held out.
+
+    A decoder is scored on every token, an encoder and an encoder–decoder on those that are hidden
+    from them. `data` is a store, of which the held-out part is taken, or files of text. Raises
+    UserError where there is no text, or it does not fit the model.
+    """
+    started = time.monotonic()
+    settings = resolve(EvaluateSettings, (settings.model_dump() if settings else {}) | overrides)
+    if isinstance(model, str | Path):
+        model = load(model, precision=settings.precision)
+    items = [] if data is None else [data] if isinstance(data, str | Path) else list(data)
+    store = run_store(Path(model.name), needed=not items)
+    held_out = open_held_out(
+        [str(item) for item in items],
+        store,
+        model.tokenizer,
+        text_column=settings.text_column,
+        max_tokens=settings.max_tokens,
+    )
+    if isinstance(model, MaskedLanguageModel) or isinstance(model.transformer, EncoderDecoder):
+        return evaluate_hidden(model, held_out, settings)
+    transformer = model.transformer
+    context = _context(transformer, settings)
+    stride = settings.stride or context
+    nats = token_losses(
+        transformer,
+        held_out.split,
+        context,
+        stride,
+        settings.batch_size,
+        model.start_id,
+        settings.max_tokens,
+    )
+    return _summary(model, held_out, store, nats, context, stride, settings, started)
+
+
+@torch.inference_mode()
+def token_losses(
+    model: Transformer,
+    split: Split,
+    context: int,
+    stride: int,
+    batch_size: int,
+    start_id: int | None = None,
+    max_tokens: int | None = None,
+) -> NDArray[np.float32]:
+    """The loss in nats of every token of a split, in its order, [tokens].
+
+    With `max_tokens`, of those that `scored_by_windows` names. `start_id` is what the model knows
+    as the start of a text, where that is not the end token.
+    """
+    model.eval()
+    device = model.embedding.weight.device
+    rows = max(1, min(batch_size, SCORES_AT_ONCE // context**2))
+    starts, stops = scored_by_windows(len(split), context, stride, max_tokens)
+    nats = np.empty(int((stops - starts).sum()), np.float32)
+    done = 0
+    with Progress("Evaluating", len(nats), "tokens") as bar:
+        for batch in windows(split, context, stride, rows, max_tokens):
+            if start_id is not None:  # an input that is the end token begins a document
+                batch.tokens[batch.tokens == split.end_id] = start_id
+            losses = causal.token_losses(model, batch.to(device))
+            # Windows come in order and score a token once: what is scored is the text itself.
+            scored = losses[batch.targets != IGNORE].numpy()
+            nats[done : done + len(scored)] = scored
+            done += len(scored)
+            bar.advance(len(scored))
+    if done != len(nats):
+        raise AssertionError(f"{done} of {len(nats)} tokens were scored")
+    return nats
+
+
+def _context(model: Transformer, settings: EvaluateSettings) -> int:
+    own = model.config.context_length
+    context = settings.context_length or min(own, LONGEST_DEFAULT)
+    if context > own:
+        message = f"the model was made for {own:,} tokens at once, not {context:,}"
+        if model.config.positions == "learned":
+            raise UserError(message, mend=f"--context-length can be at most {own}")
+        warn(f"{message}: what it says beyond them is not to be trusted")
+    elif context < own and settings.context_length is None:
+        say(f"scored {context:,} tokens at once; the model can see {own:,} (--context-length)")
+    if settings.stride is not None and settings.stride > context:
+        raise UserError(
+            f"stride = {settings.stride} is more than the {context:,} tokens seen at once",
+            where="--stride",
+            mend=f"let it be at most {context}",
+        )
+    return context
+
+
+def _summary(
+    model: LanguageModel,
+    held_out: HeldOut,
+    store: Store | None,
+    nats: NDArray[np.float32],
+    context: int,
+    stride: int,
+    settings: EvaluateSettings,
+    started: float,
+) -> Evaluation:
+    whole, seed = held_out.split, settings.seed
+    part = part_of(whole, *scored_by_windows(len(whole), context, stride, settings.max_tokens))
+    split = part.split
+    drawn = units(split.starts)
+    begins = drawn.starts[:-1]
+    nats_of = np.add.reduceat(nats, begins, dtype=np.float64)
+    bytes_of = np.add.reduceat(_bytes_of_tokens(part, model.tokenizer), begins)
+    documents = len(split.starts) - 1
+    targets, total, size = len(nats), float(nats_of.sum()), int(bytes_of.sum())
+    loss = total / targets
+    if not math.isfinite(loss):
+        raise UserError(
+            "the model's loss is not a finite number",
+            where=model.name,
+            mend="its weights may be damaged; --precision fp32 helps where bf16 overflows",
+        )
+    loss_interval = ratio_interval(nats_of, np.diff(drawn.starts), seed)
+    bits_of = nats_of / math.log(2)
+    over = int((np.diff(whole.starts)[part.documents] > context).sum())
+    return Evaluation(
+        model=model.name,
+        data=held_out.name,
+        loss=loss,
+        loss_interval=loss_interval,
+        perplexity=perplexity(loss),
+        perplexity_interval=perplexity_interval(loss_interval),
+        bits_per_byte=float(bits_of.sum()) / size if size else None,
+        bits_per_byte_interval=ratio_interval(bits_of, bytes_of, seed),
+        tokens=targets,
+        bytes=size,
+        documents=documents,
+        documents_seen=None
+        if store is None
+        else seen_in_training(store.train, whole, part.documents),
+        documents_over_context=over,
+        interval_units=drawn.kind,
+        context_length=context,
+        stride=stride,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _bytes_of_tokens(part: Part, tokenizer: Tokenizer) -> NDArray[np.int64]:
+    """How many bytes of text each token stands for, [tokens]."""
+    sizes: NDArray[np.int64] = tokenizer.bytes_per_id()[part.split.tokens]
+    sizes[part.begins] -= np.minimum(tokenizer.frame().space, sizes[part.begins])
+    return sizes

@@ -1,0 +1,167 @@
+"""How well hidden tokens are found in text that a model was not trained on: one by one by an
+encoder, spans of them by an encoder–decoder."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextword.errors import UserError
+from nextword.evaluation.bootstrap import ratio_interval
+from nextword.evaluation.held_out import HeldOut
+from nextword.evaluation.perplexity import perplexity, perplexity_interval, round_for_json
+from nextword.inference.language_model import LanguageModel
+from nextword.inference.masked_model import MaskedLanguageModel
+from nextword.models.transformer import Transformer
+from nextword.objectives import causal, masked
+from nextword.settings import EvaluateSettings, HidingSettings, MaskSettings
+from nextword.terminal import Progress
+from nextword.tokens.corruption import corruption_of
+from nextword.tokens.loader import IGNORE, Batch
+from nextword.tokens.masking import masking_of
+from nextword.tokens.pairs import PairBatch
+from nextword.training.denoising_validation import DenoisingValidator
+from nextword.training.masked_validation import NOTHING_TO_HIDE, MaskedValidator
+
+LONGEST_DEFAULT = 1024  # tokens seen at once, unless asked for
+SHORTEST = 3  # [CLS], a token, [SEP]
+Scores = tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class HiddenEvaluation:
+    """With `mask_rate` of the text hidden, `masked_accuracy` is the share of `hidden_tokens` that
+    are an encoder's first candidate. `loss` is in nats a hidden token, `perplexity` its
+    exponential. An encoder–decoder has no such candidates: it writes the hidden spans, sentinels
+    and ends among them, each token after those before it.
+
+    Intervals are 95% bootstrap intervals over the rows of text read, None where there is one.
+    """
+
+    model: str
+    data: str
+    masked_accuracy: float | None
+    masked_accuracy_interval: tuple[float, float] | None
+    loss: float
+    loss_interval: tuple[float, float] | None
+    perplexity: float
+    perplexity_interval: tuple[float, float] | None
+    mask_rate: float
+    hidden_tokens: int
+    tokens: int
+    rows: int
+    context_length: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, rounded to the digits that do not depend on the batch size."""
+        return round_for_json(vars(self))
+
+
+def evaluate_hidden(
+    model: MaskedLanguageModel | LanguageModel, held_out: HeldOut, settings: EvaluateSettings
+) -> HiddenEvaluation:
+    """The same tokens are hidden for every model with the same tokenizer, seed and context.
+
+    Raises UserError where there is no text.
+    """
+    started = time.monotonic()
+    own = model.transformer.config.context_length
+    context = settings.context_length or min(own, LONGEST_DEFAULT)
+    if context > model.transformer.config.most_tokens:
+        raise UserError(
+            f"the model was made for {own:,} tokens at once, not {context:,}",
+            mend=f"--context-length can be at most {own}",
+        )
+    if context < SHORTEST and isinstance(model, MaskedLanguageModel):
+        raise UserError(
+            f"{context} tokens at once leave no room for a text, which stands between two others",
+            mend=f"let --context-length be at least {SHORTEST}",
+        )
+    rows, mask_rate = _rows(model, held_out, context, settings)
+    if rows.is_empty:
+        raise UserError("there is no held-out text to measure on", where=held_out.split.path)
+    device = model.transformer.embedding.weight.device
+    nats: list[NDArray[np.float64]] = []
+    right: list[NDArray[np.float64]] = []
+    hidden: list[NDArray[np.int64]] = []
+    read = 0
+    with Progress("Evaluating", rows.count, "rows") as bar:
+        for batch in rows.batches():
+            losses, found, counts = _scores(model, batch.to(device))
+            nats.append(losses)
+            right += [] if found is None else [found]
+            hidden.append(counts)
+            read += (batch.source if isinstance(batch, PairBatch) else batch.tokens).numel()
+            bar.advance(len(counts))
+    of_row, all_nats = np.concatenate(hidden), np.concatenate(nats)
+    if not of_row.sum():
+        raise UserError(NOTHING_TO_HIDE, where=held_out.split.path)
+    loss = float(all_nats.sum() / of_row.sum())
+    if not math.isfinite(loss):
+        raise UserError("the model's loss is not a finite number", where=model.name)
+    interval = ratio_interval(all_nats, of_row, settings.seed)
+    all_right = np.concatenate(right) if right else None
+    return HiddenEvaluation(
+        model=model.name,
+        data=held_out.name,
+        masked_accuracy=None if all_right is None else float(all_right.sum() / of_row.sum()),
+        masked_accuracy_interval=None
+        if all_right is None
+        else ratio_interval(all_right, of_row, settings.seed),
+        loss=loss,
+        loss_interval=interval,
+        perplexity=perplexity(loss),
+        perplexity_interval=perplexity_interval(interval),
+        mask_rate=mask_rate,
+        hidden_tokens=int(of_row.sum()),
+        tokens=read,
+        rows=len(of_row),
+        context_length=context,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _rows(
+    model: MaskedLanguageModel | LanguageModel,
+    held_out: HeldOut,
+    context: int,
+    settings: EvaluateSettings,
+) -> tuple[MaskedValidator | DenoisingValidator, float]:
+    """What is read, with the same places hidden each time, and the share that is hidden."""
+    hiding = {name: getattr(settings, name) for name in HidingSettings.model_fields}
+    wanted, split = MaskSettings(**hiding), held_out.split
+    limits: dict[str, int] = {
+        "context_length": context,
+        "batch_size": settings.batch_size,
+        "max_tokens": settings.max_tokens or sys.maxsize,
+        "seed": settings.seed,
+    }
+    if isinstance(model, MaskedLanguageModel):
+        masking = masking_of(model.tokenizer, wanted)
+        return MaskedValidator(split, model.tokenizer, masking, **limits), masking.rate
+    corruption = corruption_of(model.tokenizer, wanted)
+    return DenoisingValidator(split, model.tokenizer, corruption, **limits), corruption.rate
+
+
+def _scores(model: MaskedLanguageModel | LanguageModel, batch: Batch | PairBatch) -> Scores:
+    """Of each row: nats, how many hidden tokens were found (None where none are named) and how
+    many there are, which is 0 where none can be hidden."""
+    counts = (batch.targets != IGNORE).sum(1).cpu().numpy()
+    if isinstance(batch, PairBatch) or isinstance(model, LanguageModel):
+        losses = causal.token_losses(model.transformer, batch)
+        return losses.double().sum(1).numpy(), None, counts
+    assert isinstance(model.transformer, Transformer)
+    losses, found = masked.token_results(model.transformer, batch)
+    row = np.repeat(np.arange(len(counts)), counts)  # of each hidden token
+    nats, right = (
+        np.bincount(row, of_token.double().cpu().numpy(), len(counts)).astype(np.float64)
+        for of_token in (losses, found)
+    )
+    return nats, right, counts

@@ -1,0 +1,214 @@
+"""Words with tags: sentences in CoNLL's format, lists of words and tags, or texts with entities."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nextword.errors import UserError, nearest
+from nextword.evaluation.entities import OUTSIDE, Entity, entities_of, iob2
+from nextword.settings import TaskSettings
+from nextword.tasks.records import Record, choose_column
+from nextword.text.columns import NAMES as TEXT_NAMES
+from nextword.tokens.tokenizer import Tokenizer
+
+WORDS = ("tokens", "words")
+LABELS = ("tags", "ner_tags", "entities", "spans", "labels", "label")
+KINDS = ("label", "type", "entity", "entity_group", "labels")  # what an entity's kind is called
+PREFIXES = "BIESLUM"  # of tags in IOB1, IOB2, BIOES, BILOU and BMES
+# Written without spaces: ideographs, kana, and the scripts of Thailand, Laos, Burma and Cambodia.
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003134f"
+)
+_WORD = re.compile(rf"[^\W_{UNSPACED}]+|\S")
+_CLOSE = re.compile(rf"[{UNSPACED}\u3000-\u303f\uff00-\uffef]")
+
+
+@dataclass(frozen=True)
+class Columns:
+    text: str  # or of the list of words
+    label: str | None  # None where there is nothing to compare with
+
+
+@dataclass(frozen=True)
+class TaggedText:
+    """`words` [words] say where each begins and ends in the text; `tags` [words] are in IOB2, empty
+    where they are not known."""
+
+    text: str
+    words: list[tuple[int, int]]
+    tags: list[str]
+    place: str
+
+    @property
+    def entities(self) -> list[dict[str, Any]]:
+        return spans_of(self, self.tags)
+
+
+def spans_of(text: TaggedText, tags: Sequence[str]) -> list[dict[str, Any]]:
+    """The entities that tags say, by characters of the text."""
+    return [
+        {"start": begin, "end": end, "label": kind, "text": text.text[begin:end]}
+        for kind, first, stop in entities_of(tags)
+        for begin, end in [(text.words[first][0], text.words[stop - 1][1])]
+    ]
+
+
+def words_of(text: str) -> list[tuple[int, int]]:
+    """Where each word begins and ends: a run of letters and digits, any other character by itself,
+    and each one of scripts that are written without spaces."""
+    return [match.span() for match in _WORD.finditer(text)]
+
+
+def joined(words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """A text of words, and where each stands in it: with spaces, but between Chinese characters
+    and their like."""
+    text, places = "", []
+    for word in words:
+        if text and not (_CLOSE.match(text[-1]) or _CLOSE.match(word[0])):
+            text += " "
+        places.append((len(text), len(text) + len(word)))
+        text += word
+    return text, places
+
+
+def begins_with_space(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer puts a space before every text, as Llama's older ones do."""
+    return tokenizer.frame().space > 0
+
+
+def find_tag_columns(found: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:
+    """As they are named, or by their usual names. Raises UserError listing the columns."""
+    usual = (*WORDS, *TEXT_NAMES)
+    text = choose_column(
+        found, "text, or list of words", settings.text_column, usual, "--text-column"
+    )
+    if not labelled:
+        return Columns(text, None)
+    named = settings.label_column
+    left = [name for name in LABELS if name != text.lower()]
+    return Columns(text, choose_column(found, "tag", named, left, "--label-column"))
+
+
+def tagged_texts(found: Sequence[Record], columns: Columns) -> list[TaggedText]:
+    """Raises UserError, with the place, for words or tags that are missing or do not fit."""
+    return [_tagged(record, columns) for record in found]
+
+
+def _tagged(record: Record, columns: Columns) -> TaggedText:
+    value, place = record[columns.text], record.place
+    given = None if columns.label is None else record[columns.label]
+    if isinstance(value, str) and value.strip():
+        words = words_of(value)
+        tags = (
+            [] if columns.label is None else iob2(_entities(given, value, words, place), len(words))
+        )
+        return TaggedText(value, words, tags, place)
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        what = "is empty" if value in (None, "") else "is neither text nor a list of words"
+        raise UserError(
+            f"column {columns.text!r} {what}", where=place, mend="mend or remove the row"
+        )
+    if not value or not all(word.strip() for word in value):
+        raise UserError(f"column {columns.text!r} holds an empty word or none", where=place)
+    text, words = joined(value)
+    if columns.label is None:
+        return TaggedText(text, words, [], place)
+    if not isinstance(given, list) or len(given) != len(words):
+        count = f"{len(given)} tags" if isinstance(given, list) else "no list of tags"
+        raise UserError(
+            f"column {columns.label!r} holds {count} for {len(words)} words", where=place
+        )
+    for number, tag in enumerate(given):
+        _check(tag, f"word {number + 1}", place)
+    return TaggedText(text, words, iob2(entities_of(given), len(words)), place)
+
+
+def _check(tag: Any, word: str, place: str) -> None:
+    if tag == OUTSIDE or (
+        isinstance(tag, str) and len(tag) > 2 and tag[1] == "-" and tag[0] in PREFIXES
+    ):
+        return
+    raise UserError(
+        f"tag {tag!r} of {word} is none of O, B-… and I-…",
+        where=place,
+        mend="write tags in IOB1, IOB2 or BIOES, such as B-PER; their column is --label-column",
+    )
+
+
+def _entities(given: Any, text: str, words: Sequence[tuple[int, int]], place: str) -> list[Entity]:
+    """Of character spans: {"start", "end", "label"}, or [start, end, label]."""
+    if not isinstance(given, list):
+        raise UserError("is not a list of entities", where=place, mend="a text without any has []")
+    begins = {begin: number for number, (begin, _) in enumerate(words)}
+    ends = {end: number + 1 for number, (_, end) in enumerate(words)}
+    found = []
+    for item in given:
+        start, end, kind = _span(item, place)
+        if not 0 <= start < end <= len(text) or not text[start:end].strip():
+            raise UserError(
+                f"entity {start} to {end} is not a part of the text's {len(text)} characters",
+                where=place,
+            )
+        bare = text[start:end]
+        start, end = start + len(bare) - len(bare.lstrip()), end - len(bare) + len(bare.rstrip())
+        if start not in begins or end not in ends:
+            raise UserError(
+                f"entity {text[start:end]!r} ({start} to {end}) begins or ends inside a word",
+                where=place,
+                mend="let it hold whole words, or remove it",
+            )
+        found.append((kind, begins[start], ends[end]))
+    found.sort(key=lambda entity: entity[1])
+    for one, other in itertools.pairwise(found):
+        if other[1] < one[2]:
+            span = text[words[other[1]][0] : words[other[2] - 1][1]]
+            raise UserError(
+                f"entity {span!r} overlaps another one",
+                where=place,
+                mend="keep one of them: a word has one tag",
+            )
+    return found
+
+
+def _span(item: Any, place: str) -> tuple[int, int, str]:
+    values: list[Any] = []
+    if isinstance(item, Mapping):
+        kind = next((item[name] for name in KINDS if name in item), None)
+        kind = kind[0] if isinstance(kind, list) and len(kind) == 1 else kind
+        values = [item.get("start"), item.get("end"), kind]
+    elif isinstance(item, list):
+        values = item
+    if len(values) != 3 or not all(type(n) is int for n in values[:2]) or not values[2]:
+        raise UserError(
+            "holds an entity without start, end and label",
+            where=place,
+            mend='write {"start": 0, "end": 5, "label": "place"}, counted in characters',
+        )
+    return values[0], values[1], str(values[2])
+
+
+def tags_for(texts: Sequence[TaggedText]) -> tuple[str, ...]:
+    """O, then B- and I- of each kind of entity. Raises UserError where there is none."""
+    kinds = sorted({tag[2:] for text in texts for tag in text.tags if tag != OUTSIDE})
+    if not kinds:
+        raise UserError(
+            "no word of any example is tagged", where=texts[0].place, mend="give some entities"
+        )
+    return (OUTSIDE, *(f"{prefix}-{kind}" for kind in kinds for prefix in "BI"))
+
+
+def numbered(text: TaggedText, tags: Sequence[str]) -> list[int]:
+    """The numbers of a text's tags. Raises UserError for a kind never seen in training."""
+    known = {tag: number for number, tag in enumerate(tags)}
+    if unknown := next((tag for tag in text.tags if tag not in known), None):
+        raise UserError(
+            f"label {unknown[2:]!r} was never seen in training",
+            where=text.place,
+            mend=nearest(unknown[2:], [tag[2:] for tag in tags[1::2]]),
+        )
+    return [known[tag] for tag in text.tags]

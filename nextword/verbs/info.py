@@ -1,0 +1,140 @@
+"""What a store, a run or a model is, in plain values: for `info`. Opens no weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nextword.errors import UserError
+from nextword.files import read_json
+from nextword.hub.config import head_of
+from nextword.models.config import DECODERS, ENCODER_DECODERS, ENCODERS
+from nextword.runs.record import Record, Run, Weights, is_run, read_run, read_weights
+
+# What the families of Hugging Face call the same numbers.
+NAMES = {
+    "layers": ("num_hidden_layers", "n_layer", "num_layers"),
+    "width": ("hidden_size", "n_embd", "d_model"),
+    "heads": ("num_attention_heads", "n_head", "num_heads"),
+    "kv_heads": ("num_key_value_heads",),
+    "mlp_width": ("intermediate_size", "n_inner", "d_ff"),
+    "context_length": ("max_position_embeddings", "n_positions"),
+    "vocab_size": ("vocab_size",),
+}
+SHAPES = {"decoder": DECODERS, "encoder": ENCODERS, "encoder–decoder": ENCODER_DECODERS}
+
+
+def info(path: str | Path) -> Record:
+    """A JSON object whose "kind" is "store", "run", "model", or "sizes" for that word.
+
+    Raises UserError where the path is none of them, or is damaged.
+    """
+    from nextword.tokens.store import Store
+
+    if str(path) == "sizes":
+        return describe_sizes()
+    path = Path(path)
+    if (path / "manifest.json").is_file():
+        return describe_store(path, Store.open(path).manifest)
+    if (path / "config.json").is_file():
+        return describe_model(path, _object(path / "config.json"), read_weights(path))
+    if is_run(path):
+        return describe_run(read_run(path))
+    if not path.exists():
+        raise UserError(
+            "no such file or folder",
+            where=path,
+            mend="name a store, run or model; or the word sizes",
+        )
+    raise UserError(
+        "is not a store (manifest.json), a run (run.json) or a model (config.json)",
+        where=path,
+        mend="name what `nextword prepare` or `nextword pretrain` wrote to its --out",
+    )
+
+
+def describe_store(path: Path, manifest: Record) -> Record:
+    """From a store's manifest; one made elsewhere may lack its summary."""
+    summary = manifest.get("summary") or {}
+    counted = ("total", "accepted", "skipped", "rejected")
+    reasons = {name: entry["count"] for name, entry in (summary.get("reasons") or {}).items()}
+    return {
+        "kind": "store",
+        "path": str(path),
+        "data": manifest.get("data"),
+        "splits": manifest["splits"],
+        "tokenizer": manifest["tokenizer"],
+        "documents": {name: summary[name] for name in counted if name in summary},
+        "left_out": reasons,
+        "languages": summary.get("languages"),
+        "overlap": summary.get("overlap"),
+        "bytes": sum(entry["bytes"] for entry in manifest["files"].values()),
+    }
+
+
+def describe_run(run: Run) -> Record:
+    model = run.path / "model"
+    return {
+        "kind": "run",
+        "path": str(run.path),
+        "task": run.task or None,
+        "data": run.data,
+        "finished": run.finished,
+        "steps": {"taken": run.step, "planned": run.planned_steps},
+        "train": run.train[-1] if run.train else None,
+        "best": run.best,
+        "last_validation": run.validations[-1] if run.validations else None,
+        "evaluation": run.evaluation or None,
+        "events": run.events,
+        "sample": run.samples[-1] if run.samples else None,
+        "checkpoints": run.checkpoints,
+        "precision": run.precision,
+        "environment": run.environment,
+        "store": describe_store(run.store, run.manifest) if run.store else None,
+        "model": describe_model(model, run.model, run.weights) if run.has_model else None,
+    }
+
+
+def describe_model(path: Path, config: Record, weights: Weights | None) -> Record:
+    """From the config.json of a Hugging Face directory and the headers of its weights."""
+    if weights is None:
+        raise UserError("holds no .safetensors weights", where=path)
+    found = {
+        name: next((config[alias] for alias in aliases if config.get(alias) is not None), None)
+        for name, aliases in NAMES.items()
+    }
+    family = config.get("model_type")
+    return {
+        "kind": "model",
+        "path": str(path),
+        "family": family,
+        "shape": next((shape for shape, known in SHAPES.items() if family in known), None),
+        "head": head_of(config.get("architectures")) or "language",
+        "parameters": weights.parameters,
+        "weights": weights.types,
+        "bytes": weights.bytes,
+        **found,
+        "kv_heads": found["kv_heads"] or found["heads"],
+        "tied": config.get("tie_word_embeddings", True),
+        "tokenizer": (path / "tokenizer.json").is_file(),
+    }
+
+
+def describe_sizes() -> Record:
+    """The named sizes, with the vocabulary they are named by."""
+    from nextword.models.sizes import SIZES, config_for, parameter_count
+    from nextword.settings import ModelSettings, resolve
+
+    sizes = []
+    for name in SIZES:
+        config = config_for(resolve(ModelSettings, {"size": name}), SIZES[name].vocab_size)
+        numbers: dict[str, Any] = {field: getattr(config, field) for field in NAMES}
+        sizes.append({"name": name, **numbers, "parameters": parameter_count(config)})
+    return {"kind": "sizes", "sizes": sizes}
+
+
+def _object(path: Path) -> Record:
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError("expected a JSON object", where=path)
+    return value
