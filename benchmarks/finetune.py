@@ -274,7 +274,7 @@ def compare_accuracy(given: argparse.Namespace) -> None:
     from scipy.stats import ttest_ind
 
     from nextword.evaluation.bootstrap import Resampler
-    from nextword.evaluation.significance import paired_bootstrap
+    from nextword.evaluation.significance import compare_metrics
 
     rate, right = str(given.learning_rate), {}
     for side in ("nextword", "Trainer"):
@@ -284,7 +284,7 @@ def compare_accuracy(given: argparse.Namespace) -> None:
         ]
         right[side] = np.array(runs, np.float64)  # [seeds, sentences]
         print(f"{side}: {right[side].mean(1)}", file=sys.stderr)
-    found = paired_bootstrap(
+    found = compare_metrics(
         right["nextword"].shape[1],
         lambda chosen: {"accuracy": float(right["Trainer"][:, chosen].mean())},
         lambda chosen: {"accuracy": float(right["nextword"][:, chosen].mean())},

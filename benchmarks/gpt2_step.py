@@ -40,12 +40,12 @@ def nextword() -> None:
     from nextword.settings import ModelSettings
     from nextword.tokens.loader import Batch
     from nextword.training.loop import train_step
-    from nextword.training.optimizers import build
-    from nextword.training.parallel import Group, Objective
+    from nextword.training.optimizers import build_optimizers
+    from nextword.training.parallel import Group, LossModule
 
     model = Transformer(config_for(ModelSettings(size="gpt2"), VOCABULARY), seed=0)
     model.activation_dtype = torch.bfloat16
-    parts = build(
+    parts = build_optimizers(
         model,
         "adamw",
         learning_rate=6e-4,
@@ -55,7 +55,7 @@ def nextword() -> None:
         row_blocks={},
         dtype=torch.bfloat16,
     )
-    parameters, objective = list(model.parameters()), Objective(model, causal.loss)
+    parameters, objective = list(model.parameters()), LossModule(model, causal.loss)
 
     def step() -> None:
         stream = torch.randint(VOCABULARY, (1, TOKENS + 1))

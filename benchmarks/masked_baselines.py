@@ -26,7 +26,7 @@ from nextword.settings import MaskSettings
 from nextword.tokens.loader import IGNORE, Batch
 from nextword.tokens.masking import MaskedRows, masking_of
 from nextword.tokens.store import Store
-from nextword.training.masked_validation import MaskedValidator
+from nextword.training.masked_validator import MaskedValidator
 
 Ids = NDArray[np.int64]
 CONTEXT, SEED = 256, 1337

@@ -25,8 +25,8 @@ _VERBS = {
     "finetune": "nextword.verbs.finetune",
     "load": "nextword.inference.loading",
     "load_task": "nextword.verbs.load_task",
-    "evaluate": "nextword.evaluation.language_model",
-    "evaluate_task": "nextword.verbs.predict",
+    "evaluate": "nextword.verbs.evaluate",
+    "evaluate_task": "nextword.verbs.evaluate",
     "predict": "nextword.verbs.predict",
     "compare": "nextword.verbs.compare",
     "generate": "nextword.inference.language_model",
@@ -52,15 +52,15 @@ __all__ = [
 
 if TYPE_CHECKING:
     from nextword.errors import UserError
-    from nextword.evaluation.language_model import evaluate
     from nextword.inference.language_model import generate
     from nextword.inference.loading import load
     from nextword.tokens.prepare import prepare
     from nextword.verbs.compare import compare
+    from nextword.verbs.evaluate import evaluate, evaluate_task
     from nextword.verbs.finetune import finetune
     from nextword.verbs.info import info
     from nextword.verbs.load_task import load_task
-    from nextword.verbs.predict import evaluate_task, predict
+    from nextword.verbs.predict import predict
     from nextword.verbs.pretrain import pretrain
     from nextword.verbs.report import report
 

@@ -31,13 +31,14 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parsed, settings = options.parse(parser, EvaluateSettings, arguments, needed=("model",))
 
-    from nextword.tasks.opening import trained_for
+    from nextword.tasks.opening import task_of
 
-    task = settings.task or trained_for(parsed.model)
+    task = settings.task or task_of(parsed.model)
     if task not in (None, "text"):
         run_task(parsed, settings)
         return
-    from nextword.evaluation.language_model import Evaluation, evaluate
+    from nextword.evaluation.language_model import Evaluation
+    from nextword.verbs.evaluate import evaluate
 
     evaluation = evaluate(parsed.model, parsed.data or None, settings)
     if isinstance(evaluation, Evaluation):
@@ -49,7 +50,7 @@ def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
 
 
 def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
-    from nextword.verbs.predict import evaluate_task, told
+    from nextword.verbs.evaluate import evaluate_task, warn_of_seen
 
     if not parsed.data:
         raise UserError("a task is measured on labelled data", mend="name a test set")
@@ -100,7 +101,7 @@ def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
             f"{evaluation.units:,} different inputs: examples that share one, as questions about "
             "one text do, are drawn together for the intervals"
         )
-    if words := told(evaluation.seen, evaluation.nearly_seen, evaluation.examples):
+    if words := warn_of_seen(evaluation.seen, evaluation.nearly_seen, evaluation.examples):
         warn(words)
     elif evaluation.seen is None:
         say("whether the model has learnt from any of these examples is not known")

@@ -55,7 +55,7 @@ def show(finished: Finetuned) -> None:
     if finished.loss is not None:
         rows = [
             (label, value, " … ".join(f"{end:.4f}" for end in finished.intervals.get(label, ())))
-            for label, value in [("loss", finished.loss), *finished.figures.items()]
+            for label, value in [("loss", finished.loss), *finished.metrics.items()]
         ]
         names = ["on examples held out", "", "95% interval"]
         table(f"The best model, of step {finished.best_step:,}", names, rows)

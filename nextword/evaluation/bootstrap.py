@@ -1,8 +1,8 @@
-"""How far a figure would move on other text of the same kind: 95% bootstrap intervals."""
+"""95% bootstrap intervals: how far a figure would move on other text of the same kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,14 +17,14 @@ SHORTEST_BLOCK = 64  # tokens: what follows a word depends on those before it
 
 @dataclass(frozen=True)
 class Units:
-    """The pieces that are drawn, and where each begins among the targets, [units + 1]."""
+    """The pieces of a text that are drawn, and where each begins among the targets, [units + 1]."""
 
     kind: str  # "documents" or "blocks"
     starts: NDArray[np.int64]
 
 
 def units(document_starts: ArrayLike) -> Units:
-    """Documents where there are enough of them, else blocks of equal length.
+    """Divide text into what is drawn: documents if there are enough, else blocks of equal length.
 
     document_starts [documents + 1], the last being the number of targets.
     """
@@ -40,7 +40,7 @@ def units(document_starts: ArrayLike) -> Units:
 def ratio_interval(
     numerators: ArrayLike, denominators: ArrayLike, seed: int
 ) -> tuple[float, float] | None:
-    """The 95% interval of sum(numerators) / sum(denominators) under drawing units anew.
+    """Return the 95% interval of sum(numerators) / sum(denominators) under drawing units anew.
 
     Percentile bootstrap (Efron 1979); a function of the seed. None for fewer than two units.
     """
@@ -48,17 +48,14 @@ def ratio_interval(
     below = np.asarray(denominators, np.float64)
     if len(above) < 2 or below.sum() == 0:
         return None
-
-    def ratio(drawn: NDArray[np.int64]) -> float:
-        return float(above[drawn].sum() / max(below[drawn].sum(), 1e-300))
-
-    return bootstrap(Resampler(seed).of(len(above), REPLICATES), ratio)
+    draws = Resampler(seed).draw(len(above), REPLICATES)
+    return percentile_interval([above[d].sum() / max(below[d].sum(), 1e-300) for d in draws])
 
 
 @dataclass(frozen=True)
 class Resampler:
-    """How examples are drawn anew: each by itself, or those of one group together, as questions
-    about one text are (the cluster bootstrap, Davison and Hinkley 1997, 3.8).
+    """Draws examples anew: each by itself, or those of one group together, as questions about one
+    text are (the cluster bootstrap, Davison and Hinkley 1997, 3.8).
 
     `groups` [examples] are numbers from 0 on. A function of the seed.
     """
@@ -67,18 +64,18 @@ class Resampler:
     groups: NDArray[np.int64] | None = None
 
     def units(self, count: int) -> int:
-        """How many are drawn each time, of `count` examples."""
+        """Return how many are drawn each time, of `count` examples."""
         return count if self.groups is None else len(np.unique(self.groups))
 
-    def among(self, chosen: ArrayLike) -> Resampler:
-        """The same for a part of the examples, which `chosen` [examples] marks."""
+    def among(self, mask: ArrayLike) -> Resampler:
+        """Return the resampler of the examples that `mask` [examples] marks."""
         if self.groups is None:
             return self
-        _, groups = np.unique(self.groups[np.asarray(chosen, np.bool_)], return_inverse=True)
+        _, groups = np.unique(self.groups[np.asarray(mask, np.bool_)], return_inverse=True)
         return replace(self, groups=groups)
 
-    def of(self, count: int, replicates: int) -> Iterator[NDArray[np.int64]]:
-        """The indices of each draw, with replacement."""
+    def draw(self, count: int, replicates: int) -> Iterator[NDArray[np.int64]]:
+        """Yield the indices of each draw, with replacement."""
         generator = np.random.default_rng(self.seed)
         if self.groups is None:
             for _ in range(replicates):
@@ -91,9 +88,7 @@ class Resampler:
             yield np.concatenate([members[group] for group in drawn])
 
 
-def bootstrap(
-    draws: Iterable[NDArray[np.int64]], figure: Callable[[NDArray[np.int64]], float]
-) -> tuple[float, float]:
-    """The 95% interval of `figure(indices)` over draws, by percentiles."""
-    low, high = np.percentile([figure(drawn) for drawn in draws], [2.5, 97.5])
+def percentile_interval(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 95% interval of a figure's values over draws, by percentiles."""
+    low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from nextword.evaluation.bootstrap import Resampler
-from nextword.evaluation.classification import ClassFigures, Ints, Metric, resampled
+from nextword.evaluation.classification import ClassReport
+from nextword.evaluation.metrics import Ints, Metric
 
 OUTSIDE = "O"
 BEGINS, ENDS = "BSU", "ESL"  # prefixes of words that begin, that end an entity
@@ -21,9 +21,12 @@ Entity = tuple[str, int, int]  # kind, first word, the word after the last
 
 
 def entities_of(tags: Sequence[str]) -> list[Entity]:
-    """Of tags in IOB1, IOB2, BIOES, BILOU or BMES. One begins at B, S or U, after E or L, where the
-    kind changes and after O, whatever its prefix: what a model says need not be well-formed."""
-    found: list[Entity] = []
+    """Return the entities of tags in IOB1, IOB2, BIOES, BILOU or BMES.
+
+    One begins at B, S or U, after E or L, where the kind changes and after O, whatever its prefix:
+    what a model predicts need not be well-formed.
+    """
+    entities: list[Entity] = []
     first, before = 0, OUTSIDE
     for number, tag in enumerate((*tags, OUTSIDE)):
         same = tag[2:] == before[2:] and tag != OUTSIDE and before != OUTSIDE
@@ -31,17 +34,18 @@ def entities_of(tags: Sequence[str]) -> list[Entity]:
             before = tag
             continue
         if before != OUTSIDE:
-            found.append((before[2:], first, number))
+            entities.append((before[2:], first, number))
         first, before = number, tag
-    return found
+    return entities
 
 
 def strict_entities_of(tags: Sequence[str]) -> list[Entity]:
-    """Of tags in IOB2, only those that begin with B-."""
+    """Return the entities of tags in IOB2, only those that begin with B-."""
     return [entity for entity in entities_of(tags) if tags[entity[1]].startswith("B-")]
 
 
 def iob2(entities: Iterable[Entity], words: int) -> list[str]:
+    """Return the tags of so many words in IOB2."""
     tags = [OUTSIDE] * words
     for kind, first, end in entities:
         tags[first:end] = [f"B-{kind}", *[f"I-{kind}"] * (end - first - 1)]
@@ -49,63 +53,73 @@ def iob2(entities: Iterable[Entity], words: int) -> list[str]:
 
 
 def kinds_of(tags: Iterable[str]) -> list[str]:
+    """Return the kinds of entity that tags name, in order."""
     return sorted({tag[2:] for tag in tags if tag != OUTSIDE})
 
 
-def counts(truth: Sequence[Sequence[str]], said: Sequence[Sequence[str]], strict: bool) -> Ints:
-    """Entities that are right, that were said and that there are, of each text, [texts, 3]."""
+def count_entities(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]], strict: bool
+) -> Ints:
+    """Count the entities of each text that are right, predicted and in the targets, [texts, 3]."""
     read = strict_entities_of if strict else entities_of
     rows = []
-    for wanted, found in zip(truth, said, strict=True):
-        one, other = set(read(wanted)), set(read(found))
-        rows.append((len(one & other), len(other), len(one)))
+    for target, prediction in zip(targets, predictions, strict=True):
+        there, predicted = set(read(target)), set(read(prediction))
+        rows.append((len(there & predicted), len(predicted), len(there)))
     return np.array(rows, np.int64).reshape(-1, 3)
 
 
-def judge_tags(
-    truth: Sequence[Sequence[str]], said: Sequence[Sequence[str]], draws: Resampler | None
+def entity_metrics(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]
 ) -> dict[str, Metric]:
-    """Precision, recall and F1 over all entities, F1 of the strict ones, and how many words have
-    the right tag. Intervals are over texts drawn anew."""
-    loose, strict = counts(truth, said, False), counts(truth, said, True)
-    words = np.array([[_right(*pair), len(pair[0])] for pair in zip(truth, said, strict=True)])
+    """Return precision, recall and F1 over all entities, F1 of the strict ones, and the share of
+    words that have the right tag, of texts whose tags are given."""
+    loose = count_entities(targets, predictions, strict=False)
+    strict = count_entities(targets, predictions, strict=True)
+    words = np.array(
+        [
+            (sum(a == b for a, b in zip(target, tags, strict=True)), len(target))
+            for target, tags in zip(targets, predictions, strict=True)
+        ]
+    )
 
-    def part(rows: Ints, over: Sequence[int]) -> Metric:
-        def figure(chosen: Ints) -> float:
+    def hits_per(rows: Ints, columns: Sequence[int]) -> Metric:
+        def compute(chosen: Ints) -> float:
             sums = rows[chosen].sum(0)
-            return float(share(sums[0], sum(sums[column] for column in over) / len(over)))
+            return divide(sums[0], sum(sums[column] for column in columns) / len(columns))
 
-        return resampled(len(rows), draws, figure)
+        return Metric(len(rows), compute)
 
     return {
-        "precision": part(loose, [1]),
-        "recall": part(loose, [2]),
-        "F1": part(loose, [1, 2]),
-        "strict F1": part(strict, [1, 2]),
-        "accuracy": part(words, [1]),
+        "precision": hits_per(loose, [1]),
+        "recall": hits_per(loose, [2]),
+        "F1": hits_per(loose, [1, 2]),
+        "strict F1": hits_per(strict, [1, 2]),
+        "accuracy": hits_per(words, [1]),
     }
 
 
-def kind_figures(
-    truth: Sequence[Sequence[str]], said: Sequence[Sequence[str]]
-) -> list[ClassFigures]:
-    """Precision, recall and F1 of each kind of entity that there is or was said."""
-    rows = []
-    for kind in kinds_of(itertools.chain(*truth, *said)):
-        own = [[_only(kind, tags) for tags in texts] for texts in (truth, said)]
-        hits, guessed, there = counts(own[0], own[1], False).sum(0).tolist()
-        figures = share(hits, guessed), share(hits, there), share(hits, (guessed + there) / 2)
-        rows.append(ClassFigures(kind, *figures, there, {}))
-    return rows
+def entity_reports(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]
+) -> list[ClassReport]:
+    """Return precision, recall and F1 of each kind of entity that there is or was predicted."""
+    reports = []
+    for kind in kinds_of(itertools.chain(*targets, *predictions)):
+        own = [[_only(kind, tags) for tags in texts] for texts in (targets, predictions)]
+        hits, predicted, there = count_entities(own[0], own[1], strict=False).sum(0).tolist()
+        figures = (
+            divide(hits, predicted),
+            divide(hits, there),
+            divide(hits, (predicted + there) / 2),
+        )
+        reports.append(ClassReport(kind, *figures, there, {}))
+    return reports
 
 
 def _only(kind: str, tags: Sequence[str]) -> list[str]:
     return [tag if tag[2:] == kind else OUTSIDE for tag in tags]
 
 
-def _right(truth: Sequence[str], said: Sequence[str]) -> int:
-    return sum(one == other for one, other in zip(truth, said, strict=True))
-
-
-def share(part: float, whole: float) -> float:
+def divide(part: float, whole: float) -> float:
+    """Divide, with 0 for a part of nothing."""
     return float(part / whole) if whole else 0.0

@@ -1,12 +1,10 @@
-"""`evaluate`: how well a model predicts text it was not trained on."""
+"""How well a decoder predicts text that it was not trained on."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,22 +16,17 @@ from nextword.evaluation.bootstrap import ratio_interval, units
 from nextword.evaluation.held_out import (
     HeldOut,
     Part,
-    open_held_out,
     part_of,
-    run_store,
     seen_in_training,
 )
-from nextword.evaluation.masked import HiddenEvaluation, evaluate_hidden
-from nextword.evaluation.perplexity import perplexity, perplexity_interval, round_for_json
+from nextword.evaluation.metrics import perplexity, perplexity_interval, round_for_json
 from nextword.inference.language_model import LanguageModel
-from nextword.inference.loading import load
-from nextword.inference.masked_model import MaskedLanguageModel
-from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
-from nextword.settings import EvaluateSettings, resolve
+from nextword.settings import EvaluateSettings
 from nextword.terminal import Progress, say, warn
-from nextword.tokens.loader import IGNORE, scored_by_windows, windows
+from nextword.tokens.loader import IGNORE, scored_by_windows
+from nextword.tokens.loader import windows as read_windows
 from nextword.tokens.store import Split, Store
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -77,71 +70,50 @@ class Evaluation:
         return round_for_json(vars(self))
 
 
-def evaluate(
-    model: str | Path | LanguageModel | MaskedLanguageModel,
-    data: str | Path | Sequence[str | Path] | None = None,
-    settings: EvaluateSettings | None = None,
-    **overrides: Any,
-) -> Evaluation | HiddenEvaluation:
-    """Score a model on text: by default on what its own run held out.
-
-    A decoder is scored on every token, an encoder and an encoder–decoder on those that are hidden
-    from them. `data` is a store, of which the held-out part is taken, or files of text. Raises
-    UserError where there is no text, or it does not fit the model.
-    """
+def evaluate_language_model(
+    model: LanguageModel, held_out: HeldOut, store: Store | None, settings: EvaluateSettings
+) -> Evaluation:
+    """Score a decoder on every token of held-out text; `store` is the one that its own run learned
+    from, where that is known. Raises UserError where text or settings do not fit the model."""
     started = time.monotonic()
-    settings = resolve(EvaluateSettings, (settings.model_dump() if settings else {}) | overrides)
-    if isinstance(model, str | Path):
-        model = load(model, precision=settings.precision)
-    items = [] if data is None else [data] if isinstance(data, str | Path) else list(data)
-    store = run_store(Path(model.name), needed=not items)
-    held_out = open_held_out(
-        [str(item) for item in items],
-        store,
-        model.tokenizer,
-        text_column=settings.text_column,
-        max_tokens=settings.max_tokens,
-    )
-    if isinstance(model, MaskedLanguageModel) or isinstance(model.transformer, EncoderDecoder):
-        return evaluate_hidden(model, held_out, settings)
-    transformer = model.transformer
-    context = _context(transformer, settings)
+    assert isinstance(model.transformer, Transformer)
+    context = _context(model.transformer, settings)
     stride = settings.stride or context
-    nats = token_losses(
-        transformer,
-        held_out.split,
-        context,
-        stride,
-        settings.batch_size,
-        model.start_id,
-        settings.max_tokens,
-    )
-    return _summary(model, held_out, store, nats, context, stride, settings, started)
+    windows = Windows(context, stride, settings.batch_size, settings.max_tokens)
+    nats = token_losses(model.transformer, held_out.split, windows, model.start_id)
+    evaluation = _summarize(model, held_out, store, nats, windows, settings.seed)
+    return replace(evaluation, seconds=time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How text is read: `context` tokens at once, of which the last `stride` are scored, so many
+    windows in a batch, up to `max_tokens` scored tokens in all."""
+
+    context: int
+    stride: int
+    batch_size: int
+    max_tokens: int | None = None
 
 
 @torch.inference_mode()
 def token_losses(
-    model: Transformer,
-    split: Split,
-    context: int,
-    stride: int,
-    batch_size: int,
-    start_id: int | None = None,
-    max_tokens: int | None = None,
+    model: Transformer, split: Split, windows: Windows, start_id: int | None = None
 ) -> NDArray[np.float32]:
-    """The loss in nats of every token of a split, in its order, [tokens].
+    """Return the loss in nats of every token of a split, in its order, [tokens].
 
     With `max_tokens`, of those that `scored_by_windows` names. `start_id` is what the model knows
     as the start of a text, where that is not the end token.
     """
     model.eval()
-    device = model.embedding.weight.device
-    rows = max(1, min(batch_size, SCORES_AT_ONCE // context**2))
-    starts, stops = scored_by_windows(len(split), context, stride, max_tokens)
+    device, context = model.embedding.weight.device, windows.context
+    rows = max(1, min(windows.batch_size, SCORES_AT_ONCE // context**2))
+    chosen = context, windows.stride
+    starts, stops = scored_by_windows(len(split), *chosen, windows.max_tokens)
     nats = np.empty(int((stops - starts).sum()), np.float32)
     done = 0
     with Progress("Evaluating", len(nats), "tokens") as bar:
-        for batch in windows(split, context, stride, rows, max_tokens):
+        for batch in read_windows(split, *chosen, rows, windows.max_tokens):
             if start_id is not None:  # an input that is the end token begins a document
                 batch.tokens[batch.tokens == split.end_id] = start_id
             losses = causal.token_losses(model, batch.to(device))
@@ -156,6 +128,7 @@ def token_losses(
 
 
 def _context(model: Transformer, settings: EvaluateSettings) -> int:
+    """Choose how many tokens are seen at once."""
     own = model.config.context_length
     context = settings.context_length or min(own, LONGEST_DEFAULT)
     if context > own:
@@ -174,18 +147,16 @@ def _context(model: Transformer, settings: EvaluateSettings) -> int:
     return context
 
 
-def _summary(
+def _summarize(
     model: LanguageModel,
     held_out: HeldOut,
     store: Store | None,
     nats: NDArray[np.float32],
-    context: int,
-    stride: int,
-    settings: EvaluateSettings,
-    started: float,
+    windows: Windows,
+    seed: int,
 ) -> Evaluation:
-    whole, seed = held_out.split, settings.seed
-    part = part_of(whole, *scored_by_windows(len(whole), context, stride, settings.max_tokens))
+    whole, context, stride = held_out.split, windows.context, windows.stride
+    part = part_of(whole, *scored_by_windows(len(whole), context, stride, windows.max_tokens))
     split = part.split
     drawn = units(split.starts)
     begins = drawn.starts[:-1]
@@ -222,7 +193,7 @@ def _summary(
         interval_units=drawn.kind,
         context_length=context,
         stride=stride,
-        seconds=time.monotonic() - started,
+        seconds=0.0,
     )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nextword.errors import UserError
 from nextword.evaluation.bootstrap import ratio_interval
 from nextword.evaluation.held_out import HeldOut
-from nextword.evaluation.perplexity import perplexity, perplexity_interval, round_for_json
+from nextword.evaluation.metrics import perplexity, perplexity_interval, round_for_json
 from nextword.inference.language_model import LanguageModel
 from nextword.inference.masked_model import MaskedLanguageModel
 from nextword.models.transformer import Transformer
@@ -26,8 +26,8 @@ from nextword.tokens.corruption import corruption_of
 from nextword.tokens.loader import IGNORE, Batch
 from nextword.tokens.masking import masking_of
 from nextword.tokens.pairs import PairBatch
-from nextword.training.denoising_validation import DenoisingValidator
-from nextword.training.masked_validation import NOTHING_TO_HIDE, MaskedValidator
+from nextword.training.denoising_validator import DenoisingValidator
+from nextword.training.masked_validator import NOTHING_TO_HIDE, MaskedValidator
 
 LONGEST_DEFAULT = 1024  # tokens seen at once, unless asked for
 SHORTEST = 3  # [CLS], a token, [SEP]

@@ -8,14 +8,14 @@ answers share, in characters of Chinese and words of anything else.
 from __future__ import annotations
 
 import functools
-import itertools
 import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from nextword.evaluation.bootstrap import Resampler
-from nextword.evaluation.classification import Metric, mean
+import numpy as np
+
+from nextword.evaluation.metrics import Floats, Metric, mean
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -27,46 +27,43 @@ _CMRC_PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·�
 Scores = tuple[float, float]  # exact match and F1, each from 0 to 1
 
 
-def judge_answers(
-    answers: Sequence[str],
-    references: Sequence[Sequence[str]],
-    language: str,
-    draws: Resampler | None,
+def qa_metrics(
+    answers: Sequence[str], references: Sequence[Sequence[str]], language: str
 ) -> dict[str, Metric]:
-    """Exact match and F1, from 0 to 1, of answers beside the references of each question.
+    """Return exact match and F1, from 0 to 1, of answers beside the references of each question.
 
     Each counts by the reference that suits it best. A question without a reference has no answer,
     and is answered rightly by an empty one. Where some questions have none, both kinds are also
     given apart, as SQuAD 2.0 does.
     """
+    pairs = answer_scores(answers, references, language)
+    answerable = np.array([any(texts) for texts in references])
+    metrics = {"exact match": mean(pairs[:, 0]), "F1": mean(pairs[:, 1])}
+    if answerable.any() and not answerable.all():
+        for name, mask in (("answerable", answerable), ("no answer", ~answerable)):
+            metrics[f"exact match ({name})"] = mean(pairs[mask, 0], mask)
+            metrics[f"F1 ({name})"] = mean(pairs[mask, 1], mask)
+    return metrics
+
+
+def answer_scores(
+    answers: Sequence[str], references: Sequence[Sequence[str]], language: str
+) -> Floats:
+    """Return exact match and F1 of each answer, [answers, 2]."""
     score = cmrc if language == "zh" else squad
-    pairs = [score(answer, wanted) for answer, wanted in zip(answers, references, strict=True)]
-    answerable = [any(wanted) for wanted in references]
-    found = _means(pairs, draws, "")
-    if not all(answerable) and any(answerable):
-        for name, kind in ((" (answerable)", True), (" (no answer)", False)):
-            chosen = [has is kind for has in answerable]
-            some = list(itertools.compress(pairs, chosen))
-            found |= _means(some, draws.among(chosen) if draws else None, name)
-    return found
-
-
-def _means(pairs: Sequence[Scores], draws: Resampler | None, which: str) -> dict[str, Metric]:
-    return {
-        f"exact match{which}": mean([exact for exact, _ in pairs], draws),
-        f"F1{which}": mean([f1 for _, f1 in pairs], draws),
-    }
+    pairs = [score(answer, texts) for answer, texts in zip(answers, references, strict=True)]
+    return np.array(pairs, np.float64).reshape(-1, 2)
 
 
 def squad(answer: str, references: Sequence[str]) -> Scores:
-    """By the rules of SQuAD 2.0, which are those of 1.1 where there is an answer."""
-    wanted = [text for text in references if squad_normal(text)] or [""]
-    exact = max(float(squad_normal(answer) == squad_normal(text)) for text in wanted)
-    return exact, max(_squad_f1(squad_words(answer), squad_words(text)) for text in wanted)
+    """Score an answer by the rules of SQuAD 2.0, which are those of 1.1 if there is an answer."""
+    targets = [text for text in references if squad_normal(text)] or [""]
+    exact = max(float(squad_normal(answer) == squad_normal(text)) for text in targets)
+    return exact, max(_squad_f1(squad_words(answer), squad_words(text)) for text in targets)
 
 
 def squad_normal(text: str) -> str:
-    """Without case, punctuation, articles and needless spaces."""
+    """Remove case, punctuation, articles and needless spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
@@ -74,21 +71,20 @@ def squad_words(text: str) -> list[str]:
     return squad_normal(text).split()
 
 
-def _squad_f1(answer: list[str], wanted: list[str]) -> float:
-    if not answer or not wanted:
-        return float(answer == wanted)
-    return _f1((Counter(answer) & Counter(wanted)).total(), len(answer), len(wanted))
+def _squad_f1(answer: list[str], target: list[str]) -> float:
+    if not answer or not target:
+        return float(answer == target)
+    return _f1((Counter(answer) & Counter(target)).total(), len(answer), len(target))
 
 
 def cmrc(answer: str, references: Sequence[str]) -> Scores:
-    """By the rules of CMRC 2018; its data has no question without an answer, for which SQuAD's
-    rule is taken."""
-    wanted = [text for text in references if text]
-    if not wanted:
+    """Score an answer by the rules of CMRC 2018, or of SQuAD if the question has no answer."""
+    targets = [text for text in references if text]
+    if not targets:
         right = float(not answer.strip())
         return right, right
-    exact = max(float(cmrc_normal(answer) == cmrc_normal(text)) for text in wanted)
-    return exact, max(_cmrc_f1(cmrc_pieces(answer), cmrc_pieces(text)) for text in wanted)
+    exact = max(float(cmrc_normal(answer) == cmrc_normal(text)) for text in targets)
+    return exact, max(_cmrc_f1(cmrc_pieces(answer), cmrc_pieces(text)) for text in targets)
 
 
 def cmrc_normal(text: str) -> str:
@@ -96,7 +92,7 @@ def cmrc_normal(text: str) -> str:
 
 
 def cmrc_pieces(text: str) -> list[str]:
-    """Chinese characters, and the words of all that stands between them, without punctuation."""
+    """Split an answer into Chinese characters and the words between them, without punctuation."""
     pieces: list[str] = []
     between = ""
     for character in cmrc_normal(text):
@@ -115,20 +111,20 @@ def _words(text: str) -> list[str]:
 
 @functools.cache
 def _word_cutter() -> Callable[[str], list[str]]:
-    """NLTK's rules for the words of a line. Its `word_tokenize` first looks for sentences, with a
-    model that has to be fetched; that changes nothing but full stops inside an answer."""
+    """Return NLTK's rules for the words of a line. Its `word_tokenize` first looks for sentences,
+    with a model that has to be fetched; that changes nothing but full stops inside an answer."""
     from nltk.tokenize.destructive import NLTKWordTokenizer
 
     cut: Callable[[str], list[str]] = NLTKWordTokenizer().tokenize
     return cut
 
 
-def _cmrc_f1(answer: list[str], wanted: list[str]) -> float:
-    return _f1(longest_run(wanted, answer), len(answer), len(wanted))
+def _cmrc_f1(answer: list[str], target: list[str]) -> float:
+    return _f1(longest_run(target, answer), len(answer), len(target))
 
 
 def longest_run(one: Sequence[str], other: Sequence[str]) -> int:
-    """Pieces in the longest run that both hold."""
+    """Count the pieces in the longest run that both hold."""
     longest, ends = 0, [0] * (len(other) + 1)  # ends[j]: the run that ends before other[j]
     for piece in one:
         above = 0
@@ -138,8 +134,8 @@ def longest_run(one: Sequence[str], other: Sequence[str]) -> int:
     return longest
 
 
-def _f1(shared: int, answer: int, wanted: int) -> float:
+def _f1(shared: int, answer: int, target: int) -> float:
     if not shared:
         return 0.0
-    precision, recall = shared / answer, shared / wanted
+    precision, recall = shared / answer, shared / target
     return 2 * precision * recall / (precision + recall)

@@ -1,32 +1,30 @@
-"""Whether two models given the same examples differ, or chance alone may have parted them.
+"""Tests of whether two models differ on the same examples, or the difference may be chance.
 
-McNemar's test, exact, where each example is right or wrong (McNemar 1947); for every other figure
-the paired bootstrap: both models' figures on the same examples drawn anew (Koehn 2004).
+McNemar's test, exact, where each example is right or wrong (McNemar 1947); for every other metric
+the paired bootstrap: both models' metrics on the same examples drawn anew (Koehn 2004).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.evaluation.bootstrap import Resampler
-from nextword.evaluation.classification import Ints
+from nextword.evaluation.bootstrap import Resampler, percentile_interval
+from nextword.evaluation.metrics import Metric
 
 REPLICATES = 2000
-LEVEL = 0.05  # a difference that chance alone would make less often than this is called real
-
-Figures = Callable[[Ints], Mapping[str, float]]  # of the examples chosen, by name
+LEVEL = 0.05  # a difference that chance would make less often than this is called real
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one figure: both values, the 95% interval of second - first, and `p`, how often chance
-    alone would part two equal models as far. `discordant` counts the examples that the first alone
-    and the second alone has right, where examples are right or wrong."""
+    """Both values of one metric, the 95% interval of second - first, and `p`, how often two equal
+    models would differ as much by chance. `discordant` counts the examples that only the first
+    and only the second has right, where examples are right or wrong."""
 
     first: float
     second: float
@@ -47,51 +45,53 @@ class Difference:
         return {**asdict(self), "difference": self.difference, "real": self.real}
 
 
-def paired_bootstrap(
-    count: int, first: Figures, second: Figures, draws: Resampler
+def compare_metrics(
+    first: Mapping[str, Metric], second: Mapping[str, Metric], resampler: Resampler
 ) -> dict[str, Difference]:
-    """The figures that both give, on all of `count` examples, with intervals and p two-sided.
+    """Return the difference of each metric that two models' outputs on the same examples have.
 
-    Each draw of examples is the same for both models and all figures.
+    Each draw of examples is the same for both models and all metrics.
     """
-    everything = np.arange(count)
-    one, other = first(everything), second(everything)
-    names = [name for name in one if name in other]
-    drawn: dict[str, list[float]] = {name: [] for name in names}
-    for chosen in draws.of(count, REPLICATES):
-        a, b = first(chosen), second(chosen)
-        for name in names:
-            drawn[name].append(b[name] - a[name])
     return {
-        name: Difference(
-            float(one[name]),
-            float(other[name]),
-            _interval(np.array(drawn[name])),
-            _two_sided(np.array(drawn[name])),
-            "paired bootstrap",
-        )
-        for name in names
+        name: _difference(metric, second[name], resampler)
+        for name, metric in first.items()
+        if name in second
     }
 
 
-def _interval(differences: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.percentile(differences, [2.5, 97.5])
-    return float(low), float(high)
+def _difference(first: Metric, second: Metric, resampler: Resampler) -> Difference:
+    resampler = resampler if first.mask is None else resampler.among(first.mask)
+    differences = np.array(
+        [
+            second.transform(second.compute(drawn)) - first.transform(first.compute(drawn))
+            for drawn in resampler.draw(first.count, REPLICATES)
+        ]
+    )
+    interval = percentile_interval(differences)
+    if first.correct is not None and second.correct is not None:
+        only_first = int((first.correct & ~second.correct).sum())
+        only_second = int((second.correct & ~first.correct).sum())
+        p, test = mcnemar(only_first, only_second), "McNemar, exact"
+        discordant = only_first, only_second
+        return Difference(first.value, second.value, interval, p, test, discordant)
+    return Difference(
+        first.value, second.value, interval, _two_sided(differences), "paired bootstrap"
+    )
 
 
 def _two_sided(differences: NDArray[np.float64]) -> float:
-    """Twice the share of draws on the rarer side of zero, each side with one draw more than was
-    seen, so that no number of draws gives certainty (Davison and Hinkley 1997, 4.2)."""
+    """Return twice the share of draws on the rarer side of zero, each side with one draw more than
+    was seen, so that no number of draws gives certainty (Davison and Hinkley 1997, 4.2)."""
     sides = [int((differences <= 0).sum()), int((differences >= 0).sum())]
     return min(1.0, 2 * (min(sides) + 1) / (len(differences) + 1))
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Of examples that one model alone has right, does chance explain the split? Two-sided and
-    exact: the tail of a fair coin."""
-    thrown, fewer = only_first + only_second, min(only_first, only_second)
-    ways, tail = 1, 0
-    for heads in range(fewer + 1):
-        tail += ways
-        ways = ways * (thrown - heads) // (heads + 1)
-    return min(1.0, 2 * tail / 2**thrown)
+    """Return how often chance splits the examples that one model alone has right so unevenly.
+
+    Two-sided and exact: the tails of a fair coin.
+    """
+    from scipy.stats import binomtest
+
+    discordant = only_first + only_second
+    return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nextword.evaluation.classification import class_figures
+from nextword.evaluation.classification import class_reports
 from nextword.reports.curves import Line
 from nextword.reports.findings import RISEN, Figure, Verdict, unbroken
 from nextword.runs.record import Record, Run
@@ -152,7 +152,7 @@ def classes(examples: list[Record]) -> list[ClassRow]:
             [*(f"{part:.3f}" for part in (row.precision, row.recall, row.f1)), f"{row.examples:,}"],
             [(f"{n:,}", n / max(row.examples, 1)) for n in row.taken_for.values()],
         )
-        for row in class_figures(names, truth, guess)
+        for row in class_reports(names, truth, guess)
     ]
 
 

@@ -1,153 +1,112 @@
-"""Which columns of a table hold the question, the document, the source, and what to write."""
+"""Which column of labelled data plays which role: the named one, or one with a usual name; and
+what its cells hold."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from nextword.errors import UserError
+from nextword.errors import UserError, nearest
 from nextword.settings import TaskSettings
-from nextword.tasks.records import Record, choose_column, columns_of
+from nextword.tasks.records import Record
 
-CONTEXTS = ("context", "passage", "paragraph", "text", "document", "article", "story")
-QUESTIONS = ("question", "query", "q")
-ANSWERS = ("answers", "answer", "a", "target", "output")
-DOCUMENTS = (
-    *("document", "dialogue", "dialog", "article", "text", "content", "story"),
-    *("source", "input", "body"),
-)
-SUMMARIES = ("summary", "highlights", "abstract", "target", "output", "title")
-SOURCES = ("source", "src")
-TARGETS = ("target", "tgt")
-MESSAGES = ("messages", "conversation", "conversations")
-LONG = {"qa": "context", "summarize": "document"}  # the field that may be cut
-_LANGUAGE = re.compile(r"[a-z]{2,3}([-_][a-z]{2,4})?", re.I)
+SAMPLE = 50  # of the first records, that tell which columns there are
+SETTINGS = ("text_column", "pair_column", "label_column", "target_column", "question_column")
+OF_ROLE = {"pair": "pair_column", "question": "question_column"}  # the other inputs: text_column
+
+S = TypeVar("S", bound=TaskSettings)
 
 
 @dataclass(frozen=True)
-class TaskColumns:
-    """`inputs` says which column plays which role ("context", "question", "source", ...);
-    `targets` are the columns of what is to be written, several where there are several
-    references, none where answers are not asked for."""
+class Columns:
+    """`inputs` says which column plays which role ("context", "question", "source" ...); `targets`
+    are the columns of what is to be predicted: several where there are several references, none
+    where the right answers are not asked for. `target_setting` is the setting that names them."""
 
     inputs: Mapping[str, str] = field(default_factory=dict)
     targets: Sequence[str] = ()
+    target_setting: str = "target_column"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The columns under the names of the settings that choose them."""
+        named = {OF_ROLE.get(role, "text_column"): name for role, name in self.inputs.items()}
+        return named | ({self.target_setting: self.targets[0]} if len(self.targets) == 1 else {})
 
 
-def find_task_columns(
-    found: Sequence[Record], settings: TaskSettings, *, answered: bool
-) -> TaskColumns:
-    """Columns as they are named, or by their usual names. Raises UserError listing the columns."""
-    if settings.task == "translate":
-        return _of_translation(found, settings, answered)
-    inputs: dict[str, str] = {}
-    for role, usual, named, flag in _roles(settings):
-        if settings.prompt is None or named is not None or _holds(found, usual):
-            inputs[role] = choose_column(found, role, named, usual, flag)
-    written = ANSWERS if settings.task == "qa" else SUMMARIES
-    left = [name for name in written if name not in inputs.values()]
-    return TaskColumns(inputs, _targets(found, settings, left) if answered else ())
+def columns_of(records: Sequence[Record]) -> list[str]:
+    """Return the names of all columns that some of the first records have, in order."""
+    return list(dict.fromkeys(str(name) for record in records[:SAMPLE] for name in record.values))
 
 
-def _roles(settings: TaskSettings) -> list[tuple[str, Sequence[str], str | None, str]]:
-    """Each input's role, usual names, the name given, and the flag that gives it."""
-    text = settings.text_column
-    if settings.task == "summarize":
-        return [("document", DOCUMENTS, text, "--text-column")]
-    return [
-        ("context", CONTEXTS, text, "--text-column"),
-        ("question", QUESTIONS, settings.question_column, "--question-column"),
-    ]
+def has_column(records: Sequence[Record], name: str) -> bool:
+    """Whether there is such a column, perhaps inside another one: `translation.en`."""
+    return name in columns_of(records) or any(record[name] is not None for record in records[:50])
 
 
-def _holds(found: Sequence[Record], usual: Iterable[str]) -> bool:
-    return bool({name.lower() for name in columns_of(found)} & set(usual))
+def has_any(records: Sequence[Record], usual: Iterable[str]) -> bool:
+    """Whether some column has one of the usual names."""
+    return bool({name.lower() for name in columns_of(records)} & set(usual))
 
 
-def _targets(found: Sequence[Record], settings: TaskSettings, usual: Sequence[str]) -> list[str]:
-    """The column of answers, or columns such as summary1, summary2 that hold several of them."""
-    known, named = columns_of(found), settings.target_column
-    for name in [named] if named else usual:
-        numbered = [k for k in known if re.fullmatch(rf"{re.escape(name)}[ _-]?\d+", k, re.I)]
-        if numbered and not any(k.lower() == name.lower() for k in known):
-            return numbered
-    role = "answer" if settings.task == "qa" else "text to write"
-    return [choose_column(found, role, named, usual, "--target-column")]
+def choose_column(
+    records: Sequence[Record], role: str, named: str | None, usual: Iterable[str], setting: str
+) -> str:
+    """Return the column that plays a role: the named one, else the first with a usual name for it.
 
-
-def _of_translation(found: Sequence[Record], settings: TaskSettings, answered: bool) -> TaskColumns:
-    """Columns named source and target, or for two languages: from the first to the second."""
-    source, target = settings.text_column, settings.target_column
-    known = columns_of(found)
-    nested = found[0].values.get("translation")
-    if isinstance(nested, Mapping):
-        known = [f"translation.{name}" for name in nested]
-    spoken = [name for name in known if _LANGUAGE.fullmatch(name.removeprefix("translation."))]
-    pair = next((pair for pair in (spoken, known) if len(pair) == 2), [])
-    if pair and not _holds(found, SOURCES):
-        if source is None:
-            source = next(name for name in pair if name != target)
-        if target is None and answered:
-            target = next((name for name in pair if name != source), None)
-    source = choose_column(found, "source", source, SOURCES, "--text-column")
-    if not answered:
-        return TaskColumns({"source": source})
-    target = choose_column(found, "translation", target, TARGETS, "--target-column")
-    if source == target:
-        raise UserError(
-            f"column {source!r} cannot be both source and translation",
-            where=found[0].place,
-            mend="name another --target-column",
-        )
-    return TaskColumns({"source": source}, [target])
-
-
-def references_of(record: Record, columns: Sequence[str], task: str) -> tuple[str, ...]:
-    """What may be written for a record, in order; none for a question that has no answer.
-
-    Raises UserError for an answer that is missing, empty or not text.
+    Raises UserError that lists the columns there are.
     """
-    if not columns:
-        return ()
-    found: list[str] = []
-    for column in columns:
-        value = record[column]
-        if isinstance(value, Mapping):  # {"text": [...], "answer_start": [...]}
-            value = value.get("text")
-        several = isinstance(value, list)
-        texts = [_as_text(item, column, record.place) for item in (value if several else [value])]
-        texts = [text for text in texts if text]
-        if texts or (task == "qa" and (several or record["is_impossible"] in (True, "true"))):
-            found += texts
-        elif len(columns) == 1:
-            mend = "write it, or remove the row"
-            if task == "qa":
-                mend += "; a question that has no answer has the answers []"
-            raise UserError(f"column {column!r} is empty", where=record.place, mend=mend)
-    if not found and task != "qa":
+    names = columns_of(records)
+    if named is not None:
+        if has_column(records, named):
+            return named
         raise UserError(
-            f"columns {', '.join(columns)} are empty",
-            where=record.place,
-            mend="write one, or remove the row",
+            f"has no column {named!r}", where=records[0].place, mend=nearest(named, names)
         )
-    return tuple(dict.fromkeys(found))
+    by_lower = {name.strip().lower(): name for name in reversed(names)}
+    for name in usual:
+        if name in by_lower:
+            return by_lower[name]
+    flag = "--" + setting.replace("_", "-")
+    raise UserError(
+        f"no column is clearly the {role} (columns: {', '.join(names) or 'none'})",
+        where=records[0].place,
+        mend=f"name it with {flag}",
+    )
 
 
-def answer_start(record: Record, columns: Sequence[str]) -> int | None:
-    """The character of the context that the first answer begins at, where that is known."""
-    starts = record["answer_start"] if record["starts"] is None else record["starts"]
-    value = record[columns[0]] if columns else None
-    if isinstance(value, Mapping):
-        starts = value.get("answer_start")
-    first = starts[0] if isinstance(starts, list) and starts else starts
-    if isinstance(first, str) and first.strip().isdecimal():  # as a table has it
-        first = int(first)
-    return first if isinstance(first, int) and first >= 0 else None
+def numbered_columns(records: Sequence[Record], name: str) -> list[str]:
+    """Return columns such as summary1, summary2, where there is none of the name itself."""
+    names = columns_of(records)
+    numbered = [n for n in names if re.fullmatch(rf"{re.escape(name)}[ _-]?\d+", n, re.I)]
+    return [] if any(n.lower() == name.lower() for n in names) else numbered
 
 
-def _as_text(value: Any, column: str, place: str) -> str:
+def fit_settings(settings: S, records: Sequence[Record], asked: Collection[str]) -> S:
+    """Return the settings without columns of the training data that these records do not have, so
+    that their own are looked for; those that a person `asked` for stay."""
+    missing = [
+        name
+        for name in SETTINGS
+        if name not in asked
+        and (column := getattr(settings, name)) is not None
+        and not has_column(records, column)
+    ]
+    return settings.model_copy(update=dict.fromkeys(missing))
+
+
+def read_alike(settings: S, columns: Columns, records: Sequence[Record]) -> S:
+    """Return settings that read other records by the columns of the training data, if they have
+    them."""
+    named = columns.settings
+    asked = {name for name in named if getattr(settings, name) is not None}
+    return fit_settings(settings.model_copy(update=named), records, asked)
+
+
+def text_of(value: Any, column: str, place: str) -> str:
+    """Return a cell's text without spaces around it, "" for none. Raises UserError for no text."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -157,18 +116,17 @@ def _as_text(value: Any, column: str, place: str) -> str:
     raise UserError(f"column {column!r} is not text", where=place, mend="mend or remove the row")
 
 
-def leading(record: Record, column: str) -> int:
-    """Characters of space before the text of a column, which is read without them."""
-    text = str(record[column])
-    return len(text) - len(text.lstrip())
-
-
 def input_text(record: Record, column: str, *, may_be_empty: bool = False) -> str:
-    """The text of a column. Raises UserError where there is none."""
-    value = record[column]
-    text = _as_text(value, column, record.place)
+    """Return the text of a column. Raises UserError where there is none."""
+    text = text_of(record[column], column, record.place)
     if not text and not may_be_empty:
         raise UserError(
             f"column {column!r} is empty", where=record.place, mend="mend or remove the row"
         )
     return text
+
+
+def leading_spaces(record: Record, column: str) -> int:
+    """Count the characters of space before the text of a column, which is read without them."""
+    text = str(record[column])
+    return len(text) - len(text.lstrip())

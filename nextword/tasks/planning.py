@@ -8,11 +8,13 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.models.lora import trainable
+from nextword.registry import TASKS
 from nextword.settings import FinetuneSettings
-from nextword.tasks.learnable import Learnable
+from nextword.tasks.base import Dataset, Encoded, Task
+from nextword.tasks.opening import task_class
 from nextword.terminal import quantity, say
-from nextword.training.precision import Precision
-from nextword.training.schedule import Schedule
+from nextword.training.planning import MOMENTUM
+from nextword.training.schedule import Plan, Schedule
 
 EPOCHS = 3.0  # passes over a few thousand examples; of fewer more, of very many fewer
 FEW, MANY, MOST_EPOCHS = 2_000, 100_000, 20.0
@@ -24,81 +26,76 @@ MOST_TIMES = 40.0  # times the usual rate, for the smallest models
 TOKENS_AT_ONCE = 8192
 VALIDATIONS = 10
 DECAY = 0.4  # share of a run that wsd decays in
-WRITTEN = ("qa", "summarize", "translate")
-FOR = {  # what a setting is for; elsewhere it would do nothing without a word
-    **{"pair_column": ("classify",), "labels": ("classify",), "class_weights": ("classify",)},
-    **{"label_column": ("classify", "tag"), "question_column": ("qa",)},
-    **{"target_column": (*WRITTEN, "chat"), "prompt": WRITTEN, "beams": WRITTEN},
-}
 UPDATES = ("lora_rank", "lora_alpha", "lora_dropout")
 
 
 @dataclass
-class Plan:
-    """What is decided before the first step; RUN/run.json keeps it."""
+class FinetunePlan(Plan):
+    """`epochs` are passes over the examples."""
 
-    batch_size: int
-    micro_batch: int
-    learning_rate: float
-    schedule: Schedule
     epochs: float
-    eval_every: int
-    save_every: int
-
-    @classmethod
-    def from_json(cls, saved: dict[str, Any]) -> Plan:
-        return cls(**{**saved, "schedule": Schedule(**saved["schedule"])})
 
 
-def decide(made: Learnable, settings: FinetuneSettings) -> Plan:
-    """What the settings leave open: rules of thumb, scaled to the model and the data."""
-    count = len(made.sources)
+def plan(
+    task: Task[Any, Any, Any], encoded: Encoded[Any], settings: FinetuneSettings
+) -> FinetunePlan:
+    """Decide what the settings leave open: rules of thumb, scaled to the model and the data."""
+    count = len(encoded.items)
     batch = settings.batch_size or max(4, min(32, count // 50))
-    mean = max(1, sum(made.lengths) // count)
-    micro = settings.micro_batch or max(1, min(batch, TOKENS_AT_ONCE // mean))
+    mean_length = max(1, sum(encoded.lengths) // count)
+    micro = settings.micro_batch or max(1, min(batch, TOKENS_AT_ONCE // mean_length))
     an_epoch = count / batch
     epochs = settings.epochs or usual_epochs(count)
     steps = settings.steps or max(1, math.ceil(epochs * an_epoch))
-    width = made.body.config.width
+    width = task.body.config.width
     times = (LORA_RATE if settings.lora else 1.0) * (REFERENCE_WIDTH / width) ** 2
     usual = LEARNING_RATES[settings.optimizer]
-    rate = settings.learning_rate or usual * min(times, MOST_TIMES)
     warmup = settings.warmup * steps if settings.warmup < 1 else settings.warmup
-    return Plan(
+    eval_every = settings.eval_every or max(1, steps // VALIDATIONS)
+    return FinetunePlan(
         batch_size=batch,
         micro_batch=min(micro, batch),
-        learning_rate=rate,
+        learning_rate=settings.learning_rate or usual * min(times, MOST_TIMES),
+        weight_decay=settings.weight_decay,
+        momentum=MOMENTUM[settings.optimizer],
         schedule=Schedule(settings.schedule, steps, round(warmup), max(1, round(DECAY * steps))),
-        epochs=steps / an_epoch if settings.steps else epochs,
-        eval_every=settings.eval_every or max(1, steps // VALIDATIONS),
+        decay_share=DECAY,
+        eval_every=eval_every,
+        sample_every=eval_every,
         save_every=settings.save_every or max(1, steps // 4),
+        log_every=max(1, steps // 200),
+        epochs=steps / an_epoch if settings.steps else epochs,
     )
 
 
 def check(settings: FinetuneSettings) -> None:
     """Raise UserError for a setting that would do nothing, before any data is read."""
-    for name in filter(settings.changes, (*FOR, *UPDATES)):
-        flag, task = f"--{name.replace('_', '-')}", settings.task
-        if name in UPDATES:
-            if not settings.lora:
-                raise UserError(f"{flag} does nothing without --lora", mend="give --lora too")
-        elif task not in FOR[name]:
-            others = " or ".join(FOR[name])
-            raise UserError(f"{flag} does nothing for --task {task}", mend=f"it is for {others}")
-        elif settings.extract and name in ("prompt", "beams"):
+    for name in filter(settings.changes, UPDATES):
+        if not settings.lora:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} does nothing without --lora", mend="give --lora too")
+    used = {task: task_class(task).settings_used for task in TASKS}
+    for name in filter(settings.changes, sorted(frozenset().union(*used.values()))):
+        flag = f"--{name.replace('_', '-')}"
+        if name not in used[settings.task]:
+            others = " or ".join(task for task in TASKS if name in used[task])
+            raise UserError(
+                f"{flag} does nothing for --task {settings.task}", mend=f"it is for {others}"
+            )
+        if settings.extract and name not in task_class("qa", extract=True).settings_used:
             raise UserError(f"{flag} does nothing with --extract: no answer is written")
 
 
 def usual_epochs(examples: int) -> float:
-    """Passes over so many examples: their number grows with the root of how few they are."""
+    """Return passes over so many examples: they grow with the root of how few there are."""
     scarce = min(EPOCHS * max(1.0, FEW / examples) ** 0.5, MOST_EPOCHS)
     return max(1.0, round(scarce * min(1.0, MANY / examples) ** 0.5))
 
 
-def brief(shown: str, most: int = SHOWN) -> str:
-    """An example in one line: its beginning, and where it is cut the place at which what is learnt
-    begins."""
-    text = " ".join(shown.split())
+def shorten(example: str, most: int = SHOWN) -> str:
+    """Return an example in one line: its beginning, and where it is cut the place at which what is
+    learned begins."""
+    text = " ".join(example.split())
     begin = text.find("⟦")
     if len(text) <= most or begin < most // 2:
         return text[:most]
@@ -107,26 +104,32 @@ def brief(shown: str, most: int = SHOWN) -> str:
 
 
 def tell(
-    made: Learnable, held_out: int, plan: Plan, measured: Precision, settings: FinetuneSettings
+    task: Task[Any, Any, Any],
+    encoded: Encoded[Any],
+    train: Dataset[Any],
+    held_out: int,
+    plan: FinetunePlan,
+    settings: FinetuneSettings,
+    precision: str,
 ) -> None:
-    """What is about to be done and why, with one example as the model sees it."""
-    count = len(made.sources)
-    learning, everything = trainable(made.model)
-    say(f"  {count:,} examples of {quantity(sum(made.lengths), 'tokens')}, {held_out:,} held out")
-    if made.kept.columns:
-        read = ", ".join(
-            f"{role.removesuffix('_column')} {name!r}" for role, name in made.kept.columns.items()
-        )
+    """Say what is about to be done and why, with one example as the model sees it."""
+    learning, everything = trainable(task.model)
+    say(
+        f"  {len(encoded.items):,} examples of {quantity(sum(encoded.lengths), 'tokens')}, "
+        f"{held_out:,} held out"
+    )
+    if columns := train.columns.settings:
+        read = ", ".join(f"{role.removesuffix('_column')} {n!r}" for role, n in columns.items())
         say(f"  columns: {read}")
-    for remark in made.remarks:
-        say(f"  {remark}")
+    for note in encoded.notes:
+        say(f"  {note}")
     if settings.random_weights:
-        say(f"  weights drawn anew from seed {settings.seed}: nothing was learnt before this run")
-    say(f"  an example: {brief(made.shown)}")
+        say(f"  weights drawn anew from seed {settings.seed}: nothing was learned before this run")
+    say(f"  an example: {shorten(task.shown(encoded, train))}")
     say(
         f"  {plan.schedule.steps:,} steps of {plan.batch_size} examples, {plan.epochs:.1f} passes; "
         f"{settings.optimizer} at learning rate {plan.learning_rate:.2g}; activations in "
-        f"{measured.name}"
+        f"{precision}"
     )
     say(
         f"  {quantity(learning, 'parameters')} of {quantity(everything)} learn"

@@ -7,19 +7,21 @@ aligned text files, or a question of a file in SQuAD's format.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
-from nextword.errors import UserError, nearest
+from nextword.errors import UserError
 from nextword.text.columns import lookup
 from nextword.text.document import Bad, Source, Tally
 from nextword.text.paragraphs import passages
-from nextword.text.sources import expand, read, records
+from nextword.text.sources import expand, read
+from nextword.text.sources import records as read_source
 
 PROSE = ("text", "html", "epub", "pdf")  # kinds of files without fields
 PASSAGE = 2000  # characters of a text's passage, which is held out as a whole or not
 CONLL = ("text", "tsv")  # kinds of files that hold a word a line where words are tagged
+TextFiles = Literal["pairs", "conll", "passages"]
 
 
 @dataclass(frozen=True)
@@ -31,30 +33,30 @@ class Record:
         return lookup(self.values, column)
 
 
-def read_records(data: Sequence[str], task: str | None = None) -> list[Record]:
-    """All records of files, folders, patterns and hf:// data sets, in order.
+def read_records(data: Sequence[str], text_files: TextFiles | None = None) -> list[Record]:
+    """Read all records of files, folders, patterns and hf:// data sets, in order.
 
-    For the task "translate" two files of text are one data set of line pairs, with columns
-    "source" and "target"; for "tag" files of text are in CoNLL's format; for "text" books and
-    pages are records of passages. Raises UserError, naming the place, for what cannot be read or
-    is no record.
+    `text_files` says what files without fields are: two of them "pairs" of lines, with columns
+    "source" and "target"; words and tags in "conll" format; or "passages" of prose. Raises
+    UserError, naming the place, for what cannot be read or is no record.
     """
     sources = expand(data)
-    kinds = [source.kind for source in sources]
-    if task == "translate" and kinds == ["text", "text"]:
+    if text_files == "pairs" and [source.kind for source in sources] == ["text", "text"]:
         return list(_pairs_of_lines(*sources))
-    if task == "tag":
+    if text_files == "conll":
         sources = [replace(s, kind="conll") if s.kind in CONLL else s for s in sources]
-    found = [
+    records = [
         record
         for source in sources
         for record in (
-            _passages(source) if task == "text" and source.kind in PROSE else _records_of(source)
+            _passages(source)
+            if text_files == "passages" and source.kind in PROSE
+            else _records_of(source)
         )
     ]
-    if not found:
+    if not records:
         raise UserError("holds no records", where=", ".join(data), mend="give labelled examples")
-    return found
+    return records
 
 
 def _records_of(source: Source) -> Iterator[Record]:
@@ -66,7 +68,7 @@ def _records_of(source: Source) -> Iterator[Record]:
             " (--task translate also takes two text files with aligned lines, --task tag CoNLL's,"
             " --task text any text)",
         )
-    for place, value in records(source, Tally()):
+    for place, value in read_source(source, Tally()):
         if isinstance(value, Bad):
             raise UserError(value.what, where=value.source or place, mend=value.mend)
         if not isinstance(value, Mapping):
@@ -128,33 +130,3 @@ def _lines(source: Source) -> Iterator[str]:
         if isinstance(line, Bad):
             raise UserError(line.what, where=line.source, mend=line.mend)
         yield line.rstrip("\r\n")
-
-
-def columns_of(found: Sequence[Record], sample: int = 50) -> list[str]:
-    """The names of all columns that some of the first records have, in order."""
-    return list(dict.fromkeys(str(name) for record in found[:sample] for name in record.values))
-
-
-def choose_column(
-    found: Sequence[Record], role: str, named: str | None, usual: Iterable[str], flag: str
-) -> str:
-    """The column that plays a role: the one named, else the first whose name is usual for it.
-
-    Raises UserError listing the columns there are.
-    """
-    known = columns_of(found)
-    if named is not None:
-        if named in known or any(record[named] is not None for record in found[:50]):
-            return named
-        raise UserError(
-            f"has no column {named!r}", where=found[0].place, mend=nearest(named, known)
-        )
-    by_lower = {name.strip().lower(): name for name in reversed(known)}
-    for name in usual:
-        if name in by_lower:
-            return by_lower[name]
-    raise UserError(
-        f"no column is clearly the {role} (columns: {', '.join(known) or 'none'})",
-        where=found[0].place,
-        mend=f"name it with {flag}",
-    )

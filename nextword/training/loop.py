@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from nextword.memory import FreedMemory, give_back
 from nextword.terminal import Progress
-from nextword.training import milestones
-from nextword.training.horizon import move_horizon
-from nextword.training.meter import Meter
+from nextword.training import periodic
+from nextword.training.budget import fit_to_budget
 from nextword.training.optimizers import Optimizers
 from nextword.training.parallel import Group, gradients_stay_local
-from nextword.training.state import Batch, Job, State, StepResult
+from nextword.training.state import Batch, State, StepResult
+from nextword.training.throughput import ThroughputMeter
+from nextword.training.trainer import Trainer, update_average
 
 
 class NonFiniteError(Exception):
@@ -25,15 +26,15 @@ class NonFiniteError(Exception):
 
 
 def train_step(
-    objective: nn.Module,
+    loss_module: nn.Module,
     optimizers: Optimizers,
     parameters: Sequence[Tensor],
     batches: Sequence[Batch],
-    learning_rate_share: float,
+    lr_scale: float,
     clip: float,
     group: Group,
 ) -> StepResult:
-    """One optimizer step over this rank's micro-batches, at a share of the peak learning rate.
+    """Take one optimizer step over this rank's micro-batches, at `lr_scale` of the peak rate.
 
     The loss is the sum over all targets divided by their number, counted over every micro-batch of
     every rank, so that how a step is cut up never changes its gradient. Without any target nothing
@@ -44,8 +45,8 @@ def train_step(
         return StepResult(0.0, 0.0, 0)
     nats = 0.0
     for number, batch in enumerate(batches, start=1):
-        with gradients_stay_local(objective, number < len(batches)):
-            loss = objective(batch)
+        with gradients_stay_local(loss_module, number < len(batches)):
+            loss = loss_module(batch)
             (loss * (group.size / targets)).backward()  # DDP averages over ranks; this is a sum
         nats += float(loss.detach())
     mean = group.total(nats) / targets
@@ -55,58 +56,71 @@ def train_step(
         raise NonFiniteError(f"loss {mean:g}, gradient norm {float(norm):g}")
     if clip and norm > clip:
         nn.utils.clip_grads_with_norm_(parameters, clip, norm)
-    optimizers.step(learning_rate_share)
+    optimizers.step(lr_scale)
     return StepResult(mean, float(norm), targets)
 
 
-def train(job: Job, state: State) -> State:
-    """Take steps until the schedule ends, a stop is due or one is asked for; then all is saved."""
+def train(trainer: Trainer, state: State) -> State:
+    """Take steps until the schedule ends or a stop is due or asked for; save everything then."""
     started = time.monotonic() - state.seconds
-    parameters = [p for p in job.model.parameters() if p.requires_grad]
-    meter, freed = Meter(job), FreedMemory()
-    with job.interrupt.deferred(), Progress("Training", state.schedule.steps, "steps") as progress:
+    parameters = [p for p in trainer.model.parameters() if p.requires_grad]
+    meter, freed = ThroughputMeter(trainer), FreedMemory()
+    with (
+        trainer.interrupt.deferred(),
+        Progress("Training", state.schedule.steps, "steps") as progress,
+    ):
         progress.advance(state.step)
         while True:
-            state.seconds = job.group.mean(time.monotonic() - started)  # one clock for all ranks
-            move_horizon(job, state)
-            milestones.reach(job, state)
-            if job.group.total(job.interrupt.requested):  # of any rank: all of them stop
-                job.interrupt.requested = job.interrupt.requested or signal.SIGTERM
+            state.seconds = trainer.group.mean(
+                time.monotonic() - started
+            )  # one clock for all ranks
+            fit_to_budget(trainer, state)
+            periodic.run_due(trainer, state)
+            if trainer.group.total(trainer.interrupt.requested):  # of any rank: all of them stop
+                trainer.interrupt.requested = trainer.interrupt.requested or signal.SIGTERM
                 break
             if state.finished:
                 break
             progress.total = state.schedule.steps
             since = time.perf_counter()
-            torch.manual_seed(milestones.seed_of(job, state.step))
-            batches = micro_batches(job, state.step)
-            share = state.schedule.share(state.step)
+            torch.manual_seed(periodic.seed_of(trainer, state.step))
+            batches = micro_batches(trainer, state.step)
+            lr_scale = state.schedule.lr_scale(state.step)
             state.step += 1
             try:
                 result = train_step(
-                    job.objective, job.optimizers, parameters, batches, share, job.clip, job.group
+                    trainer.loss_module,
+                    trainer.optimizers,
+                    parameters,
+                    batches,
+                    lr_scale,
+                    trainer.settings.clip,
+                    trainer.group,
                 )
-            except NonFiniteError as trouble:
-                milestones.nonfinite(job, state, str(trouble))
+            except NonFiniteError as error:
+                periodic.nonfinite(trainer, state, str(error))
                 continue
             if not result.targets:  # rows of tokens that cannot be hidden, such as unknown ones
                 continue
             state.tokens += result.targets
             state.interval_loss += result.loss
             state.interval_steps += 1
-            milestones.average(job)
+            update_average(trainer)
             freed.watch()
             seconds = time.perf_counter() - since
-            progress.advance(1, note=meter.log(state, result, share, seconds))
-        milestones.save(job, state)
+            progress.advance(1, note=meter.log(state, result, lr_scale, seconds))
+        periodic.save(trainer, state)
     give_back()
     return state
 
 
-def micro_batches(job: Job, step: int) -> list[Batch]:
-    """This rank's micro-batches of a step: a pure function of the step's number."""
-    rows = job.group.share(job.batch_size)
-    first = step * job.batch_size
+def micro_batches(trainer: Trainer, step: int) -> list[Batch]:
+    """Return this rank's micro-batches of a step: a pure function of the step's number."""
+    rows = trainer.group.shard(trainer.plan.batch_size)
+    first = step * trainer.plan.batch_size
     return [
-        job.loader.batch(first + row, min(job.micro_batch, rows.stop - row)).to(job.group.device)
-        for row in range(rows.start, rows.stop, job.micro_batch)
+        trainer.loader.batch(first + row, min(trainer.plan.micro_batch, rows.stop - row)).to(
+            trainer.group.device
+        )
+        for row in range(rows.start, rows.stop, trainer.plan.micro_batch)
     ]

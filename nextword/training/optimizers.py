@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from nextword.errors import UserError
-from nextword.training.groups import Learning, learning
+from nextword.training.parameters import TrainableParameter, trainable_parameters
 
 # Quintic Newton–Schulz coefficients, one triple an iteration, from "The Polar Express"
 # (Amsel et al. 2025): each is the best quintic for the spectrum the one before it leaves.
@@ -127,63 +128,67 @@ class Optimizers:
             part.load_state_dict({"state": state, "param_groups": groups})
 
 
-def build(
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """`learning_rate` is the peak; `betas` are AdamW's, `momentum` is Muon's or SGD's."""
+
+    kind: Literal["muon", "adamw", "sgd"]
+    learning_rate: float
+    weight_decay: float
+    momentum: float
+    betas: tuple[float, float]
+
+
+def build_optimizers(
     model: nn.Module,
-    kind: Literal["muon", "adamw", "sgd"],
-    *,
-    learning_rate: float,
-    weight_decay: float,
-    momentum: float,
-    betas: tuple[float, float],
-    row_blocks: dict[str, list[int]],
+    settings: OptimizerSettings,
     dtype: torch.dtype,
+    row_blocks: dict[str, list[int]],
     rate_shares: dict[str, float] | None = None,
 ) -> Optimizers:
-    """The optimizers of what learns in a model. Weight decay is for matrices inside the blocks and
-    heads. `dtype` is what Muon orthogonalises in; weights and states are fp32.
+    """Return the optimizers of what a model learns. Weight decay is for matrices inside the blocks
+    and heads. `dtype` is what Muon orthogonalises in; weights and states are fp32.
 
     Muon takes the matrices inside the blocks, one group each, split along their rows where
     `row_blocks` says so by the Transformer's own names; embeddings, norms, biases and heads are
     AdamW's. `rate_shares` [by parameter name] are shares of the learning rate, 1 if not given.
     """
-    members = list(learning(model, rate_shares))
+    members = list(trainable_parameters(model, rate_shares))
     if not members:
         raise UserError("nothing is left to learn", mend="freeze fewer layers")
-    if kind == "muon":
-        groups: list[dict[str, Any]] = [
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.kind == "sgd":
+        groups = _groups(members, rate, decay)
+        sgd = torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=True)
+        return Optimizers({"sgd": sgd})
+    parts: dict[str, torch.optim.Optimizer] = {}
+    rest, epsilon = members, 1e-8
+    if settings.kind == "muon":
+        matrices = [
             {
                 "params": [member.parameter],
                 "row_blocks": row_blocks.get(member.name),
-                "lr": learning_rate * member.share,
+                "lr": rate * member.share,
             }
             for member in members
             if member.matrix
         ]
-        parts: dict[str, torch.optim.Optimizer] = {}
-        if groups:
-            parts["muon"] = Muon(groups, learning_rate, momentum, weight_decay, dtype)
-        rest = _groups([m for m in members if not m.matrix], learning_rate, weight_decay)
-        if rest:
-            parts["adamw"] = torch.optim.AdamW(
-                rest, lr=learning_rate, betas=betas, eps=1e-10, fused=True
-            )
-        return Optimizers(parts)
-    everything = _groups(members, learning_rate, weight_decay)
-    if kind == "adamw":
-        part: torch.optim.Optimizer = torch.optim.AdamW(
-            everything, lr=learning_rate, betas=betas, fused=True
+        rest, epsilon = [member for member in members if not member.matrix], 1e-10
+        if matrices:
+            parts["muon"] = Muon(matrices, rate, settings.momentum, decay, dtype)
+    if rest:
+        parts["adamw"] = torch.optim.AdamW(
+            _groups(rest, rate, decay), lr=rate, betas=settings.betas, eps=epsilon, fused=True
         )
-    else:
-        part = torch.optim.SGD(everything, lr=learning_rate, momentum=momentum, fused=True)
-    return Optimizers({kind: part})
+    return Optimizers(parts)
 
 
-def _groups(members: list[Learning], rate: float, decay: float) -> list[dict[str, Any]]:
+def _groups(members: list[TrainableParameter], rate: float, decay: float) -> list[dict[str, Any]]:
     """Groups of equal weight decay and learning rate: what decays first, high rates first.
 
     Within a group matrices come before heads, as each stands in the model.
     """
-    kinds: dict[tuple[bool, float], list[Learning]] = {}
+    kinds: dict[tuple[bool, float], list[TrainableParameter]] = {}
     for member in sorted(
         members, key=lambda m: (not m.decays, -m.share, m.decays and not m.matrix)
     ):

@@ -23,15 +23,16 @@ class Group:
     device: torch.device = CPU
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
+        """Whether this process writes files and speaks for all."""
         return self.rank == 0
 
-    def share(self, count: int) -> slice:
-        """This rank's part of `count` rows; parts differ by at most one row."""
+    def shard(self, count: int) -> slice:
+        """Return this rank's part of `count` rows; parts differ by at most one row."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def total(self, value: float) -> float:
-        """The sum of a number over all ranks, in fp64."""
+        """Return the sum of a number over all ranks, in fp64."""
         if self.size == 1:
             return value
         summed = torch.tensor(value, dtype=torch.float64, device=self.device)
@@ -39,9 +40,11 @@ class Group:
         return float(summed)
 
     def mean(self, value: float) -> float:
+        """Return the mean of a number over all ranks."""
         return self.total(value) / self.size
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
         if self.size > 1:
             distributed.barrier()
 
@@ -64,7 +67,7 @@ def processes() -> Iterator[Group]:
         distributed.destroy_process_group()
 
 
-class Objective(nn.Module):
+class LossModule(nn.Module):
     """A loss as a module, so that DDP sees one forward pass: a batch in, the sum of its losses."""
 
     def __init__(self, model: nn.Module, loss: Callable[[Any, Any], Tensor]) -> None:
@@ -77,7 +80,7 @@ class Objective(nn.Module):
 
 
 def replicate(module: nn.Module, group: Group) -> nn.Module:
-    """The module with gradients averaged over the ranks in its backward pass."""
+    """Return the module with gradients averaged over the ranks in its backward pass."""
     if group.size == 1:
         return module
     devices = [group.device] if group.device.type == "cuda" else None

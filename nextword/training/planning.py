@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from nextword.models.sizes import (
 from nextword.settings import PretrainSettings
 from nextword.terminal import duration, quantity
 from nextword.tokens.store import Split
-from nextword.training.schedule import Schedule
+from nextword.training.schedule import Plan, Schedule
 
 DEFAULT_SECONDS = 15 * 60.0  # a run's length when nobody says: one coffee
 ASSUMED_SHARE = 0.25  # of the matmul peak that training reaches, until it is measured
@@ -58,24 +58,15 @@ TOKENS_AT_ONCE = 8192  # in a micro-batch on a CPU: fits the caches, fills the c
 
 
 @dataclass
-class Plan:
-    """All that is decided before a run starts; RUN/run.json keeps it for --resume."""
+class PretrainPlan(Plan):
+    """`model` is the shape of the model, `eval_tokens` what a validation reads at most; `reasons`
+    say why all of it was chosen."""
 
     model: dict[str, Any]
-    batch_size: int  # sequences a step
-    micro_batch: int
-    learning_rate: float
-    weight_decay: float
-    momentum: float
-    schedule: Schedule
-    eval_every: int
     eval_tokens: int
-    sample_every: int
-    save_every: int
-    log_every: int
     compile: bool
     expected_seconds: float
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[str]
 
     @property
     def config(self) -> TransformerConfig:
@@ -104,22 +95,26 @@ def check(settings: PretrainSettings) -> None:
     _choose_config(settings, USUAL_VOCABULARY, context, tokens=1, seconds=1.0, flops=1.0)
 
 
-def plan(
-    settings: PretrainSettings,
-    train: Split,
-    vocab_size: int,
-    *,
-    peak: float,
-    measure: Speed,
-    spent: float = 0.0,
-    gpu: bool = False,
-    ranks: int = 1,
-) -> Plan:
-    """Decide everything the settings leave open; what they say is kept.
+@dataclass(frozen=True)
+class Machine:
+    """What a run is planned for: `peak` is the matmul rate of all ranks in FLOP/s, `measure` says
+    how fast a model trains."""
 
-    `peak` is the matmul rate in FLOP/s, `spent` the seconds of the budget already gone.
+    peak: float
+    measure: Speed
+    gpu: bool = False
+    ranks: int = 1
+
+
+def plan(
+    settings: PretrainSettings, train: Split, machine: Machine, spent: float = 0.0
+) -> PretrainPlan:
+    """Decide everything that the settings leave open, and keep what they say.
+
+    `spent` are the seconds of the budget that are gone already.
     """
-    tokens = len(train.tokens)
+    tokens, vocab_size, measure = len(train.tokens), train.vocab_size, machine.measure
+    peak, gpu, ranks = machine.peak, machine.gpu, machine.ranks
     reasons: list[str] = []
     seconds = _seconds(settings, spent)
     context = settings.context_length or _context(settings, train)
@@ -169,7 +164,7 @@ def plan(
     momentum = settings.momentum
     eval_every = settings.eval_every or max(1, steps // 10)
     a_second = speed / a_step  # steps a second
-    return Plan(
+    return PretrainPlan(
         model=asdict(config),
         batch_size=batch,
         micro_batch=micro,
@@ -183,6 +178,7 @@ def plan(
             max(1, round(steps * settings.decay)),
             settings.final_learning_rate,
         ),
+        decay_share=settings.decay,
         eval_every=eval_every,
         eval_tokens=settings.eval_tokens or _eval_tokens(speed, expected),
         sample_every=eval_every if settings.sample_every is None else settings.sample_every,
@@ -194,7 +190,9 @@ def plan(
     )
 
 
-def with_new_horizon(old: Plan, settings: PretrainSettings, tokens: int, speed: float) -> Plan:
+def with_new_horizon(
+    old: PretrainPlan, settings: PretrainSettings, tokens: int, speed: float
+) -> PretrainPlan:
     """The plan with another last step: for --resume with --new-horizon."""
     a_step = old.batch_size * old.config.context_length
     seconds = _seconds(settings, 0.0)
@@ -206,7 +204,9 @@ def with_new_horizon(old: Plan, settings: PretrainSettings, tokens: int, speed: 
         max(1, round(steps * settings.decay)),
         old.schedule.final,
     )
-    return Plan(**{**vars(old), "schedule": schedule, "expected_seconds": steps * a_step / speed})
+    return PretrainPlan(
+        **{**vars(old), "schedule": schedule, "expected_seconds": steps * a_step / speed}
+    )
 
 
 def expected_loss(parameters: float, tokens: float, unique: float) -> float:

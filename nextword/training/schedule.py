@@ -22,8 +22,8 @@ class Schedule:
     decay: int
     final: float = 0.0
 
-    def share(self, step: int) -> float:
-        """The share of the peak learning rate that step number `step` (from 0) is taken with."""
+    def lr_scale(self, step: int) -> float:
+        """Return the share of the peak learning rate that step number `step` (from 0) has."""
         if step < self.warmup:
             return (step + 1) / (self.warmup + 1)
         if self.shape == "constant":
@@ -42,3 +42,25 @@ class Schedule:
 
     def _fall(self, share: float) -> float:
         return self.final + (1 - self.final) * share
+
+
+@dataclass
+class Plan:
+    """What is decided before the first step of a run; RUN/run.json keeps it.
+
+    `batch_size` sequences are a step over all ranks, `micro_batch` of them are computed at once;
+    `decay_share` is the part of the run in which wsd's rate falls. Intervals are in steps, 0 for
+    never.
+    """
+
+    batch_size: int
+    micro_batch: int
+    learning_rate: float
+    weight_decay: float
+    momentum: float
+    schedule: Schedule
+    decay_share: float
+    eval_every: int
+    sample_every: int
+    save_every: int
+    log_every: int

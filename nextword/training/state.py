@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from pydantic import TypeAdapter, ValidationError
-from torch import Tensor, nn
 
 from nextword.errors import UserError
 from nextword.training.interrupt import Interrupt
-from nextword.training.metrics import Metrics
-from nextword.training.optimizers import Optimizers
 from nextword.training.parallel import Group
 from nextword.training.schedule import Schedule
 
@@ -42,38 +38,36 @@ class Loader(Protocol):
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What is written down of some steps beside their loss, and how it is told to people."""
-
-    values: dict[str, float]
-    words: str
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a validation found. The model of the highest `score` is the best, of equal ones
-    that of the lowest loss; `figures` are for
-    people, by name. Where every answer is right, `enough` is the training loss below which nothing
-    is left to learn."""
+class Validation:
+    """What a validation measured. The model of the highest `score` is the best, of equal ones that
+    of the lowest loss; `metrics` are for people, by name. Where every answer is right,
+    `converged_loss` is the training loss below which nothing is left to learn."""
 
     loss: float
     score: float
-    figures: dict[str, float]
-    enough: float | None = None
+    metrics: dict[str, float]
+    converged_loss: float | None = None
 
 
 class Validator(Protocol):
     """Measures a model on held-out data and shows what it writes."""
 
     @property
-    def is_empty(self) -> bool: ...
+    def is_empty(self) -> bool:
+        """Whether nothing is held out to measure on."""
+        ...
 
-    def measure(self, model: Any, group: Group, interrupt: Interrupt) -> Measured | None:
-        """None when a stop was asked for meanwhile."""
+    @property
+    def can_sample(self) -> bool:
+        """Whether there is something that the model can write."""
+        ...
+
+    def measure(self, model: Any, group: Group, interrupt: Interrupt) -> Validation | None:
+        """Measure a model; None when a stop was asked for meanwhile."""
         ...
 
     def sample(self, model: Any) -> tuple[str, str]:
-        """A prompt and what the model writes after it."""
+        """Return a prompt and what the model writes after it."""
         ...
 
 
@@ -98,7 +92,7 @@ class State:
     saving: float = 0.0  # seconds the last checkpoint took
     best_loss: float | None = None
     best_score: float | None = None
-    best_figures: dict[str, float] = field(default_factory=dict)
+    best_metrics: dict[str, float] = field(default_factory=dict)
     best_step: int = 0
     worse: int = 0  # validations since the best one
     validated: int = 0  # the step last validated at, sampled at, saved at
@@ -128,41 +122,3 @@ class State:
             raise UserError(
                 f"is not a run's state: {name} is {first['input']!r}", where=where
             ) from None
-
-
-def _never(state: State) -> str:
-    return ""
-
-
-@dataclass
-class Job:
-    """Everything is placed, typed, compiled and replicated before a loop sees it."""
-
-    run: Path
-    model: nn.Module
-    objective: nn.Module  # a batch in, the sum of its losses out
-    optimizers: Optimizers
-    loader: Loader
-    validator: Validator
-    metrics: Metrics
-    interrupt: Interrupt
-    group: Group
-    seed: int
-    batch_size: int  # samples a step, over all ranks
-    micro_batch: int
-    clip: float
-    learning_rate: float
-    skip_nonfinite: bool
-    eval_every: int
-    sample_every: int  # 0 for never
-    save_every: int
-    log_every: int
-    keep_checkpoints: int
-    patience: int | None
-    decay: float  # share of the run that wsd decays in
-    figures: Callable[[State, float, float], Figures]  # of a loss, at so many targets a second
-    describe: Callable[[State], str]  # for the model's card: what it learned, and how well it does
-    save_model: Callable[[Path, str], None]  # writes it as a Hugging Face directory with a card
-    hopeless: Callable[[State], str] = _never  # after a validation: why a run is given up, or ""
-    average: dict[str, Tensor] = field(default_factory=dict)  # moving average of the weights
-    average_decay: float = 0.0

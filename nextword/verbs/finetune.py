@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nextword.evaluation.seed_stats import SEEDS
+from nextword.runs.directory import SEARCH, SEEDS
 from nextword.settings import FinetuneSettings, resolve
 from nextword.tasks import planning
 from nextword.training import session
 from nextword.training.interrupt import Interrupt
 from nextword.training.parallel import Group
-from nextword.verbs.finetune_run import Finetuned, adapt
-from nextword.verbs.search import SEARCH, search
-from nextword.verbs.seeds import from_seeds
+from nextword.verbs.finetune_run import Finetuned, Work, finetune_once
+from nextword.verbs.search import search
+from nextword.verbs.seeds import finetune_seeds
 
 
 def finetune(
@@ -26,47 +26,40 @@ def finetune(
     settings: FinetuneSettings | None = None,
     **overrides: Any,
 ) -> Finetuned:
-    """Adapt a model, ours or of the Hub, to labelled data; `out` becomes a run directory.
+    """Fine-tune a model, ours or of the Hub, on labelled data; `out` becomes a run directory.
 
     With `resume=True` a run that was stopped goes on, bit for bit. Raises UserError where model,
     data and settings do not fit.
     """
+    started, run = time.monotonic(), Path(out)
     given = {} if settings is None else settings.model_dump(exclude_unset=True)
     settings = resolve(FinetuneSettings, given | overrides)
     planning.check(settings)
     items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
-    run = Path(out)
-    started = time.monotonic()
-    return session.supervised(
-        run,
-        lambda group, interrupt: _work(str(model), items, run, settings, group, interrupt),
-        lambda number: Finetuned(
-            str(run), settings.task, seconds=round(time.monotonic() - started, 2), signal=number
-        ),
-        smaller="give a smaller --micro-batch or --max-length, or --lora",
-    )
+
+    def work(group: Group, interrupt: Interrupt) -> Finetuned:
+        return _carry_out(Work(str(model), items, group, interrupt), run, settings)
+
+    def stopped(signal: int) -> Finetuned:
+        seconds = round(time.monotonic() - started, 2)
+        return Finetuned(str(run), settings.task, seconds=seconds, signal=signal)
+
+    smaller = "give a smaller --micro-batch or --max-length, or --lora"
+    return session.run_guarded(run, work, stopped, smaller)
 
 
-def _work(
-    model: str,
-    items: list[str],
-    run: Path,
-    settings: FinetuneSettings,
-    group: Group,
-    interrupt: Interrupt,
-) -> Finetuned:
-    """What was asked for: a search, a run for each seed, or a single one."""
+def _carry_out(work: Work, run: Path, settings: FinetuneSettings) -> Finetuned:
+    """Carry out what was asked for: a search, a run for each seed, or a single one."""
 
-    def begun(file: str) -> bool:
+    def has_begun(file: str) -> bool:
         return settings.resume and (run / file).is_file()
 
     trials = {}
-    if settings.search or begun(SEARCH):
-        settings, best = search(model, items, run, settings, group, interrupt)
+    if settings.search or has_begun(SEARCH):
+        settings, best = search(work, run, settings)
         if best.signal or settings.seeds == 1:
             return best
         trials = best.trials
-    if settings.seeds > 1 or begun(SEEDS):
-        done = from_seeds(model, items, run, settings, group, interrupt)
-        return replace(done, trials=trials)
-    return adapt(model, items, run, settings, group, interrupt)
+    if settings.seeds > 1 or has_begun(SEEDS):
+        return replace(finetune_seeds(work, run, settings), trials=trials)
+    return finetune_once(work, run, settings)

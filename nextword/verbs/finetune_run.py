@@ -1,49 +1,72 @@
-"""One fine-tuning run: data read and held out, a model made for the task, trained and measured.
+"""One fine-tuning run: data read and split, a model made for the task, trained and measured.
 
 RUN/run.json      the data, the settings, the model it began from and what was decided
 RUN/task.json     how data is read for this model: for `evaluate` and `predict`
 RUN/model/        the best model by the task's own metric, a Hugging Face directory
 RUN/adapter/      its low-rank updates alone, as peft writes them (--lora)
-RUN/held_out.jsonl  the examples held out, with what the best model says of them
+RUN/held_out.jsonl  the examples held out, with what the best model predicts
 RUN/evaluation.json  how good it is on all that was held out, once the run is over
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nextword.evaluation.classification import Metric
-from nextword.evaluation.contamination import count_duplicates, describe_counts, find_duplicates
+from nextword.errors import UserError
+from nextword.evaluation.bootstrap import Resampler
+from nextword.evaluation.contamination import (
+    count_duplicates,
+    describe_counts,
+    find_duplicates,
+)
+from nextword.evaluation.metrics import Direction, Estimate, estimate
 from nextword.evaluation.seed_stats import SeedStats
-from nextword.files import recover, write_json
+from nextword.files import recover, write_atomically, write_json
+from nextword.hub.adapter import save_adapter
+from nextword.hub.resolve import resolve as find_directory
 from nextword.models.lora import add_lora
-from nextword.runs import finetuning
-from nextword.runs.record import EVALUATION
-from nextword.settings import FinetuneSettings, PredictSettings
-from nextword.tasks.assemble import assemble
-from nextword.tasks.kept import keep_held_out
-from nextword.tasks.learnable import learnable
-from nextword.tasks.opening import open_trained
-from nextword.tasks.planning import Plan, decide, tell
-from nextword.tasks.records import Record, read_records
-from nextword.tasks.split import fingerprint, hold_out
-from nextword.terminal import warn
-from nextword.training import groups, milestones, session, trackers
+from nextword.models.sizes import flops_per_pair, flops_per_token
+from nextword.runs import configuration
+from nextword.runs.configuration import FinetuneConfiguration
+from nextword.runs.directory import check_new
+from nextword.runs.record import EVALUATION, HELD_OUT
+from nextword.settings import FinetuneSettings, PredictSettings, resolve
+from nextword.tasks import planning, task_file
+from nextword.tasks.base import Dataset, Encoded, Task
+from nextword.tasks.columns import read_alike
+from nextword.tasks.opening import open_task, task_class
+from nextword.tasks.planning import FinetunePlan
+from nextword.tasks.records import read_records
+from nextword.tasks.split import fingerprint, groups_of, hold_out
+from nextword.tasks.validator import TaskValidator, all_metrics
+from nextword.terminal import duration, quantity, warn
+from nextword.tokens.packing import ExampleLoader
+from nextword.training import parameters, periodic, session, trackers
 from nextword.training.interrupt import Interrupt
+from nextword.training.machine import choose_precision
+from nextword.training.optimizers import OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group
-from nextword.training.precision import Precision, choose
 from nextword.training.state import State
+from nextword.training.trainer import LogValues, Session, Subject, build_trainer
+
+MOST_TALKS = 50  # conversations answered at the end, which are not scored but read
+
+Data = Dataset[Any]
+AnyTask = Task[Any, Any, Any]
+GiveUp = Callable[[State], str]  # after a validation: why a run is to end, "" for going on
 
 
 @dataclass(frozen=True)
 class Finetuned:
-    """How it went: `figures` are the best model's on the examples held out, by name, `intervals`
-    their 95% intervals once the run is over; `score` is `metric`, by which the best was chosen, or
-    its negative where lower is better. `seeds` and `trials` tell of the runs behind this one."""
+    """How a run ended: `metrics` are the best model's on the examples held out, by name,
+    `intervals` their 95% intervals once the run is over; `score` is `metric`, by which the best was
+    chosen, or its negative where the better `direction` is "lower". `seeds` and `trials` tell of
+    the runs behind this one."""
 
     run: str
     task: str
@@ -51,116 +74,296 @@ class Finetuned:
     steps: int = 0
     seconds: float = 0.0
     loss: float | None = None
-    figures: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     best_step: int = 0
     finished: str = ""
     signal: int = 0
     metric: str = ""
+    direction: Direction = "higher"
     score: float | None = None
     seeds: dict[str, SeedStats] = field(default_factory=dict)
     trials: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def adapt(
-    model: str,
-    items: list[str],
-    run: Path,
-    settings: FinetuneSettings,
-    group: Group,
-    interrupt: Interrupt,
-    trial: Callable[[State], str] | None = None,
+@dataclass(frozen=True)
+class Work:
+    """What is to be fine-tuned: a model on data, by some processes."""
+
+    model: str
+    items: list[str]
+    group: Group
+    interrupt: Interrupt
+
+
+def finetune_once(
+    work: Work, run: Path, settings: FinetuneSettings, give_up: GiveUp | None = None
 ) -> Finetuned:
-    """One run, from its data to its last evaluation, begun or gone on with. A `trial` is not
-    measured at its end, and given up where, after a validation, that says why."""
-    started = time.monotonic()
+    """Carry out one run, from its data to its last evaluation, begun or gone on with. With
+    `give_up` it is a trial, which is not measured at its end."""
+    started, group = time.monotonic(), work.group
     trackers.check(settings.log_to)
-    resumed = settings.resume and (run / "run.json").is_file()
-    saved: dict[str, Any] = {}
-    if resumed:
-        saved, settings = finetuning.read(run, model, items, settings)
+    saved: FinetuneConfiguration | None = None
+    if settings.resume and (run / configuration.FILE).is_file():
+        saved = configuration.read(run, FinetuneConfiguration)
+        settings = resume_settings(run, saved, work, settings)
     else:
-        finetuning.check_new(run, settings)
-    group.wait()
-    found, validated_on = (
-        read_records(data, settings.task) if data else [] for data in (items, settings.val)
-    )
-    prints = {"data": fingerprint(found), "val": fingerprint(validated_on)}
-    if resumed:
-        finetuning.same_data(saved["fingerprints"], prints, items, settings.val)
-    if settings.val:
-        learnt, held_out = found, validated_on
-        exact, near = count_duplicates(find_duplicates(learnt, held_out, settings))
-        if exact or near:
-            warn(
-                f"of {len(held_out):,} examples to validate on {describe_counts(exact, near)} are in the "
-                "training data too: what is measured on them says nothing about new ones"
+        check_new(run, settings)
+    group.barrier()
+    kind = task_class(settings.task, extract=settings.extract)
+    train, val, fingerprints = _read(kind, work, settings, saved)
+    task = kind.start(work.model, train, settings)
+    encoded = task.encode(train, training=True)
+    if not encoded.items:
+        raise UserError("no example is left to learn from", mend="raise --max-length")
+    validated = task.encode(val) if len(val) else None
+    _choose_parameters(task, settings)
+    precision = saved.precision if saved else choose_precision(settings.precision, group.device)
+    plan = saved.plan if saved else planning.plan(task, encoded, settings)
+    metric = task.metric_named(settings.metric)
+    if group.is_main:
+        recover(run / "model")
+        planning.tell(task, encoded, train, len(val), plan, settings, precision.name)
+        for note in validated.notes if validated else []:
+            warn(f"held out: {note}")
+        if saved is None:
+            now = configuration.environment()
+            asked = settings.model_dump(mode="json", exclude_unset=True)
+            found = FinetuneConfiguration(
+                work.items, asked, precision, now, plan, work.model, fingerprints
             )
+            task_file.write(run, task.task_file(train.columns))
+            configuration.write(run, found)
+    group.barrier()
+    point, log = session.open_log(run, settings, group, saved is not None)
+    task.model.to(group.device).train()
+    task.body.activation_dtype = precision.dtype
+    task.body.set_dropout(settings.dropout)
+    hooks = FinetuneHooks(
+        run, work.model, task, encoded, plan, settings, precision.peak * group.size
+    )
+    hooks.trial = give_up
+    trainer = build_trainer(
+        run,
+        Subject(
+            task.model,
+            task.loss,
+            ExampleLoader(
+                encoded.sources,
+                settings.seed,
+                lambda numbers, samples: task.collate([encoded.items[n] for n in numbers], samples),
+            ),
+            TaskValidator(task, validated, val, metric),
+            hooks,
+        ),
+        _optimizers(task, plan, settings, precision.dtype),
+        plan,
+        settings,
+        Session(group, work.interrupt, precision),
+        log,
+    )
+    if point is None:
+        state = State(plan.schedule, seconds=time.monotonic() - started)
     else:
-        learnt, held_out = hold_out(found, settings)
-    made = learnable(model, learnt, held_out, settings)
+        state = periodic.restore(trainer, point)
+    state = session.train_to_end(trainer, state, resumed=point is not None)
+    measured: dict[str, Estimate] = {}
+    is_over = state.finished and group.is_main and state.best_loss is not None
+    if is_over and len(val) and give_up is None:
+        opened = open_task(run, PredictSettings(precision=precision.name))
+        measured = _measure(run, opened, train, val, state.best_step)
+    values = {name: found.value for name, found in measured.items() if name != "loss"}
+    return Finetuned(
+        run=str(run),
+        task=settings.task,
+        examples=len(encoded.items),
+        steps=state.step,
+        seconds=round(state.seconds, 2),
+        loss=state.best_loss,
+        metrics=state.best_metrics | values,
+        intervals={n: found.interval for n, found in measured.items() if found.interval},
+        best_step=state.best_step,
+        finished=state.finished,
+        signal=0 if state.finished else work.interrupt.requested,
+        metric=metric,
+        direction=task.directions[metric],
+        score=state.best_score,
+    )
+
+
+def resume_settings(
+    run: Path, saved: FinetuneConfiguration, work: Work, asked: FinetuneSettings
+) -> FinetuneSettings:
+    """Return a run's settings to go on with. Raises UserError where something else is asked for."""
+    check_same_start(run, saved.model, saved.data, work)
+    own = resolve(FinetuneSettings, saved.settings)
+    return configuration.settings_to_resume(run, own, asked, saved.resolved)
+
+
+def check_same_start(run: Path, model: str, data: list[str], work: Work) -> None:
+    """Raise UserError where a run was started from another model or on other data."""
+    if (work.model, work.items) != (model, data):
+        raise UserError(
+            f"this run was started from {model} on {' '.join(data)}",
+            where=run,
+            mend="give the same model and data, or choose another --out",
+        )
+
+
+def _read(
+    kind: type[AnyTask],
+    work: Work,
+    settings: FinetuneSettings,
+    saved: FinetuneConfiguration | None,
+) -> tuple[Data, Data, dict[str, str]]:
+    """The examples to learn from, those held out, and digests of the data. Raises UserError where
+    the data of a run that goes on has changed."""
+    records = read_records(work.items, kind.text_files)
+    val_records = read_records(settings.val, kind.text_files) if settings.val else []
+    fingerprints = {"data": fingerprint(records), "val": fingerprint(val_records)}
+    for name, files, use in (("data", work.items, "started"), ("val", settings.val, "validated")):
+        if saved and saved.fingerprints.get(name) != fingerprints[name]:
+            raise UserError(
+                f"is not the data that this run was {use} on",
+                where=", ".join(files),
+                mend="put it back as it was, or choose another --out",
+            )
+    train = kind.read(records, settings)
+    if not settings.val:
+        names = kind.label_names(train, settings) if settings.val_fraction else []
+        return *hold_out(train, names, settings), fingerprints
+    val = kind.read(val_records, read_alike(settings, train.columns, val_records))
+    exact, near = count_duplicates(find_duplicates(train.inputs, train.places, val.inputs))
+    if exact or near:
+        warn(
+            f"of {len(val):,} examples to validate on {describe_counts(exact, near)} are in the "
+            "training data too: what is measured on them says nothing about new ones"
+        )
+    return train, val, fingerprints
+
+
+def _choose_parameters(task: AnyTask, settings: FinetuneSettings) -> None:
+    """Add low-rank updates, or freeze layers, where asked to."""
     if settings.lora:
         add_lora(
-            made.model,
+            task.model,
             rank=settings.lora_rank,
             alpha=settings.lora_alpha,
             dropout=settings.lora_dropout,
             seed=settings.seed,
         )
     if settings.freeze:
-        groups.freeze(made.model, settings.freeze)
-    measured = (
-        Precision(**saved["precision"]) if resumed else choose(settings.precision, group.device)
-    )
-    plan = Plan.from_json(saved["plan"]) if resumed else decide(made, settings)
-    if group.leads:
-        recover(run / "model")
-        tell(made, len(held_out), plan, measured, settings)
-        if not resumed:
-            finetuning.write(run, model, items, settings, made, plan, measured, prints)
-    group.wait()
-    point, metrics = session.open_log(run, settings, group, resumed)
-    job = assemble(run, model, made, settings, plan, measured, group, interrupt, metrics)
-    job.hopeless = trial or job.hopeless
-    state = (
-        State(plan.schedule, seconds=time.monotonic() - started)
-        if point is None
-        else milestones.restore(job, point)
-    )
-    state = session.carry_through(job, state, resumed=point is not None)
-    found_out: dict[str, Metric] = {}
-    if state.finished and group.leads and held_out and state.best_loss is not None and not trial:
-        found_out = measure(run, learnt, held_out, state.best_step, measured)
-    return Finetuned(
-        run=str(run),
-        task=settings.task,
-        examples=len(made.sources),
-        steps=state.step,
-        seconds=round(state.seconds, 2),
-        loss=state.best_loss,
-        figures=state.best_figures
-        | {label: metric.value for label, metric in found_out.items() if label != "loss"},
-        intervals={label: m.interval for label, m in found_out.items() if m.interval is not None},
-        best_step=state.best_step,
-        finished=state.finished,
-        signal=0 if state.finished else interrupt.requested,
-        metric=made.metric,
-        score=state.best_score,
-    )
+        parameters.freeze(task.model, settings.freeze)
 
 
-def measure(
-    run: Path,
-    learnt: Sequence[Record],
-    held_out: Sequence[Record],
-    step: int,
-    measured: Precision,
-) -> dict[str, Metric]:
-    """The best model on all that was held out, in RUN/evaluation.json and returned."""
-    opened = open_trained(run, PredictSettings(precision=measured.name))
-    found, predictions = opened.evaluate(held_out)
-    keep_held_out(run, opened, learnt, held_out, predictions)
-    figures = {label: metric.to_json() for label, metric in found.items()}
-    kept = {"step": step, "task": opened.task, "examples": len(held_out), "metrics": figures}
+def _optimizers(task: AnyTask, plan: FinetunePlan, settings: FinetuneSettings, dtype: Any) -> Any:
+    shares = None
+    if settings.layer_decay < 1:
+        shares = parameters.layer_rates(task.model, settings.layer_decay)
+    chosen = OptimizerSettings(
+        settings.optimizer, plan.learning_rate, plan.weight_decay, plan.momentum, (0.9, 0.999)
+    )
+    return build_optimizers(task.model, chosen, dtype, task.body.row_blocks(), shares)
+
+
+@dataclass
+class FinetuneHooks:
+    """What is logged of fine-tuning, said of its model, and saved. `peak` is in FLOP/s."""
+
+    run: Path
+    start: str
+    task: AnyTask
+    encoded: Encoded[Any]
+    plan: FinetunePlan
+    settings: FinetuneSettings
+    peak: float
+    trial: GiveUp | None = None
+
+    def __post_init__(self) -> None:
+        self._work = work_per_target(self.task, self.encoded)
+
+    def log_values(self, state: State, loss: float, targets_per_second: float) -> LogValues:
+        """Return examples, words or tokens a second, and the share of the matmul peak."""
+        unit = self.task.unit
+        values = {
+            f"{unit}_per_second": targets_per_second,
+            "matmul_share": targets_per_second * self._work / self.peak,
+        }
+        return LogValues(values, quantity(targets_per_second, f"{unit}/s"))
+
+    def describe(self, state: State) -> str:
+        """Say what the model learned from, and how good it is."""
+        began = f"{self.start}, fine-tuned"
+        if self.settings.random_weights:
+            began = (
+                f"The architecture and tokenizer of {self.start}, its weights drawn anew from seed "
+                f"{self.settings.seed} and trained"
+            )
+        story = (
+            f"{began} by nextword for the task {self.settings.task} on "
+            f"{len(self.encoded.items):,} examples: {state.step:,} steps of "
+            f"{self.plan.batch_size} in {duration(state.seconds)}."
+        )
+        if state.best_loss is None:
+            return f"{story} No examples were held out to measure it on."
+        metrics = {"loss": state.best_loss} | state.best_metrics
+        values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        return f"{story} Of step {state.best_step:,}; on examples held out: {values}."
+
+    def save_model(self, directory: Path, card: str) -> None:
+        """Write the model, and its low-rank updates by themselves before it: a model that is there
+        means that both are."""
+        if self.settings.lora:
+            is_local = Path(self.start).is_dir()
+            start = str(find_directory(self.start)) if is_local else self.start
+            save_adapter(self.run / "adapter", self.task.model, start)
+        self.task.save(directory, card)
+
+    def give_up(self, state: State) -> str:
+        """Return why a trial ends early, "" for going on."""
+        return self.trial(state) if self.trial else ""
+
+
+def work_per_target(task: AnyTask, encoded: Encoded[Any]) -> float:
+    """Return multiplications and additions for each token, word or example of the loss."""
+    config, count, read = task.body.config, len(encoded.items), sum(encoded.lengths)
+    if config.decoder_layers:
+        source, target = (read - encoded.targets) / count, encoded.targets / count
+        return flops_per_pair(config, source, target) / target
+    return flops_per_token(config, read // count) * read / encoded.targets
+
+
+def _measure(run: Path, task: AnyTask, train: Data, val: Data, step: int) -> dict[str, Estimate]:
+    """Measure the best model on all that was held out, into RUN/evaluation.json and
+    RUN/held_out.jsonl."""
+    encoded = task.encode(val)
+    outputs = task.measure(encoded, val)
+    estimates = estimate(all_metrics(task, outputs, val), resampler_of(task, val))
+    values = {name: found.to_json() for name, found in estimates.items()}
+    kept = {"step": step, "task": task.name, "examples": len(val), "metrics": values}
+    if task.name != "text":
+        if not outputs.predictions:
+            val = val.select(range(min(len(val), MOST_TALKS)))
+            outputs = task.predict(task.encode(val), val)
+        _write_held_out(run, task.held_out_rows(outputs, val), train, val)
     write_json(run / EVALUATION, kept)
-    return found
+    return estimates
+
+
+def resampler_of(task: AnyTask, dataset: Data) -> Resampler:
+    """Return how examples are drawn for intervals: those with the same input together, and all
+    questions about one text."""
+    groups = groups_of(dataset)
+    repeated = len(set(groups.tolist())) < len(groups)
+    return Resampler(task.settings.seed, groups if repeated else None)
+
+
+def _write_held_out(run: Path, rows: list[dict[str, Any]], train: Data, val: Data) -> None:
+    """Write each held-out example beside what the best model predicts, one JSON object a line, with
+    its "twin": the same example, or nearly, of the training data; null where it has none."""
+    duplicates = find_duplicates(train.inputs, train.places, val.inputs)
+    lines = [
+        json.dumps(row | {"twin": found and found.to_json()}, ensure_ascii=False)
+        for row, found in zip(rows, duplicates, strict=True)
+    ]
+    write_atomically(run / HELD_OUT, "\n".join(lines) + "\n")

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, overload
 
 from nextword.errors import UserError
-from nextword.settings import PredictSettings, Task, resolve
-from nextword.tasks.opening import open_trained
+from nextword.settings import PredictSettings, resolve
+from nextword.tasks.base import Prediction
+from nextword.tasks.classify.task import Classify
+from nextword.tasks.opening import AnyTask, open_task
 from nextword.tasks.records import Record
-from nextword.tasks.trained import Prediction, TrainedModel
+from nextword.verbs.predict import predict_records
 
 METHODS = {
     "classify": "classify(texts)",
@@ -31,24 +33,21 @@ class TaskModel:
     """What a task's model can be asked. Each method takes one input and gives one result, or takes
     a list of them and gives a list, which is faster than one after the other."""
 
-    trained: TrainedModel
+    trained: AnyTask
 
     @property
-    def task(self) -> Task:
-        return self.trained.task
+    def task(self) -> str:
+        return self.trained.name
 
     @property
     def labels(self) -> tuple[str, ...]:
         """A classifier's labels, in the order of its probabilities."""
-        return self.trained.outputs.names if self.trained.outputs else ()
+        return self.trained.labels.names if isinstance(self.trained, Classify) else ()
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         """A prediction for each row of columns, named as in the data that the model learnt from."""
-        found = [Record(row, f"row {number}") for number, row in enumerate(rows, start=1)]
-        if not found:
-            return []
-        predictions = self.trained.predict(found)
-        return [{n: v for n, v in each.items() if n != "outputs"} for each in predictions]
+        records = [Record(row, f"row {number}") for number, row in enumerate(rows, start=1)]
+        return predict_records(self.trained, records) if records else []
 
     @overload
     def classify(self, texts: Text) -> Prediction: ...
@@ -132,18 +131,18 @@ class TaskModel:
         settings = self.trained.settings
         if isinstance(text, str):
             if settings.pair_column is not None:
-                name = self.trained.name
+                name = self.trained.place
                 raise UserError(f"{name} learnt pairs of texts", mend="give (one, other)")
             return {settings.text_column or "text": text}
         if settings.text_column is not None and settings.pair_column is None:
-            raise UserError(f"{self.trained.name} learnt single texts, not pairs")
+            raise UserError(f"{self.trained.place} learnt single texts, not pairs")
         names = settings.text_column or "text_a", settings.pair_column or "text_b"
         return dict(zip(names, text, strict=True))
 
     def _does(self, task: str) -> None:
         if self.task != task:
             raise UserError(
-                f"{self.trained.name} is for the task {self.task}, not {task}",
+                f"{self.trained.place} is for the task {self.task}, not {task}",
                 mend=f"call .{METHODS.get(self.task, 'predict(rows)')}",
             )
 
@@ -160,4 +159,4 @@ def load_task(
     Raises UserError where its task is not known.
     """
     given = settings.model_dump(exclude_unset=True) if settings else {}
-    return TaskModel(open_trained(model, resolve(PredictSettings, given | overrides)))
+    return TaskModel(open_task(model, resolve(PredictSettings, given | overrides)))

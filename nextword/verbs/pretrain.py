@@ -1,8 +1,9 @@
-"""`pretrain` as people call it: train, measure the best model on held-out text, report."""
+"""`pretrain`: train a new model, measure the best one on held-out text, report."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,25 +12,44 @@ from typing import Any
 from nextword.errors import UserError
 from nextword.files import write_json
 from nextword.runs.record import EVALUATION, Record, Run, is_run, read_run
-from nextword.settings import HidingSettings, PretrainSettings, Settings
-from nextword.terminal import warn
-from nextword.training.horizon import MEASURING
-from nextword.verbs.pretrain_run import RunSummary
-from nextword.verbs.pretrain_run import pretrain as train
+from nextword.settings import HidingSettings, PretrainSettings, Settings, resolve
+from nextword.terminal import say, warn
+from nextword.training import session
+from nextword.training.budget import MEASURING
+from nextword.training.interrupt import Interrupt
+from nextword.training.parallel import Group
+from nextword.verbs.evaluate import evaluate
+from nextword.verbs.pretrain_run import PretrainRun
 from nextword.verbs.report import report
 
 FEWEST_TOKENS = 4096  # fewer measure nothing
 
 
 @dataclass(frozen=True)
+class RunSummary:
+    """How a run ended. `loss` is the best held-out one, nats a token, None if none is; `signal` is
+    the one that stopped it, 0 for none; `finished` says why it ended, "" if it was stopped."""
+
+    run: str
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    loss: float | None = None
+    bits_per_byte: float | None = None
+    finished: str = ""
+    signal: int = 0
+
+
+@dataclass(frozen=True)
 class FinishedRun(RunSummary):
     """`evaluation` is what `evaluate` says of the best model, with the number of held-out tokens
-    there are; None while the run is not over, or where nothing was held out."""
+    there are; None while the run is not over, or where nothing was held out. `trial` is a command
+    to try first, on words in the language of the text."""
 
-    evaluation: Record | None
-    model: str | None
-    report: str | None
-    trial: str  # a command to try first, on words in the language of the text
+    evaluation: Record | None = None
+    model: str | None = None
+    report: str | None = None
+    trial: str = ""
 
 
 def pretrain(
@@ -46,9 +66,9 @@ def pretrain(
     data do not fit.
     """
     out = Path(out)
-    summary = train(data, out, settings, **overrides)
+    summary = run_pretraining(data, out, settings, **overrides)
     if summary.signal or not is_run(out):  # stopped, perhaps while it was still reading
-        return FinishedRun(**asdict(summary), evaluation=None, model=None, report=None, trial="")
+        return FinishedRun(**asdict(summary))
     if int(os.environ.get("RANK", 0)) == 0:  # torchrun's other processes have nothing left to do
         if summary.finished:
             measure(read_run(out))
@@ -63,6 +83,43 @@ def pretrain(
     )
 
 
+def run_pretraining(
+    data: str | Path | Sequence[str | Path],
+    out: Path,
+    settings: PretrainSettings | None = None,
+    **overrides: Any,
+) -> RunSummary:
+    """Train a new model, without measuring it at the end. SIGTERM and Ctrl-C end it early: all that
+    was done is on the disk then, and the summary's `signal` says so."""
+    started = time.monotonic()
+    given = {} if settings is None else settings.model_dump(exclude_unset=True)
+    settings = resolve(PretrainSettings, given | overrides)
+    items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
+
+    def work(group: Group, interrupt: Interrupt) -> RunSummary:
+        run = PretrainRun(out, items, settings, group, interrupt, started)
+        state = run.carry_out()
+        stopped = 0 if state.finished else interrupt.requested
+        if stopped and group.is_main:
+            say(f"Stopped at step {state.step:,}, saved. Go on with the same command and --resume")
+        return RunSummary(
+            run=str(out),
+            steps=state.step,
+            tokens=state.tokens,
+            seconds=round(state.seconds, 2),
+            loss=state.best_loss,
+            bits_per_byte=state.best_metrics.get("bits per byte"),
+            finished=state.finished,
+            signal=stopped,
+        )
+
+    def stopped(signal: int) -> RunSummary:
+        return RunSummary(str(out), seconds=round(time.monotonic() - started, 2), signal=signal)
+
+    smaller = "give a smaller --micro-batch, --context-length or --size"
+    return session.run_guarded(out, work, stopped, smaller)
+
+
 def measure(run: Run) -> None:
     """Evaluate a run's best model on what it held out, in about a fiftieth of the run's own time.
 
@@ -73,16 +130,14 @@ def measure(run: Run) -> None:
         return
     # A token is scored in less time than it is learned from.
     affordable = int(MEASURING * (run.seconds or 0) * run.tokens_per_second)
-    from nextword.evaluation.language_model import evaluate
-
-    most = max(affordable, FEWEST_TOKENS)
     try:
-        result = evaluate(run.path, max_tokens=most, **_hiding(run))
+        most = max(affordable, FEWEST_TOKENS)
+        evaluation = evaluate(run.path, max_tokens=most, **_hiding(run))
     except UserError as error:
         warn(f"the best model could not be measured: {error}")
         return
-    found = {"step": run.best["step"], "held_out_tokens": held_out} | result.to_json()
-    write_json(run.path / EVALUATION, found)
+    values = {"step": run.best["step"], "held_out_tokens": held_out} | evaluation.to_json()
+    write_json(run.path / EVALUATION, values)
 
 
 def _hiding(run: Run) -> Record:

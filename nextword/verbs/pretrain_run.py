@@ -1,4 +1,4 @@
-"""`pretrain`: text or a store in, a run directory out; or a run directory that goes on.
+"""One pretraining run: text or a store in, a run directory out; or a run directory that goes on.
 
 RUN/store/ holds the prepared text, unless the data was a store already.
 """
@@ -6,218 +6,305 @@ RUN/store/ holds the prepared text, unless the data was a store already.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from nextword.errors import UserError
 from nextword.files import recover
-from nextword.models.config import TransformerConfig
-from nextword.runs import pretraining
-from nextword.settings import PrepareSettings, PretrainSettings, resolve
-from nextword.terminal import duration, say, warn
+from nextword.hub.directory import save as save_directory
+from nextword.models.encoder_decoder import Writer, writer
+from nextword.models.sizes import flops_per_token
+from nextword.models.transformer import Block
+from nextword.runs import configuration
+from nextword.runs.configuration import PretrainConfiguration
+from nextword.settings import PrepareSettings, PretrainSettings
+from nextword.terminal import duration, quantity, say, warn
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
-from nextword.training import milestones, planning, session, trackers
-from nextword.training.assemble import assemble
+from nextword.training import periodic, planning, session, trackers
 from nextword.training.interrupt import Interrupt
-from nextword.training.learning import Learning, check_objective, learning
+from nextword.training.machine import Precision, SpeedTest, choose_precision
+from nextword.training.objective import Objective, check_objective, objective_of, validator_of
+from nextword.training.optimizers import OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group
-from nextword.training.planning import Plan
-from nextword.training.precision import Precision, choose
-from nextword.training.speed import tokens_per_second
-from nextword.training.state import Job, State
+from nextword.training.planning import PretrainPlan
+from nextword.training.state import State, Validator
+from nextword.training.trainer import LogValues, Session, Subject, Trainer, build_trainer
+from nextword.training.validators import TextValidator
+
+
+@dataclass
+class PretrainRun:
+    """A run with its own settings and data: those it was started with, where it goes on."""
+
+    path: Path
+    data: list[str]
+    settings: PretrainSettings
+    group: Group
+    interrupt: Interrupt
+    started: float
+
+    def carry_out(self) -> State:
+        """Prepare, plan and train. Raises UserError where settings and data do not fit."""
+        trackers.check(self.settings.log_to)
+        saved: PretrainConfiguration | None = None
+        if self.settings.resume and (self.path / configuration.FILE).is_file():
+            saved = configuration.read(self.path, PretrainConfiguration)
+            self.settings = configuration.pretrain_settings_to_resume(
+                self.path, saved, self.data, self.settings
+            )
+            self.data = saved.data
+        else:
+            self._refuse_to_overwrite()
+            planning.check(self.settings)
+        if self.group.is_main:
+            self._recover()
+        self.group.barrier()
+        store = self._store(resumed=saved is not None)
+        check_objective(store, self.settings)
+        objective = objective_of(self.settings, store.tokenizer)
+        if saved is None:
+            plan, precision = self._decide(store, objective)
+            self._write(store, plan, precision)
+        else:
+            plan, precision = self._resume(saved, store, objective), saved.precision
+        self.group.barrier()
+        point, log = session.open_log(self.path, self.settings, self.group, saved is not None)
+        trainer = self._trainer(store, objective, plan, precision, log)
+        budget = self._budget
+        if point is None:
+            state = State(plan.schedule, budget, seconds=self.group.mean(self._elapsed))
+            state.began = state.seconds
+        else:
+            state = periodic.restore(trainer, point)
+            if self.settings.new_horizon:
+                state.schedule, state.budget, state.horizon_fixed = plan.schedule, budget, False
+                state.finished, state.saved = "", -1
+                periodic.save(trainer, state)
+                self._write(store, plan, precision)
+        return session.train_to_end(trainer, state, resumed=point is not None)
+
+    @property
+    def _elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def _budget(self) -> float | None:
+        settings = self.settings
+        return settings.budget if settings.steps is None and settings.epochs is None else None
+
+    def _refuse_to_overwrite(self) -> None:
+        run = self.path
+        if run.exists() and not run.is_dir():
+            raise UserError(
+                "is a file; a run needs a folder", where=run, mend="choose another --out"
+            )
+        begun = (run / configuration.FILE).exists()
+        if begun or (run.is_dir() and any(run.iterdir()) and not self.settings.resume):
+            raise UserError(
+                "exists already",
+                where=run,
+                mend="--resume goes on with it; or choose another --out",
+            )
+
+    def _recover(self) -> None:
+        """Finish what a killed process was replacing."""
+        recover(self.path / "model")
+        for aside in (self.path / "checkpoints").glob(".step-*"):
+            recover(aside.with_name(aside.name[1:].rsplit(".", 1)[0]))
+
+    def _store(self, *, resumed: bool) -> Store:
+        """The store given as data, or one prepared from it under the run."""
+        if len(self.data) == 1 and (Path(self.data[0]) / "manifest.json").is_file():
+            return Store.open(Path(self.data[0]))
+        if not self.data:
+            raise UserError("no data was given", mend="nextword pretrain DATA... --out RUN")
+        place = self.path / "store"
+        # The store of a run that was stopped before it began is used only if its data is the same.
+        if self.group.is_main and not (resumed and (place / "manifest.json").is_file()):
+            own = self.settings.model_dump(include=set(PrepareSettings.model_fields))
+            prepare(self.data, place, PrepareSettings(**own))
+        self.group.barrier()
+        return Store.open(place)
+
+    def _decide(self, store: Store, objective: Objective) -> tuple[PretrainPlan, Precision]:
+        """Choose what the settings leave open. The same on every rank: what they measure is
+        averaged before anything depends on it."""
+        settings, group = self.settings, self.group
+        precision = choose_precision(settings.precision, group.device)
+        precision = replace(precision, peak=group.mean(precision.peak))
+        plan = planning.plan(
+            settings,
+            store.train,
+            planning.Machine(
+                peak=precision.peak * group.size,
+                measure=SpeedTest(store, objective, settings, precision, group),
+                gpu=group.device.type == "cuda",
+                ranks=group.size,
+            ),
+            spent=group.mean(self._elapsed),
+        )
+        if group.is_main:
+            for reason in [f"activations in {precision.name}: {precision.reason}", *plan.reasons]:
+                say(f"  {reason}")
+        return plan, precision
+
+    def _resume(
+        self, saved: PretrainConfiguration, store: Store, objective: Objective
+    ) -> PretrainPlan:
+        """The plan of the run that goes on, with another length if that is asked for."""
+        if saved.store_sums != store.manifest["files"]:
+            raise UserError(
+                "the store is not the one this run was started on",
+                where=store.path,
+                mend="put the old store back, or start another run",
+            )
+        threads, plan = saved.environment.get("threads"), saved.plan
+        if self.group.is_main and threads != torch.get_num_threads():
+            warn(
+                f"this run was started with {threads} threads, now it is "
+                f"{torch.get_num_threads()}: sums may be rounded in another order, so weights will "
+                "differ in their last bits"
+            )
+        if self.settings.new_horizon:
+            measure = SpeedTest(store, objective, self.settings, saved.precision, self.group)
+            speed = measure(plan.config, plan.batch_size, plan.micro_batch)
+            plan = planning.with_new_horizon(plan, self.settings, len(store.train.tokens), speed)
+            if self.group.is_main:
+                time_left = duration(plan.expected_seconds)
+                say(f"  new horizon: {plan.schedule.steps:,} steps, about {time_left}")
+        return plan
+
+    def _write(self, store: Store, plan: PretrainPlan, precision: Precision) -> None:
+        if self.group.is_main:
+            found = PretrainConfiguration(
+                data=self.data,
+                settings=self.settings.model_dump(exclude_unset=True),
+                precision=precision,
+                environment=configuration.environment(),
+                plan=plan,
+                store=configuration.relative_path(store.path, self.path),
+                store_tokenizer=store.manifest["tokenizer"]["sha256"],
+                store_sums=store.manifest["files"],
+            )
+            configuration.write(self.path, found)
+
+    def _trainer(
+        self,
+        store: Store,
+        objective: Objective,
+        plan: PretrainPlan,
+        precision: Precision,
+        log: session.MetricsLog,
+    ) -> Trainer:
+        settings, group = self.settings, self.group
+        config = replace(plan.config, dropout=settings.dropout, start_id=objective.start_id)
+        model = writer(config, seed=settings.seed).to(group.device)
+        model.activation_dtype = precision.dtype
+        if plan.compile:
+            for module in model.modules():
+                if isinstance(module, Block):
+                    module.compile()
+        validator = validator_of(settings, store, plan)
+        if not len(store.val.tokens) and group.is_main:
+            warn("no text is held out: the model is not validated (--val-fraction 0)")
+        hooks = PretrainHooks(
+            model,
+            store,
+            objective,
+            plan,
+            validator,
+            peak=precision.peak * group.size,
+            source=_describe_source(self.data, store),
+        )
+        loader = objective.loader(store.train, config.context_length)
+        return build_trainer(
+            self.path,
+            Subject(model, objective.loss, loader, validator, hooks),
+            build_optimizers(
+                model,
+                OptimizerSettings(
+                    settings.optimizer,
+                    plan.learning_rate,
+                    plan.weight_decay,
+                    plan.momentum,
+                    (settings.beta1, settings.beta2),
+                ),
+                precision.dtype,
+                model.row_blocks(),
+            ),
+            plan,
+            settings,
+            Session(group, self.interrupt, precision),
+            log,
+        )
 
 
 @dataclass(frozen=True)
-class RunSummary:
-    """How a run ended. `loss` is the best held-out one, nats a token, None if none is."""
+class PretrainHooks:
+    """What is logged of pretraining, said of its model, and saved. `peak` is in FLOP/s over all
+    ranks, `source` what the model learns from, in words."""
 
-    run: str
-    steps: int
-    tokens: int
-    seconds: float
-    loss: float | None
-    bits_per_byte: float | None
-    finished: str  # why it ended; "" if a signal stopped it before
-    signal: int  # the signal that stopped it, 0 for none
+    model: Writer
+    store: Store
+    objective: Objective
+    plan: PretrainPlan
+    validator: Validator
+    peak: float
+    source: str
 
+    def log_values(self, state: State, loss: float, targets_per_second: float) -> LogValues:
+        """Return tokens a second, whether they are targets or not, and the share of the peak."""
+        share = self.objective.target_share
+        speed, config = targets_per_second / share, self.plan.config
+        of_peak = speed * flops_per_token(config, config.context_length, share) / self.peak
+        values = {
+            "tokens": round(state.tokens / share),
+            "tokens_per_second": speed,
+            "matmul_share": of_peak,
+        }
+        text = f"{quantity(speed, 'tokens/s')}  {of_peak:.0%} of matmul peak"
+        if isinstance(self.validator, TextValidator):
+            bits = self.validator.bits_per_byte(loss)
+            return LogValues({"bits_per_byte": bits} | values, f"{bits:.3f} bits/byte  {text}")
+        return LogValues(values, text)
 
-def pretrain(
-    data: str | Path | Sequence[str | Path],
-    out: str | Path,
-    settings: PretrainSettings | None = None,
-    **overrides: Any,
-) -> RunSummary:
-    """Train a new model on raw text or a store; `out` becomes a run directory.
-
-    With `resume=True` a run that was stopped goes on from its last checkpoint, bit for bit as if
-    it had not been. SIGTERM and Ctrl-C end it early: all that was done is on the disk then, and
-    the summary's `signal` says so. Raises UserError where settings and data do not fit.
-    """
-    started = time.monotonic()
-    given = {} if settings is None else settings.model_dump(exclude_unset=True)
-    settings = resolve(PretrainSettings, given | overrides)
-    items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
-    run = Path(out)
-    return session.supervised(
-        run,
-        lambda group, interrupt: _run(items, run, settings, group, interrupt, started),
-        lambda number: RunSummary(
-            str(run), 0, 0, round(time.monotonic() - started, 2), None, None, "", number
-        ),
-        smaller="give a smaller --micro-batch, --context-length or --size",
-    )
-
-
-def _run(
-    items: list[str],
-    run: Path,
-    settings: PretrainSettings,
-    group: Group,
-    interrupt: Interrupt,
-    started: float,
-) -> RunSummary:
-    trackers.check(settings.log_to)
-    resumed = settings.resume and (run / "run.json").is_file()
-    if resumed:
-        items, settings = pretraining.settings_of(run, items, settings)
-    else:
-        _refuse_to_overwrite(run, settings)
-        planning.check(settings)
-    if group.leads:
-        _recover(run)
-    group.wait()
-    store = _store(items, run, settings, group, resumed)
-    check_objective(store, settings)
-    learned = learning(settings, store.tokenizer)
-    if resumed:
-        plan, measured = _plan_of(run, store, learned, settings, group)
-    else:
-        plan, measured = _decide(store, learned, settings, group, started)
-        if group.leads:
-            pretraining.write(run, items, settings, store, plan, measured)
-    group.wait()
-    saved, metrics = session.open_log(run, settings, group, resumed)
-    job = assemble(run, items, store, learned, settings, plan, measured, group, interrupt, metrics)
-    budget = settings.budget if settings.steps is None and settings.epochs is None else None
-    if saved is None:
-        state = State(plan.schedule, budget, seconds=group.mean(time.monotonic() - started))
-        state.began = state.seconds
-    else:
-        state = milestones.restore(job, saved)
-        if settings.new_horizon:
-            state.schedule, state.budget, state.horizon_fixed = plan.schedule, budget, False
-            state.finished, state.saved = "", -1
-            milestones.save(job, state)
-            if group.leads:
-                pretraining.write(run, items, settings, store, plan, measured)
-    state = session.carry_through(job, state, resumed=saved is not None)
-    return _summary(job, state)
-
-
-def _summary(job: Job, state: State) -> RunSummary:
-    stopped = 0 if state.finished else job.interrupt.requested
-    if stopped and job.group.leads:
-        say(f"Stopped at step {state.step:,}, saved. Go on with the same command and --resume")
-    return RunSummary(
-        run=str(job.run),
-        steps=state.step,
-        tokens=state.tokens,
-        seconds=round(state.seconds, 2),
-        loss=state.best_loss,
-        bits_per_byte=state.best_figures.get("bits per byte"),
-        finished=state.finished,
-        signal=stopped,
-    )
-
-
-def _recover(run: Path) -> None:
-    """Finish what a killed process was replacing."""
-    recover(run / "model")
-    for aside in (run / "checkpoints").glob(".step-*"):
-        recover(aside.with_name(aside.name[1:].rsplit(".", 1)[0]))
-
-
-def _refuse_to_overwrite(run: Path, settings: PretrainSettings) -> None:
-    if run.exists() and not run.is_dir():
-        raise UserError("is a file; a run needs a folder", where=run, mend="choose another --out")
-    if (run / "run.json").exists() or (run.is_dir() and any(run.iterdir()) and not settings.resume):
-        raise UserError(
-            "exists already", where=run, mend="--resume goes on with it; or choose another --out"
+    def describe(self, state: State) -> str:
+        """Say what the model learned from, how long, and how good it is."""
+        context = self.plan.config.context_length
+        read = state.step * self.plan.batch_size * context
+        story = (
+            f"Trained by nextword from random weights on {self.source}: "
+            f"{state.step:,} steps of {self.plan.batch_size} × {context} tokens, "
+            f"{quantity(state.tokens, self.objective.unit)} in {duration(state.seconds)}, "
+            f"{read / len(self.store.train):.3g} passes over the text."
+        )
+        if state.best_loss is None:
+            return f"{story} No text was held out to measure it on."
+        metrics, unit = state.best_metrics, "a token to write"
+        if "masked accuracy" in metrics:
+            unit = f"a hidden token; it finds {metrics['masked accuracy']:.1%} of them"
+        elif "bits per byte" in metrics:
+            unit = f"a token, {metrics['bits per byte']:.4f} bits a byte"
+        return (
+            f"{story} At step {state.best_step:,} its loss on held-out text was "
+            f"{state.best_loss:.4f} nats {unit}, perplexity {metrics['perplexity']:.4g}."
         )
 
+    def save_model(self, directory: Path, card: str) -> None:
+        """Write the model as a Hugging Face directory."""
+        save_directory(directory, self.model, self.store.tokenizer, card=card, only_pretrained=True)
 
-def _store(
-    data: list[str], run: Path, settings: PretrainSettings, group: Group, resumed: bool
-) -> Store:
-    """The store given as data, or one prepared from it under the run."""
-    if len(data) == 1 and (Path(data[0]) / "manifest.json").is_file():
-        return Store.open(Path(data[0]))
-    if not data:
-        raise UserError("no data was given", mend="nextword pretrain DATA... --out RUN")
-    # Of a run that was stopped before it began, the store is used only if it is of the same data.
-    if group.leads and not (resumed and (run / "store" / "manifest.json").is_file()):
-        own = settings.model_dump(include=set(PrepareSettings.model_fields))
-        prepare(data, run / "store", PrepareSettings(**own))
-    group.wait()
-    return Store.open(run / "store")
+    def give_up(self, state: State) -> str:
+        """Never: pretraining goes on to its end."""
+        return ""
 
 
-def _decide(
-    store: Store, learned: Learning, settings: PretrainSettings, group: Group, started: float
-) -> tuple[Plan, Precision]:
-    """The same on every rank: what they measure is averaged before anything depends on it."""
-    measured = choose(settings.precision, group.device)
-    measured = replace(measured, peak=group.mean(measured.peak))
-
-    def speed(config: TransformerConfig, batch: int, micro: int) -> float:
-        return tokens_per_second(store, learned, config, settings, batch, micro, measured, group)
-
-    plan = planning.plan(
-        settings,
-        store.train,
-        store.tokenizer.vocab_size,
-        peak=measured.peak * group.size,
-        measure=speed,
-        spent=group.mean(time.monotonic() - started),
-        gpu=group.device.type == "cuda",
-        ranks=group.size,
-    )
-    if not group.leads:
-        return plan, measured
-    for reason in [f"activations in {measured.name}: {measured.reason}", *plan.reasons]:
-        say(f"  {reason}")
-    return plan, measured
-
-
-def _plan_of(
-    run: Path, store: Store, learned: Learning, settings: PretrainSettings, group: Group
-) -> tuple[Plan, Precision]:
-    saved = pretraining.read(run)
-    if saved.store_sums != store.manifest["files"]:
-        raise UserError(
-            "the store is not the one this run was started on",
-            where=store.path,
-            mend="put the old store back, or start another run",
-        )
-    threads = saved.environment.get("threads")
-    if group.leads and threads != torch.get_num_threads():
-        warn(
-            f"this run was started with {threads} threads, now it is {torch.get_num_threads()}: "
-            "sums may be rounded in another order, so weights will differ in their last bits"
-        )
-    plan, measured = saved.plan, saved.precision
-    if settings.new_horizon:
-        batch, micro = plan.batch_size, plan.micro_batch
-        speed = tokens_per_second(
-            store, learned, plan.config, settings, batch, micro, measured, group
-        )
-        plan = planning.with_new_horizon(plan, settings, len(store.train.tokens), speed)
-        if group.leads:
-            time_left = duration(plan.expected_seconds)
-            say(f"  new horizon: {plan.schedule.steps:,} steps, about {time_left}")
-    return plan, measured
+def _describe_source(data: list[str], store: Store) -> str:
+    """What a model learns from: `novels and 2 more (18.2 M tokens, 2.1 M more held out)`."""
+    names = [name if "://" in name else Path(name).resolve().name for name in data]
+    named = " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more"
+    held_out = f", {quantity(len(store.val.tokens))} more held out" if len(store.val.tokens) else ""
+    return f"{named} ({quantity(len(store.train.tokens), 'tokens')}{held_out})"

@@ -10,71 +10,120 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from nextword.evaluation.seed_stats import SEEDS, seed_stats
-from nextword.files import whole_directory, write_atomically, write_json
-from nextword.runs import finetuning
-from nextword.runs.record import EVALUATION
-from nextword.settings import FinetuneSettings
+from nextword.errors import UserError
+from nextword.evaluation.seed_stats import seed_stats
+from nextword.files import read_json, whole_directory, write_atomically, write_json
+from nextword.runs import configuration
+from nextword.runs.directory import SEEDS, check_new, has_begun
+from nextword.runs.record import EVALUATION, HELD_OUT
+from nextword.settings import FinetuneSettings, resolve
 from nextword.tasks import task_file
-from nextword.tasks.kept import HELD_OUT
 from nextword.terminal import say
-from nextword.training.interrupt import Interrupt
-from nextword.training.parallel import Group
-from nextword.verbs.finetune_run import Finetuned, adapt
+from nextword.verbs.finetune_run import Finetuned, Work, check_same_start, finetune_once
 
-PUBLISHED = ("run.json", task_file.NAME, "metrics.jsonl", EVALUATION, HELD_OUT)
+PUBLISHED = (configuration.FILE, task_file.NAME, "metrics.jsonl", EVALUATION, HELD_OUT)
 
 
-def from_seeds(
-    model: str,
-    items: list[str],
-    run: Path,
-    settings: FinetuneSettings,
-    group: Group,
-    interrupt: Interrupt,
-) -> Finetuned:
-    """How the best seed did, and the spread over all. Those that are over are not done again."""
-    kept, settings = finetuning.begin(run / SEEDS, model, items, settings, group)
+@dataclass
+class Sweep:
+    """Several runs of one command: `content` is what seeds.json or search.json holds, the runs that
+    are over by their folders."""
+
+    file: Path
+    settings: FinetuneSettings
+    content: dict[str, Any]
+
+    @classmethod
+    def open(cls, file: Path, work: Work, asked: FinetuneSettings) -> Sweep:
+        """Open the runs to go on with, or begin new ones. Raises UserError as for a single run, and
+        where no examples are held out to choose by."""
+        run = file.parent
+        if asked.resume and file.is_file() and has_begun(run):
+            content = read_json(file)
+            try:
+                own = resolve(FinetuneSettings, content["settings"])
+                _ = content["model"], content["data"], content["runs"].items()
+            except (TypeError, KeyError, AttributeError, UserError):
+                raise UserError(
+                    "does not say what was asked for",
+                    where=file,
+                    mend="put the file back as it was, or start another run",
+                ) from None
+            check_same_start(run, content["model"], content["data"], work)
+            return cls(file, configuration.settings_to_resume(run, own, asked, {}), content)
+        if not (asked.val or asked.val_fraction):
+            raise UserError(
+                "nothing is held out to choose the best run by",
+                mend="leave --val-fraction 0 out, or name a file with --val",
+            )
+        check_new(run, asked)
+        work.group.barrier()
+        settings = asked.model_dump(mode="json", exclude_unset=True, exclude={"resume"})
+        content = {"model": work.model, "data": work.items, "settings": settings, "runs": {}}
+        if work.group.is_main:
+            everything = asked.model_dump(mode="json", exclude={"resume"}, exclude_none=True)
+            start = {"model": work.model, "data": work.items}
+            configuration.write_yaml(run, start | everything)
+            write_json(file, content)
+        work.group.barrier()
+        return cls(file, asked, content)
+
+    @property
+    def runs(self) -> dict[str, dict[str, Any]]:
+        runs: dict[str, dict[str, Any]] = self.content["runs"]
+        return runs
+
+    @property
+    def best(self) -> str:
+        """The name of the run that did best on the examples held out, of equal ones by its loss."""
+
+        def order(name: str) -> tuple[float, float]:
+            run = self.runs[name]
+            return (-math.inf, 0.0) if run["score"] is None else (run["score"], -run["loss"])
+
+        return max(self.runs, key=order)
+
+    def write(self, **more: Any) -> None:
+        """Write the file as it is now, with more keys."""
+        write_json(self.file, self.content | more)
+
+
+def finetune_seeds(work: Work, run: Path, settings: FinetuneSettings) -> Finetuned:
+    """Carry out a run for each seed that is not over yet; return the best one's result, with the
+    statistics over all."""
+    sweep = Sweep.open(run / SEEDS, work, settings)
+    settings = sweep.settings
     for seed in range(settings.seed, settings.seed + settings.seeds):
         name = f"seed-{seed}"
-        if name in kept["runs"]:
+        if name in sweep.runs:
             continue
-        if group.leads:
-            say(f"Seed {seed}, {len(kept['runs']) + 1} of {settings.seeds}", style="bold")
+        if work.group.is_main:
+            say(f"Seed {seed}, {len(sweep.runs) + 1} of {settings.seeds}", style="bold")
         own = {"seed": seed, "split_seed": settings.splits_by}
         alone = settings.model_copy(update=own | {"seeds": 1, "search": 0, "resume": True})
-        done = adapt(model, items, run / name, alone, group, interrupt)
+        done = finetune_once(work, run / name, alone)
         if done.signal:
             return replace(done, run=str(run))
-        kept["runs"][name] = asdict(done)
-        if group.leads:
-            write_json(run / SEEDS, kept)
-    runs = kept["runs"]
-    best = best_of(kept)
-    found = seed_stats([{"loss": each["loss"], **each["figures"]} for each in runs.values()])
-    if group.leads:
+        sweep.runs[name] = asdict(done)
+        if work.group.is_main:
+            sweep.write()
+    best = sweep.best
+    statistics = seed_stats(
+        [{"loss": each["loss"], **each["metrics"]} for each in sweep.runs.values()]
+    )
+    if work.group.is_main:
         publish(run / best, run)
-        told = {name: asdict(spread) for name, spread in found.items()}
-        write_json(run / SEEDS, kept | {"best": best, "metrics": told})
-    group.wait()
-    return replace(Finetuned(**runs[best]), run=str(run), seeds=found)
-
-
-def best_of(kept: finetuning.Kept) -> str:
-    """The name of the run that did best on the examples held out, of equal ones by its loss."""
-
-    def order(name: str) -> tuple[float, float]:
-        run = kept["runs"][name]
-        return (-math.inf, 0.0) if run["score"] is None else (run["score"], -run["loss"])
-
-    return max(kept["runs"], key=order)
+        sweep.write(best=best, metrics={name: asdict(s) for name, s in statistics.items()})
+    work.group.barrier()
+    return replace(Finetuned(**sweep.runs[best]), run=str(run), seeds=statistics)
 
 
 def publish(best: Path, run: Path) -> None:
-    """The best run's files and model as those of `run`, its model last."""
+    """Make the best run's files and model those of `run`, its model last."""
     for name in PUBLISHED:
         if (best / name).is_file():
             write_atomically(run / name, (best / name).read_bytes())
@@ -82,3 +131,16 @@ def publish(best: Path, run: Path) -> None:
         if (best / name).is_dir():
             with whole_directory(run / name) as aside:
                 shutil.copytree(best / name, aside, dirs_exist_ok=True)
+
+
+def seed_runs(place: Path) -> list[Path]:
+    """Return the runs behind a run of several seeds that is over, the one whose model it holds
+    first; none behind others."""
+    if not (place / SEEDS).is_file():
+        return []
+    content = read_json(place / SEEDS)
+    if "best" not in content:
+        return []
+    return [
+        place / name for name in sorted(content["runs"], key=lambda name: name != content["best"])
+    ]

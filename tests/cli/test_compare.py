@@ -17,7 +17,8 @@ from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
 from nextword.tokens.training import bytes_tokenizer
-from nextword.verbs.predict import evaluate_task, predict
+from nextword.verbs.evaluate import evaluate_task
+from nextword.verbs.predict import predict
 
 
 @pytest.fixture

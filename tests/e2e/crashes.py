@@ -26,7 +26,8 @@ import torch
 from nextword.files import sha256
 from nextword.hub import directory
 from nextword.tokens.prepare import prepare
-from nextword.training import checkpoint, loop, validation
+from nextword.training import checkpoint, loop, validators
+from nextword.verbs import pretrain
 from nextword.verbs import pretrain_run as pretraining
 
 STEPS = 40
@@ -60,7 +61,7 @@ def live(data: Path, run: Path, hook: Hook | None = None, kill_after: float = 0.
             record_samples(run.with_name(run.name + ".samples"))
             if hook:
                 hook()
-            summary = pretraining.pretrain(data, run, resume=True, **SETTINGS)
+            summary = pretrain.train(data, run, resume=True, **SETTINGS)
             code = 128 + summary.signal if summary.signal else 0
         except BaseException:
             traceback.print_exc()
@@ -198,9 +199,9 @@ def phases(folder: Path, data: Path, whole: dict[str, Any], every: int) -> int:
         "planning": at(pretraining.planning, "plan", 1, kill),
         "before run.json": at(pretraining.run_files, "write_json", 1, kill),
         "before the first step": at(pretraining.session, "train", 1, kill),
-        "evaluating": at(validation, "make_batch", 3, kill),
+        "evaluating": at(validators, "make_batch", 3, kill),
         "keeping a model": at(directory, "write_weights", 2, kill),
-        "sampling": at(validation, "generate", 1, kill),
+        "sampling": at(validators, "generate", 1, kill),
         "between micro-batches": at(loop, "gradients_stay_local", 2 * 17 + 2, kill),
         "updating": at(torch.optim.AdamW, "step", 23, kill),
         "at an epoch's end": at(loop, "micro_batches", epoch_end(data), kill),
@@ -229,8 +230,8 @@ def signals(folder: Path, data: Path, whole: dict[str, Any], every: int) -> int:
             "prepare": at(pretraining, "prepare", 1, number, 0.05),
             "plan": at(pretraining, "tokens_per_second", 1, number, 0.005),
             "train": at(loop, "train_step", 7, number),
-            "evaluate": at(validation, "make_batch", 3, number),
-            "sample": at(validation, "generate", 1, number),
+            "evaluate": at(validators, "make_batch", 3, number),
+            "sample": at(validators, "generate", 1, number),
             "save": at(checkpoint, "save", 4, number, 0.004),
         }
         for name, hook in list(points.items())[number % every :: every]:

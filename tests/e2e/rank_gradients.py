@@ -20,7 +20,7 @@ from nextword.tokens.loader import IGNORE, Batch, BlockLoader
 from nextword.tokens.store import Store
 from nextword.training import optimizers
 from nextword.training.loop import train_step
-from nextword.training.parallel import Objective, processes, replicate
+from nextword.training.parallel import LossModule, processes, replicate
 
 CONTEXT, ROWS, MICRO = 48, 7, 2
 
@@ -47,7 +47,7 @@ def main(store: Path, out: Path) -> None:
             gradients.update({n: p.grad.clone() for n, p in model.named_parameters()})
 
     with processes() as group:
-        mine = group.share(ROWS)
+        mine = group.shard(ROWS)
         batches = [
             ragged(loader.batch(first + row, min(MICRO, mine.stop - row)))
             for row in range(mine.start, mine.stop, MICRO if group.size > 1 else ROWS)
@@ -56,7 +56,7 @@ def main(store: Path, out: Path) -> None:
             batches = [ragged(loader.batch(first, ROWS))]
         spy = optimizers.Optimizers({"sgd": Spy(model.parameters(), lr=0.0)})
         train_step(
-            replicate(Objective(model, causal.loss), group),
+            replicate(LossModule(model, causal.loss), group),
             spy,
             list(model.parameters()),
             batches,
@@ -64,7 +64,7 @@ def main(store: Path, out: Path) -> None:
             0.0,
             group,
         )
-        if group.leads:
+        if group.is_main:
             save_file(gradients, out)
 
 

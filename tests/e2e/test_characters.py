@@ -10,7 +10,7 @@ import pytest
 
 from nextword.verbs.finetune import finetune
 from nextword.verbs.pretrain import pretrain
-from nextword.verbs.pretrain_run import pretrain as train
+from nextword.verbs.pretrain import train as train
 
 TEXT = "床前明月光，疑是地上霜。举头望明月，低头思故乡。李白在长安问：明月在哪里？"
 SMALL: dict[str, Any] = {

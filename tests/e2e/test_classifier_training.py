@@ -78,7 +78,7 @@ def train_here(
     if adapter is not None:
         load_adapter(adapter, model)
     model.train()
-    parts = optimizers.build(
+    parts = optimizers.build_optimizers(
         model,
         "adamw",
         learning_rate=RATE,

@@ -14,7 +14,6 @@ import transformers
 from safetensors.torch import load_file
 
 from nextword.cli.main import main
-from nextword.evaluation.language_model import evaluate
 from nextword.evaluation.masked import HiddenEvaluation
 from nextword.models.sizes import config_for, flops_per_pair, flops_per_token, parameter_count
 from nextword.reports.uses import uses
@@ -25,9 +24,10 @@ from nextword.tokens.permutation import key
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
 from nextword.training import loop
-from nextword.training.denoising_validation import fill
+from nextword.training.denoising_validator import fill
 from nextword.verbs import pretrain as reports
-from nextword.verbs.pretrain_run import RunSummary, pretrain
+from nextword.verbs.evaluate import evaluate
+from nextword.verbs.pretrain import RunSummary, run_pretraining
 
 READER = Path(__file__).parents[2] / "examples" / "data" / "reader.txt"
 SMALL: dict[str, Any] = {
@@ -45,7 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(data: Path, run: Path, **more: Any) -> RunSummary:
-    return pretrain(data, run, **{**SMALL, **more})
+    return run_pretraining(data, run, **{**SMALL, **more})
 
 
 def test_a_resumed_run_has_the_weights_of_one_that_was_never_stopped(
@@ -178,7 +178,7 @@ def test_how_a_step_is_cut_up_does_not_matter(store: Path, tmp_path: Path) -> No
 
 
 def test_a_budget_is_kept_and_the_size_chosen_for_it(tmp_path: Path) -> None:
-    run = pretrain(READER, tmp_path / "run", objective="denoise", budget=6, workers=1)
+    run = run_pretraining(READER, tmp_path / "run", objective="denoise", budget=6, workers=1)
     assert run.finished and run.seconds < 20
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
     assert config["num_layers"] == config["num_decoder_layers"]

@@ -28,9 +28,10 @@ from nextword.tokens.specials import DENOISE, SENTINELS
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import train_bpe
 from nextword.training import loop
+from nextword.verbs.evaluate import evaluate_task
 from nextword.verbs.finetune import finetune
 from nextword.verbs.load_task import load_task
-from nextword.verbs.predict import evaluate_task, predict
+from nextword.verbs.predict import predict
 
 TOLERANCE = 1e-4
 VOCABULARY = 131
@@ -313,7 +314,7 @@ def test_a_task_is_learnt_measured_used_and_opens_in_transformers(
     data = data_of("translate")
     finished = finetune(model, data, tmp_path / "run", **FEW, task="translate", dropout=0.1)
     evaluation = evaluate_task(tmp_path / "run", data)
-    assert set(finished.figures) <= set(evaluation.metrics)
+    assert set(finished.metrics) <= set(evaluation.metrics)
     found = [p["answer"] for p in predict(tmp_path / "run", data, beams=3, precision="fp32")]
     texts = [record["en"] for record in read_records(data)]
     assert load_task(tmp_path / "run", beams=3, precision="fp32").translate(texts) == found

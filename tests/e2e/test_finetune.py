@@ -26,8 +26,9 @@ from nextword.models.config import ENCODERS
 from nextword.runs.record import read_run
 from nextword.tasks.records import read_records
 from nextword.training import loop
+from nextword.verbs.evaluate import evaluate_task
 from nextword.verbs.finetune import Finetuned, finetune
-from nextword.verbs.predict import evaluate_task, predict
+from nextword.verbs.predict import predict
 
 QUICK: dict[str, Any] = {"precision": "fp32", "learning_rate": 2e-3}
 FEW: dict[str, Any] = {**QUICK, "steps": 6, "batch_size": 4, "eval_every": 3, "save_every": 2}
@@ -69,7 +70,7 @@ def test_a_task_is_learnt_measured_and_used(name: str, model: Path, tmp_path: Pa
     evaluation = evaluate_task(tmp_path / "run", data)
     count = len(read_records([*map(str, data)], settings["task"]))
     assert evaluation.seen == evaluation.examples == count
-    assert set(finished.figures) <= set(evaluation.metrics)
+    assert set(finished.metrics) <= set(evaluation.metrics)
     for label, metric in evaluation.metrics.items():
         if settings["task"] != "text":  # its examples are passages, and its own verb has intervals
             assert metric.interval is not None, label

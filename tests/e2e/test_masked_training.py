@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 
 from nextword.cli.main import main
 from nextword.errors import UserError
-from nextword.evaluation.language_model import evaluate
 from nextword.evaluation.masked import HiddenEvaluation
 from nextword.inference.masked_model import load_masked
 from nextword.models.sizes import config_for
@@ -28,11 +27,12 @@ from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
 from nextword.training import loop
 from nextword.training.interrupt import Interrupt
-from nextword.training.masked_validation import MaskedValidator
+from nextword.training.masked_validator import MaskedValidator
 from nextword.training.optimizers import Optimizers
-from nextword.training.parallel import Group, Objective
+from nextword.training.parallel import Group, LossModule
 from nextword.verbs import pretrain as reports
-from nextword.verbs.pretrain_run import RunSummary, pretrain
+from nextword.verbs.evaluate import evaluate
+from nextword.verbs.pretrain import RunSummary, run_pretraining
 
 READER = Path(__file__).parents[2] / "examples" / "data" / "reader.txt"
 SMALL: dict[str, Any] = {
@@ -50,7 +50,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(data: Path, run: Path, **more: Any) -> RunSummary:
-    return pretrain(data, run, **{**SMALL, **more})
+    return run_pretraining(data, run, **{**SMALL, **more})
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -143,7 +143,7 @@ def test_an_encoder_trained_on_a_first_reader_knows_where_the_cat_sat(
     shape = {"layers": 2, "width": 64, "context_length": 32, "batch_size": 16, "precision": "fp32"}
     often = {"steps": 600, "vocab_size": 1024, "eval_every": 600, "sample_every": 0}
     rate = {"learning_rate": 0.01, "seed": seed}
-    pretrain(READER, tmp_path / "run", objective="masked", **shape, **often, **rate)
+    run_pretraining(READER, tmp_path / "run", objective="masked", **shape, **often, **rate)
     (gap,) = load_masked(tmp_path / "run").fill("The cat sat on the [MASK].").gaps
     assert gap[0].word == "mat"
 
@@ -237,7 +237,7 @@ def test_a_step_without_anything_to_predict_changes_nothing(store: Path, tmp_pat
     model = Transformer(config, seed=1)
     before = [p.clone() for p in model.parameters()]
     parts = Optimizers({"adamw": torch.optim.AdamW(model.parameters(), lr=1.0)})
-    objective = Objective(model, masked.loss)
+    objective = LossModule(model, masked.loss)
     done = loop.train_step(objective, parts, list(model.parameters()), [batch], 1.0, 1.0, Group())
     assert done.targets == 0
     assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))

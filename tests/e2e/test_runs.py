@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from nextword.errors import UserError
 from nextword.files import sha256
 from nextword.runs import pretraining
-from nextword.training import loop, milestones
-from nextword.training.horizon import MEASURING
-from nextword.training.state import Measured
-from nextword.training.validation import TextValidator
-from nextword.verbs.pretrain_run import RunSummary, pretrain
+from nextword.training import loop, periodic
+from nextword.training.budget import MEASURING
+from nextword.training.state import Validation
+from nextword.training.validators import TextValidator
+from nextword.verbs.pretrain import RunSummary, run_pretraining
 
 SETTINGS: dict[str, Any] = {
     **{"layers": 2, "width": 32, "heads": 2, "context_length": 32, "precision": "fp32"},
@@ -39,7 +39,7 @@ def text(tmp_path: Path) -> Path:
 
 
 def train(data: Path, run: Path, **more: Any) -> RunSummary:
-    return pretrain(data, run, **{**SETTINGS, **more})
+    return run_pretraining(data, run, **{**SETTINGS, **more})
 
 
 def records(run: Path, kind: str) -> list[dict[str, Any]]:
@@ -98,13 +98,13 @@ def test_averaged_weights_are_those_of_the_formula(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, torch.Tensor]] = []
-    real = milestones.average
+    real = periodic.average
 
     def watched(job: Any) -> None:
         seen.append({n: p.detach().double().clone() for n, p in job.model.named_parameters()})
         real(job)
 
-    monkeypatch.setattr(milestones, "average", watched)
+    monkeypatch.setattr(periodic, "average", watched)
     train(text, tmp_path / "run", ema=0.75, learning_rate=1e-3, warmup=2)
     kept = load_file(tmp_path / "run" / "checkpoints" / "step-00000012" / "average.safetensors")
     name = "blocks.0.mlp.output.weight"
@@ -121,14 +121,14 @@ def test_averaged_weights_are_those_of_the_formula(
 def test_weights_that_are_not_finite_are_never_saved_or_kept(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = milestones.average
+    real = periodic.average
 
     def broken(job: Any) -> None:
         if len(records(tmp_path / "run", "train")) == 5:  # in the sixth step
             next(job.model.parameters()).data[0, 0] = float("inf")
         real(job)
 
-    monkeypatch.setattr(milestones, "average", broken)
+    monkeypatch.setattr(periodic, "average", broken)
     with pytest.raises(UserError, match="left weights that are not finite"):
         train(text, tmp_path / "run")
     (newest,) = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))[-1:]
@@ -193,8 +193,8 @@ def test_a_new_horizon_is_kept_without_its_flag(text: Path, tmp_path: Path) -> N
         train(text, tmp_path / "run", steps=6, resume=True)
 
 
-def measured(loss: float) -> Measured:
-    return Measured(loss, -loss, {"bits per byte": loss, "perplexity": 2**loss})
+def measured(loss: float) -> Validation:
+    return Validation(loss, -loss, {"bits per byte": loss, "perplexity": 2**loss})
 
 
 def test_early_stopping_keeps_the_best_model(
@@ -240,7 +240,7 @@ def test_a_disk_full_for_the_model_or_the_log_is_a_sentence(
         ):
             train(text, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("nextword.training.metrics.Metrics.write", full)
+        patch.setattr("nextword.training.metrics_log.MetricsLog.write", full)
         with pytest.raises(UserError, match=r"No space left on device; free some space"):
             train(text, tmp_path / "run", resume=True)
     assert train(text, tmp_path / "run", resume=True).finished

@@ -21,9 +21,9 @@ from nextword.tasks.planning import Plan
 from nextword.training import loop
 from nextword.training.schedule import Schedule
 from nextword.training.state import State
+from nextword.verbs.evaluate import evaluate_task
 from nextword.verbs.finetune import finetune
-from nextword.verbs.predict import evaluate_task
-from nextword.verbs.search import draw, hopeless
+from nextword.verbs.search import draw, median_rule
 
 FEW: dict[str, Any] = {
     **{"task": "classify", "precision": "fp32", "batch_size": 4, "steps": 4},
@@ -236,7 +236,7 @@ def test_learning_rates_are_spread_over_the_range(tmp_path: Path) -> None:
 
 
 def test_a_trial_worse_than_half_of_those_before_is_given_up() -> None:
-    judge = hopeless([[(0.5, 0.6), (1.0, 0.9)], [(0.5, 0.7)], [(0.6, 0.1)]])
+    judge = median_rule([[(0.5, 0.6), (1.0, 0.9)], [(0.5, 0.7)], [(0.6, 0.1)]])
 
     def at(step: int, score: float) -> str:
         return judge(State(Schedule("linear", 100, 0, 1), step=step, best_score=score))
@@ -245,6 +245,6 @@ def test_a_trial_worse_than_half_of_those_before_is_given_up() -> None:
     assert not at(50, 0.66)  # the median of 0.6 and 0.7 is 0.65
     assert not at(40, 0.0)  # none before it had come so far and been measured
     assert not at(100, 0.0)
-    assert not hopeless([[(0.5, 0.6)]])(
+    assert not median_rule([[(0.5, 0.6)]])(
         State(Schedule("linear", 100, 0, 1), step=50, best_score=0.0)
     )

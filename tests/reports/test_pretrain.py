@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from nextword.evaluation.language_model import evaluate
 from nextword.hub.directory import save
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
@@ -17,6 +16,7 @@ from nextword.runs.record import read_run
 from nextword.settings import ModelSettings
 from nextword.tokens.prepare import prepare
 from nextword.tokens.training import bytes_tokenizer
+from nextword.verbs.evaluate import evaluate
 from nextword.verbs.pretrain import FEWEST_TOKENS, measure
 
 

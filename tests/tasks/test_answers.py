@@ -6,13 +6,7 @@ from pathlib import Path
 import pytest
 
 from nextword.evaluation.bootstrap import Resampler
-from nextword.evaluation.question_answering import (
-    cmrc,
-    cmrc_pieces,
-    judge_answers,
-    longest_run,
-    squad,
-)
+from nextword.evaluation.question_answering import cmrc, cmrc_pieces, longest_run, qa_metrics, squad
 from nextword.tasks.records import Record, read_records
 
 
@@ -44,7 +38,7 @@ def test_scores_of_a_whole_data_set_equal_those_of_the_official_scripts(
     questions = read_records([str(shared_data / "cmrc2018" / file)])
     rng = random.Random(7)
     answers = [perturbed(question, rng) for question in questions]
-    found = judge_answers(answers, [q["answers"] for q in questions], rules, draws=Resampler(0))
+    found = qa_metrics(answers, [q["answers"] for q in questions], rules, draws=Resampler(0))
     assert 100 * found["exact match"].value == pytest.approx(exact, abs=1e-10)
     assert 100 * found["F1"].value == pytest.approx(f1, abs=1e-10)
     low, high = found["F1"].interval or (0, 0)
@@ -89,7 +83,7 @@ def test_a_run_is_of_neighbours_in_both() -> None:
 
 
 def test_questions_with_and_without_an_answer_are_also_judged_apart() -> None:
-    found = judge_answers(
+    found = qa_metrics(
         ["Rome", "", "Oslo", ""], [["Rome"], [], [], ["Bern"]], "en", draws=Resampler(1)
     )
     assert {name: metric.value for name, metric in found.items()} == {
@@ -100,4 +94,4 @@ def test_questions_with_and_without_an_answer_are_also_judged_apart() -> None:
         "exact match (no answer)": 0.5,
         "F1 (no answer)": 0.5,
     }
-    assert set(judge_answers(["a"], [["a"]], "en", draws=Resampler(1))) == {"exact match", "F1"}
+    assert set(qa_metrics(["a"], [["a"]], "en", draws=Resampler(1))) == {"exact match", "F1"}

@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nextword.tasks.generate.examples import Completions, read_examples
 from transformers import AutoTokenizer
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
 from nextword.tasks.generate.chat_template import (
     CHATML,
-    ChatFormat,
+    ChatTemplate,
     Message,
-    chat_template,
+    choose_template,
     plain_template,
     read_messages,
     render,
     with_template,
 )
-from nextword.tasks.generate.examples import Completions, marked, read_examples
+from nextword.tasks.generate.encoding import mark_targets
 from nextword.tasks.records import Record, read_records
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import train_bpe
@@ -86,7 +87,7 @@ def test_all_that_the_assistant_says_is_learnt_with_the_end_of_each_turn(
 ) -> None:
     row = {"messages": talk("Hi", "Hello.", "And?", "Bye.", system="Be brief.")}
     (example,) = chat(tokenizer, [Record(row, "x:1")]).examples
-    assert marked(example.example, tokenizer) == (
+    assert mark_targets(example.example, tokenizer) == (
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
         "<|im_start|>assistant\n⟦Hello.<|im_end|>⟧\n<|im_start|>user\nAnd?<|im_end|>\n"
         "<|im_start|>assistant\n⟦Bye.<|im_end|>⟧\n"
@@ -107,10 +108,10 @@ def test_ids_equal_those_of_transformers_from_the_template_that_is_saved(
     own = {"thinking": THINKING, "headers": HEADERS}.get(kind)
     if own:
         ours = with_template(ours, own)
-    template = chat_template(ours, ours.end_id, "zh" if kind.endswith("zh") else "en")
+    template = choose_template(ours, ours.end_id, "zh" if kind.endswith("zh") else "en")
     with_template(ours, template).save(tmp_path)
     theirs = AutoTokenizer.from_pretrained(tmp_path)
-    format = ChatFormat(Tokenizer.load(tmp_path), theirs.chat_template)
+    format = ChatTemplate(Tokenizer.load(tmp_path), theirs.chat_template)
     for record in read_records([str(DATA / "chat.jsonl")]):
         said = read_messages(record["messages"], record.place)
         for messages, asks in ((said, False), (said[:-1], True)):
@@ -136,7 +137,7 @@ def test_a_model_is_taught_to_go_on_from_exactly_the_prompt_it_will_be_given(
     row = {"messages": talk("Hi", "Hello.", "And?", "Bye.")}
     (example,) = chat(ours, [Record(row, "x:1")]).examples
     assert example.example.ids[: len(example.prompt)].tolist() == example.prompt
-    assert marked(example.example, ours).endswith("</think>\n\n⟦Bye.<|im_end|>⟧\n")
+    assert mark_targets(example.example, ours).endswith("</think>\n\n⟦Bye.<|im_end|>⟧\n")
 
 
 def test_instructions_are_read_without_their_answers(tokenizer: Tokenizer) -> None:
@@ -155,7 +156,7 @@ def test_instructions_and_prompts_are_conversations_too(tokenizer: Tokenizer) ->
     assert len(completions.examples) == len(found)
     row = {"instruction": "Write it in capitals.", "input": "tulip", "output": "TULIP"}
     (example,) = chat(tokenizer, [Record(row, "x:1")]).examples
-    assert marked(example.example, tokenizer) == (
+    assert mark_targets(example.example, tokenizer) == (
         "<|im_start|>user\nWrite it in capitals.\n\ntulip<|im_end|>\n"
         "<|im_start|>assistant\n⟦TULIP<|im_end|>⟧\n"
     )
@@ -191,7 +192,7 @@ def test_a_conversation_that_is_too_long_loses_its_oldest_exchanges(tokenizer: T
     said = [f"{word} {n}" for n in range(12) for word in ("question", "answer")]
     found = [Record({"messages": talk(*said, system="Be brief.")}, f"x:{n}") for n in range(3)]
     completions = chat(tokenizer, found, 100)
-    text = marked(completions.examples[0].example, tokenizer)
+    text = mark_targets(completions.examples[0].example, tokenizer)
     assert completions.cut == 3 and len(completions.examples[0].example.ids) <= 100
     assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nquestion")
     assert text.endswith("⟦answer 11<|im_end|>⟧\n") and "question 0" not in text
@@ -227,13 +228,13 @@ def test_a_wrong_or_hostile_template_is_refused_within_its_bounds(
     monkeypatch.setattr("nextword.tasks.generate.chat_template.SECONDS", 2)
     began = time.monotonic()
     with pytest.raises(UserError, match=message):
-        ChatFormat(tokenizer, template).encode([Message("user", "a"), Message("assistant", "b")])
+        ChatTemplate(tokenizer, template).encode([Message("user", "a"), Message("assistant", "b")])
     assert time.monotonic() - began < 10
 
 
 def test_a_template_never_sees_what_people_wrote(tokenizer: Tokenizer) -> None:
     spy = "{% for m in messages %}{{ 'secret' in m.content }}{{ m.content }}<|im_end|>{% endfor %}"
-    ids = ChatFormat(tokenizer, spy).encode([Message("assistant", "secret")]).ids
+    ids = ChatTemplate(tokenizer, spy).encode([Message("assistant", "secret")]).ids
     assert tokenizer.decode(ids, skip_special=False) == "Falsesecret<|im_end|>"
 
 
@@ -241,7 +242,7 @@ def test_a_tokenizer_without_tokens_for_turns_gets_names_in_its_language(
     without_turns: Tokenizer,
 ) -> None:
     end = "<|endoftext|>"
-    assert chat_template(without_turns, without_turns.end_id, "en") == plain_template(
+    assert choose_template(without_turns, without_turns.end_id, "en") == plain_template(
         end, end, "en"
     )
     (text,) = render(plain_template(end, end, "zh"), [(("system", "user", "assistant"), False)])
@@ -252,17 +253,17 @@ def test_a_tokenizer_without_tokens_for_turns_gets_names_in_its_language(
 def test_a_template_kept_in_a_file_or_by_name_is_found(
     tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    assert chat_template(tokenizer, tokenizer.end_id, "en") == CHATML
+    assert choose_template(tokenizer, tokenizer.end_id, "en") == CHATML
     named = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": HEADERS}]
     several = Tokenizer(tokenizer.definition, tokenizer.config | {"chat_template": named})
-    assert chat_template(several, 0, "en") == HEADERS
+    assert choose_template(several, 0, "en") == HEADERS
     tokenizer.save(tmp_path)
     (tmp_path / "chat_template.jinja").write_text(THINKING)
-    assert chat_template(Tokenizer.load(tmp_path), 0, "en") == THINKING
+    assert choose_template(Tokenizer.load(tmp_path), 0, "en") == THINKING
     several.save(tmp_path)
     theirs = AutoTokenizer.from_pretrained(tmp_path).chat_template
     assert (theirs["default"] if isinstance(theirs, dict) else theirs) == THINKING
-    assert chat_template(Tokenizer.load(tmp_path), 0, "en") == THINKING, "the file is preferred"
+    assert choose_template(Tokenizer.load(tmp_path), 0, "en") == THINKING, "the file is preferred"
 
 
 def test_a_tokenizer_that_transformers_saved_keeps_its_template(
@@ -274,7 +275,7 @@ def test_a_tokenizer_that_transformers_saved_keeps_its_template(
     theirs.save_pretrained(tmp_path / "theirs")
     assert (tmp_path / "theirs" / "chat_template.jinja").is_file()
     again = Tokenizer.load(tmp_path / "theirs")
-    assert chat_template(again, again.end_id, "en") == THINKING
+    assert choose_template(again, again.end_id, "en") == THINKING
     (tmp_path / "theirs" / "chat_template.jinja").write_bytes(b"{{ \xff }}")
     with pytest.raises(UserError, match=r"chat_template.jinja: is not UTF-8 at byte 3"):
-        chat_template(again, again.end_id, "en")
+        choose_template(again, again.end_id, "en")

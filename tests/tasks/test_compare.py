@@ -11,6 +11,10 @@ import pytest
 import sacrebleu
 import torch
 import transformers
+from nextword.tasks.generate.examples import read_examples
+from nextword.tasks.generate.predictions import judge
+from nextword.tasks.learnable import row_room
+from nextword.tasks.trained import Prediction, TrainedModel
 from scipy import stats
 
 from nextword.errors import UserError
@@ -20,12 +24,8 @@ from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings, TaskSettings
 from nextword.tasks.classify.data import Labels
-from nextword.tasks.generate.examples import read_examples
-from nextword.tasks.generate.losses import example_losses
-from nextword.tasks.generate.predictions import judge
-from nextword.tasks.learnable import row_room
+from nextword.tasks.generate.writing import example_losses
 from nextword.tasks.records import Record, read_records
-from nextword.tasks.trained import Prediction, TrainedModel
 from nextword.tokens.training import bytes_tokenizer, characters
 from nextword.verbs.compare import compare, outcome
 

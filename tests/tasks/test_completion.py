@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nextword.tasks.generate.examples import Completions, read_examples
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.columns import answer_start
-from nextword.tasks.generate.examples import Completions, marked, read_examples, whole_characters
-from nextword.tasks.planning import brief
+from nextword.tasks.generate.data import answer_start
+from nextword.tasks.generate.encoding import mark_targets, whole_characters
+from nextword.tasks.planning import shorten
 from nextword.tasks.records import Record, read_records
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import bytes_tokenizer, train_bpe
@@ -106,7 +107,7 @@ def test_the_example_shown_before_training_marks_what_is_learnt(tokenizer: Token
     found = records({"en": "a cat", "de": "eine Katze"}, {"en": "a dog", "de": "ein Hund"})
     completions = made(tokenizer, "translate", found)
     assert completions.columns.inputs == {"source": "en"} and completions.columns.targets == ["de"]
-    assert marked(completions.examples[0].example, tokenizer) == (
+    assert mark_targets(completions.examples[0].example, tokenizer) == (
         "<|endoftext|>a cat\n\nTranslation:\n⟦eine Katze<|endoftext|>⟧"
     )
 
@@ -115,10 +116,12 @@ def test_an_example_that_is_long_is_shown_where_what_is_learnt_begins(
     tokenizer: Tokenizer,
 ) -> None:
     row = {"context": CONTEXT * 3, "question": "Who built it?", "answers": ["Ada"]}
-    shown = brief(marked(made(tokenizer, "qa", records(row), 2048).examples[0].example, tokenizer))
+    shown = shorten(
+        mark_targets(made(tokenizer, "qa", records(row), 2048).examples[0].example, tokenizer)
+    )
     assert len(shown) < 500 and "One line." in shown and "⟦Ada" in shown
     assert "Who built it?" in shown
-    assert brief("short  ⟦one⟧") == "short ⟦one⟧"
+    assert shorten("short  ⟦one⟧") == "short ⟦one⟧"
 
 
 def test_a_question_without_an_answer_is_learnt_as_an_end_at_once(tokenizer: Tokenizer) -> None:
@@ -290,11 +293,13 @@ def test_an_empty_question_is_not_learnt_from_but_is_judged(tokenizer: Tokenizer
 def test_a_prompt_of_ones_own_names_any_columns(tokenizer: Tokenizer) -> None:
     row = {"title": "Rain", "text": "It rained.", "summary": "Wet."}
     completions = made(tokenizer, "summarize", records(row), prompt="{title}: {text}\\nTL;DR:")
-    assert marked(completions.examples[0].example, tokenizer) == (
+    assert mark_targets(completions.examples[0].example, tokenizer) == (
         "<|endoftext|>Rain: It rained.\nTL;DR:⟦Wet.<|endoftext|>⟧"
     )
     closed = made(tokenizer, "qa", records({"question": "2+2?", "answer": 4}), prompt="{question}=")
-    assert marked(closed.examples[0].example, tokenizer) == "<|endoftext|>2+2?=⟦4<|endoftext|>⟧"
+    assert (
+        mark_targets(closed.examples[0].example, tokenizer) == "<|endoftext|>2+2?=⟦4<|endoftext|>⟧"
+    )
     with pytest.raises(UserError, match="no column is clearly the context"):
         made(tokenizer, "qa", records({"question": "2+2?", "answer": "4"}))
 

@@ -11,7 +11,7 @@ import transformers
 
 from nextword.errors import UserError
 from nextword.evaluation.held_out import first_tokens, read_text, seen_in_training
-from nextword.evaluation.language_model import Evaluation, evaluate, token_losses
+from nextword.evaluation.language_model import Evaluation, token_losses
 from nextword.hub.directory import save
 from nextword.inference.language_model import LanguageModel, load
 from nextword.models.sizes import config_for
@@ -23,6 +23,7 @@ from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import bytes_tokenizer
+from nextword.verbs.evaluate import evaluate
 
 CONTEXT = 32
 DOCUMENTS = [

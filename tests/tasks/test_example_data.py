@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nextword.settings import TaskSettings
-from nextword.tasks.classify.data import find_columns, labelled_texts, labels_of
+from nextword.tasks.classify.data import find_columns, labels_of, read_texts
 from nextword.tasks.records import read_records
 
 DATA = Path(__file__).parents[2] / "examples" / "data"
@@ -47,6 +47,6 @@ def test_columns_and_kinds_of_labels_are_found_without_being_named(
 ) -> None:
     found = read_records([str(DATA / file)])
     columns = find_columns(found, TaskSettings(task="classify"), labelled=True)
-    labels = labels_of(labelled_texts(found, columns), None)
+    labels = labels_of(read_texts(found, columns), None)
     assert (labels.kind, labels.names) == (kind, names)
     assert (columns.pair is not None) == (file == "pairs.csv")

@@ -19,8 +19,9 @@ from nextword.tasks.planning import usual_epochs
 from nextword.tasks.records import Record
 from nextword.tasks.split import hold_out
 from nextword.verbs.compare import compare
+from nextword.verbs.evaluate import evaluate_task
 from nextword.verbs.finetune import finetune
-from nextword.verbs.predict import evaluate_task, predict
+from nextword.verbs.predict import predict
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 from small_models import DATA, ours, theirs, tokenizer
@@ -217,7 +218,7 @@ def test_validation_data_may_name_its_columns_otherwise(model: Path, tmp_path: P
     data = table(tmp_path / "data.csv", names=("sentence", "sentiment"))
     val = table(tmp_path / "val.csv", [(f"new {t}", label) for t, label in ROWS[:6]])
     finished = finetune(model, data, tmp_path / "run", task="classify", val=[str(val)], **FEW)
-    assert "accuracy" in finished.figures
+    assert "accuracy" in finished.metrics
     other = table(tmp_path / "other.csv", ROWS, ("a", "b"))
     with pytest.raises(UserError, match=r"no column is clearly the text \(columns: a, b\)"):
         evaluate_task(tmp_path / "run", other)

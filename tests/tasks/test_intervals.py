@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from nextword.evaluation.bootstrap import MOST_UNITS, Resampler, ratio_interval, units
-from nextword.evaluation.classification import mean
+from nextword.evaluation.metrics import mean
 
 
 def test_the_interval_is_that_of_the_normal_approximation_where_it_holds() -> None:

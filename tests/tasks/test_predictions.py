@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import sacrebleu
 import torch
+from nextword.tasks.generate.examples import Completions, TaskExample, read_examples
+from nextword.tasks.generate.predictions import judge, score_each
 from rouge_score.rouge_scorer import RougeScorer
 
 from nextword.evaluation.bootstrap import Resampler
@@ -13,8 +15,7 @@ from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import ModelSettings, TaskSettings
-from nextword.tasks.generate.examples import Completions, TaskExample, read_examples
-from nextword.tasks.generate.predictions import judge, score_each, write_answers
+from nextword.tasks.generate.writing import write_answers
 from nextword.tasks.records import read_records
 from nextword.tokens.packing import Example
 from nextword.tokens.packing import completions as packed

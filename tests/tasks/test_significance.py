@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from nextword.evaluation.bootstrap import Resampler
-from nextword.evaluation.significance import mcnemar, paired_bootstrap
+from nextword.evaluation.significance import compare_metrics, mcnemar
 
 
 def test_mcnemar_is_scipys_two_sided_binomial_test_of_a_fair_coin() -> None:
@@ -30,7 +30,7 @@ def test_interval_and_p_of_a_mean_are_those_of_the_paired_t_test() -> None:
     chance = np.random.default_rng(4)
     first = chance.normal(0, 3, 500)
     second = first + chance.normal(0.05, 0.5, 500)  # pairs vary much less than the examples do
-    found = paired_bootstrap(500, means(first), means(second), draws=Resampler(1))["mean"]
+    found = compare_metrics(500, means(first), means(second), draws=Resampler(1))["mean"]
     known = stats.ttest_rel(second, first)
     ends = known.confidence_interval()
     assert found.difference == pytest.approx((second - first).mean())
@@ -46,7 +46,7 @@ def test_the_bootstrap_is_that_of_a_plain_loop_over_resampled_examples() -> None
     def ratio(part: np.ndarray):
         return lambda chosen: {"ratio": float(part[chosen].sum() / below[chosen].sum())}
 
-    found = paired_bootstrap(80, ratio(above), ratio(other), draws=Resampler(3))["ratio"]
+    found = compare_metrics(80, ratio(above), ratio(other), draws=Resampler(3))["ratio"]
     by_hand = []
     for _ in range(20_000):
         drawn = [int(80 * chance.random()) for _ in range(80)]
@@ -59,20 +59,18 @@ def test_the_bootstrap_is_that_of_a_plain_loop_over_resampled_examples() -> None
 
 def test_both_models_are_measured_on_the_same_draws() -> None:
     values = np.random.default_rng(2).normal(0, 100, 50)
-    found = paired_bootstrap(50, means(values), means(values + 1), draws=Resampler(5))["mean"]
+    found = compare_metrics(50, means(values), means(values + 1), draws=Resampler(5))["mean"]
     assert found.interval == pytest.approx((1, 1)) and found.p < 0.002 and found.real
 
 
 def test_equal_models_are_not_told_apart_and_no_draws_give_certainty() -> None:
     values = np.random.default_rng(2).normal(0, 1, 50)
-    same = paired_bootstrap(50, means(values), means(values), draws=Resampler(5))["mean"]
+    same = compare_metrics(50, means(values), means(values), draws=Resampler(5))["mean"]
     assert (same.p, same.real, same.interval) == (1.0, False, (0.0, 0.0))
-    assert paired_bootstrap(50, means(values), means(values + 9), draws=Resampler(5))["mean"].p > 0
+    assert compare_metrics(50, means(values), means(values + 9), draws=Resampler(5))["mean"].p > 0
 
 
 def test_a_comparison_is_a_function_of_its_seed() -> None:
     one, other = np.random.default_rng(2).normal(0, 1, (2, 40))
-    again = [
-        paired_bootstrap(40, means(one), means(other), Resampler(s))["mean"] for s in (1, 1, 2)
-    ]
+    again = [compare_metrics(40, means(one), means(other), Resampler(s))["mean"] for s in (1, 1, 2)]
     assert again[0] == again[1] != again[2]

@@ -13,10 +13,10 @@ from seqeval import metrics as seqeval
 from seqeval.scheme import IOB2
 
 from nextword.errors import UserError
-from nextword.evaluation.entities import entities_of, iob2, judge_tags, kind_figures
+from nextword.evaluation.entities import entities_of, entity_metrics, entity_reports, iob2
 from nextword.settings import TaskSettings
 from nextword.tasks.records import read_records
-from nextword.tasks.tag.data import TaggedText, find_tag_columns, joined, tagged_texts, words_of
+from nextword.tasks.tag.data import TaggedText, find_columns, joined, read_texts, words_of
 from nextword.tasks.tag.task import tag_windows
 from nextword.tokens.training import bytes_tokenizer
 
@@ -26,7 +26,7 @@ SETTINGS = TaskSettings(task="tag")
 def read(path: Path, content: str) -> list[TaggedText]:
     path.write_text(content, encoding="utf-8")
     found = read_records([str(path)], "tag")
-    return tagged_texts(found, find_tag_columns(found, SETTINGS, labelled=True))
+    return read_texts(found, find_columns(found, SETTINGS, labelled=True))
 
 
 def rows(*values: Any) -> str:
@@ -40,14 +40,14 @@ def test_precision_recall_and_f1_are_seqevals(strict: bool) -> None:
     for _ in range(60):
         truth = [chance.choices(pool, k=chance.randint(1, 9)) for _ in range(5)]
         said = [chance.choices(pool, k=len(tags)) for tags in truth]
-        found = {name: metric.value for name, metric in judge_tags(truth, said, None).items()}
+        found = {name: metric.value for name, metric in entity_metrics(truth, said, None).items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if strict:
                 given = {"strict F1": seqeval.f1_score(truth, said, mode="strict", scheme=IOB2)}
             else:
                 report = seqeval.classification_report(truth, said, output_dict=True)
-                for row in kind_figures(truth, said):
+                for row in entity_reports(truth, said):
                     theirs = report[row.name]
                     assert (row.precision, row.recall) == pytest.approx(
                         (theirs["precision"], theirs["recall"])

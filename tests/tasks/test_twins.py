@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from nextword.evaluation.contamination import ALIKE, count_duplicates, find_duplicates
+from nextword.evaluation.contamination import SIMILAR, count_duplicates, find_duplicates
 from nextword.settings import TaskSettings
 from nextword.tasks.records import Record
 
@@ -49,7 +49,7 @@ def test_nearly_the_same_text_is_found_beside_the_most_similar_one() -> None:
     for place in range(0, 40, 4):
         far[place] = "changed"
     asked = [" ".join(near), " ".join(far), sentence(chance)]
-    assert jaccard(asked[0], texts[7]) > ALIKE > 0.5 > jaccard(asked[1], texts[9])
+    assert jaccard(asked[0], texts[7]) > SIMILAR > 0.5 > jaccard(asked[1], texts[9])
     found = find_duplicates(rows(texts), rows(asked), CLASSIFY)
     assert found[0] is not None and found[0].place == "row 7" and found[1:] == [None, None]
     assert found[0].alike == pytest.approx(jaccard(asked[0], texts[7]), abs=0.1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nextword.tasks.trained import Prediction, TrainedModel
 
 import nextword as nw
 from nextword.errors import UserError
@@ -19,7 +20,6 @@ from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings, TaskSettings
 from nextword.tasks.classify.data import Labels
 from nextword.tasks.records import Record
-from nextword.tasks.trained import Prediction, TrainedModel
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.training import bytes_tokenizer
 from nextword.verbs.load_task import TaskModel

@@ -17,8 +17,8 @@ from nextword.files import sha256, write_json
 from nextword.runs import pretraining
 from nextword.training import checkpoint
 from nextword.training.checkpoint import Checkpoint
+from nextword.training.machine import Precision
 from nextword.training.planning import Plan
-from nextword.training.precision import Precision
 from nextword.training.schedule import Schedule
 from nextword.training.state import State
 

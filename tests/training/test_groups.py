@@ -15,8 +15,8 @@ from nextword.models.lora import add_lora
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
 from nextword.training import optimizers
-from nextword.training.groups import freeze, layer_rates, learning
 from nextword.training.optimizers import Muon, Optimizers
+from nextword.training.parameters import freeze, layer_rates, trainable_parameters
 
 Kind = Literal["muon", "adamw", "sgd"]
 KINDS: tuple[Kind, ...] = ("muon", "adamw", "sgd")
@@ -62,7 +62,7 @@ def built(
     model: Transformer | Classifier, kind: Kind, shares: dict[str, float] | None = None
 ) -> Optimizers:
     body = model if isinstance(model, Transformer) else model.transformer
-    return optimizers.build(
+    return optimizers.build_optimizers(
         model,
         kind,
         learning_rate=0.01,
@@ -193,7 +193,7 @@ def test_what_leads_to_an_encoders_scores_learns_as_its_head_does(family: Family
     model = Classifier(transformer(family), 3)
     shares = layer_rates(model, 0.5)
     freeze(model, 2)
-    learnt = {part.name: part for part in learning(model, shares)}
+    learnt = {part.name: part for part in trainable_parameters(model, shares)}
     before = "transform.dense" if family == "modernbert" else "pooler"
     for name in (f"{before}.weight", "score.weight"):
         assert learnt[name].share == 1.0 and learnt[name].decays and not learnt[name].matrix
@@ -201,7 +201,7 @@ def test_what_leads_to_an_encoders_scores_learns_as_its_head_does(family: Family
     assert not any(name.startswith(below) for name in learnt)
     assert {shares[name] for name in shares if plain(name).startswith(below[:3])} == {0.125}
     add_lora(model, rank=2, alpha=4)
-    assert {f"{before}.weight", "score.bias"} <= {part.name for part in learning(model)}
+    assert {f"{before}.weight", "score.bias"} <= {part.name for part in trainable_parameters(model)}
 
 
 def test_the_order_of_groups_is_that_of_older_checkpoints() -> None:
@@ -220,7 +220,7 @@ def test_freezing_all_is_refused_but_a_head_may_learn_alone() -> None:
         freeze(transformer(), 3)
     model = Classifier(transformer(), 3)
     freeze(model, 3)
-    names = {member.name for member in learning(model)}
+    names = {member.name for member in trainable_parameters(model)}
     assert names == {"norm.weight", "norm.bias", "score.weight"}
     with pytest.raises(UserError, match="4 layers cannot be frozen"):
         freeze(model, 4)

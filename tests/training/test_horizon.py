@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nextword.training.horizon import MEASURING, move_horizon
+from nextword.training.budget import MEASURING, fit_to_budget
 from nextword.training.schedule import Schedule
 from nextword.training.state import State
 
@@ -24,10 +24,10 @@ def clocked(
     job: Any = SimpleNamespace(decay=0.4)
     shares = []
     while True:
-        move_horizon(job, state)
+        fit_to_budget(job, state)
         if state.step >= state.schedule.steps:
             return state, shares
-        shares.append(state.schedule.share(state.step))
+        shares.append(state.schedule.lr_scale(state.step))
         state.step += 1
         state.seconds += 6.0 if state.step == 1 else seconds_a_step(state.seconds)
 
@@ -58,7 +58,7 @@ def test_once_the_decay_begins_the_last_step_stands() -> None:
     before = state.schedule
     state.step -= 5
     state.seconds -= 0.5
-    move_horizon(SimpleNamespace(decay=0.4), state)  # type: ignore[arg-type]
+    fit_to_budget(SimpleNamespace(decay=0.4), state)  # type: ignore[arg-type]
     assert state.schedule == before
 
 
@@ -69,5 +69,5 @@ def test_a_budget_that_is_spent_before_the_first_step_still_ends() -> None:
 
 def test_without_a_budget_the_clock_changes_nothing() -> None:
     state = State(Schedule("wsd", 50, 1, 20), step=30, seconds=1e6)
-    move_horizon(SimpleNamespace(decay=0.4), state)  # type: ignore[arg-type]
+    fit_to_budget(SimpleNamespace(decay=0.4), state)  # type: ignore[arg-type]
     assert state.schedule == Schedule("wsd", 50, 1, 20)

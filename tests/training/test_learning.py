@@ -10,7 +10,7 @@ from nextword.errors import UserError
 from nextword.tokens.infilling import InfillingLoader
 from nextword.tokens.prepare import prepare
 from nextword.tokens.specials import FIM
-from nextword.verbs.pretrain_run import pretrain
+from nextword.verbs.pretrain import run_pretraining
 
 SMALL: dict[str, Any] = {
     **{"layers": 1, "width": 32, "heads": 2, "context_length": 64, "precision": "fp32"},
@@ -40,9 +40,9 @@ def test_a_decoder_that_learns_middles_is_validated_on_plain_text(
         return batch
 
     monkeypatch.setattr(InfillingLoader, "batch", noted)
-    plain = pretrain(store.path, tmp_path / "plain", learning_rate=1e-12, **SMALL)
+    plain = run_pretraining(store.path, tmp_path / "plain", learning_rate=1e-12, **SMALL)
     assert not seen
-    moved = pretrain(store.path, tmp_path / "moved", learning_rate=1e-12, fim_rate=0.9, **SMALL)
+    moved = run_pretraining(store.path, tmp_path / "moved", learning_rate=1e-12, fim_rate=0.9, **SMALL)
     assert ids <= set(torch.cat(seen).unique().tolist())
     assert plain.loss == pytest.approx(moved.loss, abs=1e-6)
 
@@ -54,7 +54,7 @@ def test_a_store_without_the_control_tokens_is_refused_before_training(
     with pytest.raises(
         UserError, match=r"<\|fim_prefix\|>.*prepare the text again with --fim-rate"
     ):
-        pretrain(store.path, tmp_path / "run", fim_rate=0.5, **SMALL)
+        run_pretraining(store.path, tmp_path / "run", fim_rate=0.5, **SMALL)
 
 
 @pytest.mark.parametrize("objective", ["masked", "denoise"])
@@ -65,7 +65,7 @@ def test_a_decoder_does_not_learn_from_a_store_whose_tokenizer_closes_prompts(
     with pytest.raises(
         UserError, match=rf"store: is a store for --objective {objective}, .*give --objective"
     ):
-        pretrain(store.path, tmp_path / "run", **SMALL)
+        run_pretraining(store.path, tmp_path / "run", **SMALL)
     assert not (tmp_path / "run").exists()
 
 
@@ -75,7 +75,7 @@ def test_an_encoder_learns_from_a_store_whose_tokenizer_has_a_mask(
     masked = prepare(text, tmp_path / "masked", tokenizer="bytes", objective="masked", workers=1)
     causal = prepare(text, tmp_path / "causal", tokenizer=str(masked.path), workers=1)
     assert causal.manifest["settings"]["objective"] == "causal"
-    assert pretrain(causal.path, tmp_path / "run", objective="masked", **SMALL).steps == 4
+    assert run_pretraining(causal.path, tmp_path / "run", objective="masked", **SMALL).steps == 4
 
 
 @pytest.mark.parametrize(
@@ -93,5 +93,5 @@ def test_a_tokenizer_that_lacks_what_is_needed_is_refused_before_text_is_read(
     given = SMALL | wanted | {"tokenizer": str(tmp_path / "causal")}
     for _ in range(2):  # nothing is left there that a second try would stumble on
         with pytest.raises(UserError, match=f"{lacks}.*choose another --tokenizer"):
-            pretrain(text, tmp_path / "run", **given)
+            run_pretraining(text, tmp_path / "run", **given)
     assert not (tmp_path / "run" / "store").exists()

@@ -17,7 +17,7 @@ from nextword.tokens.loader import IGNORE, Batch, BlockLoader
 from nextword.tokens.store import Store
 from nextword.training import optimizers
 from nextword.training.loop import NonFiniteError, train_step
-from nextword.training.parallel import Group, Objective
+from nextword.training.parallel import Group, LossModule
 
 CONTEXT = 48
 
@@ -48,7 +48,7 @@ def gradients(model: Transformer, batches: list[Batch]) -> list[Tensor]:
 
     parameters = list(model.parameters())
     spy = optimizers.Optimizers({"sgd": Spy(parameters, lr=0.0)})
-    train_step(Objective(model, loss), spy, parameters, batches, 1.0, 0.0, Group())
+    train_step(LossModule(model, loss), spy, parameters, batches, 1.0, 0.0, Group())
     return seen
 
 
@@ -122,7 +122,7 @@ def test_a_step_that_is_not_finite_updates_nothing(store: Path) -> None:
     parts = optimizers.Optimizers({"sgd": torch.optim.SGD(model.parameters(), lr=1.0)})
     with pytest.raises(NonFiniteError):
         train_step(
-            Objective(model, loss), parts, list(model.parameters()), [batch], 1.0, 1.0, Group()
+            LossModule(model, loss), parts, list(model.parameters()), [batch], 1.0, 1.0, Group()
         )
     for ours, reference in zip(model.parameters(), before, strict=True):
         assert torch.equal(ours.nan_to_num(), reference.nan_to_num())

@@ -7,7 +7,7 @@ import torch
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
-from nextword.training.optimizers import Muon, Optimizers, build, orthogonalize
+from nextword.training.optimizers import Muon, Optimizers, build_optimizers, orthogonalize
 
 both_types = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
@@ -133,7 +133,7 @@ def test_every_step_is_that_of_the_textbook(kind: str, reference: object) -> Non
     """With the schedule's share in the rate, and weight decay for matrices alone."""
     settings = ModelSettings(layers=1, width=16, heads=2, context_length=16, tied=False)
     model = Transformer(config_for(settings, 40), seed=1)
-    optimizers = build(
+    optimizers = build_optimizers(
         model,
         kind,  # type: ignore[arg-type]
         learning_rate=0.01,
@@ -164,7 +164,7 @@ def test_every_step_is_that_of_the_textbook(kind: str, reference: object) -> Non
 def test_muon_takes_the_matrices_inside_the_blocks_and_nothing_else() -> None:
     settings = ModelSettings(layers=2, width=16, heads=2, context_length=16, tied=False)
     model = Transformer(config_for(settings, 40), seed=1)
-    parts = build(
+    parts = build_optimizers(
         model,
         "muon",
         learning_rate=0.01,

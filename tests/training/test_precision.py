@@ -8,8 +8,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nextword.training import precision
+from nextword.training.machine import choose_precision
 from nextword.training.optimizers import Muon
-from nextword.training.precision import choose
 
 CPU = torch.device("cpu")
 
@@ -34,10 +34,10 @@ class Products(TorchDispatchMode):
 def test_only_types_that_may_be_chosen_are_timed() -> None:
     for asked, dtype in precision.TYPES.items():
         with Products() as products:
-            assert choose(asked, CPU).dtype == dtype  # type: ignore[arg-type]
+            assert choose_precision(asked, CPU).dtype == dtype  # type: ignore[arg-type]
         assert products.types == {dtype}
     with Products() as products:
-        choose("auto", CPU)
+        choose_precision("auto", CPU)
     assert products.types == set(precision.TYPES.values())
 
 
@@ -47,7 +47,7 @@ def test_a_type_that_is_slow_here_is_timed_by_one_small_product_alone(
     seconds = itertools.count(0.0, 0.5)
     monkeypatch.setattr("nextword.training.precision.time.perf_counter", lambda: next(seconds))
     with Products() as products:
-        choose("bf16", CPU)
+        choose_precision("bf16", CPU)
     assert len(products.found) == 2 and {rows for _, rows in products.found} == {256}
 
 

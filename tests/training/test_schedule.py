@@ -15,8 +15,8 @@ def test_warm_up_rises_to_the_peak() -> None:
 
 def test_wsd_is_flat_then_falls_to_nothing() -> None:
     schedule = Schedule("wsd", 100, 10, 40)
-    assert {schedule.share(step) for step in range(10, 60)} == {1.0}
-    falling = [schedule.share(step) for step in range(60, 100)]
+    assert {schedule.lr_scale(step) for step in range(10, 60)} == {1.0}
+    falling = [schedule.lr_scale(step) for step in range(60, 100)]
     assert falling == sorted(falling, reverse=True)
     assert 0 < falling[-1] < 0.02
 
@@ -24,8 +24,8 @@ def test_wsd_is_flat_then_falls_to_nothing() -> None:
 def test_cosine_and_linear_end_at_the_final_share() -> None:
     for shape in ("cosine", "linear"):
         schedule = Schedule(shape, 1000, 0, 1, final=0.1)  # type: ignore[arg-type]
-        assert schedule.share(999) == pytest.approx(0.1, abs=1e-3)
-        assert schedule.share(499) == pytest.approx(0.55, abs=2e-3)
+        assert schedule.lr_scale(999) == pytest.approx(0.1, abs=1e-3)
+        assert schedule.lr_scale(499) == pytest.approx(0.55, abs=2e-3)
 
 
 def test_constant_stays() -> None:
@@ -49,4 +49,4 @@ def test_every_step_follows_the_formula(shape: str) -> None:
             expected = (step + 1) / (warmup + 1)
         elif shape == "wsd" and step < steps - decay:
             expected = 1.0
-        assert schedule.share(step) == pytest.approx(expected, rel=1e-12), step
+        assert schedule.lr_scale(step) == pytest.approx(expected, rel=1e-12), step

@@ -10,8 +10,8 @@ import pytest
 from nextword.errors import UserError
 from nextword.files import read_json
 from nextword.training import trackers
-from nextword.training.metrics import Metrics
-from nextword.verbs.pretrain_run import pretrain
+from nextword.training.metrics_log import MetricsLog
+from nextword.verbs.pretrain import run_pretraining
 
 WANDB = """
 calls = []
@@ -59,7 +59,7 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def record(run: Path, names: list[str], step: int) -> None:
     run.mkdir(exist_ok=True)
     opened = trackers.start(names, run, {"seed": 1, "out": "x"}, step)
-    metrics = Metrics(run / "metrics.jsonl", None, opened)
+    metrics = MetricsLog(run / "metrics.jsonl", None, opened)
     metrics.write("train", step + 1, loss=2.5, best=True)
     metrics.write("sample", step + 1, text="once", prompt="")
     metrics.event(step + 1, "resume", "resumed")
@@ -116,7 +116,7 @@ def test_a_missing_package_is_told_before_anything_is_prepared(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     (tmp_path / "a.txt").write_text("some text " * 100)
     with pytest.raises(UserError, match="wandb is not installed; pip install wandb"):
-        pretrain(tmp_path / "a.txt", tmp_path / "run", log_to=["wandb"])
+        run_pretraining(tmp_path / "a.txt", tmp_path / "run", log_to=["wandb"])
     assert not (tmp_path / "run").exists()
 
 
@@ -127,7 +127,7 @@ def test_a_tracker_that_fails_does_not_end_the_run(
         raise ConnectionError("no route")
 
     tracker = trackers.Tracker("mlflow", fail, lambda: None)
-    metrics = Metrics(tmp_path / "metrics.jsonl", None, [tracker])
+    metrics = MetricsLog(tmp_path / "metrics.jsonl", None, [tracker])
     metrics.write("train", 1, loss=1.0)
     metrics.write("train", 2, loss=1.0)
     metrics.close()

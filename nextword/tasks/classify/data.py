@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from nextword.errors import UserError, nearest
 from nextword.hub.labels import Kind, Outputs
 from nextword.settings import TaskSettings
-from nextword.tasks.records import Record, choose_column, columns_of
+from nextword.tasks.columns import Columns, choose_column, columns_of
+from nextword.tasks.records import Record
 from nextword.text.columns import NAMES as TEXT_NAMES
 
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "sentiment", "tag", "score", "y")
@@ -26,21 +27,14 @@ PAIRS = [  # the usual names of a first text and of its second
 ]
 FEWEST_AMOUNTS = 3  # different fractional numbers, from which on a column is of amounts
 MOST_CLASSES = 1000
-MARKS = ("|", ";", ",")  # between several labels in one text
-
-
-@dataclass(frozen=True)
-class Columns:
-    text: str
-    label: str | None  # None where there is nothing to compare with
-    pair: str | None = None
+SEPARATORS = ("|", ";", ",")  # between several labels in one text
 
 
 class Labels(Outputs):
     """What the head's outputs mean: `names` [outputs]; an amount has one, "amount"."""
 
     def encode(self, value: Any, place: str) -> int | NDArray[np.float32]:
-        """A record's label as the loss takes it. Raises UserError for one that is not known."""
+        """Return a record's label as the loss takes it. Raises UserError for an unknown one."""
         if self.kind == "amount":
             return np.array([_amount(value, place)], np.float32)
         if self.kind == "several":
@@ -62,9 +56,11 @@ class Labels(Outputs):
 
 @dataclass(frozen=True)
 class LabelledText:
+    """A text or a pair of texts; `label` is as it stands in the data, None where there is none."""
+
     text: str
     pair: str | None
-    label: Any  # as it stands in the data; None where there is none
+    label: Any
     place: str
 
     @property
@@ -73,16 +69,17 @@ class LabelledText:
         return self.text if self.pair is None else f"{self.text}\n{self.pair}"
 
 
-def find_columns(found: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:
-    """Which columns hold text, second text and label: as named, or by their usual names.
+def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:
+    """Return which columns hold text, second text and label: as named, or by their usual names.
 
     In a table of two nameless columns the longer one is the text.
     """
-    known = columns_of(found)
-    if known == ["1", "2"] and not (settings.text_column or settings.label_column):
-        longer = max(known, key=lambda name: sum(len(str(r[name])) for r in found[:200]))
-        return Columns(longer, ("2" if longer == "1" else "1") if labelled else None)
-    lower = {name.lower() for name in known}
+    names = columns_of(records)
+    if names == ["1", "2"] and not (settings.text_column or settings.label_column):
+        longer = max(names, key=lambda name: sum(len(str(r[name])) for r in records[:200]))
+        other = "2" if longer == "1" else "1"
+        return Columns({"text": longer}, [other] if labelled else [], "label_column")
+    lower = {name.lower() for name in names}
     usual_pair = next((pair for pair in PAIRS if {*pair} <= lower), None)
     is_pair = settings.pair_column is not None or (
         settings.text_column is None and usual_pair is not None
@@ -90,33 +87,35 @@ def find_columns(found: Sequence[Record], settings: TaskSettings, *, labelled: b
     firsts = TEXT_NAMES
     if is_pair:
         firsts = [usual_pair[0]] if usual_pair else [one for one, _ in PAIRS]
-    text = choose_column(found, "text", settings.text_column, firsts, "--text-column")
-    pair = None
+    inputs = {"text": choose_column(records, "text", settings.text_column, firsts, "text_column")}
     if is_pair:
         seconds = [usual_pair[1]] if usual_pair else []
-        pair = choose_column(found, "second text", settings.pair_column, seconds, "--pair-column")
-    label = None
+        inputs["pair"] = choose_column(
+            records, "second text", settings.pair_column, seconds, "pair_column"
+        )
+    targets = []
     if labelled:
-        usual = [name for name in LABEL_NAMES if name not in (text.lower(), (pair or "").lower())]
-        label = choose_column(found, "label", settings.label_column, usual, "--label-column")
-    return Columns(text, label, pair)
+        taken = {name.lower() for name in inputs.values()}
+        usual = [name for name in LABEL_NAMES if name not in taken]
+        targets = [choose_column(records, "label", settings.label_column, usual, "label_column")]
+    return Columns(inputs, targets, "label_column")
 
 
-def labelled_texts(found: Sequence[Record], columns: Columns) -> list[LabelledText]:
-    """The examples of some records. Raises UserError for a text or label that is missing."""
-    examples = []
-    for record in found:
-        text = _text(record, columns.text)
-        pair = None if columns.pair is None else _text(record, columns.pair)
-        label = record[columns.label] if columns.label is not None else None
-        if columns.label is not None and _is_missing(label):
+def read_texts(records: Sequence[Record], columns: Columns) -> list[LabelledText]:
+    """Return the texts of some records. Raises UserError for a text or label that is missing."""
+    texts = []
+    for record in records:
+        text = _text(record, columns.inputs["text"])
+        pair = _text(record, columns.inputs["pair"]) if "pair" in columns.inputs else None
+        label = record[columns.targets[0]] if columns.targets else None
+        if columns.targets and _is_missing(label):
             raise UserError(
-                f"column {columns.label!r} is empty",
+                f"column {columns.targets[0]!r} is empty",
                 where=record.place,
                 mend="give every example a label, or remove it",
             )
-        examples.append(LabelledText(text, pair, label, record.place))
-    return examples
+        texts.append(LabelledText(text, pair, label, record.place))
+    return texts
 
 
 def _text(record: Record, column: str) -> str:
@@ -127,45 +126,52 @@ def _text(record: Record, column: str) -> str:
     raise UserError(f"column {column!r} {what}", where=record.place, mend="mend or remove the row")
 
 
-def labels_of(examples: Sequence[LabelledText], kind: Kind | None) -> Labels:
-    """What the labels of the training examples are: classes, several at once, or amounts.
+def kind_of(texts: Sequence[LabelledText]) -> Kind:
+    """Tell what kind of labels texts have: classes, several at once, or amounts.
 
     Lists are several labels, and names joined by bars, semicolons or commas that occur in other
     company too; numbers of which at least three differ and have a fraction are amounts; all else
-    are classes. Whole numbers written as 1.0 are classes too. Raises UserError where there is only
-    one class.
+    are classes. Whole numbers written as 1.0 are classes too.
     """
-    values = [example.label for example in examples]
-    if kind is None:
-        if any(_listed(value) is not None for value in values) or _are_parted(values):
-            kind = "several"
-        else:
-            kind = "amount" if _are_amounts(examples) else "single"
+    values = [text.label for text in texts]
+    if any(_as_list(value) is not None for value in values) or _are_joined(values):
+        return "several"
+    return "amount" if _are_amounts(texts) else "single"
+
+
+def labels_of(texts: Sequence[LabelledText], kind: Kind) -> Labels:
+    """Return what labels of a kind the training texts have. Raises UserError for a single class,
+    or so many that they are hardly classes."""
     if kind == "amount":
-        for example in examples:
-            _amount(example.label, example.place)
+        for text in texts:
+            _amount(text.label, text.place)
         return Labels("amount", ("amount",))
-    counts: Counter[str] = Counter()
-    for value in values:
-        counts.update(names_of(value) if kind == "several" else [name_of(value)])
+    counts = Counter(name for text in texts for name in label_names(text, kind))
     names = sorted(counts, key=_natural)
     if len(names) < 2 and kind == "single":
         raise UserError(
-            f"all {len(values):,} examples have the label {names[0]!r}",
-            where=examples[0].place,
+            f"all {len(texts):,} examples have the label {names[0]!r}",
+            where=texts[0].place,
             mend="give examples of at least two classes",
         )
-    if len(names) > MOST_CLASSES or (kind == "single" and len(names) > len(values) / 2 > 20):
+    if len(names) > MOST_CLASSES or (kind == "single" and len(names) > len(texts) / 2 > 20):
         raise UserError(
-            f"{len(names):,} different labels among {len(values):,} examples are hardly classes",
-            where=examples[0].place,
+            f"{len(names):,} different labels among {len(texts):,} examples are hardly classes",
+            where=texts[0].place,
             mend="name another --label-column, or say --labels amount for numbers",
         )
     return Labels(kind, tuple(names))
 
 
+def label_names(text: LabelledText, kind: Kind) -> list[str]:
+    """Return the names of a text's labels; none for an amount."""
+    if kind == "amount":
+        return []
+    return names_of(text.label) if kind == "several" else [name_of(text.label)]
+
+
 def name_of(value: Any) -> str:
-    """A class's name: 1, 1.0 and "1" are the same one."""
+    """Return a class's name: 1, 1.0 and "1" are the same one."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
@@ -176,15 +182,15 @@ def name_of(value: Any) -> str:
 
 
 def names_of(value: Any) -> list[str]:
-    """Several labels: a list, or text that parts them by commas, semicolons or bars."""
-    listed = _listed(value)
-    if listed is None:
+    """Return the names of several labels: of a list, or of text with commas, semicolons or bars."""
+    items = _as_list(value)
+    if items is None:
         text = name_of(value)
-        listed = text.split(next((mark for mark in MARKS if mark in text), "\0"))
-    return [name for item in listed if (name := name_of(item))]
+        items = text.split(next((mark for mark in SEPARATORS if mark in text), "\0"))
+    return [name for item in items if (name := name_of(item))]
 
 
-def _listed(value: Any) -> list[Any] | None:
+def _as_list(value: Any) -> list[Any] | None:
     """A list, or one that a table has as text: `['a', 'b']`."""
     if isinstance(value, list) or not isinstance(value, str):
         return value if isinstance(value, list) else None
@@ -197,14 +203,14 @@ def _listed(value: Any) -> list[Any] | None:
     return None
 
 
-def _are_parted(values: Sequence[Any]) -> bool:
+def _are_joined(values: Sequence[Any]) -> bool:
     """Whether the values are names joined by marks: each part of one that has a mark is in another
-    value too, and there are fewer parts than values that differ."""
+    value too, and there are fewer different parts than different values."""
     whole = {name_of(value) for value in values if isinstance(value, str)}
     occurs = Counter(part for value in whole for part in set(names_of(value)))
-    parted = [value for value in whole if len(names_of(value)) > 1]
-    shared = all(occurs[part] > 1 for value in parted for part in names_of(value))
-    return bool(parted) and shared and len(occurs) < len(whole)
+    joined = [value for value in whole if len(names_of(value)) > 1]
+    shared = all(occurs[part] > 1 for value in joined for part in names_of(value))
+    return bool(joined) and shared and len(occurs) < len(whole)
 
 
 def _natural(name: str) -> tuple[int, float, str]:
@@ -215,18 +221,18 @@ def _natural(name: str) -> tuple[int, float, str]:
         return (1, 0.0, name)
 
 
-def _are_amounts(examples: Sequence[LabelledText]) -> bool:
+def _are_amounts(texts: Sequence[LabelledText]) -> bool:
     """Raises UserError where most are fractional numbers, and some are none."""
-    found, others = [], []
-    for example in examples:
+    numbers, others = [], []
+    for text in texts:
         try:
-            if isinstance(example.label, bool):
+            if isinstance(text.label, bool):
                 raise ValueError
-            found.append(float(example.label))
+            numbers.append(float(text.label))
         except (TypeError, ValueError):
-            others.append(example)
-    fractional = len({number for number in found if not number.is_integer()})
-    if fractional < FEWEST_AMOUNTS or (others and len(found) < len(examples) / 2):
+            others.append(text)
+    fractional = len({number for number in numbers if not number.is_integer()})
+    if fractional < FEWEST_AMOUNTS or (others and len(numbers) < len(texts) / 2):
         return False
     if others:
         raise UserError(

@@ -1,9 +1,11 @@
-"""Models that give texts labels: what they learn from, and how right they are."""
+"""Give texts labels: one of several classes, several at once, or an amount."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -11,251 +13,318 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.errors import UserError
-from nextword.evaluation.bootstrap import Resampler
-from nextword.evaluation.classification import Metric, of_amounts, of_classes, of_several
-from nextword.hub.directory import save_classifier, start_classifier
+from nextword.evaluation.classification import (
+    Bin,
+    ClassReport,
+    class_reports,
+    multi_label_metrics,
+    regression_metrics,
+    reliability,
+    single_label_metrics,
+)
+from nextword.evaluation.metrics import Direction, Floats, Metric
+from nextword.hub.directory import load_classifier, save_classifier, start_classifier
 from nextword.inference.evaluating import evaluating
 from nextword.models.heads import Classifier, without_padding
 from nextword.models.transformer import Transformer
-from nextword.objectives import labels
+from nextword.objectives import labels as objective
 from nextword.objectives.labels import LabelBatch
-from nextword.settings import FinetuneSettings
+from nextword.settings import FinetuneSettings, TaskSettings
+from nextword.tasks.base import CONVERGED, Dataset, Encoded, Opening, Outputs, Task
 from nextword.tasks.classify.data import (
     LabelledText,
     Labels,
     find_columns,
-    labelled_texts,
+    kind_of,
+    label_names,
     labels_of,
+    read_texts,
 )
-from nextword.tasks.generate.losses import AT_ONCE
-from nextword.tasks.learnable import Learnable, length_limit, like, row_room
-from nextword.tasks.measuring import LEARNT, deciding, scored
 from nextword.tasks.records import Record
-from nextword.tasks.task_file import TaskFile, names_of
+from nextword.tasks.task_file import TaskFile
 from nextword.tokens.packing import Example, pack
-from nextword.tokens.tokenizer import Tokenizer
-from nextword.training.interrupt import Interrupt
-from nextword.training.parallel import Group
-from nextword.training.state import Measured
 
 LARGE_AMOUNT = 30.0
 MOST_OF_THE_DATA = 0.8
-LEARNT_AMOUNT = 1e-3  # of the amounts' variance
+CONVERGED_AMOUNT = 1e-3  # of the amounts' variance
+DIRECTIONS: dict[str, dict[str, Direction]] = {
+    "single": {
+        **{"accuracy": "higher", "loss": "lower", "macro F1": "higher", "weighted F1": "higher"},
+        "calibration error": "lower",
+    },
+    "several": {
+        **{"micro F1": "higher", "loss": "lower", "all labels right": "higher"},
+        "macro F1": "higher",
+    },
+    "amount": {
+        **{"Spearman": "higher", "loss": "lower", "Pearson": "higher"},
+        **{"root mean squared error": "lower", "mean absolute error": "lower"},
+    },
+}
 
 
-def start_labels(
-    place: str, train: Sequence[Record], val: Sequence[Record], settings: FinetuneSettings
-) -> Learnable:
-    columns = find_columns(train, settings, labelled=True)
-    texts = labelled_texts(train, columns)
-    held_out = (
-        labelled_texts(val, find_columns(val, like(columns, val, settings), labelled=True))
-        if val
-        else []
+@dataclass(frozen=True)
+class LabelledExample:
+    """`target` is a class number, or a vector [outputs]; None where the label is not known."""
+
+    example: Example
+    target: int | NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class LabelOutputs(Outputs):
+    """`scores` [examples, outputs]: probabilities of classes or of each label, or amounts."""
+
+    scores: Floats
+
+
+@dataclass
+class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
+    name: ClassVar[str] = "classify"
+    settings_used: ClassVar[frozenset[str]] = frozenset(
+        {"pair_column", "label_column", "labels", "class_weights"}
     )
-    outputs = labels_of(texts, settings.labels)
-    model, tokenizer = start_classifier(place, outputs, settings.seed)
-    if settings.random_weights:
-        body = Transformer(model.transformer.config, settings.seed)
-        model = Classifier(body, len(outputs.names), settings.seed)
-    limit = length_limit(model.transformer, settings)
-    targets = [outputs.encode(text.label, text.place) for text in texts]
-    joined = model.transformer.config.causal
-    examples, longer = encode_texts(texts, tokenizer, limit, joined=joined)
-    weights = None
-    if settings.class_weights == "balanced":
-        weights = balanced(targets, outputs)
-    remarks = label_remarks(targets, outputs)
-    to_validate, longer_ones = encode_texts(held_out, tokenizer, limit, joined=joined)
-    if longer or longer_ones:
-        remarks.append(
-            f"{longer:,} texts, and {longer_ones:,} held out, are cut at {limit:,} tokens "
-            "(--max-length)"
+
+    model: Classifier
+    labels: Labels = field(kw_only=True)
+    class_weights: Tensor | None = field(default=None, kw_only=True)
+
+    @classmethod
+    def read(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
+    ) -> Dataset[LabelledText]:
+        columns = find_columns(records, settings, labelled=labelled)
+        texts = read_texts(records, columns)
+        inputs = [text.joined for text in texts]
+        return Dataset(texts, list(records), columns, inputs, inputs)
+
+    @classmethod
+    def label_names(cls, dataset: Dataset[LabelledText], settings: TaskSettings) -> list[list[str]]:
+        kind = settings.labels or kind_of(dataset.examples)
+        return [label_names(text, kind) for text in dataset.examples]
+
+    @classmethod
+    def start(cls, place: str, train: Dataset[LabelledText], settings: FinetuneSettings) -> Self:
+        labels = labels_of(train.examples, settings.labels or kind_of(train.examples))
+        model, tokenizer = start_classifier(place, labels, settings.seed)
+        if settings.random_weights:
+            body = Transformer(model.transformer.config, settings.seed)
+            model = Classifier(body, len(labels.names), settings.seed)
+        task = cls(place, model, tokenizer, settings, labels=labels)
+        if settings.class_weights == "balanced":
+            task.class_weights = _balanced(task._targets(train), labels)
+        return task
+
+    @classmethod
+    def open(cls, directory: Path, saved: TaskFile | None, base: Opening) -> Self:
+        model, tokenizer, outputs = load_classifier(directory)
+        labels = Labels(outputs.kind, outputs.names)
+        return cls(model=model, labels=labels, **base.fields(tokenizer))
+
+    def save(self, directory: Path, card: str) -> None:
+        save_classifier(directory, self.model, self.tokenizer, self.labels, card)
+
+    def encode(
+        self, dataset: Dataset[LabelledText], *, training: bool = False
+    ) -> Encoded[LabelledExample]:
+        """Encode texts as transformers' tokenizer does, cut at `max_length`.
+
+        An encoder reads a pair as its template says; a decoder reads it as one text.
+        """
+        texts, limit, joined = dataset.examples, self.max_length, self.body.config.causal
+        targets = self._targets(dataset) if dataset.columns.targets else [None] * len(texts)
+        items, cut = [], 0
+        for text, target in zip(texts, targets, strict=True):
+            parts = (text.joined, None) if joined else (text.text, text.pair)
+            ids, types = self.tokenizer.encode_texts(*parts)
+            if len(ids) > limit:
+                cut += 1
+                ids, types = self.tokenizer.encode_texts(*parts, limit)
+            kept = np.array(
+                without_padding(ids or [self.tokenizer.end_id], self.tokenizer.pad_id), np.int64
+            )
+            of_kept = np.array([*types, 0][: len(kept)], np.int64)
+            example = Example(kept, np.zeros(len(kept), np.bool_), text.place, of_kept)
+            items.append(LabelledExample(example, target))
+        notes = _describe(targets, self.labels) if training else []
+        if cut:
+            notes.append(
+                f"{cut:,} of {len(texts):,} texts are cut at {limit:,} tokens (--max-length)"
+            )
+        lengths = [item.example.inputs for item in items]
+        return Encoded(items, lengths, dataset.places, len(items), notes)
+
+    def _targets(self, dataset: Dataset[LabelledText]) -> list[Any]:
+        return [self.labels.encode(text.label, text.place) for text in dataset.examples]
+
+    def collate(
+        self, items: Sequence[LabelledExample], samples: list[tuple[int, int]]
+    ) -> LabelBatch:
+        packed = pack([item.example for item in items], self.row_length)
+        begins = torch.tensor(packed.places) @ torch.tensor([packed.tokens.shape[1], 1])
+        lengths = torch.tensor([item.example.inputs for item in items])
+        targets = [item.target for item in items]
+        if isinstance(targets[0], np.ndarray):
+            labels = torch.from_numpy(np.stack(targets))  # type: ignore[arg-type]
+        else:
+            labels = torch.tensor([target or 0 for target in targets], dtype=torch.int64)
+        return LabelBatch(
+            packed.tokens,
+            packed.documents,
+            packed.positions,
+            packed.types,
+            begins,
+            begins + lengths - 1,
+            labels,
+            samples,
         )
 
-    def collate(numbers: list[int], samples: list[tuple[int, int]]) -> LabelBatch:
-        chosen = [examples[number] for number in numbers]
-        return label_batch(
-            chosen, [targets[number] for number in numbers], samples, row_room(model.transformer)
-        )
+    def loss(self, model: Any, batch: LabelBatch) -> Tensor:
+        return objective.loss(model, batch, self.class_weights)
 
-    return Learnable(
-        model=model,
-        loss=lambda model, batch: labels.loss(model, batch, weights),
-        unit="examples",
-        targets=len(texts),
-        sources=[text.place for text in texts],
-        lengths=[example.inputs for example in examples],
-        collate=collate,
-        validator=LabelValidator(
-            to_validate,
-            [outputs.encode(text.label, text.place) for text in held_out],
-            outputs,
-            settings,
-        ),
-        metric=deciding(settings.metric, outputs.kind),
-        save=lambda folder, card: save_classifier(folder, model, tokenizer, outputs, card),
-        shown=f"{tokenizer.decode(examples[0].ids.tolist(), skip_special=False)}  →  "
-        f"{texts[0].label}",
-        remarks=remarks,
-        kept=TaskFile("classify", names_of(columns), max_length=limit),
-    )
+    def shown(self, encoded: Encoded[LabelledExample], dataset: Dataset[LabelledText]) -> str:
+        ids = encoded.items[0].example.ids.tolist()
+        text = self.tokenizer.decode(ids, skip_special=False)
+        return f"{text}  →  {dataset.examples[0].label}"
+
+    @torch.no_grad()
+    def predict(
+        self, encoded: Encoded[LabelledExample], dataset: Dataset[LabelledText]
+    ) -> LabelOutputs:
+        device, parts = self.model.score.weight.device, []
+        with evaluating(self.model):
+            for first in range(0, len(encoded.items), self.batch_size):
+                items = encoded.items[first : first + self.batch_size]
+                given = objective.scores(self.model, self.collate(items, []).to(device)).double()
+                if self.labels.kind == "single":
+                    given = given.softmax(1)
+                elif self.labels.kind == "several":
+                    given = given.sigmoid()
+                parts.append(given.cpu().numpy())
+        scores = np.concatenate(parts)
+        targets = [item.target for item in encoded.items]
+        losses = self._losses(scores, targets) if dataset.columns.targets else np.array([])
+        predictions = [self._prediction(row) for row in scores.tolist()]
+        return LabelOutputs(predictions, losses, np.ones(len(losses), np.int64), scores)
+
+    def _losses(self, scores: Floats, targets: Sequence[Any]) -> Floats:
+        """Nats of each example, or its squared error."""
+        if self.labels.kind == "single":
+            chosen = scores[np.arange(len(scores)), np.array(targets)]
+            losses: Floats = -np.log(np.maximum(chosen, 1e-300))
+            return losses
+        truth = np.stack(targets).astype(np.float64)
+        if self.labels.kind == "amount":
+            return np.square(truth - scores)[:, 0]
+        near, far = np.maximum(scores, 1e-300), np.maximum(1 - scores, 1e-300)
+        losses = -(truth * np.log(near) + (1 - truth) * np.log(far)).mean(1)
+        return losses
+
+    def _prediction(self, row: list[float]) -> dict[str, Any]:
+        names = self.labels.names
+        if self.labels.kind == "amount":
+            return {"amount": row[0]}
+        probabilities = {"probabilities": dict(zip(names, row, strict=True))}
+        if self.labels.kind == "several":
+            return {"labels": [n for n, p in zip(names, row, strict=True) if p >= 0.5]} | (
+                probabilities
+            )
+        return {"label": names[int(np.argmax(row))]} | probabilities
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        return DIRECTIONS[self.labels.kind]
+
+    def metrics(self, outputs: LabelOutputs, dataset: Dataset[LabelledText]) -> dict[str, Metric]:
+        targets = self._targets(dataset)
+        if self.labels.kind == "single":
+            return single_label_metrics(np.array(targets, np.int64), outputs.scores)
+        if self.labels.kind == "several":
+            return multi_label_metrics(np.stack(targets) > 0.5, outputs.scores)
+        truth = np.stack(targets)[:, 0].astype(np.float64)
+        return regression_metrics(truth, outputs.scores[:, 0])
+
+    def converged(self, outputs: LabelOutputs, dataset: Dataset[LabelledText]) -> float | None:
+        if self.labels.kind == "amount":
+            allowed = CONVERGED_AMOUNT * float(np.var(np.stack(self._targets(dataset))))
+            return allowed if float(outputs.losses.mean()) < allowed else None
+        correct = "accuracy" if self.labels.kind == "single" else "all labels right"
+        return CONVERGED if self.metrics(outputs, dataset)[correct].value == 1 else None
+
+    def truth(self, dataset: Dataset[LabelledText]) -> list[Any]:
+        targets = self._targets(dataset)
+        if self.labels.kind == "single":
+            return [self.labels.names[target] for target in targets]
+        if self.labels.kind == "amount":
+            return [float(target[0]) for target in targets]
+        return [
+            {name for name, held in zip(self.labels.names, target, strict=True) if held}
+            for target in targets
+        ]
+
+    def reports(
+        self, outputs: LabelOutputs, dataset: Dataset[LabelledText]
+    ) -> tuple[list[ClassReport], list[Bin]]:
+        if self.labels.kind != "single":
+            return [], []
+        targets, guesses = np.array(self._targets(dataset)), outputs.scores.argmax(1)
+        correct = (targets == guesses).astype(float)
+        reports = class_reports(self.labels.names, targets, guesses)
+        return reports, reliability(correct, outputs.scores.max(1))
+
+    def held_out_rows(
+        self, outputs: LabelOutputs, dataset: Dataset[LabelledText]
+    ) -> list[dict[str, Any]]:
+        rows = []
+        for text, target, predicted, loss in zip(
+            dataset.examples,
+            self._targets(dataset),
+            outputs.predictions,
+            outputs.losses.tolist(),
+            strict=True,
+        ):
+            row: dict[str, Any] = {"place": text.place, "text": text.joined}
+            if self.labels.kind == "single":
+                row |= {"label": self.labels.names[target], "prediction": predicted["label"]}
+            elif self.labels.kind == "amount":
+                row |= {"label": float(target[0]), "prediction": predicted["amount"]}
+            else:
+                held = [n for n, holds in zip(self.labels.names, target, strict=True) if holds]
+                row |= {"label": held, "prediction": predicted["labels"]}
+            row["loss"] = loss
+            if "probabilities" in predicted:
+                row["probabilities"] = predicted["probabilities"]
+            rows.append(row)
+        return rows
 
 
-def encode_texts(
-    texts: Sequence[LabelledText], tokenizer: Tokenizer, limit: int, *, joined: bool = True
-) -> tuple[list[Example], int]:
-    """Texts as a classifier reads them: as transformers' tokenizer gives them, cut at `limit`; and
-    how many were cut. An encoder reads a pair as its template sets it, not `joined` to one text."""
-    examples, longer = [], 0
-    for text in texts:
-        parts = (text.joined, None) if joined else (text.text, text.pair)
-        ids, types = tokenizer.encode_texts(*parts)
-        if len(ids) > limit:
-            longer += 1
-            ids, types = tokenizer.encode_texts(*parts, limit)
-        kept = np.array(without_padding(ids or [tokenizer.end_id], tokenizer.pad_id), np.int64)
-        of_kept = np.array([*types, 0][: len(kept)], np.int64)
-        examples.append(Example(kept, np.zeros(len(kept), np.bool_), text.place, of_kept))
-    return examples, longer
-
-
-def label_batch(
-    examples: Sequence[Example], targets: Sequence[Any], samples: list[tuple[int, int]], room: int
-) -> LabelBatch:
-    packed = pack(examples, room)
-    begins = torch.tensor(packed.places) @ torch.tensor([packed.tokens.shape[1], 1])
-    lengths = torch.tensor([example.inputs for example in examples])
-    if isinstance(targets[0], np.ndarray):
-        wanted = torch.from_numpy(np.stack(targets))
-    else:
-        wanted = torch.tensor(list(targets), dtype=torch.int64)
-    return LabelBatch(
-        packed.tokens,
-        packed.documents,
-        packed.positions,
-        packed.types,
-        begins,
-        begins + lengths - 1,
-        wanted,
-        samples,
-    )
-
-
-def balanced(targets: Sequence[Any], outputs: Labels) -> Tensor:
-    """Weights [classes] with which every class counts as much as any other."""
-    if outputs.kind != "single":
+def _balanced(targets: Sequence[Any], labels: Labels) -> Tensor:
+    """Return weights [classes] with which every class counts as much as any other."""
+    if labels.kind != "single":
         raise UserError("--class-weights balanced is for one class an example")
-    counts = np.bincount(np.array(targets), minlength=len(outputs.names))
+    counts = np.bincount(np.array(targets), minlength=len(labels.names))
     return torch.tensor(len(targets) / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
 
 
-def label_remarks(targets: Sequence[Any], outputs: Labels) -> list[str]:
-    """How often each class occurs, and what is told if one of them hides the others."""
-    if outputs.kind == "amount":
+def _describe(targets: Sequence[Any], labels: Labels) -> list[str]:
+    """Say how often each class occurs, and what to do if one of them hides the others."""
+    if labels.kind == "amount":
         amounts = np.stack(targets)[:, 0]
-        remarks = [
+        notes = [
             f"amounts from {amounts.min():g} to {amounts.max():g}, {amounts.mean():g} on average"
         ]
         if np.abs(amounts).max() > LARGE_AMOUNT:
-            remarks.append("amounts this large are learnt slowly: divide them, by 100 say")
-        return remarks
-    if outputs.kind == "several":
+            notes.append("amounts this large are learned slowly: divide them, by 100 say")
+        return notes
+    if labels.kind == "several":
         shares = np.stack(targets).mean(0)
-        found = [f"{outputs.names[i]} {shares[i]:.0%}" for i in np.argsort(-shares)[:8]]
-        return [f"{len(outputs.names)} labels, several at once: {', '.join(found)}"]
-    counts = np.bincount(np.array(targets), minlength=len(outputs.names))
-    order = np.argsort(-counts)[:8]
-    shares = ", ".join(f"{outputs.names[i]} {counts[i] / len(targets):.0%}" for i in order)
-    remarks = [f"{len(outputs.names)} classes: {shares}"]
+        most = [f"{labels.names[i]} {shares[i]:.0%}" for i in np.argsort(-shares)[:8]]
+        return [f"{len(labels.names)} labels, several at once: {', '.join(most)}"]
+    counts = np.bincount(np.array(targets), minlength=len(labels.names))
+    most = [f"{labels.names[i]} {counts[i] / len(targets):.0%}" for i in np.argsort(-counts)[:8]]
+    notes = [f"{len(labels.names)} classes: {', '.join(most)}"]
     if counts.max() > MOST_OF_THE_DATA * len(targets):
-        remarks.append(
+        notes.append(
             "one class is most of the data: look at macro F1, and try --class-weights balanced"
         )
-    return remarks
-
-
-@torch.no_grad()
-def label_probabilities(
-    model: Classifier,
-    examples: Sequence[Example],
-    outputs: Labels,
-    room: int,
-    at_once: int = AT_ONCE,
-) -> NDArray[np.float64]:
-    """[examples, outputs]: of classes, of each label, or the amounts themselves."""
-    device = model.score.weight.device
-    found = []
-    with evaluating(model):
-        for first in range(0, len(examples), at_once):
-            some = examples[first : first + at_once]
-            batch = label_batch(some, [0] * len(some), [], room).to(device)
-            given = labels.scores(model, batch).double()
-            if outputs.kind == "single":
-                given = given.softmax(1)
-            elif outputs.kind == "several":
-                given = given.sigmoid()
-            found.append(given.cpu().numpy())
-    return np.concatenate(found)
-
-
-def label_metrics(
-    targets: Sequence[Any],
-    probabilities: NDArray[np.float64],
-    outputs: Labels,
-    draws: Resampler | None,
-) -> dict[str, Metric]:
-    if outputs.kind == "single":
-        return of_classes(np.array(targets, np.int64), probabilities, draws)
-    truth = np.stack(targets)
-    if outputs.kind == "several":
-        return of_several(truth > 0.5, probabilities, draws)
-    return of_amounts(truth[:, 0].astype(np.float64), probabilities[:, 0], draws)
-
-
-class LabelValidator:
-    """Measures a classifier on held-out texts."""
-
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        targets: Sequence[Any],
-        outputs: Labels,
-        settings: FinetuneSettings,
-    ) -> None:
-        self._examples, self._targets, self._outputs = examples, targets, outputs
-        self._metric = deciding(settings.metric, outputs.kind)
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._examples
-
-    def measure(self, model: Classifier, group: Group, interrupt: Interrupt) -> Measured | None:
-        if interrupt.requested and group.size == 1:
-            return None
-        room = row_room(model.transformer)
-        found = label_probabilities(model, self._examples, self._outputs, room)
-        loss = self._loss(found)
-        metrics = label_metrics(self._targets, found, self._outputs, None)
-        figures = {name: metric.value for name, metric in metrics.items()}
-        return scored(loss, figures, self._metric, self._enough(figures))
-
-    def _enough(self, figures: dict[str, float]) -> float | None:
-        if self._outputs.kind == "amount":
-            allowed = LEARNT_AMOUNT * float(np.var(np.stack(self._targets)))
-            return allowed if figures["root mean squared error"] ** 2 < allowed else None
-        right = "accuracy" if self._outputs.kind == "single" else "all labels right"
-        return LEARNT if figures[right] == 1 else None
-
-    def _loss(self, found: NDArray[np.float64]) -> float:
-        if self._outputs.kind == "single":
-            chosen = found[np.arange(len(found)), np.array(self._targets)]
-            return float(-np.log(np.maximum(chosen, 1e-300)).mean())
-        truth = np.stack(self._targets).astype(np.float64)
-        if self._outputs.kind == "amount":
-            return float(np.square(truth - found).mean())
-        near, far = np.maximum(found, 1e-300), np.maximum(1 - found, 1e-300)
-        return float(-(truth * np.log(near) + (1 - truth) * np.log(far)).mean())
-
-    def sample(self, model: Classifier) -> tuple[str, str]:
-        raise NotImplementedError("a classifier writes nothing")
+    return notes

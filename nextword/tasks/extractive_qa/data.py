@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
-from nextword.settings import TaskSettings
-from nextword.tasks.columns import (
-    TaskColumns,
-    answer_start,
-    find_task_columns,
-    input_text,
-    leading,
-    references_of,
-)
+from nextword.tasks.base import Dataset, Encoded
+from nextword.tasks.columns import input_text, leading_spaces
+from nextword.tasks.generate.data import PromptedExample
 from nextword.tasks.generate.examples import LEAST_CONTEXT, MOST_DROPPED
 from nextword.tasks.generate.prompts import main_language
-from nextword.tasks.records import Record
 from nextword.tasks.tag.data import UNSPACED, begins_with_space
 from nextword.tasks.windows import windows
 from nextword.tokens.packing import Example
@@ -31,7 +24,7 @@ from nextword.tokens.tokenizer import Tokenizer
 SHORTEST_LIMIT = 30  # tokens that an answer may have at least, as is usual for SQuAD
 CANDIDATES = 20  # of the best spans, that share the probability
 _PIECE = re.compile(rf"[{UNSPACED}]|[^{UNSPACED}]+")
-NOT_THERE = "whose answer does not stand in the text"
+NOT_IN_TEXT = "whose answer does not stand in the text"
 
 
 @dataclass(frozen=True)
@@ -80,97 +73,130 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Questions:
-    """`dropped` counts the questions that are left out, by reason; `wider` those whose answer
-    begins or ends inside a token, so that what is found holds more."""
+class EncodedQuestions(Encoded[Window]):
+    """The windows of the texts of `questions`."""
 
-    questions: list[Question]
-    windows: list[Window]
-    format: SpanFormat
-    columns: TaskColumns
-    dropped: Counter[str] = field(default_factory=Counter)
-    wider: int = 0
+    questions: list[Question] = field(default_factory=list)
 
 
-def read_questions(
-    found: Sequence[Record],
-    settings: TaskSettings,
-    tokenizer: Tokenizer,
-    start_id: int,
-    limit: int,
-    *,
-    causal: bool,
-    training: bool,
-    format: SpanFormat | None = None,
-    answered: bool = True,
-) -> Questions:
-    """Questions and their texts in windows of at most `limit` tokens; without a `format` one is
-    made of them.
+@dataclass(frozen=True)
+class Reader:
+    """How a model reads a question and its text: for `causal` models from `start_id` on, in windows
+    of at most `max_length` tokens."""
 
-    In training, a question whose answer is not in its text is left out and counted; otherwise none
-    is. Raises UserError for records that cannot be used, and where more than one in twenty is left
-    out.
-    """
-    columns = find_task_columns(found, settings, answered=answered)
-    before, between, after, kind = _around(tokenizer, causal, start_id)
-    encoded: dict[str, tuple[list[int], NDArray[np.int64]]] = {}
-    made: list[Question] = []
-    cut: list[Window] = []
-    dropped: Counter[str] = Counter()
-    lost, wider = "", 0
-    for record in found:
-        text = input_text(record, columns.inputs["context"])
-        if text not in encoded:
-            encoded[text] = _encode(text, tokenizer)
-        ids, offsets = encoded[text]
-        references = references_of(record, columns.targets, "qa")
-        skipped = leading(record, columns.inputs["context"])
-        span = _span(record, columns, text, references, skipped)
-        wanted = input_text(record, columns.inputs["question"], may_be_empty=True)
-        reason = "" if wanted else "with an empty question"
-        if references and span is None:
-            reason = NOT_THERE
-        if training and reason:
-            dropped[reason] += 1
-            lost = lost or record.place
-            continue
-        tokens = None if span is None else tokens_of(offsets, *span)
-        question = Question(text, skipped, offsets, references, tokens, record.place)
-        if span is not None and tokens is not None:
-            wider += question.cut(*tokens) != span
-        asked = tokenizer.encode(wanted)[: limit // 2]
-        head = [*before, *asked, *between]
-        room = limit - len(head) - len(after)
+    tokenizer: Tokenizer
+    max_length: int
+    causal: bool
+    start_id: int
+
+    def encode(self, dataset: Dataset[PromptedExample], *, training: bool) -> EncodedQuestions:
+        """Encode questions with their texts.
+
+        In training, a question whose answer is not in its text is left out and counted; otherwise
+        none is. Raises UserError for records that cannot be used, and where more than one in twenty
+        is left out.
+        """
+        texts: dict[str, tuple[list[int], NDArray[np.int64]]] = {}
+        questions: list[Question] = []
+        items: list[Window] = []
+        dropped: Counter[str] = Counter()
+        first_dropped, wider = "", 0
+        context, asked = (dataset.columns.inputs[role] for role in ("context", "question"))
+        for example in dataset.examples:
+            record = example.record
+            text = input_text(record, context)
+            if text not in texts:
+                texts[text] = _encode(text, self.tokenizer)
+            ids, offsets = texts[text]
+            skipped = leading_spaces(record, context)
+            span = _find_span(text, example.references, (example.answer_start or 0) - skipped)
+            words = input_text(record, asked, may_be_empty=True)
+            reason = "" if words else "with an empty question"
+            if example.references and span is None:
+                reason = NOT_IN_TEXT
+            if training and reason:
+                dropped[reason] += 1
+                first_dropped = first_dropped or record.place
+                continue
+            tokens = None if span is None else tokens_of(offsets, *span)
+            question = Question(text, skipped, offsets, example.references, tokens, record.place)
+            if span is not None and tokens is not None:
+                wider += question.cut(*tokens) != span
+            items += self._windows(question, len(questions), words, ids)
+            questions.append(question)
+        if dropped.total() > MOST_DROPPED * len(dataset):
+            raise UserError(
+                f"{dropped.total():,} of {len(dataset):,} questions cannot be learned from: "
+                f"{', '.join(f'{count:,} {why}' for why, count in dropped.items())}",
+                where=first_dropped,
+                mend="mend or remove them, or leave --extract out: a written answer may say "
+                "anything",
+            )
+        return EncodedQuestions(
+            items,
+            [len(window.example.ids) for window in items],
+            [window.example.source for window in items],
+            len(items),
+            _describe(questions, dropped, len(items), wider) if training else [],
+            questions,
+        )
+
+    def _windows(
+        self, question: Question, number: int, words: str, ids: list[int]
+    ) -> Iterator[Window]:
+        before, between, after, kind = self._frame()
+        head = [*before, *self.tokenizer.encode(words)[: self.max_length // 2], *between]
+        room = self.max_length - len(head) - len(after)
         if room < LEAST_CONTEXT:
             raise UserError(
-                f"{limit} tokens leave no room for a text beside its question",
-                where=record.place,
+                f"{self.max_length} tokens leave no room for a text beside its question",
+                where=question.place,
                 mend="raise --max-length",
             )
+        tokens = question.span
         for first, end in windows([1] * len(ids), room):
             whole = np.array([*head, *ids[first:end], *after], np.int64)
             types = np.where(np.arange(len(whole)) < len(head), 0, kind)
-            example = Example(whole, np.zeros(len(whole), np.bool_), record.place, types)
+            example = Example(whole, np.zeros(len(whole), np.bool_), question.place, types)
             target = (0, 0)
             if tokens is not None and first <= tokens[0] and tokens[1] < end:
                 target = (tokens[0] - first + 1, tokens[1] - first + 1)
-            nowhere = len(whole) - 1 if causal else 0
+            nowhere = len(whole) - 1 if self.causal else 0
             stop = len(head) + end - first
-            cut.append(Window(example, len(made), first, len(head), stop, nowhere, target))
-        made.append(question)
-    if dropped.total() > MOST_DROPPED * len(found):
-        raise UserError(
-            f"{dropped.total():,} of {len(found):,} questions cannot be learnt from: "
-            f"{', '.join(f'{count:,} {why}' for why, count in dropped.items())}",
-            where=lost,
-            mend="mend or remove them, or leave --extract out: a written answer may say anything",
+            yield Window(example, number, first, len(head), stop, nowhere, target)
+
+    def _frame(self) -> tuple[list[int], list[int], list[int], int]:
+        """The ids before a question, between it and its text, and after that; and the type of the
+        text's tokens. A decoder says that there is no answer where it has read everything, at the
+        end; an encoder at the first token."""
+        if self.causal:
+            return [self.start_id], self.tokenizer.encode("\n"), [self.tokenizer.end_id], 0
+        frame = self.tokenizer.frame(pair=True)
+        return frame.before, frame.between, frame.after, frame.kind
+
+
+def _describe(
+    questions: Sequence[Question], dropped: Counter[str], windows: int, wider: int
+) -> list[str]:
+    count = len(questions)
+    notes = [f"{number:,} questions are left out: {reason}" for reason, number in dropped.items()]
+    if windows > count:
+        notes.append(f"{count:,} questions are read in {windows:,} windows of their text")
+    if without := sum(not question.references for question in questions):
+        notes.append(f"{without:,} questions have no answer")
+    if wider:
+        notes.append(
+            f"{wider:,} answers begin or end inside a token: what is predicted holds a little more"
         )
-    return Questions(made, cut, format or _format(made), columns, dropped, wider)
+    return notes
 
 
 def _encode(text: str, tokenizer: Tokenizer) -> tuple[list[int], NDArray[np.int64]]:
-    """Ids and characters of a text's tokens. Each character of a script without spaces, as Chinese,
-    is encoded by itself, though the tokenizer may join some: an answer may begin at any of them."""
+    """Return ids and characters of a text's tokens.
+
+    Each character of a script without spaces, as Chinese, is encoded by itself, though the
+    tokenizer may join some: an answer may begin at any of them.
+    """
     if begins_with_space(tokenizer):
         return tokenizer.encode_with_offsets(text)
     ids: list[int] = []
@@ -182,34 +208,20 @@ def _encode(text: str, tokenizer: Tokenizer) -> tuple[list[int], NDArray[np.int6
     return ids, np.concatenate(offsets)
 
 
-def _around(
-    tokenizer: Tokenizer, causal: bool, start_id: int
-) -> tuple[list[int], list[int], list[int], int]:
-    """The ids before a question, between it and its text, and after that; and the type of the
-    text's tokens. A decoder says that there is no answer where it has read everything, at the
-    end; an encoder at the first token."""
-    if causal:
-        return [start_id], tokenizer.encode("\n"), [tokenizer.end_id], 0
-    frame = tokenizer.frame(pair=True)
-    return frame.before, frame.between, frame.after, frame.kind
-
-
-def _format(questions: Sequence[Question]) -> SpanFormat:
+def span_format(questions: Sequence[Question]) -> SpanFormat:
+    """Choose the format that questions need."""
     lengths = [q.span[1] - q.span[0] + 1 for q in questions if q.span is not None]
-    spoken = main_language([r for q in questions for r in q.references[:1]] or [questions[0].text])
+    texts = [r for q in questions for r in q.references[:1]] or [questions[0].text]
     return SpanFormat(
-        spoken,
+        main_language(texts),
         max([SHORTEST_LIMIT, *lengths]),
         any(not question.references for question in questions),
     )
 
 
-def _span(
-    record: Record, columns: TaskColumns, text: str, references: Sequence[str], skipped: int
-) -> tuple[int, int] | None:
-    """The characters of the first answer that stands in the text: where the data says, or nearest
-    to that (some count otherwise), or for the first time."""
-    start = (answer_start(record, columns.targets) or 0) - skipped
+def _find_span(text: str, references: Sequence[str], start: int) -> tuple[int, int] | None:
+    """The characters of the first answer that stands in the text: nearest to where the data says
+    that it starts (some count otherwise)."""
     for answer in references:
         places = [match.start() for match in re.finditer(re.escape(answer), text)]
         if places:
@@ -219,7 +231,7 @@ def _span(
 
 
 def tokens_of(offsets: NDArray[np.int64], begin: int, end: int) -> tuple[int, int]:
-    """The first and last token that hold any of the characters from `begin` to before `end`."""
+    """Return the first and last token that hold any character from `begin` to before `end`."""
     return (
         int(np.flatnonzero(offsets[:, 1] > begin)[0]),
         int(np.flatnonzero(offsets[:, 0] < end)[-1]),
@@ -227,9 +239,9 @@ def tokens_of(offsets: NDArray[np.int64], begin: int, end: int) -> tuple[int, in
 
 
 @dataclass(frozen=True)
-class Found:
-    """`begin` and `end` are characters of the record's text, both 0 where it is said to hold no
-    answer."""
+class Span:
+    """`begin` and `end` are characters of the record's text, both 0 where it is predicted to hold
+    no answer."""
 
     answer: str
     begin: int
@@ -238,41 +250,44 @@ class Found:
 
 
 def best_answers(
-    made: Questions, scores: Sequence[NDArray[np.float64]], count: int = CANDIDATES
-) -> list[list[Found]]:
-    """Of each question the likeliest answers, the best first: spans of at most so many tokens by
-    the sum of the scores of begin and end, over all windows. `scores` [1 + tokens, 2] are those of
-    each window, of no answer first.
+    encoded: EncodedQuestions,
+    scores: Sequence[NDArray[np.float64]],
+    format: SpanFormat,
+    count: int = CANDIDATES,
+) -> list[list[Span]]:
+    """Return the likeliest answers of each question, the best first: spans of at most so many
+    tokens by the sum of the scores of begin and end, over all windows. `scores` [1 + tokens, 2] are
+    those of each window, of no answer first.
 
-    No answer is one of them where such were learnt, with its score in the window that gives it the
+    No answer is one of them where such were learned, with its score in the window that gives it the
     least. Probabilities are a softmax over the candidates (Devlin et al. 2018, 4.3).
     """
-    ranked: list[dict[tuple[int, int], float]] = [{} for _ in made.questions]
-    none = np.full(len(made.questions), np.inf)
-    for window, given in zip(made.windows, scores, strict=True):
-        mine = ranked[window.question]
-        none[window.question] = min(none[window.question], given[0].sum())
-        for first, last, score in best_spans(given[1:], made.format.answer_tokens, count):
-            span = made.questions[window.question].cut(window.first + first, window.first + last)
+    questions = encoded.questions
+    ranked: list[dict[tuple[int, int], float]] = [{} for _ in questions]
+    none = np.full(len(questions), np.inf)
+    for window, rows in zip(encoded.items, scores, strict=True):
+        spans = ranked[window.question]
+        none[window.question] = min(none[window.question], rows[0].sum())
+        for first, last, score in best_spans(rows[1:], format.answer_tokens, count):
+            span = questions[window.question].cut(window.first + first, window.first + last)
             if span[0] < span[1]:
-                mine[span] = max(score, mine.get(span, -np.inf))
-    declines = made.format.declines
+                spans[span] = max(score, spans.get(span, -np.inf))
     return [
-        _ranked(question, spans, float(nothing) if declines or not spans else None, count)
-        for question, spans, nothing in zip(made.questions, ranked, none, strict=True)
+        _ranked(question, spans, float(nothing) if format.declines or not spans else None, count)
+        for question, spans, nothing in zip(questions, ranked, none, strict=True)
     ]
 
 
 def _ranked(
     question: Question, spans: Mapping[tuple[int, int], float], none: float | None, count: int
-) -> list[Found]:
+) -> list[Span]:
     known = dict(sorted(spans.items(), key=lambda item: -item[1])[:count])
     known |= {} if none is None else {(0, 0): none}
     order = sorted(known.items(), key=lambda item: -item[1])
     weights = np.exp(np.array([score for _, score in order]) - order[0][1])
     shares = (weights / weights.sum()).tolist()
     return [
-        Found(question.text[begin:end], begin + skipped, end + skipped, share)
+        Span(question.text[begin:end], begin + skipped, end + skipped, share)
         for ((begin, end), _), share in zip(order, shares, strict=True)
         for skipped in [question.skipped if end else 0]
     ]

@@ -1,196 +1,222 @@
-"""A model that points at answers in a text: its training, and what it finds."""
+"""Answer questions by pointing at a span of their text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.errors import UserError
-from nextword.evaluation.question_answering import judge_answers
-from nextword.hub.directory import save_span_finder, start_span_finder
+from nextword.evaluation.metrics import Direction, Floats, Metric
+from nextword.evaluation.question_answering import answer_scores, qa_metrics
+from nextword.hub.directory import load_span_finder, save_span_finder, start_span_finder
 from nextword.hub.resolve import resolve as find_directory
 from nextword.inference.evaluating import evaluating
 from nextword.inference.language_model import boundaries
 from nextword.models.heads import SpanFinder
 from nextword.models.transformer import Transformer
-from nextword.objectives import tokens
+from nextword.objectives import tokens as objective
 from nextword.objectives.tokens import TokenBatch
-from nextword.settings import FinetuneSettings
+from nextword.settings import FinetuneSettings, TaskSettings
+from nextword.tasks import task_file
+from nextword.tasks.base import CONVERGED, Dataset, Encoded, Opening, Outputs, Prediction, Task
+from nextword.tasks.columns import Columns
 from nextword.tasks.extractive_qa.data import (
-    Found,
+    EncodedQuestions,
     Question,
-    Questions,
+    Reader,
+    Span,
+    SpanFormat,
     Window,
     best_answers,
-    read_questions,
+    span_format,
 )
-from nextword.tasks.generate.losses import AT_ONCE
-from nextword.tasks.learnable import Learnable, length_limit, like, row_room
-from nextword.tasks.measuring import LEARNT, deciding, scored
+from nextword.tasks.generate.data import PromptedExample, read_prompted
 from nextword.tasks.records import Record
-from nextword.tasks.task_file import TaskFile, names_of
+from nextword.tasks.task_file import TaskFile
 from nextword.tokens.packing import pack
-from nextword.training.interrupt import Interrupt
-from nextword.training.parallel import Group
-from nextword.training.state import Measured
 
 SHOWN = 3  # other answers that a prediction names
 
 
-def span_batch(chosen: Sequence[Window], samples: list[tuple[int, int]], room: int) -> TokenBatch:
-    """What is read of each window: where it says that there is no answer, then its text."""
-    packed = pack([window.example for window in chosen], room)
-    time = packed.tokens.shape[1]
-    most = 1 + max(window.end - window.begin for window in chosen)
-    read = np.full((len(chosen), most), -1)
-    for number, ((row, start), window) in enumerate(zip(packed.places, chosen, strict=True)):
-        at = row * time + start
-        read[number, 0] = at + window.nowhere
-        read[number, 1 : 1 + window.end - window.begin] = at + np.arange(window.begin, window.end)
-    return TokenBatch(
-        packed.tokens,
-        packed.documents,
-        packed.positions,
-        packed.types,
-        torch.from_numpy(read),
-        torch.tensor([window.target for window in chosen]),
-        samples,
+@dataclass(frozen=True)
+class SpanOutputs(Outputs):
+    """`questions` are those that were answered, `language` is the one of their answers."""
+
+    questions: list[Question]
+    language: str
+
+    @property
+    def answers(self) -> list[str]:
+        return [prediction["answer"] for prediction in self.predictions]
+
+
+@dataclass
+class ExtractiveQA(Task[PromptedExample, Window, SpanOutputs]):
+    name: ClassVar[str] = "qa"
+    settings_used: ClassVar[frozenset[str]] = frozenset(
+        {"question_column", "target_column", "extract"}
     )
 
+    model: SpanFinder
+    format: SpanFormat | None = field(default=None, kw_only=True)
 
-def start_spans(
-    place: str, train: Sequence[Record], val: Sequence[Record], settings: FinetuneSettings
-) -> Learnable:
-    """A model, and questions for it to learn to point at the answers of."""
-    model, tokenizer = start_span_finder(place, settings.seed)
-    if settings.random_weights:
-        config = model.transformer.config
-        model = SpanFinder(Transformer(config, settings.seed), settings.seed)
-    body, start = model.transformer, boundaries(find_directory(place), tokenizer)[0]
-    limit, causal = length_limit(body, settings), body.config.causal
-    made = read_questions(train, settings, tokenizer, start, limit, causal=causal, training=True)
-    held_out = Questions([], [], made.format, made.columns)
-    if val:
-        alike = like(made.columns, val, settings)
-        held_out = read_questions(
-            val, alike, tokenizer, start, limit, causal=causal, training=False, format=made.format
+    @classmethod
+    def read(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
+    ) -> Dataset[PromptedExample]:
+        return read_prompted(records, settings, labelled=labelled)
+
+    @classmethod
+    def start(cls, place: str, train: Dataset[PromptedExample], settings: FinetuneSettings) -> Self:
+        model, tokenizer = start_span_finder(place, settings.seed)
+        if settings.random_weights:
+            body = Transformer(model.transformer.config, settings.seed)
+            model = SpanFinder(body, settings.seed)
+        start_id, _ = boundaries(find_directory(place), tokenizer)
+        return cls(place, model, tokenizer, settings, start_id=start_id)
+
+    @classmethod
+    def open(cls, directory: Path, saved: TaskFile | None, base: Opening) -> Self:
+        model, tokenizer = load_span_finder(directory)
+        format = task_file.read_format(SpanFormat, saved, base.place) if saved else None
+        return cls(model=model, format=format, **base.fields(tokenizer, directory))
+
+    def save(self, directory: Path, card: str) -> None:
+        save_span_finder(directory, self.model, self.tokenizer, card)
+
+    def task_file(self, columns: Columns) -> TaskFile:
+        format = vars(self.format) if self.format else None
+        return TaskFile(self.name, columns.settings, max_length=self.max_length, format=format)
+
+    def encode(
+        self, dataset: Dataset[PromptedExample], *, training: bool = False
+    ) -> EncodedQuestions:
+        """Encode questions with their texts; training data decides on the format of answers."""
+        assert self.start_id is not None
+        causal = self.body.config.causal
+        reader = Reader(self.tokenizer, self.max_length, causal, self.start_id)
+        encoded = reader.encode(dataset, training=training)
+        if training and self.format is None:
+            self.format = span_format(encoded.questions)
+        return encoded
+
+    def collate(self, items: Sequence[Window], samples: list[tuple[int, int]]) -> TokenBatch:
+        """What is read of each window: where it says that there is no answer, then its text."""
+        packed = pack([window.example for window in items], self.row_length)
+        time = packed.tokens.shape[1]
+        most = 1 + max(window.end - window.begin for window in items)
+        read = np.full((len(items), most), -1)
+        for number, ((row, start), window) in enumerate(zip(packed.places, items, strict=True)):
+            at = row * time + start
+            read[number, 0] = at + window.nowhere
+            read[number, 1 : 1 + window.end - window.begin] = at + np.arange(
+                window.begin, window.end
+            )
+        return TokenBatch(
+            packed.tokens,
+            packed.documents,
+            packed.positions,
+            packed.types,
+            torch.from_numpy(read),
+            torch.tensor([window.target for window in items]),
+            samples,
         )
 
-    def collate(numbers: list[int], samples: list[tuple[int, int]]) -> TokenBatch:
-        return span_batch([made.windows[number] for number in numbers], samples, row_room(body))
+    def loss(self, model: Any, batch: TokenBatch) -> Tensor:
+        return objective.loss(model, batch)
 
-    first = made.windows[0]
-    return Learnable(
-        model=model,
-        loss=tokens.loss,
-        unit="examples",
-        targets=len(made.windows),
-        sources=[window.example.source for window in made.windows],
-        lengths=[len(window.example.ids) for window in made.windows],
-        collate=collate,
-        validator=SpanValidator(held_out, settings),
-        save=lambda folder, card: save_span_finder(folder, model, tokenizer, card),
-        shown=f"{tokenizer.decode(first.example.ids)}  →  {_wanted(made.questions[0])}",
-        metric=deciding(settings.metric, "qa"),
-        remarks=remarks(made),
-        kept=TaskFile("qa", names_of(made.columns), max_length=limit, spans=made.format),
-    )
+    def shown(self, encoded: Encoded[Window], dataset: Dataset[PromptedExample]) -> str:
+        assert isinstance(encoded, EncodedQuestions)
+        text = self.tokenizer.decode(encoded.items[0].example.ids.tolist())
+        return f"{text}  →  {_target(encoded.questions[0]) or '(no answer)'}"
+
+    def predict(self, encoded: Encoded[Window], dataset: Dataset[PromptedExample]) -> SpanOutputs:
+        assert isinstance(encoded, EncodedQuestions)
+        questions = encoded.questions
+        scores = self.scores(encoded)
+        if not all(np.isfinite(rows).all() for rows in scores):
+            raise UserError(
+                "the model's scores are not finite numbers", mend="try --precision fp32"
+            )
+        format = self.format or span_format(questions)
+        predictions = [_prediction(spans) for spans in best_answers(encoded, scores, format)]
+        losses = np.array([])
+        if dataset.columns.targets:
+            losses = _losses(encoded, scores)
+        weights = np.ones(len(losses))
+        return SpanOutputs(predictions, losses, weights, questions, format.language)
+
+    @torch.no_grad()
+    def scores(self, encoded: EncodedQuestions) -> list[Floats]:
+        """Return the scores of begin and end of each window, those of no answer first, [1 + tokens
+        of its text, 2] a window."""
+        device, items = self.model.span.weight.device, encoded.items
+        scores: list[Floats] = []
+        with evaluating(self.model):
+            for first in range(0, len(items), self.batch_size):
+                some = items[first : first + self.batch_size]
+                batch = self.collate(some, []).to(device)
+                given = objective.scores(self.model, batch).double().cpu().numpy()
+                scores += [
+                    rows[: 1 + window.end - window.begin]
+                    for rows, window in zip(given, some, strict=True)
+                ]
+        return scores
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        return {"F1": "higher", "loss": "lower", "exact match": "higher"}
+
+    def metrics(self, outputs: SpanOutputs, dataset: Dataset[PromptedExample]) -> dict[str, Metric]:
+        references = [example.references for example in dataset.examples]
+        return qa_metrics(outputs.answers, references, outputs.language)
+
+    def converged(self, outputs: SpanOutputs, dataset: Dataset[PromptedExample]) -> float | None:
+        right = all(
+            answer in (*(question.references or [""]), _target(question))
+            for answer, question in zip(outputs.answers, outputs.questions, strict=True)
+        )
+        return CONVERGED if right else None
+
+    def truth(self, dataset: Dataset[PromptedExample]) -> list[Any]:
+        return [example.references or example.record.place for example in dataset.examples]
+
+    def held_out_rows(
+        self, outputs: SpanOutputs, dataset: Dataset[PromptedExample]
+    ) -> list[dict[str, Any]]:
+        references = [list(example.references) for example in dataset.examples]
+        scores = answer_scores(outputs.answers, references, outputs.language)
+        return [
+            {
+                "place": dataset.places[number],
+                "text": dataset.inputs[number],
+                "references": references[number],
+                "prediction": outputs.answers[number],
+                "loss": float(outputs.losses[number]),
+                "score": {"F1": float(scores[number, 1])},
+            }
+            for number in range(len(dataset))
+        ]
 
 
-def _wanted(question: Question) -> str:
+def _target(question: Question) -> str:
+    """The answer as far as its tokens go, "" for none."""
     if question.span is None:
-        return "(no answer)"
+        return ""
     begin, end = question.cut(*question.span)
     return question.text[begin:end]
 
 
-def remarks(made: Questions) -> list[str]:
-    count = len(made.questions)
-    found = [f"{number:,} questions are left out: {what}" for what, number in made.dropped.items()]
-    if len(made.windows) > count:
-        found.append(f"{count:,} questions are read in {len(made.windows):,} windows of their text")
-    if without := sum(not question.references for question in made.questions):
-        found.append(f"{without:,} questions have no answer")
-    if made.wider:
-        found.append(
-            f"{made.wider:,} answers begin or end inside a token: what is found holds a little more"
-        )
-    return found
-
-
-@torch.no_grad()
-def window_scores(
-    model: SpanFinder, windows: Sequence[Window], at_once: int = AT_ONCE
-) -> list[NDArray[np.float64]]:
-    """Of each window [1 + tokens of its text, 2]: begin and end, those of no answer first."""
-    device = model.span.weight.device
-    found: list[NDArray[np.float64]] = []
-    with evaluating(model):
-        for first in range(0, len(windows), at_once):
-            some = windows[first : first + at_once]
-            batch = span_batch(some, [], row_room(model.transformer)).to(device)
-            given = tokens.scores(model, batch).double().cpu().numpy()
-            found += [
-                rows[: 1 + window.end - window.begin]
-                for rows, window in zip(given, some, strict=True)
-            ]
-    return found
-
-
-def question_losses(made: Questions, scores: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Nats of each question: the mean of begin and end over its windows, [questions]."""
-    sums, counts = np.zeros(len(made.questions)), np.zeros(len(made.questions))
-    for window, given in zip(made.windows, scores, strict=True):
-        one: Tensor = torch.from_numpy(given)[None]
-        sums[window.question] += float(tokens.losses(one, torch.tensor([window.target])))
-        counts[window.question] += 1
-    return sums / np.maximum(counts, 1)
-
-
-class SpanValidator:
-    """Measures a finder of answers on held-out questions."""
-
-    def __init__(self, made: Questions, settings: FinetuneSettings) -> None:
-        self._made = made
-        self._metric = deciding(settings.metric, "qa")
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._made.questions
-
-    def measure(self, model: SpanFinder, group: Group, interrupt: Interrupt) -> Measured | None:
-        if interrupt.requested and group.size == 1:
-            return None
-        given = window_scores(model, self._made.windows)
-        answers = [found[0].answer for found in best_answers(self._made, given)]
-        references = [question.references for question in self._made.questions]
-        metrics = judge_answers(answers, references, self._made.format.language, None)
-        figures = {name: metric.value for name, metric in metrics.items()}
-        right = all(
-            answer in (*(question.references or [""]), _cover(question))
-            for answer, question in zip(answers, self._made.questions, strict=True)
-        )
-        loss = float(question_losses(self._made, given).mean())
-        return scored(loss, figures, self._metric, LEARNT if right else None)
-
-    def sample(self, model: SpanFinder) -> tuple[str, str]:
-        raise NotImplementedError("a finder of answers writes nothing")
-
-
-def _cover(question: Question) -> str:
-    """The answer as far as its tokens go."""
-    return "" if question.span is None else _wanted(question)
-
-
-def span_prediction(found: Sequence[Found]) -> dict[str, Any]:
+def _prediction(spans: Sequence[Span]) -> Prediction:
     """The best answer with the characters of the text that it is, and the next best ones."""
-    best = found[0]
-    others = [{"answer": f.answer, "probability": f.probability} for f in found[1 : 1 + SHOWN]]
+    best = spans[0]
+    others = [{"answer": s.answer, "probability": s.probability} for s in spans[1 : 1 + SHOWN]]
     return {
         "answer": best.answer,
         "start": best.begin,
@@ -200,12 +226,12 @@ def span_prediction(found: Sequence[Found]) -> dict[str, Any]:
     }
 
 
-def find_answers(
-    model: SpanFinder, made: Questions, at_once: int
-) -> tuple[list[dict[str, Any]], NDArray[np.float64]]:
-    """A prediction and a loss for each question."""
-    given = window_scores(model, made.windows, at_once)
-    if not all(np.isfinite(rows).all() for rows in given):
-        raise UserError("the model's scores are not finite numbers", mend="try --precision fp32")
-    predictions = [span_prediction(found) for found in best_answers(made, given)]
-    return predictions, question_losses(made, given)
+def _losses(encoded: EncodedQuestions, scores: Sequence[Floats]) -> Floats:
+    """Nats of each question: the mean of begin and end over its windows, [questions]."""
+    count = len(encoded.questions)
+    sums, counts = np.zeros(count), np.zeros(count)
+    for window, rows in zip(encoded.items, scores, strict=True):
+        one = torch.from_numpy(rows)[None]
+        sums[window.question] += float(objective.losses(one, torch.tensor([window.target])))
+        counts[window.question] += 1
+    return sums / np.maximum(counts, 1)

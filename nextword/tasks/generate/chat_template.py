@@ -74,7 +74,7 @@ def _quoted(name: str) -> str:
     return "{{ " + json.dumps(name, ensure_ascii=False) + " }}"
 
 
-def chat_template(tokenizer: Tokenizer, start_id: int, spoken: str) -> str:
+def choose_template(tokenizer: Tokenizer, start_id: int, spoken: str) -> str:
     """The tokenizer's own template; else ChatML where it has the tokens, else a plain one."""
     own = _beside(tokenizer) or tokenizer.config.get(TEMPLATE)
     if isinstance(own, list):  # several, by name
@@ -112,7 +112,7 @@ def control_names(tokenizer: Tokenizer) -> dict[int, str]:
     }
 
 
-class ChatFormat:
+class ChatTemplate:
     """A template with the tokenizer it is for."""
 
     def __init__(self, tokenizer: Tokenizer, template: str) -> None:

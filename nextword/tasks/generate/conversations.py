@@ -1,181 +1,204 @@
-"""Conversations as examples: all that the assistant says is learnt, with the end of each turn."""
+"""Conversations as examples: all that the assistant says is learned, with the end of each turn."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.columns import MESSAGES, TaskColumns, input_text
-from nextword.tasks.generate.chat_template import ChatFormat, Message, chat_template, read_messages
-from nextword.tasks.generate.examples import (
-    Completions,
-    Format,
-    Reading,
-    TaskExample,
+from nextword.tasks.base import Dataset
+from nextword.tasks.columns import Columns, columns_of, input_text
+from nextword.tasks.generate.chat_template import (
+    ChatTemplate,
+    Message,
+    choose_template,
+    read_messages,
+)
+from nextword.tasks.generate.encoding import (
+    EncodedPrompts,
+    ExampleEncoder,
+    GenerationExample,
+    PromptFormat,
     room_for_answers,
 )
 from nextword.tasks.generate.prompts import main_language
-from nextword.tasks.records import Record, columns_of
+from nextword.tasks.records import Record
 from nextword.tokens.packing import Example
 
+MESSAGES = ("messages", "conversation", "conversations")
 PAIRS = [("instruction", "output"), ("instruction", "response"), ("prompt", "response")]
 PAIRS += [("prompt", "completion"), ("question", "answer"), ("input", "output")]
 
-
-def read_conversations(found: Sequence[Record], how: Reading) -> Completions:
-    """One too long loses its oldest exchanges; if that is no help it is left out in training."""
-    assert how.start_id is not None  # an encoder–decoder does not chat
-    tokenizer, max_length, format = how.tokenizer, how.max_length, how.format
-    columns, talks = _messages(found, how.settings, how.answered)
-    if format is None:
-        spoken = main_language(talk[-1].content for talk in talks)
-        template = chat_template(tokenizer, how.start_id, spoken)
-        format = Format("chat", template, 0, spoken)
-    chat = ChatFormat(tokenizer, format.template)
-    chat.prepare(
-        shape
-        for talk in talks
-        for shape in (
-            ([message.role for message in talk], False),
-            ([message.role for message in _asked(talk)], True),
-        )
-    )
-    if not format.answer_tokens:
-        answers = [len(tokenizer.encode(t[-1].content)) + 2 for t in talks if _is_answered(t)]
-        room = room_for_answers(answers or [max_length], max_length)
-        format = replace(format, answer_tokens=room)
-    made = Completions([], format, chat.end_ids(), columns)
-    answer_room = min(format.answer_tokens, max_length // 2)
-    cut, limit = 0, max_length - answer_room
-    for record, talk in zip(found, talks, strict=True):
-        whole, messages = talk, talk
-        while _length(chat, messages, answer_room, how.training) > max_length:
-            shorter = _without_oldest(messages)
-            if shorter is None:
-                break
-            messages = shorter
-        example = _example(chat, messages, record.place)
-        is_long = len(example.example.ids) > max_length
-        if how.training and is_long:
-            made.dropped["with a last exchange that is too long"] += 1
-            continue
-        prompt = example.prompt
-        if not how.training and len(prompt) > limit:
-            prompt = prompt[len(prompt) - limit :]
-        if is_long:
-            kept = example.example
-            shortened = Example(kept.ids[-max_length:], kept.scored[-max_length:], kept.source)
-            example = replace(example, example=shortened)
-        cut += messages is not whole or is_long or prompt is not example.prompt
-        made.examples.append(replace(example, prompt=prompt))
-    return replace(made, cut=cut)
+Talk = list[Message]
 
 
-def _messages(
-    found: Sequence[Record], settings: TaskSettings, answered: bool
-) -> tuple[TaskColumns, list[list[Message]]]:
-    """The conversation of each record: `messages`, or an instruction with its output."""
-    known = {name.lower(): name for name in reversed(columns_of(found))}
+def read_conversations(
+    records: Sequence[Record], settings: TaskSettings, *, labelled: bool
+) -> Dataset[Talk]:
+    """Read the conversation of each record: `messages`, or an instruction with its output. Raises
+    UserError, with the place, for one in which the assistant says nothing."""
+    names = {name.lower(): name for name in reversed(columns_of(records))}
     named = settings.text_column if settings.target_column is None else None
-    column = named or next((known[name] for name in MESSAGES if name in known), None)
-    if column is not None and settings.target_column is None and _holds_messages(found, column):
-        talks = [read_messages(record[column], record.place) for record in found]
-        columns = TaskColumns({"messages": column})
+    column = named or next((names[name] for name in MESSAGES if name in names), None)
+    if column is not None and settings.target_column is None and _holds_messages(records, column):
+        talks = [read_messages(record[column], record.place) for record in records]
+        columns = Columns({"messages": column})
     else:
-        ask, answer = _pair(found, known, settings, answered)
-        extra = known.get("input") if ask.lower() != "input" else None
-        columns = TaskColumns({"prompt": ask}, [answer] if answer else ())
-        talks = []
-        for record in found:
-            asked = input_text(record, ask)
-            more = record[extra] if extra is not None else None
-            if isinstance(more, str) and more.strip():
-                asked = f"{asked}\n\n{more.strip()}"
-            talk = [Message("user", asked)]
-            system = record[known["system"]] if "system" in known else None
-            if isinstance(system, str) and system.strip():
-                talk.insert(0, Message("system", system.strip()))
-            if answer:
-                talk.append(Message("assistant", input_text(record, answer)))
-            talks.append(talk)
-    for record, talk in zip(found, talks, strict=True):
-        if answered and not any(message.role == "assistant" for message in talk):
+        prompt, answer = _pair(records, names, settings, labelled)
+        columns = Columns({"prompt": prompt}, [answer] if answer else ())
+        talks = [_read_pair(record, prompt, answer, names) for record in records]
+    for record, talk in zip(records, talks, strict=True):
+        if labelled and not any(message.role == "assistant" for message in talk):
             raise UserError(
                 "holds nothing that the assistant says",
                 where=record.place,
                 mend='give a message with "role": "assistant", or remove the row',
             )
-        while answered and talk[-1].role != "assistant":
+        while labelled and talk[-1].role != "assistant":
             talk.pop()  # a question without an answer teaches nothing
-    return columns, talks
+    inputs = [str(dict(record.values)) for record in records]
+    return Dataset(talks, list(records), columns, inputs, inputs)
 
 
-def _holds_messages(found: Sequence[Record], column: str) -> bool:
+def _read_pair(record: Record, prompt: str, answer: str | None, names: dict[str, str]) -> Talk:
+    text = input_text(record, prompt)
+    extra = names.get("input") if prompt.lower() != "input" else None
+    more = record[extra] if extra is not None else None
+    if isinstance(more, str) and more.strip():
+        text = f"{text}\n\n{more.strip()}"
+    talk = [Message("user", text)]
+    system = record[names["system"]] if "system" in names else None
+    if isinstance(system, str) and system.strip():
+        talk.insert(0, Message("system", system.strip()))
+    if answer:
+        talk.append(Message("assistant", input_text(record, answer)))
+    return talk
+
+
+def _holds_messages(records: Sequence[Record], column: str) -> bool:
     """Not where instructions stand there, whose answers are another column, or not known."""
-    values = [value for record in found[:50] if (value := record[column]) is not None]
+    values = [value for record in records[:50] if (value := record[column]) is not None]
     return not values or any(
         not isinstance(value, str) or value.lstrip().startswith("[") for value in values
     )
 
 
 def _pair(
-    found: Sequence[Record], known: dict[str, str], settings: TaskSettings, answered: bool
+    records: Sequence[Record], names: dict[str, str], settings: TaskSettings, labelled: bool
 ) -> tuple[str, str | None]:
-    for ask, answer in PAIRS:
-        question = settings.text_column or known.get(ask)
-        reply = settings.target_column or known.get(answer)
-        if question and (reply or not answered):
-            return question, reply if answered else None
+    for prompt, answer in PAIRS:
+        question = settings.text_column or names.get(prompt)
+        reply = settings.target_column or names.get(answer)
+        if question and (reply or not labelled):
+            return question, reply if labelled else None
     raise UserError(
-        f"holds no conversations (columns: {', '.join(known.values())})",
-        where=found[0].place,
+        f"holds no conversations (columns: {', '.join(names.values())})",
+        where=records[0].place,
         mend="give messages, or instruction and output; or name --text-column, --target-column",
     )
+
+
+@dataclass(frozen=True)
+class ConversationEncoder(ExampleEncoder):
+    """Encodes conversations. One that is too long loses its oldest exchanges; if that is no help
+    it is left out in training."""
+
+    def encode_talks(
+        self, dataset: Dataset[Talk], format: PromptFormat | None, *, training: bool
+    ) -> EncodedPrompts:
+        """Encode conversations; without a `format` one is chosen from them."""
+        assert self.start_id is not None  # an encoder–decoder does not chat
+        talks = dataset.examples
+        if format is None:
+            language = main_language(talk[-1].content for talk in talks)
+            template = choose_template(self.tokenizer, self.start_id, language)
+            format = PromptFormat("chat", template, 0, language)
+        chat = ChatTemplate(self.tokenizer, format.template)
+        chat.prepare(
+            shape
+            for talk in talks
+            for shape in (
+                ([message.role for message in talk], False),
+                ([message.role for message in _before_answer(talk)], True),
+            )
+        )
+        if not format.answer_tokens:
+            answers = [
+                len(self.tokenizer.encode(talk[-1].content)) + 2
+                for talk in talks
+                if _is_answered(talk)
+            ]
+            room = room_for_answers(answers or [self.max_length], self.max_length)
+            format = replace(format, answer_tokens=room)
+        answer_room = min(format.answer_tokens, self.max_length // 2)
+        items: list[GenerationExample] = []
+        dropped: Counter[str] = Counter()
+        cut, limit = 0, self.max_length - answer_room
+        for index, whole in enumerate(talks):
+            talk = whole
+            while _length(chat, talk, answer_room, training) > self.max_length:
+                shorter = _without_oldest(talk)
+                if shorter is None:
+                    break
+                talk = shorter
+            example, prompt = _encode(chat, talk, dataset.places[index])
+            is_long = len(example.ids) > self.max_length
+            if training and is_long:
+                dropped["with a last exchange that is too long"] += 1
+                continue
+            is_cut = talk is not whole or is_long
+            if not training and len(prompt) > limit:
+                prompt, is_cut = prompt[len(prompt) - limit :], True
+            if is_long:
+                ids, scored = example.ids[-self.max_length :], example.scored[-self.max_length :]
+                example = Example(ids, scored, example.source)
+            cut += is_cut
+            items.append(GenerationExample(example, prompt, index))
+        return self.finish(items, format, chat.end_ids(), dropped, cut)
 
 
 def _is_answered(talk: Sequence[Message]) -> bool:
     return talk[-1].role == "assistant"
 
 
-def _asked(talk: Sequence[Message]) -> Sequence[Message]:
-    """All before the last answer."""
+def _before_answer(talk: Sequence[Message]) -> Sequence[Message]:
     return talk[:-1] if _is_answered(talk) else talk
 
 
-def _length(chat: ChatFormat, talk: Sequence[Message], room: int, training: bool) -> int:
+def _length(chat: ChatTemplate, talk: Sequence[Message], room: int, training: bool) -> int:
     if training:
         return len(chat.encode(talk).ids)
-    return len(chat.encode(_asked(talk), asks=True).ids) + room
+    return len(chat.encode(_before_answer(talk), asks=True).ids) + room
 
 
-def _without_oldest(talk: list[Message]) -> list[Message] | None:
-    """Without what was first asked and answered; None where only one question is left."""
+def _without_oldest(talk: Talk) -> Talk | None:
+    """The conversation without what was first asked and answered; None for a single question."""
     first = next((n for n, message in enumerate(talk) if message.role != "system"), len(talk))
     questions = [n for n, message in enumerate(talk) if message.role == "user" and n > first]
     return talk[:first] + talk[questions[0] :] if questions else None
 
 
-def _example(chat: ChatFormat, talk: Sequence[Message], place: str) -> TaskExample:
-    prompt = chat.encode(_asked(talk), asks=True).ids
+def _encode(chat: ChatTemplate, talk: Sequence[Message], place: str) -> tuple[Example, list[int]]:
+    """A conversation with what the assistant says to be learned, and the prompt of its answer."""
+    prompt = chat.encode(_before_answer(talk), asks=True).ids
     if not _is_answered(talk):
-        unlearnt = Example(np.array(prompt, np.int64), np.zeros(len(prompt), bool), place)
-        return TaskExample(unlearnt, prompt, (), place)
+        return Example(np.array(prompt, np.int64), np.zeros(len(prompt), bool), place), prompt
     encoded = chat.encode(talk)
     ids = np.array(encoded.ids, np.int64)
     scored = np.zeros(len(ids), bool)
     for number, (begin, end) in encoded.turns.items():
         if talk[number].role == "assistant":
-            if number == len(talk) - 1:  # what the template adds to an answer is learnt with it
-                begin = min(begin, _shared(prompt, encoded.ids))
+            if number == len(talk) - 1:  # what the template adds to an answer is learned with it
+                begin = min(begin, _common_start(prompt, encoded.ids))
             scored[begin:end] = True
-    return TaskExample(Example(ids, scored, place), prompt, (talk[-1].content,), place)
+    return Example(ids, scored, place), prompt
 
 
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+def _common_start(one: Sequence[int], other: Sequence[int]) -> int:
     """How many ids both begin with."""
     for number, (a, b) in enumerate(zip(one, other, strict=False)):
         if a != b:

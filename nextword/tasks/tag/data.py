@@ -1,4 +1,4 @@
-"""Words with tags: sentences in CoNLL's format, lists of words and tags, or texts with entities."""
+"""Reads words with tags: CoNLL's sentences, lists of words and tags, texts with entities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 from nextword.errors import UserError, nearest
 from nextword.evaluation.entities import OUTSIDE, Entity, entities_of, iob2
 from nextword.settings import TaskSettings
-from nextword.tasks.records import Record, choose_column
+from nextword.tasks.columns import Columns, choose_column
+from nextword.tasks.records import Record
 from nextword.text.columns import NAMES as TEXT_NAMES
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -26,12 +27,6 @@ UNSPACED = (
 )
 _WORD = re.compile(rf"[^\W_{UNSPACED}]+|\S")
 _CLOSE = re.compile(rf"[{UNSPACED}\u3000-\u303f\uff00-\uffef]")
-
-
-@dataclass(frozen=True)
-class Columns:
-    text: str  # or of the list of words
-    label: str | None  # None where there is nothing to compare with
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class TaggedText:
 
 
 def spans_of(text: TaggedText, tags: Sequence[str]) -> list[dict[str, Any]]:
-    """The entities that tags say, by characters of the text."""
+    """Return the entities that tags name, by characters of the text."""
     return [
         {"start": begin, "end": end, "label": kind, "text": text.text[begin:end]}
         for kind, first, stop in entities_of(tags)
@@ -59,14 +54,14 @@ def spans_of(text: TaggedText, tags: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def words_of(text: str) -> list[tuple[int, int]]:
-    """Where each word begins and ends: a run of letters and digits, any other character by itself,
-    and each one of scripts that are written without spaces."""
+    """Return where each word begins and ends: a run of letters and digits, any other character by
+    itself, and each one of scripts that are written without spaces."""
     return [match.span() for match in _WORD.finditer(text)]
 
 
 def joined(words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    """A text of words, and where each stands in it: with spaces, but between Chinese characters
-    and their like."""
+    """Join words to a text, and return where each stands in it: with spaces, but not between
+    Chinese characters and their like."""
     text, places = "", []
     for word in words:
         if text and not (_CLOSE.match(text[-1]) or _CLOSE.match(word[0])):
@@ -81,48 +76,47 @@ def begins_with_space(tokenizer: Tokenizer) -> bool:
     return tokenizer.frame().space > 0
 
 
-def find_tag_columns(found: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:
-    """As they are named, or by their usual names. Raises UserError listing the columns."""
-    usual = (*WORDS, *TEXT_NAMES)
+def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:
+    """Return the columns of text, or of its words, and of tags: as named, or by usual names."""
     text = choose_column(
-        found, "text, or list of words", settings.text_column, usual, "--text-column"
+        records,
+        "text, or list of words",
+        settings.text_column,
+        (*WORDS, *TEXT_NAMES),
+        "text_column",
     )
     if not labelled:
-        return Columns(text, None)
-    named = settings.label_column
-    left = [name for name in LABELS if name != text.lower()]
-    return Columns(text, choose_column(found, "tag", named, left, "--label-column"))
+        return Columns({"text": text}, [], "label_column")
+    usual = [name for name in LABELS if name != text.lower()]
+    label = choose_column(records, "tag", settings.label_column, usual, "label_column")
+    return Columns({"text": text}, [label], "label_column")
 
 
-def tagged_texts(found: Sequence[Record], columns: Columns) -> list[TaggedText]:
-    """Raises UserError, with the place, for words or tags that are missing or do not fit."""
-    return [_tagged(record, columns) for record in found]
+def read_texts(records: Sequence[Record], columns: Columns) -> list[TaggedText]:
+    """Read texts. Raises UserError, with the place, for words or tags that are missing or do not
+    fit."""
+    label = columns.targets[0] if columns.targets else None
+    return [_read_text(record, columns.inputs["text"], label) for record in records]
 
 
-def _tagged(record: Record, columns: Columns) -> TaggedText:
-    value, place = record[columns.text], record.place
-    given = None if columns.label is None else record[columns.label]
+def _read_text(record: Record, column: str, label: str | None) -> TaggedText:
+    value, place = record[column], record.place
+    given = None if label is None else record[label]
     if isinstance(value, str) and value.strip():
         words = words_of(value)
-        tags = (
-            [] if columns.label is None else iob2(_entities(given, value, words, place), len(words))
-        )
+        tags = [] if label is None else iob2(_entities(given, value, words, place), len(words))
         return TaggedText(value, words, tags, place)
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
         what = "is empty" if value in (None, "") else "is neither text nor a list of words"
-        raise UserError(
-            f"column {columns.text!r} {what}", where=place, mend="mend or remove the row"
-        )
+        raise UserError(f"column {column!r} {what}", where=place, mend="mend or remove the row")
     if not value or not all(word.strip() for word in value):
-        raise UserError(f"column {columns.text!r} holds an empty word or none", where=place)
+        raise UserError(f"column {column!r} holds an empty word or none", where=place)
     text, words = joined(value)
-    if columns.label is None:
+    if label is None:
         return TaggedText(text, words, [], place)
     if not isinstance(given, list) or len(given) != len(words):
         count = f"{len(given)} tags" if isinstance(given, list) else "no list of tags"
-        raise UserError(
-            f"column {columns.label!r} holds {count} for {len(words)} words", where=place
-        )
+        raise UserError(f"column {label!r} holds {count} for {len(words)} words", where=place)
     for number, tag in enumerate(given):
         _check(tag, f"word {number + 1}", place)
     return TaggedText(text, words, iob2(entities_of(given), len(words)), place)
@@ -141,7 +135,7 @@ def _check(tag: Any, word: str, place: str) -> None:
 
 
 def _entities(given: Any, text: str, words: Sequence[tuple[int, int]], place: str) -> list[Entity]:
-    """Of character spans: {"start", "end", "label"}, or [start, end, label]."""
+    """Read character spans: {"start", "end", "label"}, or [start, end, label]."""
     if not isinstance(given, list):
         raise UserError("is not a list of entities", where=place, mend="a text without any has []")
     begins = {begin: number for number, (begin, _) in enumerate(words)}
@@ -193,7 +187,7 @@ def _span(item: Any, place: str) -> tuple[int, int, str]:
 
 
 def tags_for(texts: Sequence[TaggedText]) -> tuple[str, ...]:
-    """O, then B- and I- of each kind of entity. Raises UserError where there is none."""
+    """Return O, then B- and I- of each kind of entity. Raises UserError where there is none."""
     kinds = sorted({tag[2:] for text in texts for tag in text.tags if tag != OUTSIDE})
     if not kinds:
         raise UserError(
@@ -202,8 +196,8 @@ def tags_for(texts: Sequence[TaggedText]) -> tuple[str, ...]:
     return (OUTSIDE, *(f"{prefix}-{kind}" for kind in kinds for prefix in "BI"))
 
 
-def numbered(text: TaggedText, tags: Sequence[str]) -> list[int]:
-    """The numbers of a text's tags. Raises UserError for a kind never seen in training."""
+def tag_numbers(text: TaggedText, tags: Sequence[str]) -> list[int]:
+    """Return the numbers of a text's tags. Raises UserError for a kind never seen in training."""
     known = {tag: number for number, tag in enumerate(tags)}
     if unknown := next((tag for tag in text.tags if tag not in known), None):
         raise UserError(

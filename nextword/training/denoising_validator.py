@@ -19,8 +19,8 @@ from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
 from nextword.training.parallel import Group
-from nextword.training.state import Measured
-from nextword.training.validation import mean_loss, parts, spread
+from nextword.training.state import Validation
+from nextword.training.validators import mean_loss, parts, spread
 
 SAMPLE_TOKENS = 40
 
@@ -55,6 +55,10 @@ class DenoisingValidator:
         return not self._starts
 
     @property
+    def can_sample(self) -> bool:
+        return not self.is_empty
+
+    @property
     def count(self) -> int:
         """How many rows are read."""
         return len(self._starts)
@@ -68,12 +72,14 @@ class DenoisingValidator:
         keys = [key(self._seed, start, "held out") for start in starts]
         return self._rows.rows(places, np.zeros_like(places), keys, [])
 
-    def measure(self, model: EncoderDecoder, group: Group, interrupt: Interrupt) -> Measured | None:
+    def measure(
+        self, model: EncoderDecoder, group: Group, interrupt: Interrupt
+    ) -> Validation | None:
         """Mean loss in nats a token to be written, sentinels and ends among them."""
-        loss = mean_loss(model, self.batches(group.share(self.count)), group, interrupt)
+        loss = mean_loss(model, self.batches(group.shard(self.count)), group, interrupt)
         if loss is None:
             return None
-        return Measured(loss, -loss, {"perplexity": math.exp(min(loss, 700.0))})
+        return Validation(loss, -loss, {"perplexity": math.exp(min(loss, 700.0))})
 
     def sample(self, model: EncoderDecoder) -> tuple[str, str]:
         """The beginning of a held-out text with spans hidden, and as the model fills it in."""

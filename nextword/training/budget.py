@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nextword.training.state import Job, State
+from nextword.training.state import State
+from nextword.training.trainer import Trainer
 
 SETTLED = 0.4  # share of a run for which the last step stands, where wsd's decay does not say
 LATE = 0.02  # share of a run by which it may end after its budget
 MEASURING = 0.02  # share of a budget kept for measuring the finished model
 
 
-def move_horizon(job: Job, state: State) -> None:
+def fit_to_budget(trainer: Trainer, state: State) -> None:
     """Set `state.schedule` so that the run, with its last validation and save, fills its budget."""
     if state.budget is None or not state.step:
         return
@@ -29,7 +30,7 @@ def move_horizon(job: Job, state: State) -> None:
     left = state.budget * (1 - MEASURING) - state.seconds - state.validating - state.saving
     steps = state.step + max(0, int(left * rate))
     if not state.horizon_fixed:
-        decay = max(1, round(job.decay * steps))
+        decay = max(1, round(trainer.plan.decay_share * steps))
         state.schedule = replace(planned, steps=steps, decay=decay)
         leading = {"wsd": decay, "constant": 0}.get(planned.shape, SETTLED * steps)
         state.horizon_fixed = state.step >= steps - leading

@@ -19,7 +19,7 @@ EMBEDDINGS = ("embedding", "positions", "relative", "types", "embedding_norm")
 
 
 @dataclass(frozen=True)
-class Learning:
+class TrainableParameter:
     """A parameter that is to be updated. `matrix` is one of a block's, `decays` says whether weight
     decay is for it, `share` is its part of the learning rate."""
 
@@ -30,7 +30,9 @@ class Learning:
     share: float
 
 
-def learning(model: nn.Module, rate_shares: dict[str, float] | None = None) -> Iterator[Learning]:
+def trainable_parameters(
+    model: nn.Module, rate_shares: dict[str, float] | None = None
+) -> Iterator[TrainableParameter]:
     """The parameters that require gradients. Matrices inside the blocks and heads decay, unlike
     embeddings, norms and biases."""
     for full_name, parameter in model.named_parameters():
@@ -41,7 +43,7 @@ def learning(model: nn.Module, rate_shares: dict[str, float] | None = None) -> I
         matrix = parameter.ndim == 2 and place.startswith("blocks.")
         head = parameter.ndim == 2 and place.startswith(MATRICES)
         share = 1.0 if rate_shares is None else rate_shares[full_name]
-        yield Learning(name, parameter, matrix, matrix or head, share)
+        yield TrainableParameter(name, parameter, matrix, matrix or head, share)
 
 
 def _within(name: str) -> str:

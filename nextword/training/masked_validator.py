@@ -22,8 +22,8 @@ from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
 from nextword.training.parallel import Group
-from nextword.training.state import Measured
-from nextword.training.validation import parts, spread
+from nextword.training.state import Validation
+from nextword.training.validators import parts, spread
 
 SAMPLE_TOKENS = 32
 NOTHING_TO_HIDE = "no held-out token can be hidden: all of them are unknown to the tokenizer"
@@ -57,6 +57,10 @@ class MaskedValidator:
         return not self._starts
 
     @property
+    def can_sample(self) -> bool:
+        return not self.is_empty
+
+    @property
     def count(self) -> int:
         """How many rows are read."""
         return len(self._starts)
@@ -70,11 +74,11 @@ class MaskedValidator:
         keys = [key(self._seed, start, "held out") for start in starts]
         return self._rows.batch(places, np.zeros_like(places), keys, [])
 
-    def measure(self, model: Transformer, group: Group, interrupt: Interrupt) -> Measured | None:
+    def measure(self, model: Transformer, group: Group, interrupt: Interrupt) -> Validation | None:
         """Mean loss in nats a hidden token, and the share of them that the model finds."""
         nats, right, targets = 0.0, 0, 0
         with evaluating(model):
-            for batch in self.batches(group.share(len(self._starts))):
+            for batch in self.batches(group.shard(len(self._starts))):
                 if interrupt.requested and group.size == 1:
                     return None
                 losses, found = masked.token_results(model, batch.to(group.device))
@@ -89,7 +93,7 @@ class MaskedValidator:
             "masked accuracy": group.total(right) / targets_of_all,
             "perplexity": math.exp(min(loss, 700.0)),
         }
-        return Measured(loss, -loss, figures)
+        return Validation(loss, -loss, figures)
 
     @torch.no_grad()
     def sample(self, model: Transformer) -> tuple[str, str]:

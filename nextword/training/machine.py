@@ -1,4 +1,4 @@
-"""The type a run computes in, chosen by timing this machine for well under a second."""
+"""What this machine can do: the type a run computes in, and how fast a model trains."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+
+from nextword.models.config import TransformerConfig
+from nextword.models.encoder_decoder import writer
+from nextword.settings import PretrainSettings
+from nextword.tokens.store import Store
+from nextword.training.objective import Objective
+from nextword.training.optimizers import OptimizerSettings, build_optimizers
+from nextword.training.parallel import Group
 
 WORTHWHILE = 1.2  # bf16 must be this many times faster to be worth its rounding
 TYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -29,8 +37,8 @@ class Precision:
         return TYPES[self.name]
 
 
-def choose(asked: Literal["auto", "bf16", "fp32"], device: torch.device) -> Precision:
-    """Take the type asked for, or the faster one here; weights stay in fp32 either way.
+def choose_precision(asked: Literal["auto", "bf16", "fp32"], device: torch.device) -> Precision:
+    """Choose the type asked for, or the faster one here; weights stay in fp32 either way.
 
     Only what may be chosen is timed: where a type is asked for, its rate alone.
     """
@@ -74,3 +82,40 @@ def _product_seconds(a: torch.Tensor) -> float:
     if a.device.type == "cuda":
         torch.cuda.synchronize(a.device)
     return time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class SpeedTest:
+    """Measures how fast models train on this machine: whole steps on the store's own text."""
+
+    store: Store
+    objective: Objective
+    settings: PretrainSettings
+    precision: Precision
+    group: Group
+
+    def __call__(self, config: TransformerConfig, batch_size: int, micro_batch: int) -> float:
+        """Return tokens a second for a model of this shape: the best of a few steps."""
+        device = self.group.device
+        model = writer(config, seed=self.settings.seed).to(device)
+        model.activation_dtype = self.precision.dtype
+        nothing = OptimizerSettings(self.settings.optimizer, 0.0, 0.0, 0.9, (0.9, 0.95))
+        parts = build_optimizers(model, nothing, self.precision.dtype, model.row_blocks())
+        loader = self.objective.loader(self.store.train, config.context_length)
+        rows = self.group.shard(batch_size)
+        best, began = 0.0, time.perf_counter()
+        for trial in range(4):
+            since = time.perf_counter()
+            for row in range(0, rows.stop - rows.start, micro_batch):
+                count = min(micro_batch, rows.stop - rows.start - row)
+                batch = loader.batch(row, count).to(device)
+                self.objective.loss(model, batch).backward()
+            parts.step(1.0)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            now = time.perf_counter()
+            if trial:  # the first one also allocates
+                best = max(best, batch_size * config.context_length / (now - since))
+            if now - began > 8 and best:
+                break
+        return self.group.mean(best)

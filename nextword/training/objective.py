@@ -1,4 +1,4 @@
-"""What an objective reads and what its loss is."""
+"""The objectives of pretraining: what each reads, its loss, and how it is validated."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from nextword.tokens.loader import BlockLoader
 from nextword.tokens.masking import MaskedLoader, masking_of
 from nextword.tokens.store import Split, Store
 from nextword.tokens.tokenizer import Tokenizer
+from nextword.training.denoising_validator import DenoisingValidator
+from nextword.training.masked_validator import MaskedValidator
+from nextword.training.planning import PretrainPlan
 from nextword.training.state import Loader
+from nextword.training.validators import TextValidator
 
 
 @dataclass(frozen=True)
-class Learning:
+class Objective:
     """`loss` takes a model and a batch, `loader` a split and a context length; `target_share` of
     the tokens read are targets."""
 
@@ -33,8 +37,8 @@ class Learning:
 
 
 def check_objective(store: Store, settings: PretrainSettings) -> None:
-    """Raises UserError for a decoder on a store of another objective: its tokenizer closes every
-    text, and so would close every prompt. What the others lack, `learning` says."""
+    """Raise UserError for a decoder on a store of another objective: its tokenizer closes every
+    text, and so would close every prompt. What the others lack, `objective_of` says."""
     made_for = store.manifest.get("settings", {}).get("objective", "causal")
     if settings.objective == "causal" and made_for != "causal":
         raise UserError(
@@ -44,12 +48,13 @@ def check_objective(store: Store, settings: PretrainSettings) -> None:
         )
 
 
-def learning(settings: PretrainSettings, tokenizer: Tokenizer) -> Learning:
-    """Raises UserError where the tokenizer lacks the control tokens that the objective takes."""
+def objective_of(settings: PretrainSettings, tokenizer: Tokenizer) -> Objective:
+    """Return the objective that settings name. Raises UserError where the tokenizer lacks the
+    control tokens that it takes."""
     seed = settings.seed
     if settings.objective == "denoise":
         corruption = corruption_of(tokenizer, settings)
-        return Learning(
+        return Objective(
             causal.loss,
             lambda split, context: DenoisingLoader(split, context, seed, corruption),
             target_share(corruption),
@@ -58,7 +63,7 @@ def learning(settings: PretrainSettings, tokenizer: Tokenizer) -> Learning:
         )
     if settings.objective == "masked":
         masking = masking_of(tokenizer, settings)
-        return Learning(
+        return Objective(
             masked.loss,
             lambda split, context: MaskedLoader(split, context, seed, masking),
             masking.rate,
@@ -66,7 +71,28 @@ def learning(settings: PretrainSettings, tokenizer: Tokenizer) -> Learning:
         )
     if settings.fim_rate:
         infilling = infilling_of(tokenizer, settings.fim_rate)
-        return Learning(
+        return Objective(
             causal.loss, lambda split, context: InfillingLoader(split, context, seed, infilling)
         )
-    return Learning(causal.loss, lambda split, context: BlockLoader(split, context, seed))
+    return Objective(causal.loss, lambda split, context: BlockLoader(split, context, seed))
+
+
+def validator_of(
+    settings: PretrainSettings, store: Store, plan: PretrainPlan
+) -> TextValidator | MaskedValidator | DenoisingValidator:
+    """Return what measures a model on a store's held-out text while it is trained."""
+    limits: dict[str, int] = {
+        "context_length": plan.config.context_length,
+        "batch_size": plan.micro_batch,
+        "max_tokens": plan.eval_tokens,
+        "seed": settings.seed,
+    }
+    if settings.objective == "masked":
+        masking = masking_of(store.tokenizer, settings)
+        return MaskedValidator(store.val, store.tokenizer, masking, **limits)
+    if settings.objective == "denoise":
+        corruption = corruption_of(store.tokenizer, settings)
+        return DenoisingValidator(store.val, store.tokenizer, corruption, **limits)
+    counts = store.counts("val" if len(store.val.tokens) else "train")
+    tokens_per_byte = counts["tokens"] / max(1, counts["bytes"])
+    return TextValidator(store.val, store.tokenizer, tokens_per_byte=tokens_per_byte, **limits)

@@ -14,7 +14,8 @@ import torch
 from nextword.errors import UserError
 from nextword.terminal import say, warn
 from nextword.training import checkpoint
-from nextword.training.state import Job, State
+from nextword.training.state import State
+from nextword.training.trainer import Trainer
 
 OVERFITTING_GAP = 0.05  # nats by which validation has risen above its best
 OVERFITTING_AFTER = 3  # validations in a row without a new best
@@ -24,7 +25,7 @@ class DivergedError(UserError):
     """A loss, a gradient or the weights are no longer finite."""
 
 
-def reach(job: Job, state: State) -> None:
+def run_due(trainer: Trainer, state: State) -> None:
     """Do what is due at this step. Each milestone is noted in the state, so that a run resumed
     from here neither repeats nor misses one."""
     ends = state.step >= state.schedule.steps
@@ -32,74 +33,78 @@ def reach(job: Job, state: State) -> None:
     def due(every: int, last: int) -> bool:
         return bool(every) and state.step > last and (ends or state.step % every == 0)
 
-    if due(job.eval_every, state.validated):
+    eval_every = 0 if trainer.validator.is_empty else trainer.plan.eval_every
+    sample_every = trainer.plan.sample_every if trainer.validator.can_sample else 0
+    if due(eval_every, state.validated):
         since = time.monotonic()
-        validate(job, state)
+        validate(trainer, state)
         if state.validated < state.step:  # interrupted
             return
-        if due(job.sample_every, state.sampled):
-            sample(job, state)
-        state.validating = job.group.mean(time.monotonic() - since)
-    elif due(job.sample_every, state.sampled):
-        sample(job, state)
+        if due(sample_every, state.sampled):
+            sample(trainer, state)
+        state.validating = trainer.group.mean(time.monotonic() - since)
+    elif due(sample_every, state.sampled):
+        sample(trainer, state)
     if ends and not state.finished:
         state.finished = f"the schedule's last step, {state.step:,}"
-    if not state.finished and due(job.save_every, state.saved):  # the loop saves what is finished
-        save(job, state)
+    if not state.finished and due(
+        trainer.plan.save_every, state.saved
+    ):  # the loop saves what is finished
+        save(trainer, state)
 
 
-def validate(job: Job, state: State) -> None:
+def validate(trainer: Trainer, state: State) -> None:
     """Measure the held-out loss; keep the model when it is the best so far."""
-    refuse_nonfinite(job, state)
-    with averaged_weights(job):
-        found = job.validator.measure(job.model, job.group, job.interrupt)
-        if found is None:  # interrupted: it is done again after the resume
+    refuse_nonfinite(trainer, state)
+    with averaged_weights(trainer):
+        validation = trainer.validator.measure(trainer.model, trainer.group, trainer.interrupt)
+        if validation is None:  # interrupted: it is done again after the resume
             return
         state.validated = state.step
-        best = math.isfinite(found.loss) and (
+        best = math.isfinite(validation.loss) and (
             state.best_score is None
             or state.best_loss is None
-            or (found.score, -found.loss) > (state.best_score, -state.best_loss)
+            or (validation.score, -validation.loss) > (state.best_score, -state.best_loss)
         )
         if best:
-            state.best_loss, state.best_score = found.loss, found.score
-            state.best_figures, state.best_step, state.worse = found.figures, state.step, 0
-            keep_model(job, state)
+            state.best_loss, state.best_score = validation.loss, validation.score
+            state.best_metrics, state.best_step, state.worse = validation.metrics, state.step, 0
+            save_best(trainer, state)
         else:
             state.worse += 1
     train_loss = state.interval_loss / max(1, state.interval_steps)
     state.interval_loss, state.interval_steps = 0.0, 0
-    job.metrics.write(
+    trainer.log.write(
         "validation",
         state.step,
-        loss=found.loss,
-        **{name.replace(" ", "_"): value for name, value in found.figures.items()},
+        loss=validation.loss,
+        **{name.replace(" ", "_"): value for name, value in validation.metrics.items()},
         train_loss=train_loss,
         best=best,
         seconds=state.seconds,
     )
-    if job.group.leads:
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in found.figures.items())
+    if trainer.group.is_main:
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in validation.metrics.items())
         say(
-            f"step {state.step:,}: validation loss {found.loss:.4f}, {figures}"
+            f"step {state.step:,}: validation loss {validation.loss:.4f}, {figures}"
             f"{' (best so far)' if best else f', best was step {state.best_step:,}'}"
         )
-    _name_overfitting(job, state, found.loss, train_loss)
-    if found.enough is not None and train_loss < found.enough:
+    _name_overfitting(trainer, state, validation.loss, train_loss)
+    if validation.converged_loss is not None and train_loss < validation.converged_loss:
         state.finished = (
             "nothing is left to learn: every held-out answer is right, and the training loss is "
             f"{train_loss:.2g}"
         )
-    elif job.patience and state.worse >= job.patience:
+    elif trainer.settings.patience and state.worse >= trainer.settings.patience:
         state.finished = (
             f"validation has not improved for {state.worse} validations; "
             f"the best was step {state.best_step:,}"
         )
-    elif reason := job.hopeless(state):
+    elif reason := trainer.hooks.give_up(state):
         state.finished = reason
 
 
-def _name_overfitting(job: Job, state: State, loss: float, train_loss: float) -> None:
+def _name_overfitting(trainer: Trainer, state: State, loss: float, train_loss: float) -> None:
     if state.overfitting or state.best_loss is None or state.worse < OVERFITTING_AFTER:
         return
     if loss < state.best_loss + OVERFITTING_GAP or train_loss > loss:
@@ -110,62 +115,62 @@ def _name_overfitting(job: Job, state: State, loss: float, train_loss: float) ->
         f"{state.best_step:,}) to {loss:.3f} while training loss fell to {train_loss:.3f}; "
         "the best model is kept; more text, fewer epochs or a smaller model would help"
     )
-    if job.group.leads:
+    if trainer.group.is_main:
         warn(message)
-        job.metrics.event(state.step, "overfitting", message)
+        trainer.log.event(state.step, "overfitting", message)
 
 
-def keep_model(job: Job, state: State) -> None:
+def save_best(trainer: Trainer, state: State) -> None:
     """Replace RUN/model by the weights as they are now."""
-    if job.group.leads:
-        needed = sum(p.nbytes for p in job.model.parameters())
-        with checkpoint.saving(f"the model of step {state.step}", needed, job.run):
-            job.save_model(job.run / "model", job.describe(state))
+    if trainer.group.is_main:
+        needed = sum(p.nbytes for p in trainer.model.parameters())
+        with checkpoint.saving(f"the model of step {state.step}", needed, trainer.run):
+            trainer.hooks.save_model(trainer.run / "model", trainer.hooks.describe(state))
 
 
-def sample(job: Job, state: State) -> None:
+def sample(trainer: Trainer, state: State) -> None:
     state.sampled = state.step
-    if job.group.leads:
-        with averaged_weights(job):
-            prompt, text = job.validator.sample(job.model)
-        job.metrics.write("sample", state.step, prompt=prompt, text=text)
+    if trainer.group.is_main:
+        with averaged_weights(trainer):
+            prompt, text = trainer.validator.sample(trainer.model)
+        trainer.log.write("sample", state.step, prompt=prompt, text=text)
         say(f"  “{' '.join((prompt + text).split())[:200]}”", style="dim")
 
 
-def save(job: Job, state: State) -> None:
+def save(trainer: Trainer, state: State) -> None:
     """Write a checkpoint, unless this very step is saved already and the run goes on."""
     if state.saved == state.step and not state.finished:
         return
-    refuse_nonfinite(job, state)
+    refuse_nonfinite(trainer, state)
     since = time.monotonic()
     state.saved = state.step
-    if state.best_loss is None and job.validator.is_empty:
-        keep_model(job, state)
-    if job.group.leads:
-        tensors = {"model": job.model.state_dict(), "optimizer": job.optimizers.tensors()}
-        if job.average:
-            tensors["average"] = job.average
-        saved = {**asdict(state), "metrics_bytes": job.metrics.position()}
+    if state.best_loss is None and trainer.validator.is_empty:
+        save_best(trainer, state)
+    if trainer.group.is_main:
+        tensors = {"model": trainer.model.state_dict(), "optimizer": trainer.optimizers.tensors()}
+        if trainer.average:
+            tensors["average"] = trainer.average
+        saved = {**asdict(state), "metrics_bytes": trainer.log.position()}
         checkpoint.save(
-            job.run / "checkpoints",
+            trainer.run / "checkpoints",
             checkpoint.Checkpoint(state.step, tensors, saved),
-            job.keep_checkpoints,
+            trainer.settings.keep_checkpoints,
         )
-    state.saving = job.group.mean(time.monotonic() - since)  # this also waits for the leader
+    state.saving = trainer.group.mean(time.monotonic() - since)  # this also waits for the leader
 
 
-def restore(job: Job, saved: checkpoint.Checkpoint) -> State:
+def restore(trainer: Trainer, saved: checkpoint.Checkpoint) -> State:
     """Load a checkpoint's tensors into the job; returns the state it was saved with."""
-    where = job.run / "checkpoints" / f"step-{saved.step:08d}"
+    where = trainer.run / "checkpoints" / f"step-{saved.step:08d}"
     state = State.from_json({k: v for k, v in saved.state.items() if k != "metrics_bytes"}, where)
     average = saved.tensors.get("average", {})
     try:
-        job.model.load_state_dict(saved.tensors["model"])
-        job.optimizers.load_tensors(saved.tensors["optimizer"])
-        if average.keys() != job.average.keys():
+        trainer.model.load_state_dict(saved.tensors["model"])
+        trainer.optimizers.load_tensors(saved.tensors["optimizer"])
+        if average.keys() != trainer.average.keys():
             raise ValueError("it keeps other averages")
         for name, tensor in average.items():
-            job.average[name].copy_(tensor)
+            trainer.average[name].copy_(tensor)
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(
@@ -174,23 +179,23 @@ def restore(job: Job, saved: checkpoint.Checkpoint) -> State:
     return state
 
 
-def nonfinite(job: Job, state: State, trouble: str) -> None:
+def nonfinite(trainer: Trainer, state: State, trouble: str) -> None:
     """Stop before a step that is not finite, naming its documents, or skip it where asked to."""
-    first = (state.step - 1) * job.batch_size
-    documents = job.loader.documents(first, job.batch_size)
+    first = (state.step - 1) * trainer.plan.batch_size
+    documents = trainer.loader.documents(first, trainer.plan.batch_size)
     more = f" and {len(documents) - 8} more, all in metrics.jsonl" if len(documents) > 8 else ""
     message = (
         f"step {state.step}: {trouble}; the batch holds documents {', '.join(documents[:8])}{more}"
     )
-    job.metrics.event(state.step, "nonfinite", message, documents=documents)
-    if job.skip_nonfinite and weights_are_finite(job):
+    trainer.log.event(state.step, "nonfinite", message, documents=documents)
+    if trainer.settings.on_nonfinite == "skip" and weights_are_finite(trainer):
         state.skipped += 1
-        if job.group.leads:
+        if trainer.group.is_main:
             warn(f"{message}; skipped ({state.skipped} so far)")
         return
     raise DivergedError(
         message,
-        where=job.run,
+        where=trainer.run,
         mend=(
             "nothing was updated and the last checkpoint is sound: lower --learning-rate and "
             "start anew, or --resume with --on-nonfinite skip"
@@ -198,47 +203,40 @@ def nonfinite(job: Job, state: State, trouble: str) -> None:
     )
 
 
-def weights_are_finite(job: Job) -> bool:
-    return all(bool(p.isfinite().all()) for p in job.model.parameters())
+def weights_are_finite(trainer: Trainer) -> bool:
+    return all(bool(p.isfinite().all()) for p in trainer.model.parameters())
 
 
-def refuse_nonfinite(job: Job, state: State) -> None:
+def refuse_nonfinite(trainer: Trainer, state: State) -> None:
     """Nothing is measured, kept or saved of weights that are not finite."""
-    if not weights_are_finite(job):
+    if not weights_are_finite(trainer):
         raise DivergedError(
             f"the update of step {state.step} left weights that are not finite",
-            where=job.run,
+            where=trainer.run,
             mend="the checkpoints before it are sound; lower --learning-rate and start anew",
         )
 
 
-def seed_of(job: Job, step: int) -> int:
+def seed_of(trainer: Trainer, step: int) -> int:
     """Dropout's seed: a function of the step and the rank, so that no random state is saved."""
-    return random.Random(f"{job.seed}/{step}/{job.group.rank}").getrandbits(63)
-
-
-@torch.no_grad()
-def average(job: Job) -> None:
-    """Move the averaged weights a little towards the present ones (Polyak averaging)."""
-    for name, parameter in job.model.named_parameters() if job.average else ():
-        job.average[name].lerp_(parameter, 1 - job.average_decay)
+    return random.Random(f"{trainer.settings.seed}/{step}/{trainer.group.rank}").getrandbits(63)
 
 
 @contextlib.contextmanager
-def averaged_weights(job: Job) -> Iterator[None]:
+def averaged_weights(trainer: Trainer) -> Iterator[None]:
     """Put the averaged weights into the model for as long as the block runs."""
-    if not job.average:
+    if not trainer.average:
         yield
         return
-    present = {name: p.detach().clone() for name, p in job.model.named_parameters()}
-    _fill(job, job.average)
+    present = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    _fill(trainer, trainer.average)
     try:
         yield
     finally:
-        _fill(job, present)
+        _fill(trainer, present)
 
 
 @torch.no_grad()
-def _fill(job: Job, weights: dict[str, torch.Tensor]) -> None:
-    for name, parameter in job.model.named_parameters():
+def _fill(trainer: Trainer, weights: dict[str, torch.Tensor]) -> None:
+    for name, parameter in trainer.model.named_parameters():
         parameter.copy_(weights[name])

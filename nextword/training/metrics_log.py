@@ -12,7 +12,7 @@ from nextword.terminal import warn
 from nextword.training.trackers import Tracker
 
 
-class Metrics:
+class MetricsLog:
     """Appends records; after a resume, what was written past the checkpoint is cut off first."""
 
     def __init__(

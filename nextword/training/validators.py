@@ -20,7 +20,7 @@ from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
 from nextword.training.parallel import Group
-from nextword.training.state import Measured
+from nextword.training.state import Validation
 
 SAMPLE_TOKENS = 96
 
@@ -28,8 +28,8 @@ SAMPLE_TOKENS = 96
 def spread(blocks: int, most: int, stride: int) -> list[int]:
     """Where rows begin that are read of a held-out text: every `stride`, or at equal distances as
     many as may be, at least one."""
-    wanted = min(blocks, max(1, most))
-    return [number * blocks // wanted * stride for number in range(wanted)]
+    count = min(blocks, max(1, most))
+    return [number * blocks // count * stride for number in range(count)]
 
 
 def parts(starts: list[int], size: int) -> Iterator[list[int]]:
@@ -76,20 +76,24 @@ class TextValidator:
     def is_empty(self) -> bool:
         return not self._starts
 
+    @property
+    def can_sample(self) -> bool:
+        return True
+
     def _batch(self, starts: list[int]) -> Batch:
         places = np.array(starts, np.int64)
         return make_batch(self._split, places, np.zeros_like(places), self._length, [])
 
-    def measure(self, model: Transformer, group: Group, interrupt: Interrupt) -> Measured | None:
+    def measure(self, model: Transformer, group: Group, interrupt: Interrupt) -> Validation | None:
         """Mean loss in nats a token, and what follows from it."""
-        mine = self._starts[group.share(len(self._starts))]
+        mine = self._starts[group.shard(len(self._starts))]
         batches = (self._batch(some) for some in parts(mine, self._batch_size))
         loss = mean_loss(model, batches, group, interrupt)
         if loss is None:
             return None
         perplexity = math.exp(min(loss, 700.0))
-        figures = {"bits per byte": self.bits_per_byte(loss), "perplexity": perplexity}
-        return Measured(loss, -loss, figures)
+        metrics = {"bits per byte": self.bits_per_byte(loss), "perplexity": perplexity}
+        return Validation(loss, -loss, metrics)
 
     def bits_per_byte(self, loss: float) -> float:
         return loss / math.log(2) * self._tokens_per_byte

@@ -1,0 +1,228 @@
+"""What a run directory says about how it was made, and what may change when it goes on.
+
+RUN/config.yaml   the data and every setting, to repeat the run with `--config RUN/config.yaml`
+RUN/run.json      what was asked for and what was decided: plan, precision, environment
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+import nextword
+from nextword.errors import UserError
+from nextword.files import read_json, write_atomically, write_json
+from nextword.settings import FinetuneSettings, PretrainSettings, resolve
+from nextword.tasks.planning import FinetunePlan
+from nextword.training.machine import Precision
+from nextword.training.planning import PretrainPlan
+
+FILE = "run.json"
+LENGTH = ("steps", "epochs", "budget")
+FREE_ON_RESUME = {"resume", "keep_checkpoints", "log_to", "on_nonfinite"}
+FREE_WHILE_PRETRAINING = {*FREE_ON_RESUME, "new_horizon", "workers", *LENGTH}
+
+
+@dataclass
+class Configuration:
+    """What RUN/run.json holds of any run; `settings` are those that a person set."""
+
+    data: list[str]
+    settings: dict[str, Any]
+    precision: Precision
+    environment: dict[str, Any]
+
+
+@dataclass
+class PretrainConfiguration(Configuration):
+    """`store` is its path from the run directory, `store_tokenizer` a SHA-256."""
+
+    plan: PretrainPlan
+    store: str
+    store_tokenizer: str
+    store_sums: dict[str, Any]
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """Every setting with the value it took, so that these alone repeat the run."""
+        settings = resolve(PretrainSettings, self.settings)
+        plan, model = self.plan, self.plan.model
+        shape = ("family", "layers", "width", "heads", "kv_heads", "mlp_width", "context_length")
+        chosen = {name: model[name] for name in (*shape, "tied")} | {
+            "batch_size": plan.batch_size,
+            "micro_batch": plan.micro_batch,
+            "learning_rate": plan.learning_rate,
+            "weight_decay": plan.weight_decay,
+            "momentum": plan.momentum,
+            "warmup": float(plan.schedule.warmup),
+            "eval_every": plan.eval_every,
+            "eval_tokens": plan.eval_tokens,
+            "sample_every": plan.sample_every,
+            "save_every": plan.save_every,
+            "precision": self.precision.name,
+            "compile": "yes" if plan.compile else "no",
+        }
+        everything = settings.model_dump(exclude={"resume", "new_horizon", "size", "epochs"})
+        if settings.budget is None or settings.steps or settings.epochs:
+            chosen["steps"] = plan.schedule.steps
+            everything.pop("budget")
+        return {name: v for name, v in (everything | chosen).items() if v is not None}
+
+
+@dataclass
+class FinetuneConfiguration(Configuration):
+    """`model` is the one that the run began from, `fingerprints` digests of its data."""
+
+    plan: FinetunePlan
+    model: str
+    fingerprints: dict[str, str]
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """Every setting with the value it took, so that these alone repeat the run."""
+        settings = resolve(FinetuneSettings, self.settings)
+        everything = settings.model_dump(mode="json", exclude={"resume", "epochs"})
+        chosen = {
+            "batch_size": self.plan.batch_size,
+            "micro_batch": self.plan.micro_batch,
+            "learning_rate": self.plan.learning_rate,
+            "steps": self.plan.schedule.steps,
+            "eval_every": self.plan.eval_every,
+            "save_every": self.plan.save_every,
+            "precision": self.precision.name,
+        }
+        return {name: v for name, v in (everything | chosen).items() if v is not None}
+
+
+C = TypeVar("C", PretrainConfiguration, FinetuneConfiguration)
+S = TypeVar("S", PretrainSettings, FinetuneSettings)
+
+
+def write(run: Path, configuration: PretrainConfiguration | FinetuneConfiguration) -> None:
+    """Write RUN/config.yaml and RUN/run.json."""
+    inputs: dict[str, Any] = {"data": configuration.data}
+    if isinstance(configuration, FinetuneConfiguration):
+        inputs = {"model": configuration.model} | inputs
+    write_yaml(run, inputs | configuration.resolved)
+    write_json(run / FILE, asdict(configuration))
+
+
+def write_yaml(run: Path, values: Mapping[str, Any]) -> None:
+    """Write RUN/config.yaml, which repeats the run."""
+    import yaml
+
+    verb = "finetune" if "model" in values else "pretrain"
+    run.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+    header = f"# Repeat this run: nextword {verb} --config {run}/config.yaml --out ANOTHER_RUN\n"
+    write_atomically(run / "config.yaml", (header + text).encode())
+
+
+def read(run: Path, kind: type[C]) -> C:
+    """Read RUN/run.json. Raises UserError where it does not say what was decided."""
+    where = run / FILE
+    content = read_json(where)
+    try:
+        configuration: C = TypeAdapter(kind).validate_json(json.dumps(content), strict=True)
+        _ = configuration.resolved
+        if isinstance(configuration, PretrainConfiguration):
+            _ = configuration.plan.config
+    except (ValidationError, UserError, TypeError, ValueError, KeyError) as error:
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            reason = ".".join(map(str, error.errors()[0]["loc"])) or "it is not an object"
+        raise UserError(
+            f"does not say what was decided for this run ({reason})",
+            where=where,
+            mend="put the file back as it was, or start another run",
+        ) from None
+    return configuration
+
+
+def settings_to_resume(
+    run: Path,
+    own: S,
+    asked: S,
+    resolved: Mapping[str, Any],
+    free: Collection[str] = FREE_ON_RESUME,
+) -> S:
+    """Return a run's own settings with those that may change, the `free` ones, as they are asked
+    for now. Raises UserError where another one is asked for with another value than the run's own
+    or the one it was `resolved` to."""
+    changes = {}
+    for name, value in asked.model_dump(exclude_unset=True).items():
+        if name in free:
+            changes[name] = value
+        elif value not in (getattr(own, name), resolved.get(name)):
+            raise UserError(
+                f"{name} is {getattr(own, name)!r} in this run, not {value!r}",
+                where=run,
+                mend="leave the flag out to go on, or choose another --out",
+            )
+    kept = own.model_dump(exclude_unset=True)
+    return resolve(type(own), kept | changes)
+
+
+def pretrain_settings_to_resume(
+    run: Path, configuration: PretrainConfiguration, data: list[str], asked: PretrainSettings
+) -> PretrainSettings:
+    """Return a pretraining run's settings to go on with. Raises UserError where other data, another
+    setting, or without --new-horizon another length is asked for."""
+    if data and data != configuration.data:
+        raise UserError(
+            f"this run was started on {' '.join(configuration.data)}, not {' '.join(data)}",
+            where=run,
+            mend="give the same data or none, or choose another --out",
+        )
+    own, resolved = resolve(PretrainSettings, configuration.settings), configuration.resolved
+    lengths = asked.model_dump(exclude_unset=True, include=set(LENGTH))
+    for name, value in lengths.items():
+        if not asked.new_horizon and value not in (getattr(own, name), resolved.get(name)):
+            raise UserError(
+                f"--{name} {value} is another horizon than the run's own, and would bend its "
+                "learning-rate schedule",
+                where=run,
+                mend="add --new-horizon if that is meant, or leave the flag out",
+            )
+    settings = settings_to_resume(run, own, asked, resolved, FREE_WHILE_PRETRAINING)
+    if not asked.new_horizon:
+        return settings
+    given = settings.model_dump(exclude_unset=True) | dict.fromkeys(LENGTH)
+    return resolve(PretrainSettings, given | lengths)
+
+
+def environment() -> dict[str, Any]:
+    """Return the facts of this machine and of the software, for RUN/run.json."""
+    return {
+        "nextword": nextword.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "command": " ".join(["nextword", *sys.argv[1:]]),
+    }
+
+
+def _processor() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
+
+
+def relative_path(store: Path, run: Path) -> str:
+    """Return where a store is, from the run directory."""
+    return os.path.relpath(store, run)

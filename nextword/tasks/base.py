@@ -1,0 +1,297 @@
+"""What a task is: how its records are read, what its model learns and predicts, how that is scored.
+
+Labelled data is read once into a data set; a model predicts once into outputs; every metric is a
+function of outputs and of which examples are chosen. Training, evaluation, comparison, seeds and
+reports share these three.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from nextword.errors import UserError, nearest
+from nextword.evaluation.classification import Bin, ClassReport
+from nextword.evaluation.metrics import Direction, Floats, Ints, Metric, ratio
+from nextword.inference.language_model import boundaries
+from nextword.models.encoder_decoder import Writer
+from nextword.models.heads import Headed
+from nextword.settings import FinetuneSettings, TaskSettings
+from nextword.tasks.columns import Columns, fit_settings
+from nextword.tasks.records import Record, TextFiles
+from nextword.tasks.task_file import TaskFile
+from nextword.terminal import warn
+from nextword.tokens.packing import ROW
+from nextword.tokens.tokenizer import Tokenizer
+
+CONVERGED = 0.05  # nats of training loss, when nothing is left to learn if every answer is right
+
+Prediction = dict[str, Any]
+E = TypeVar("E")  # an example of a data set
+I = TypeVar("I")  # noqa: E741  # an encoded item that the loader numbers
+O = TypeVar("O", bound="Outputs")  # noqa: E741
+
+
+@dataclass(frozen=True)
+class Dataset(Generic[E]):
+    """Labelled records, read once.
+
+    Lists are [examples]: `inputs` is what the model is given, as text; `shared_inputs` the part of
+    it that keeps examples together when data is split: a question's text.
+    """
+
+    examples: list[E]
+    records: list[Record]
+    columns: Columns
+    inputs: list[str]
+    shared_inputs: list[str]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def places(self) -> list[str]:
+        return [record.place for record in self.records]
+
+    def select(self, indices: Sequence[int] | Ints) -> Self:
+        """Return the data set of some of the examples."""
+
+        def pick(values: list[Any]) -> list[Any]:
+            return [values[index] for index in indices]
+
+        return replace(
+            self,
+            examples=pick(self.examples),
+            records=pick(self.records),
+            inputs=pick(self.inputs),
+            shared_inputs=pick(self.shared_inputs),
+        )
+
+
+@dataclass(frozen=True)
+class Encoded(Generic[I]):
+    """A data set in tokens: `items` are what the loader numbers, [items], with their `lengths` in
+    tokens and the `sources` they come from; the loss is a sum over `targets`. `notes` say what
+    people should know of the data."""
+
+    items: list[I]
+    lengths: list[int]
+    sources: list[str]
+    targets: int
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model predicts, [examples]; `losses` in nats, each a sum over so many `targets`,
+    empty where the right answers are not known."""
+
+    predictions: list[Prediction]
+    losses: Floats
+    targets: Ints | Floats
+
+    @property
+    def mean_losses(self) -> list[float]:
+        """The loss of each example, in nats a target."""
+        means: list[float] = (self.losses / np.maximum(self.targets, 1)).tolist()
+        return means
+
+    @property
+    def loss(self) -> Metric:
+        return ratio(self.losses, self.targets)
+
+
+@dataclass
+class Task(ABC, Generic[E, I, O]):
+    """A model with the task that it learns or has learned. A subclass is a task.
+
+    `place` is where the model came from, `start_id` what a text begins with, None where the
+    tokenizer's template says it; `asked` names the settings that a person gave, not the training
+    data; `batch_size` examples are computed at once.
+    """
+
+    name: ClassVar[str]
+    unit: ClassVar[str] = "examples"  # what the loss is a mean over
+    settings_used: ClassVar[frozenset[str]] = frozenset()  # that other tasks may have no use for
+    text_files: ClassVar[TextFiles | None] = None  # what files without fields hold
+
+    place: str
+    model: Any
+    tokenizer: Tokenizer
+    settings: TaskSettings
+    asked: frozenset[str] = frozenset()
+    batch_size: int = 64
+    start_id: int | None = None
+
+    # How records are read
+
+    @classmethod
+    @abstractmethod
+    def read(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
+    ) -> Dataset[E]:
+        """Read records. Raises UserError, with the place, for what is missing or not understood."""
+
+    @classmethod
+    def label_names(cls, dataset: Dataset[E], settings: TaskSettings) -> list[list[str]]:
+        """Return of each example the names that must be seen in training to be predicted."""
+        return [[] for _ in dataset.examples]
+
+    # The model
+
+    @classmethod
+    @abstractmethod
+    def start(cls, place: str, train: Dataset[E], settings: FinetuneSettings) -> Self:
+        """Open a model that is to learn the task from a data set."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, directory: Path, saved: TaskFile | None, base: Opening) -> Self:
+        """Open a model that has learned the task."""
+
+    @abstractmethod
+    def save(self, directory: Path, card: str) -> None:
+        """Write the model as a Hugging Face directory."""
+
+    def task_file(self, columns: Columns) -> TaskFile:
+        """Return how data is read for this model from now on."""
+        return TaskFile(self.name, columns.settings, max_length=self.max_length)
+
+    # Training
+
+    @abstractmethod
+    def encode(self, dataset: Dataset[E], *, training: bool = False) -> Encoded[I]:
+        """Encode a data set, to train on or to predict and measure."""
+
+    @abstractmethod
+    def collate(self, items: Sequence[I], samples: list[tuple[int, int]]) -> Any:
+        """Return the batch of some items."""
+
+    @abstractmethod
+    def loss(self, model: Any, batch: Any) -> Tensor:
+        """Return the sum of a batch's losses."""
+
+    @abstractmethod
+    def shown(self, encoded: Encoded[I], dataset: Dataset[E]) -> str:
+        """Return the first example for people, with what is learned of it."""
+
+    # Prediction
+
+    @abstractmethod
+    def predict(self, encoded: Encoded[I], dataset: Dataset[E]) -> O:
+        """Return the model's outputs, and their losses where the data set is labelled."""
+
+    def measure(self, encoded: Encoded[I], dataset: Dataset[E]) -> O:
+        """Return the outputs that metrics need: without predictions where these are not scored."""
+        return self.predict(encoded, dataset)
+
+    def validate(self, encoded: Encoded[I], dataset: Dataset[E]) -> tuple[O, Dataset[E]]:
+        """Return outputs while training, and the examples whose predictions they hold: not all
+        where that would take too long."""
+        return self.measure(encoded, dataset), dataset
+
+    @property
+    @abstractmethod
+    def directions(self) -> Mapping[str, Direction]:
+        """The metrics by name, and whether higher or lower is better. The first one decides which
+        model is the best, unless a person names another."""
+
+    @abstractmethod
+    def metrics(self, outputs: O, dataset: Dataset[E]) -> dict[str, Metric]:
+        """Return the task's metrics as functions of the examples chosen."""
+
+    @abstractmethod
+    def converged(self, outputs: O, dataset: Dataset[E]) -> float | None:
+        """Return the training loss below which nothing is left to learn, None while some answer is
+        not right."""
+
+    @abstractmethod
+    def truth(self, dataset: Dataset[E]) -> list[Any]:
+        """Return what is right for each example, so that two models' labels can be compared."""
+
+    def reports(self, outputs: O, dataset: Dataset[E]) -> tuple[list[ClassReport], list[Bin]]:
+        """Return the figures of each class, and the calibration, where there are such."""
+        return [], []
+
+    @abstractmethod
+    def held_out_rows(self, outputs: O, dataset: Dataset[E]) -> list[dict[str, Any]]:
+        """Return what RUN/held_out.jsonl says of each example: text, target and prediction."""
+
+    def sample(self, encoded: Encoded[I]) -> tuple[str, str] | None:
+        """Return a prompt and what is written after it; None for a task that writes nothing."""
+        return None
+
+    # Shared by all tasks
+
+    def read_more(self, records: Sequence[Record], *, labelled: bool) -> Dataset[E]:
+        """Read other records by the columns of the training data, where they have them."""
+        settings = fit_settings(self.settings, records, self.asked)
+        return self.read(records, settings, labelled=labelled)
+
+    def warn_of(self, encoded: Encoded[I]) -> None:
+        """Warn of what is not read of the data."""
+        for note in encoded.notes:
+            warn(note)
+
+    @property
+    def body(self) -> Writer:
+        """The Transformer, without the head of a task."""
+        return self.model.transformer if isinstance(self.model, Headed) else self.model
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of an example at most. Raises UserError where the model cannot see so many."""
+        config = self.body.config
+        asked = self.settings.max_length
+        if asked is not None and asked > config.most_tokens:
+            raise UserError(
+                f"--max-length {asked} is more than the {config.context_length:,} tokens that the "
+                "model sees at once",
+                mend=f"let it be at most {config.context_length}",
+            )
+        return asked or config.context_length
+
+    @property
+    def row_length(self) -> int:
+        """Tokens of a packed row."""
+        return min(ROW, self.body.config.context_length)
+
+    def metric_named(self, asked: str | None) -> str:
+        """Return the metric that decides which model is the best: the one asked for, in any
+        spelling, else the task's usual one. Raises UserError where there is none such."""
+        names = [name for name, better in self.directions.items() if better != "neither"]
+        if asked is None:
+            return names[0]
+        for name in names:
+            if _plain(name) == _plain(asked):
+                return name
+        raise UserError(
+            f"no metric {asked!r}",
+            where="--metric",
+            mend=f"{nearest(asked, names)}; known here are {', '.join(names)}",
+        )
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What opening any trained model takes: see Task's fields."""
+
+    place: str
+    settings: TaskSettings
+    asked: frozenset[str]
+    batch_size: int
+
+    def fields(self, tokenizer: Tokenizer, directory: Path | None = None) -> dict[str, Any]:
+        """Return a task's fields but for its model; with the start token of a `directory`."""
+        start = None if directory is None else boundaries(directory, tokenizer)[0]
+        return {**vars(self), "tokenizer": tokenizer, "start_id": start}
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", " ").replace("_", " ")

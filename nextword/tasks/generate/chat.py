@@ -1,0 +1,103 @@
+"""Answer in conversations, and go on with any text: tasks whose answers can only be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from nextword.errors import UserError
+from nextword.hub.directory import save
+from nextword.settings import TaskSettings
+from nextword.tasks.base import Dataset, Encoded
+from nextword.tasks.columns import Columns, choose_column, input_text
+from nextword.tasks.generate.chat_template import with_template
+from nextword.tasks.generate.conversations import ConversationEncoder, Talk, read_conversations
+from nextword.tasks.generate.encoding import EncodedPrompts, GenerationExample, PromptFormat
+from nextword.tasks.generate.prompts import main_language
+from nextword.tasks.generate.task import TextOutputs, Unscored
+from nextword.tasks.records import Record, TextFiles
+from nextword.text.columns import NAMES as TEXT_NAMES
+from nextword.tokens.packing import Example
+
+
+@dataclass
+class Chat(Unscored[Talk]):
+    name: ClassVar[str] = "chat"
+    settings_used: ClassVar[frozenset[str]] = frozenset({"target_column"})
+
+    @classmethod
+    def read(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
+    ) -> Dataset[Talk]:
+        return read_conversations(records, settings, labelled=labelled)
+
+    def _encode(self, dataset: Dataset[Talk], training: bool) -> EncodedPrompts:
+        encoder = ConversationEncoder(self.tokenizer, self.start_id, self.max_length, self.settings)
+        return encoder.encode_talks(dataset, self.format, training=training)
+
+    def save(self, directory: Path, card: str) -> None:
+        assert self.format is not None
+        tokenizer = with_template(self.tokenizer, self.format.template)
+        save(directory, self.model, tokenizer, card=card, start_id=self.start_id)
+
+    def held_out_rows(self, outputs: TextOutputs, dataset: Dataset[Talk]) -> list[dict[str, Any]]:
+        encoded = self.encode(dataset)
+        return [
+            {
+                "place": item.example.source,
+                "text": self.tokenizer.decode(item.prompt),
+                "references": [talk[-1].content],
+                "prediction": answer,
+                "loss": loss,
+                "score": {},
+            }
+            for item, talk, answer, loss in zip(
+                encoded.items, dataset.examples, outputs.answers, outputs.mean_losses, strict=True
+            )
+        ]
+
+
+@dataclass
+class Continue(Unscored[str]):
+    name: ClassVar[str] = "text"
+    text_files: ClassVar[TextFiles | None] = "passages"
+
+    @classmethod
+    def read(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
+    ) -> Dataset[str]:
+        column = choose_column(records, "text", settings.text_column, TEXT_NAMES, "text_column")
+        texts = [input_text(record, column) for record in records]
+        inputs = [str(dict(record.values)) for record in records]
+        return Dataset(texts, list(records), Columns({"text": column}), inputs, inputs)
+
+    def _encode(self, dataset: Dataset[str], training: bool) -> EncodedPrompts:
+        """Encode texts; a long one in parts, each token of it learned once."""
+        assert self.start_id is not None
+        encoder, limit = self.encoder(), self.max_length
+        format = self.format or PromptFormat(
+            "text", "", limit // 2, main_language(dataset.examples)
+        )
+        items = []
+        for index, (text, place) in enumerate(zip(dataset.examples, dataset.places, strict=True)):
+            ids = np.array(
+                [self.start_id, *self.tokenizer.encode(text), self.tokenizer.end_id], np.int64
+            )
+            for first in range(0, len(ids) - 1, limit - 1):
+                part = ids[first : first + limit]
+                scored = np.arange(len(part)) > 0  # the first one was the last of the part before
+                example = Example(part, scored, place)
+                items.append(GenerationExample(example, part[:1].tolist(), index))
+        return encoder.finish(items, format, frozenset({self.tokenizer.end_id}), Counter(), 0)
+
+    def predict(self, encoded: Encoded[GenerationExample], dataset: Dataset[str]) -> TextOutputs:
+        raise UserError(
+            "was trained to go on with any text, and has no answers to predict",
+            where=self.place,
+            mend="use `nextword generate`",
+        )

@@ -1,0 +1,371 @@
+"""Write answers: to questions, as summaries, as translations; and go on with any text."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from nextword.errors import UserError
+from nextword.evaluation.generated_text import rouge, summary_metrics, translation_metrics
+from nextword.evaluation.metrics import Direction, Floats, Ints, Metric, perplexity, ratio
+from nextword.evaluation.question_answering import answer_scores, qa_metrics
+from nextword.hub.directory import load, save
+from nextword.hub.resolve import resolve as find_directory
+from nextword.inference.language_model import boundaries, check_writes
+from nextword.models.encoder_decoder import Writer, writer
+from nextword.objectives import causal
+from nextword.settings import FinetuneSettings, TaskSettings
+from nextword.tasks import task_file
+from nextword.tasks.base import CONVERGED, Dataset, Encoded, Opening, Outputs, Task
+from nextword.tasks.columns import Columns
+from nextword.tasks.generate.data import PromptedExample, read_prompted
+from nextword.tasks.generate.encoding import (
+    EncodedPrompts,
+    ExampleEncoder,
+    GenerationExample,
+    PromptFormat,
+    mark_targets,
+)
+from nextword.tasks.generate.writing import example_losses, write_answers
+from nextword.tasks.records import Record, TextFiles
+from nextword.tasks.task_file import TaskFile
+from nextword.tokens.packing import completions
+from nextword.tokens.tokenizer import Tokenizer
+
+VALIDATED = 200  # answers written at a validation, spread over the examples; all at the end
+
+E = TypeVar("E")
+
+
+@dataclass(frozen=True)
+class TextOutputs(Outputs):
+    """`answers` are those written, in `language`."""
+
+    language: str
+
+    @property
+    def answers(self) -> list[str]:
+        return [prediction["answer"] for prediction in self.predictions]
+
+
+@dataclass
+class Generate(Task[E, GenerationExample, TextOutputs]):
+    """What all tasks share whose model writes."""
+
+    unit: ClassVar[str] = "tokens"
+    writes_alone: ClassVar[bool] = False  # needs a decoder: one text is not read and then another
+
+    model: Writer
+    format: PromptFormat | None = field(default=None, kw_only=True)
+
+    @classmethod
+    def start(cls, place: str, train: Dataset[E], settings: FinetuneSettings) -> Self:
+        model, tokenizer = load(place)
+        check_writes(model, place, settings.task)
+        if settings.random_weights:
+            model = writer(model.config, settings.seed)
+        start_id = _start_id(model, tokenizer, find_directory(place))
+        return cls(place, model, tokenizer, settings, start_id=start_id)
+
+    @classmethod
+    def open(cls, directory: Path, saved: TaskFile | None, base: Opening) -> Self:
+        model, tokenizer = load(directory)
+        check_writes(model, base.place)
+        format: PromptFormat | None = None
+        if saved is not None and saved.task == base.settings.task:
+            format = task_file.read_format(PromptFormat, saved, base.place)
+        if format is not None and "prompt" in base.asked and base.settings.prompt is not None:
+            format = replace(format, template=base.settings.prompt)
+        start_id = _start_id(model, tokenizer, directory)
+        return cls(model=model, format=format, **base.fields(tokenizer) | {"start_id": start_id})
+
+    def save(self, directory: Path, card: str) -> None:
+        save(directory, self.model, self.tokenizer, card=card, start_id=self.start_id)
+
+    def task_file(self, columns: Columns) -> TaskFile:
+        return TaskFile(
+            self.name,
+            columns.settings,
+            self.settings.prompt,
+            self.max_length,
+            self.settings.beams,
+            vars(self.format) if self.format else None,
+        )
+
+    def encode(self, dataset: Dataset[E], *, training: bool = False) -> EncodedPrompts:
+        """Encode a data set; training data decides on the format of prompts."""
+        if self.writes_alone and self.start_id is None:
+            raise UserError(
+                "an encoder–decoder reads one text and writes another: it cannot learn the task "
+                f"{self.name}",
+                mend="choose --task qa, summarize or translate, or a decoder",
+            )
+        encoded = self._encode(dataset, training)
+        if training and self.format is None:
+            self.format = encoded.format
+        return encoded
+
+    @abstractmethod
+    def _encode(self, dataset: Dataset[E], training: bool) -> EncodedPrompts:
+        """Encode a data set by the task's format, or by one chosen from it."""
+
+    def encoder(self) -> ExampleEncoder:
+        return ExampleEncoder(self.tokenizer, self.start_id, self.max_length, self.settings)
+
+    def collate(self, items: Sequence[GenerationExample], samples: list[tuple[int, int]]) -> Any:
+        examples = [item.example for item in items]
+        return completions(examples, samples, self.row_length, self.model.config.start_id)
+
+    def loss(self, model: Any, batch: Any) -> Tensor:
+        return causal.loss(model, batch)
+
+    def shown(self, encoded: Encoded[GenerationExample], dataset: Dataset[E]) -> str:
+        return mark_targets(encoded.items[0].example, self.tokenizer)
+
+    def predict(self, encoded: Encoded[GenerationExample], dataset: Dataset[E]) -> TextOutputs:
+        assert isinstance(encoded, EncodedPrompts)
+        losses, targets = self._losses(encoded, dataset)
+        return self._outputs(encoded, encoded.items, losses, targets)
+
+    def measure(self, encoded: Encoded[GenerationExample], dataset: Dataset[E]) -> TextOutputs:
+        return self.predict(encoded, dataset)
+
+    def validate(
+        self, encoded: Encoded[GenerationExample], dataset: Dataset[E]
+    ) -> tuple[TextOutputs, Dataset[E]]:
+        assert isinstance(encoded, EncodedPrompts)
+        count = len(dataset)
+        chosen = [number * count // VALIDATED for number in range(VALIDATED)]
+        chosen = list(range(count)) if count <= VALIDATED else chosen
+        losses, targets = self._losses(encoded, dataset)
+        items = [encoded.items[number] for number in chosen]
+        return self._outputs(encoded, items, losses, targets), dataset.select(chosen)
+
+    def _losses(self, encoded: EncodedPrompts, dataset: Dataset[E]) -> tuple[Floats, Ints]:
+        """Nats and tokens of each example of the data set, all its parts together."""
+        if not any(item.example.scored.any() for item in encoded.items):
+            return np.array([]), np.array([], np.int64)
+        examples = [item.example for item in encoded.items]
+        nats, tokens = example_losses(self.model, examples, self.row_length, self.batch_size)
+        owners = np.array([item.index for item in encoded.items])
+        counts = np.bincount(owners, tokens, len(dataset)).astype(np.int64)
+        return np.bincount(owners, nats, len(dataset)).astype(np.float64), counts
+
+    def _outputs(
+        self,
+        encoded: EncodedPrompts,
+        items: Sequence[GenerationExample],
+        losses: Floats,
+        targets: Ints,
+    ) -> TextOutputs:
+        answers: list[str] = []
+        for first in range(0, len(items), self.batch_size):
+            answers += write_answers(
+                self.model,
+                self.tokenizer,
+                [item.prompt for item in items[first : first + self.batch_size]],
+                max(encoded.format.answer_tokens, 1),
+                encoded.end_ids,
+                beams=self.settings.beams,
+            )
+        predictions = [{"answer": answer} for answer in answers]
+        return TextOutputs(predictions, losses, targets, encoded.format.language)
+
+    def sample(self, encoded: Encoded[GenerationExample]) -> tuple[str, str]:
+        """Return the first prompt and what is written after it."""
+        assert isinstance(encoded, EncodedPrompts)
+        prompt, room = encoded.items[0].prompt, max(encoded.format.answer_tokens, 1)
+        ends = encoded.end_ids
+        (answer,) = write_answers(self.model, self.tokenizer, [prompt], room, ends)
+        arrow = "" if self.model.config.start_id is None else " → "
+        return self.tokenizer.decode(prompt) + arrow, answer
+
+
+@dataclass
+class Answer(Generate[PromptedExample]):
+    """What the tasks share whose answers are compared with references."""
+
+    @classmethod
+    def read(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
+    ) -> Dataset[PromptedExample]:
+        return read_prompted(records, settings, labelled=labelled)
+
+    def _encode(self, dataset: Dataset[PromptedExample], training: bool) -> EncodedPrompts:
+        return self.encoder().encode(dataset, self.format, training=training)
+
+    def metrics(self, outputs: TextOutputs, dataset: Dataset[PromptedExample]) -> dict[str, Metric]:
+        return self.score(outputs.answers, _references(dataset), outputs.language)
+
+    @classmethod
+    @abstractmethod
+    def score(
+        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
+    ) -> dict[str, Metric]:
+        """Return the metrics of answers beside their references."""
+
+    @classmethod
+    @abstractmethod
+    def scores(
+        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
+    ) -> list[dict[str, float]]:
+        """Return a score for each answer by itself, by name."""
+
+    def truth(self, dataset: Dataset[PromptedExample]) -> list[Any]:
+        return [example.references or example.record.place for example in dataset.examples]
+
+    def converged(self, outputs: TextOutputs, dataset: Dataset[PromptedExample]) -> float | None:
+        right = all(
+            answer in example.references or (not answer and not example.references)
+            for answer, example in zip(outputs.answers, dataset.examples, strict=True)
+        )
+        return CONVERGED if right else None
+
+    def held_out_rows(
+        self, outputs: TextOutputs, dataset: Dataset[PromptedExample]
+    ) -> list[dict[str, Any]]:
+        encoded = self.encode(dataset)
+        scores = self.scores(outputs.answers, _references(dataset), outputs.language)
+        return [
+            {
+                "place": item.example.source,
+                "text": self.tokenizer.decode(item.prompt),
+                "references": list(example.references),
+                "prediction": answer,
+                "loss": loss,
+                "score": score,
+            }
+            for item, example, answer, loss, score in zip(
+                encoded.items,
+                dataset.examples,
+                outputs.answers,
+                outputs.mean_losses,
+                scores,
+                strict=True,
+            )
+        ]
+
+
+@dataclass
+class AnswerQuestions(Answer):
+    name: ClassVar[str] = "qa"
+    settings_used: ClassVar[frozenset[str]] = frozenset(
+        {"question_column", "target_column", "prompt", "beams", "extract"}
+    )
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        return {"F1": "higher", "loss": "lower", "exact match": "higher"}
+
+    @classmethod
+    def score(
+        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
+    ) -> dict[str, Metric]:
+        return qa_metrics(answers, references, language)
+
+    @classmethod
+    def scores(
+        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
+    ) -> list[dict[str, float]]:
+        return [{"F1": f1} for f1 in answer_scores(answers, references, language)[:, 1].tolist()]
+
+
+@dataclass
+class Summarize(Answer):
+    name: ClassVar[str] = "summarize"
+    settings_used: ClassVar[frozenset[str]] = frozenset({"target_column", "prompt", "beams"})
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        return {
+            **{"ROUGE-L": "higher", "loss": "lower", "ROUGE-1": "higher", "ROUGE-2": "higher"},
+            "length ratio": "neither",
+        }
+
+    @classmethod
+    def score(
+        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
+    ) -> dict[str, Metric]:
+        return summary_metrics(answers, references, language)
+
+    @classmethod
+    def scores(
+        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
+    ) -> list[dict[str, float]]:
+        values = rouge(answers, references, language)["ROUGE-L"].tolist()
+        return [{"ROUGE-L": value} for value in values]
+
+
+@dataclass
+class Translate(Answer):
+    name: ClassVar[str] = "translate"
+    settings_used: ClassVar[frozenset[str]] = frozenset({"target_column", "prompt", "beams"})
+    text_files: ClassVar[TextFiles | None] = "pairs"
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        return {
+            **{"BLEU": "higher", "loss": "lower", "chrF": "higher"},
+            "length ratio": "neither",
+        }
+
+    @classmethod
+    def score(
+        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
+    ) -> dict[str, Metric]:
+        return translation_metrics(answers, references, language)
+
+    @classmethod
+    def scores(
+        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
+    ) -> list[dict[str, float]]:
+        chrf = translation_metrics(answers, references, language)["chrF"]
+        return [{"chrF": chrf.compute(np.array([number]))} for number in range(len(answers))]
+
+
+@dataclass
+class Unscored(Generate[E]):
+    """What the tasks share whose answers can only be read: they are measured by their loss."""
+
+    writes_alone: ClassVar[bool] = True
+
+    def measure(self, encoded: Encoded[GenerationExample], dataset: Dataset[E]) -> TextOutputs:
+        assert isinstance(encoded, EncodedPrompts)
+        losses, targets = self._losses(encoded, dataset)
+        return TextOutputs([], losses, targets, encoded.format.language)
+
+    def validate(
+        self, encoded: Encoded[GenerationExample], dataset: Dataset[E]
+    ) -> tuple[TextOutputs, Dataset[E]]:
+        return self.measure(encoded, dataset), dataset
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        return {"loss": "lower", "perplexity": "lower"}
+
+    def metrics(self, outputs: TextOutputs, dataset: Dataset[E]) -> dict[str, Metric]:
+        return {"perplexity": ratio(outputs.losses, outputs.targets, perplexity)}
+
+    def truth(self, dataset: Dataset[E]) -> list[Any]:
+        return dataset.inputs
+
+    def converged(self, outputs: TextOutputs, dataset: Dataset[E]) -> float | None:
+        return CONVERGED if outputs.loss.value < CONVERGED else None
+
+    def held_out_rows(self, outputs: TextOutputs, dataset: Dataset[E]) -> list[dict[str, Any]]:
+        return []
+
+
+def _references(dataset: Dataset[PromptedExample]) -> list[Sequence[str]]:
+    return [example.references for example in dataset.examples]
+
+
+def _start_id(model: Writer, tokenizer: Tokenizer, directory: Path) -> int | None:
+    """What a text begins with; None for an encoder–decoder, which has a start of its own."""
+    return None if model.config.start_id is not None else boundaries(directory, tokenizer)[0]
