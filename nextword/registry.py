@@ -13,5 +13,6 @@ TASKS = {
     "chat": "generate.chat:Chat",
     "text": "generate.chat:Continue",
     "tag": "tag.task:Tag",
+    "prefer": "prefer.task:Prefer",
 }
 EXTRACTIVE = {"qa": "extractive_qa.task:ExtractiveQA"}  # --extract

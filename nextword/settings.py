@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 from nextword.errors import UserError, nearest
+from nextword.registry import TASKS
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
@@ -44,7 +45,10 @@ def _seconds(value: Any) -> Any:
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Task = Literal["classify", "qa", "summarize", "translate", "chat", "text", "tag"]
+if TYPE_CHECKING:
+    Task = str
+else:
+    Task = Literal[tuple(TASKS)]
 SettingsKind = TypeVar("SettingsKind", bound="Settings")
 
 
@@ -342,6 +346,9 @@ class FinetuneSettings(TaskSettings):
             raise ValueError("expected --task qa beside it: only answers are pointed at")
         return value
 
+    beta: float = Field(
+        0.1, gt=0, description="prefer: how strongly the model is kept near the one it began as"
+    )
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="classify: count rare classes as much as frequent ones"
     )

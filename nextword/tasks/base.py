@@ -120,6 +120,7 @@ class Task(ABC, Generic[E, I, O]):
     unit: ClassVar[str] = "examples"  # what the loss is a mean over
     settings_used: ClassVar[frozenset[str]] = frozenset()  # that other tasks may have no use for
     text_files: ClassVar[TextFiles | None] = None  # what files without fields hold
+    rate_scale: ClassVar[float] = 1.0  # of the usual learning rates
 
     place: str
     model: Any

@@ -49,7 +49,7 @@ def plan(
     steps = settings.steps or max(1, math.ceil(epochs * an_epoch))
     width = task.body.config.width
     times = (LORA_RATE if settings.lora else 1.0) * (REFERENCE_WIDTH / width) ** 2
-    usual = LEARNING_RATES[settings.optimizer]
+    usual = task.rate_scale * LEARNING_RATES[settings.optimizer]
     warmup = settings.warmup * steps if settings.warmup < 1 else settings.warmup
     eval_every = settings.eval_every or max(1, steps // VALIDATIONS)
     return FinetunePlan(

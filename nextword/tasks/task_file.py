@@ -58,7 +58,7 @@ def read_format(kind: type[Any], task_file: TaskFile, place: str) -> Any:
     if task_file.format is None:
         return None
     try:
-        return TypeAdapter(kind).validate_python(task_file.format, strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(task_file.format), strict=True)
     except ValidationError as error:
         name = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise _damaged(Path(place) / NAME, f"format.{name}") from None

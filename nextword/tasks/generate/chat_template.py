@@ -99,6 +99,11 @@ def _beside(tokenizer: Tokenizer) -> str:
         raise UserError(f"is not UTF-8 at byte {error.start}", where=file) from None
 
 
+def has_template(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer says how conversations are written."""
+    return bool(_beside(tokenizer) or tokenizer.config.get(TEMPLATE))
+
+
 def with_template(tokenizer: Tokenizer, template: str) -> Tokenizer:
     """The same tokenizer, which says in its tokenizer_config.json how conversations are written."""
     config = tokenizer.config | {TEMPLATE: template}

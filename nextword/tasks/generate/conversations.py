@@ -141,11 +141,11 @@ class ConversationEncoder(ExampleEncoder):
         for index, whole in enumerate(talks):
             talk = whole
             while _length(chat, talk, answer_room, training) > self.max_length:
-                shorter = _without_oldest(talk)
+                shorter = without_oldest(talk)
                 if shorter is None:
                     break
                 talk = shorter
-            example, prompt = _encode(chat, talk, dataset.places[index])
+            example, prompt = encode_talk(chat, talk, dataset.places[index])
             is_long = len(example.ids) > self.max_length
             if training and is_long:
                 dropped["with a last exchange that is too long"] += 1
@@ -175,15 +175,18 @@ def _length(chat: ChatTemplate, talk: Sequence[Message], room: int, training: bo
     return len(chat.encode(_before_answer(talk), asks=True).ids) + room
 
 
-def _without_oldest(talk: Talk) -> Talk | None:
-    """The conversation without what was first asked and answered; None for a single question."""
+def without_oldest(talk: Talk) -> Talk | None:
+    """Return the conversation without its first exchange; None for a single question."""
     first = next((n for n, message in enumerate(talk) if message.role != "system"), len(talk))
     questions = [n for n, message in enumerate(talk) if message.role == "user" and n > first]
     return talk[:first] + talk[questions[0] :] if questions else None
 
 
-def _encode(chat: ChatTemplate, talk: Sequence[Message], place: str) -> tuple[Example, list[int]]:
-    """A conversation with what the assistant says to be learned, and the prompt of its answer."""
+def encode_talk(
+    chat: ChatTemplate, talk: Sequence[Message], place: str, *, last_only: bool = False
+) -> tuple[Example, list[int]]:
+    """Return a conversation of which all that the assistant says is to be learned, or the last
+    answer alone, and the prompt of that."""
     prompt = chat.encode(_before_answer(talk), asks=True).ids
     if not _is_answered(talk):
         return Example(np.array(prompt, np.int64), np.zeros(len(prompt), bool), place), prompt
@@ -191,8 +194,9 @@ def _encode(chat: ChatTemplate, talk: Sequence[Message], place: str) -> tuple[Ex
     ids = np.array(encoded.ids, np.int64)
     scored = np.zeros(len(ids), bool)
     for number, (begin, end) in encoded.turns.items():
-        if talk[number].role == "assistant":
-            if number == len(talk) - 1:  # what the template adds to an answer is learned with it
+        is_last = number == len(talk) - 1
+        if talk[number].role == "assistant" and (is_last or not last_only):
+            if is_last:  # what the template adds to an answer is learned with it
                 begin = min(begin, _common_start(prompt, encoded.ids))
             scored[begin:end] = True
     return Example(ids, scored, place), prompt

@@ -70,7 +70,7 @@ class Generate(Task[E, GenerationExample, TextOutputs]):
         check_writes(model, place, settings.task)
         if settings.random_weights:
             model = writer(model.config, settings.seed)
-        start_id = _start_id(model, tokenizer, find_directory(place))
+        start_id = start_id_of(model, tokenizer, find_directory(place))
         return cls(place, model, tokenizer, settings, start_id=start_id)
 
     @classmethod
@@ -82,7 +82,7 @@ class Generate(Task[E, GenerationExample, TextOutputs]):
             format = task_file.read_format(PromptFormat, saved, base.place)
         if format is not None and "prompt" in base.asked and base.settings.prompt is not None:
             format = replace(format, template=base.settings.prompt)
-        start_id = _start_id(model, tokenizer, directory)
+        start_id = start_id_of(model, tokenizer, directory)
         return cls(model=model, format=format, **base.fields(tokenizer) | {"start_id": start_id})
 
     def save(self, directory: Path, card: str) -> None:
@@ -366,6 +366,6 @@ def _references(dataset: Dataset[PromptedExample]) -> list[Sequence[str]]:
     return [example.references for example in dataset.examples]
 
 
-def _start_id(model: Writer, tokenizer: Tokenizer, directory: Path) -> int | None:
-    """What a text begins with; None for an encoder–decoder, which has a start of its own."""
+def start_id_of(model: Writer, tokenizer: Tokenizer, directory: Path) -> int | None:
+    """Return what a text begins with; None for an encoder–decoder, which has a start of its own."""
     return None if model.config.start_id is not None else boundaries(directory, tokenizer)[0]

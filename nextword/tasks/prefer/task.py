@@ -1,0 +1,343 @@
+"""Learn from preferences: make the chosen one of two answers likelier (Rafailov et al. 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nextword.errors import UserError
+from nextword.evaluation.metrics import Direction, Floats, Metric, accuracy
+from nextword.hub.directory import load, load_model, save
+from nextword.hub.resolve import resolve as find_directory
+from nextword.inference.evaluating import evaluating
+from nextword.inference.language_model import check_writes
+from nextword.models.transformer import Transformer
+from nextword.objectives import preference as objective
+from nextword.objectives.preference import PreferenceBatch
+from nextword.settings import FinetuneSettings, TaskSettings
+from nextword.tasks import task_file
+from nextword.tasks.base import CONVERGED, Dataset, Encoded, Opening, Outputs, Task
+from nextword.tasks.columns import Columns
+from nextword.tasks.generate.chat_template import (
+    ChatTemplate,
+    Message,
+    choose_template,
+    has_template,
+    with_template,
+)
+from nextword.tasks.generate.conversations import Talk, encode_talk, without_oldest
+from nextword.tasks.generate.encoding import MOST_DROPPED, mark_targets
+from nextword.tasks.generate.prompts import main_language
+from nextword.tasks.generate.task import start_id_of
+from nextword.tasks.generate.writing import write_answers
+from nextword.tasks.prefer.data import Preference, read_preferences
+from nextword.tasks.records import Record
+from nextword.tasks.task_file import TaskFile
+from nextword.tokens.loader import Batch
+from nextword.tokens.packing import Example, pack
+
+ANSWER_TOKENS = 256  # written at most where no answers are known
+
+
+@dataclass(frozen=True)
+class PreferenceFormat:
+    """How pairs are read: by a chat `template`, "" for plain text. The `reference` is the model
+    that training began from; `beta` says how strongly the trained one is kept near it."""
+
+    template: str
+    beta: float
+    reference: str
+    answer_tokens: int
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """Two answers to one `prompt`. `reference_margin` is log p(chosen) - log p(rejected) of the
+    reference model."""
+
+    chosen: Example
+    rejected: Example
+    prompt: list[int]
+    reference_margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class PreferenceOutputs(Outputs):
+    """`margins` [pairs] are reward margins: by how much more the model than its reference prefers
+    the chosen answers, times beta."""
+
+    margins: Floats
+
+
+@dataclass
+class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
+    name: ClassVar[str] = "prefer"
+    unit: ClassVar[str] = "pairs"
+    rate_scale: ClassVar[float] = 0.1  # preferences take a tenth of the usual learning rate
+    settings_used: ClassVar[frozenset[str]] = frozenset({"target_column", "beta"})
+
+    model: Transformer
+    format: PreferenceFormat | None = field(default=None, kw_only=True)
+    reference: Transformer | None = field(default=None, kw_only=True)  # None: the model itself
+
+    @classmethod
+    def read(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
+    ) -> Dataset[Preference]:
+        return read_preferences(records, settings, labelled=labelled)
+
+    @classmethod
+    def start(cls, place: str, train: Dataset[Preference], settings: FinetuneSettings) -> Self:
+        model, tokenizer = load(place)
+        check_writes(model, place, cls.name)
+        start_id = start_id_of(model, tokenizer, find_directory(place))
+        if not isinstance(model, Transformer) or start_id is None:
+            raise UserError(
+                "an encoder–decoder cannot learn the task prefer", mend="choose a decoder"
+            )
+        if settings.random_weights:
+            raise UserError(
+                "--random-weights leaves no model to compare with",
+                mend="leave it out: preferences are learned by a model that can write",
+            )
+        template, talks = "", [e.prompt for e in train.examples if not isinstance(e.prompt, str)]
+        if talks or has_template(tokenizer):
+            language = main_language(example.chosen for example in train.examples)
+            template = choose_template(tokenizer, start_id, language)
+        longest = max(len(tokenizer.encode(example.chosen)) for example in train.examples) + 1
+        reference = str(Path(place).resolve()) if Path(place).is_dir() else place
+        format = PreferenceFormat(template, settings.beta, reference, longest)
+        return cls(place, model, tokenizer, settings, start_id=start_id, format=format)
+
+    @classmethod
+    def open(cls, directory: Path, saved: TaskFile | None, base: Opening) -> Self:
+        model, tokenizer = load(directory)
+        start_id = start_id_of(model, tokenizer, directory)
+        format, reference = None, None
+        if saved is not None and saved.task == cls.name:
+            format = task_file.read_format(PreferenceFormat, saved, base.place)
+        if format is not None:
+            try:
+                found = load_model(find_directory(format.reference))
+            except UserError as error:
+                raise UserError(
+                    f"was compared with {format.reference}, which cannot be opened ({error})",
+                    where=base.place,
+                    mend="put that model back: preferences are measured against it",
+                ) from None
+            assert isinstance(found, Transformer)
+            reference = found
+        assert isinstance(model, Transformer)
+        fields = base.fields(tokenizer) | {"start_id": start_id}
+        return cls(model=model, format=format, reference=reference, **fields)
+
+    def save(self, directory: Path, card: str) -> None:
+        tokenizer = self.tokenizer
+        if self.format is not None and self.format.template:
+            tokenizer = with_template(tokenizer, self.format.template)
+        save(directory, self.model, tokenizer, card=card, start_id=self.start_id)
+
+    def task_file(self, columns: Columns) -> TaskFile:
+        format = asdict(self.format) if self.format else None
+        return TaskFile(self.name, columns.settings, max_length=self.max_length, format=format)
+
+    def encode(
+        self, dataset: Dataset[Preference], *, training: bool = False
+    ) -> Encoded[EncodedPair]:
+        """Encode pairs of answers, with what the reference model makes of them.
+
+        A prompt that is too long loses its beginning, a conversation its oldest exchanges; a pair
+        whose answers do not fit is left out in training, and counted. Raises UserError where more
+        than one in twenty does not fit.
+        """
+        chat = self._chat
+        items, cut, dropped = [], 0, 0
+        for example, place in zip(dataset.examples, dataset.places, strict=True):
+            pair, is_cut = self._pair(chat, example, place)
+            longest = max(len(pair.chosen.ids), len(pair.rejected.ids))
+            if training and longest > self.max_length:
+                dropped += 1
+                continue
+            cut += is_cut
+            items.append(pair)
+        if dropped > MOST_DROPPED * len(dataset):
+            raise UserError(
+                f"{dropped:,} of {len(dataset):,} pairs hold an answer of more than "
+                f"{self.max_length:,} tokens",
+                mend="raise --max-length, take a model with a longer context, or shorten them",
+            )
+        notes = [f"{dropped:,} pairs are left out: with an answer that is too long"]
+        notes = notes if dropped else []
+        if cut:
+            notes.append(f"{cut:,} prompts are cut to {self.max_length:,} tokens (--max-length)")
+        if dataset.columns.targets:
+            reference = (self.reference or self.model).to(self.model.embedding.weight.device)
+            found = self._margins(items, reference).tolist()
+            items = [
+                replace(item, reference_margin=margin)
+                for item, margin in zip(items, found, strict=True)
+            ]
+        lengths = [item.chosen.inputs + item.rejected.inputs for item in items]
+        sources = [item.chosen.source for item in items]
+        return Encoded(items, lengths, sources, len(items), notes)
+
+    def _pair(
+        self, chat: ChatTemplate | None, example: Preference, place: str
+    ) -> tuple[EncodedPair, bool]:
+        answers = example.chosen, example.rejected
+        if chat is None:
+            assert isinstance(example.prompt, str) and self.start_id is not None
+            prompt = self.tokenizer.encode(example.prompt)
+            ends = [[*self.tokenizer.encode(text), self.tokenizer.end_id] for text in answers]
+            room = max(self.max_length - 1 - max(map(len, ends)), 1)
+            before = [self.start_id, *prompt[max(len(prompt) - room, 0) :]]
+            chosen, rejected = (
+                Example(
+                    np.array(before + end, np.int64),
+                    np.arange(len(before) + len(end)) >= len(before),
+                    place,
+                )
+                for end in ends
+            )
+            return EncodedPair(chosen, rejected, before), len(prompt) > room
+        talk = example.prompt
+        talk = [Message("user", talk)] if isinstance(talk, str) else talk
+        whole = talk
+        while True:
+            pair = self._encode_talk(chat, talk, answers, place)
+            longest = max(len(pair.chosen.ids), len(pair.rejected.ids))
+            shorter = without_oldest(talk) if longest > self.max_length else None
+            if shorter is None:
+                return pair, talk is not whole
+            talk = shorter
+
+    def _encode_talk(
+        self, chat: ChatTemplate, talk: Talk, answers: tuple[str, str], place: str
+    ) -> EncodedPair:
+        encoded = [
+            encode_talk(chat, [*talk, Message("assistant", answer)], place, last_only=True)
+            for answer in answers
+        ]
+        (chosen, prompt), (rejected, _) = encoded
+        return EncodedPair(chosen, rejected, prompt)
+
+    def collate(
+        self, items: Sequence[EncodedPair], samples: list[tuple[int, int]]
+    ) -> PreferenceBatch:
+        examples = [example for item in items for example in (item.chosen, item.rejected)]
+        packed = pack(examples, self.row_length)
+        owners = torch.zeros_like(packed.tokens)
+        for number, ((row, begin), example) in enumerate(zip(packed.places, examples, strict=True)):
+            owners[row, begin : begin + example.inputs] = number
+        batch = Batch(packed.tokens, packed.targets, packed.documents, packed.positions, samples)
+        margins = torch.tensor([item.reference_margin for item in items], dtype=torch.float32)
+        return PreferenceBatch(batch, owners, margins)
+
+    def loss(self, model: Any, batch: PreferenceBatch) -> Tensor:
+        assert self.format is not None
+        return objective.loss(model, batch, self.format.beta)
+
+    def shown(self, encoded: Encoded[EncodedPair], dataset: Dataset[Preference]) -> str:
+        pair = encoded.items[0]
+        chosen, rejected = (mark_targets(e, self.tokenizer) for e in (pair.chosen, pair.rejected))
+        return f"{chosen}  rather than  {rejected[rejected.find('⟦') :]}"
+
+    @torch.no_grad()
+    def _margins(self, items: Sequence[EncodedPair], model: Transformer) -> Floats:
+        """log p(chosen) - log p(rejected) of each pair, [pairs]."""
+        device, parts = model.embedding.weight.device, [np.empty(0)]
+        pairs = max(self.batch_size // 2, 1)
+        with evaluating(model):
+            for first in range(0, len(items), pairs):
+                batch = self.collate(items[first : first + pairs], []).to(device)
+                parts.append(objective.margins(model, batch).double().cpu().numpy())
+        return np.concatenate(parts)
+
+    def predict(
+        self, encoded: Encoded[EncodedPair], dataset: Dataset[Preference]
+    ) -> PreferenceOutputs:
+        """Write an answer to each prompt; measure the pairs where they are known."""
+        room = self.format.answer_tokens if self.format else ANSWER_TOKENS
+        chat = self._chat
+        ends = chat.end_ids() if chat else frozenset({self.tokenizer.end_id})
+        answers: list[str] = []
+        for first in range(0, len(encoded.items), self.batch_size):
+            prompts = [item.prompt for item in encoded.items[first : first + self.batch_size]]
+            answers += write_answers(self.model, self.tokenizer, prompts, room, ends)
+        outputs = self.measure(encoded, dataset)
+        return replace(outputs, predictions=[{"answer": answer} for answer in answers])
+
+    @property
+    def _chat(self) -> ChatTemplate | None:
+        """How conversations are written; None where prompts are plain text."""
+        template = self.format.template if self.format else ""
+        return ChatTemplate(self.tokenizer, template) if template else None
+
+    def measure(
+        self, encoded: Encoded[EncodedPair], dataset: Dataset[Preference]
+    ) -> PreferenceOutputs:
+        if not dataset.columns.targets:
+            nothing = np.array([])
+            return PreferenceOutputs([], nothing, nothing, nothing)
+        if self.format is None:
+            raise UserError(
+                "was not fine-tuned on preferences: there is no model to compare it with",
+                where=self.place,
+                mend="nextword finetune MODEL DATA --task prefer --out RUN",
+            )
+        margins = torch.from_numpy(self._margins(encoded.items, self.model))
+        references = torch.tensor([item.reference_margin for item in encoded.items]).double()
+        losses = objective.losses(margins, references, self.format.beta).numpy()
+        rewards = (self.format.beta * (margins - references)).numpy()
+        return PreferenceOutputs([], losses, np.ones(len(losses), np.int64), rewards)
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        return {
+            **{"preference accuracy": "higher", "loss": "lower"},
+            "reward margin": "higher",
+        }
+
+    def metrics(
+        self, outputs: PreferenceOutputs, dataset: Dataset[Preference]
+    ) -> dict[str, Metric]:
+        margins = outputs.margins
+        return {
+            "preference accuracy": accuracy(margins > 0),
+            "reward margin": Metric(len(margins), lambda chosen: float(margins[chosen].mean())),
+        }
+
+    def converged(self, outputs: PreferenceOutputs, dataset: Dataset[Preference]) -> float | None:
+        return CONVERGED if bool((outputs.margins > 0).all()) else None
+
+    def truth(self, dataset: Dataset[Preference]) -> list[Any]:
+        return [(example.chosen, example.rejected) for example in dataset.examples]
+
+    def held_out_rows(
+        self, outputs: PreferenceOutputs, dataset: Dataset[Preference]
+    ) -> list[dict[str, Any]]:
+        return [
+            {
+                "place": place,
+                "text": text,
+                "references": [example.chosen],
+                "prediction": predicted["answer"],
+                "loss": loss,
+                "score": {"reward margin": margin},
+            }
+            for place, text, example, predicted, loss, margin in zip(
+                dataset.places,
+                dataset.inputs,
+                dataset.examples,
+                outputs.predictions,
+                outputs.losses.tolist(),
+                outputs.margins.tolist(),
+                strict=True,
+            )
+        ]
