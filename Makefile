@@ -1,13 +1,16 @@
-# Everything here works on a machine with nothing but Python 3.11 or newer and make.
+# Everything here works on a machine with nothing but Python 3.11 to 3.14 and make.
 
 VENV := .venv
 BIN := $(VENV)/bin
+LOG := build/install.log
 READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.ready-dev
 ifndef PYTHON
-PYTHON := $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
-	$(name) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+PYTHON := $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
+	$(name) -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \
 	>/dev/null 2>&1 && echo $(name))))
 endif
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # `make demo TEXT=my_books/` learns from your own text; TIME is the time it may train for.
 TEXT ?=
@@ -15,7 +18,19 @@ TIME ?= 5m
 DEMO_TEXT := $(or $(TEXT),build/python-source)
 DEMO := demo/$(subst *,all,$(notdir $(basename $(patsubst %/,%,$(DEMO_TEXT)))))
 
-.PHONY: setup demo test soak lint types check docs clean help
+# $(call install,LOCK,COMMANDS) says in two lines what happens; pip's own page goes to $(LOG).
+define install
+@mkdir -p $(dir $(LOG)) && started=$$(date +%s) && \
+echo "Installing $$(grep -c == $(1)) packages from $(1) into $(VENV)" \
+	"($(if $(wildcard $@),something has changed,the first time only)) ..." && \
+if { $(2) && touch $@; } >$(LOG) 2>&1; \
+then echo "Installed in $$(($$(date +%s) - started)) seconds."; \
+else tail -n 15 $(LOG); \
+	echo "The packages could not be installed. The lines above are the end of $(LOG)." >&2; exit 1; \
+fi
+endef
+
+.PHONY: setup setup-dev demo test soak lint types check docs lock clean help
 
 help:
 	@echo 'make demo [TEXT=path] [TIME=5m]  a model, samples and a report, from your text or from Python itself'
@@ -23,17 +38,24 @@ help:
 	@echo 'make check                       lint, types, tests, as in continuous integration'
 	@echo 'make soak                        the long tests: hundreds of kills, real budgets'
 	@echo 'make docs                        write docs/commands.md anew from the code'
-	@echo 'make setup                       only create $(VENV); the others do it by themselves'
+	@echo 'make setup                       only install what running needs into $(VENV); the others do it themselves'
+	@echo 'make setup-dev                   what tests, lint and types need as well'
+	@echo 'make lock                        write the lock files anew from pyproject.toml; pinned versions stay'
 
 setup: $(READY)
 
+setup-dev: $(DEV_READY)
+
 $(READY): requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo 'nextword needs Python 3.11 or newer, with its venv module' \
+	@test -n "$(PYTHON)" || { echo 'nextword needs Python 3.11 to 3.14, with its venv module' \
 		'(on Debian and Ubuntu: apt install python3-venv); or say where: make PYTHON=/path/to/python'; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $(READY)
+	$(call install,requirements.lock,\
+		$(PYTHON) -m venv $(VENV) && $(PIP) install --requirement requirements.lock && \
+		$(PIP) install --no-deps --no-build-isolation --editable .)
+
+$(DEV_READY): requirements-dev.lock $(READY)
+	$(call install,requirements-dev.lock,\
+		$(PIP) install --constraint requirements.lock --requirement requirements-dev.lock)
 
 demo: setup
 	$(if $(TEXT),,$(BIN)/python examples/python_source.py $(DEMO_TEXT))
@@ -41,24 +63,38 @@ demo: setup
 	$(BIN)/nextword generate "$(DEMO)" $(if $(TEXT),,"class Reader:") --num-samples 2 --max-new-tokens 160
 	$(BIN)/nextword report "$(DEMO)"
 
-test: setup
+test: setup-dev
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term:skip-covered
 
-soak: setup
+soak: setup-dev
 	$(BIN)/python -m pytest -m slow --timeout=7200
 
-lint: setup
+lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: setup
+types: setup-dev
 	$(BIN)/mypy
 
 check: lint types test
 
 docs: setup
 	$(BIN)/python docs/generate_commands.py
+
+# Fresh environments, so that nothing is pinned that nothing needs. torch's build for one machine
+# (+cpu) is no part of its version.
+FREEZE := build/lock/bin/python -m pip freeze --all --exclude pip --exclude nextword | sed 's/+.*//'
+lock:
+	@echo 'Writing both lock files from fresh environments; pinned versions stay ...'
+	@rm -rf build/lock && mkdir -p build && cat requirements*.lock >build/pins && \
+	$(PYTHON) -m venv build/lock >$(LOG) && \
+	build/lock/bin/python -m pip install --constraint build/pins --editable . >>$(LOG) 2>&1 && $(FREEZE) >build/run && \
+	build/lock/bin/python -m pip install --constraint build/pins --editable '.[dev]' >>$(LOG) 2>&1 && \
+	$(FREEZE) | grep -vxFf build/run >build/dev && \
+	mv build/run requirements.lock && mv build/dev requirements-dev.lock && rm -rf build/lock build/pins || \
+	{ tail -n 15 $(LOG); echo 'The packages could not be found together; nothing is changed.' >&2; exit 1; }
+	@wc -l requirements*.lock
 
 clean:
 	rm -rf $(VENV) build
