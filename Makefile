@@ -82,8 +82,8 @@ check: lint types test
 docs: setup
 	$(BIN)/python docs/generate_commands.py
 
-# Fresh environments, so that nothing is pinned that nothing needs. torch's build for one machine
-# (+cpu) is no part of its version.
+# Fresh environments, so that nothing is pinned that nothing needs. Run it with the oldest Python
+# supported, which needs the most. torch's build for one machine (+cpu) is no part of its version.
 FREEZE := build/lock/bin/python -m pip freeze --all --exclude pip --exclude nextword | sed 's/+.*//'
 lock:
 	@echo 'Writing both lock files from fresh environments; pinned versions stay ...'

@@ -2,6 +2,8 @@
 
 The licence is read from what the package says of itself. One list serves both locks: what only the
 tests need is not given out with nextword, and might ask for more, but none of it does.
+
+Not looked at: what torch's builds for GPUs bring and pin, under NVIDIA's own licence.
 """
 
 from __future__ import annotations
