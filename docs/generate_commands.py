@@ -10,14 +10,12 @@ python docs/generate_commands.py
 from __future__ import annotations
 
 import argparse
-import importlib
 import re
 from pathlib import Path
-from typing import Any, NoReturn
 
 import yaml
 
-from nextword.cli.main import VERBS
+from nextword.cli.main import VERBS, load_command
 
 HERE = Path(__file__).parent
 INTRODUCTION = """# Commands
@@ -57,23 +55,10 @@ HEADINGS = {"en": ("flag", "value", "meaning"), "zh": ("选项", "值", "含义"
 DEFAULT = re.compile(r" \(default: (.*)\)$")
 
 
-class _Complete(Exception):
-    """A verb's parser has everything it will have."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def parse_args(self, *_: Any, **__: Any) -> NoReturn:
-        raise _Complete
-
-
 def parser_of(verb: str) -> argparse.ArgumentParser:
-    """The parser a verb builds for itself, with all its flags."""
-    parser = _Parser(f"nextword {verb}", allow_abbrev=False, add_help=False)
-    try:
-        importlib.import_module(f"nextword.cli.{verb}").run([], parser)
-    except _Complete:
-        return parser
-    raise AssertionError(f"{verb} parsed nothing")
+    """Return the parser of a verb, with all its flags."""
+    _, parser = load_command(verb)
+    return parser
 
 
 def page(language: str = "en") -> str:
@@ -84,8 +69,8 @@ def page(language: str = "en") -> str:
 def section(verb: str, language: str) -> str:
     parser = parser_of(verb)
     positionals = [action for action in parser._actions if not action.option_strings]
-    flags = [action for action in parser._actions if action.option_strings]
-    purpose = translated(parser.description or VERBS[verb], language)
+    flags = [a for a in parser._actions if a.option_strings and a.dest != "help"]
+    purpose = translated(parser.description, language)
     lines = [f"## {verb}", "", purpose, "", "```", str(parser.usage), "```", ""]
     if positionals:
         mark = ": " if language == "en" else "："

@@ -31,7 +31,7 @@ _VERBS = {
     "compare": "nextword.verbs.compare",
     "generate": "nextword.inference.language_model",
     "info": "nextword.verbs.info",
-    "report": "nextword.verbs.report",
+    "report": "nextword.reports.report",
     "UserError": "nextword.errors",
 }
 __all__ = [
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from nextword.errors import UserError
     from nextword.inference.language_model import generate
     from nextword.inference.loading import load
+    from nextword.reports.report import report
     from nextword.tokens.prepare import prepare
     from nextword.verbs.compare import compare
     from nextword.verbs.evaluate import evaluate, evaluate_task
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
     from nextword.verbs.load_task import load_task
     from nextword.verbs.predict import predict
     from nextword.verbs.pretrain import pretrain
-    from nextword.verbs.report import report
 
 
 def __getattr__(name: str) -> Any:

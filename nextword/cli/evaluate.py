@@ -1,177 +1,220 @@
-"""`nextword evaluate MODEL [DATA ...]`"""
+"""`nextword evaluate` and `compare`: how good a model is, and which of two is better."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from nextword.cli import options
+from nextword.cli.options import LABELLED, MODEL, Argument, command, print_json
 from nextword.errors import UserError
-from nextword.settings import EvaluateSettings, PredictSettings
+from nextword.settings import CompareSettings, EvaluateSettings, PredictSettings
 from nextword.terminal import duration, say, table, warn
 
-MOST_CLASSES = 10  # that a terminal has room for
-
 if TYPE_CHECKING:
+    from nextword.evaluation.classification import ClassReport
     from nextword.evaluation.language_model import Evaluation, Interval
     from nextword.evaluation.masked import HiddenEvaluation
+    from nextword.evaluation.seed_stats import SeedStats
+    from nextword.verbs.compare import Comparison
+    from nextword.verbs.evaluate import TaskEvaluation
+
+MOST_CLASSES = 10  # that a terminal has room for
+# Figures of an evaluation, each with an interval beside it, and what they are called.
+TEXT_FIGURES = {
+    "bits_per_byte": "bits per byte",
+    "perplexity": "perplexity",
+    "loss": "loss, nats per token",
+}
+HIDDEN_FIGURES = {
+    "masked_accuracy": "hidden tokens found",
+    "perplexity": "perplexity",
+    "loss": "loss, nats per hidden token",
+}
+TEXT_OR_EXAMPLES = Argument(
+    "data",
+    "DATA",
+    "a store, text or labelled data; if none, the text that the run held out",
+    required=False,
+    many=True,
+)
 
 
-def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "How good a model is on what it was not trained on: loss, perplexity and bits per byte of "
-        "text, or a fine-tuned model's own metrics on a test set, each with its 95% interval."
-    )
-    parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="a run, a Hugging Face directory, a Hub name"
-    )
-    parser.add_argument(
-        "data", metavar="DATA", nargs="*", help="a store or text; the run's held-out text if none"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parsed, settings = options.parse(parser, EvaluateSettings, arguments, needed=("model",))
-
+@command(EvaluateSettings, MODEL, TEXT_OR_EXAMPLES)
+def evaluate(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
     from nextword.tasks.opening import task_of
 
-    task = settings.task or task_of(parsed.model)
-    if task not in (None, "text"):
-        run_task(parsed, settings)
-        return
-    from nextword.evaluation.language_model import Evaluation
-    from nextword.verbs.evaluate import evaluate
+    evaluation: TaskEvaluation | Evaluation | HiddenEvaluation
+    if (settings.task or task_of(parsed.model)) not in (None, "text"):
+        from nextword.verbs.evaluate import evaluate_task
 
-    evaluation = evaluate(parsed.model, parsed.data or None, settings)
-    if isinstance(evaluation, Evaluation):
-        show(evaluation)
+        if not parsed.data:
+            raise UserError("a task is evaluated on labelled data", mend="name a test set")
+        chosen = settings.model_dump(exclude_unset=True, include=set(PredictSettings.model_fields))
+        chosen["precision"] = settings.precision
+        evaluation = evaluate_task(parsed.model, parsed.data, **chosen)
+        show_task(evaluation)
     else:
-        show_hidden(evaluation)
+        from nextword.evaluation.language_model import Evaluation
+        from nextword.verbs.evaluate import evaluate
+
+        evaluation = evaluate(parsed.model, parsed.data or None, settings)
+        if isinstance(evaluation, Evaluation):
+            show_text(evaluation)
+        else:
+            show_hidden(evaluation)
     if parsed.json:
-        options.print_json(evaluation.to_json())
+        print_json(evaluation.to_json())
 
 
-def run_task(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
-    from nextword.verbs.evaluate import evaluate_task, warn_of_seen
+@command(
+    CompareSettings,
+    Argument("first", "MODEL_A", "a run of `nextword finetune`, or a model"),
+    Argument("second", "MODEL_B", "another one for the same task"),
+    LABELLED,
+)
+def compare(parsed: argparse.Namespace, settings: CompareSettings) -> None:
+    from nextword.verbs.compare import compare
 
-    if not parsed.data:
-        raise UserError("a task is measured on labelled data", mend="name a test set")
-    known = settings.model_dump(exclude_unset=True, include=set(PredictSettings.model_fields))
-    known["precision"] = settings.precision
-    evaluation = evaluate_task(parsed.model, parsed.data, **known)
-    rows = [
-        (name, _figure(metric.value), _sure(metric.interval), metric.signature)
-        for name, metric in evaluation.metrics.items()
-    ]
+    comparison = compare(parsed.first, parsed.second, parsed.data, settings)
+    show_comparison(comparison)
+    if parsed.json:
+        print_json(comparison.to_json())
+
+
+def show_task(evaluation: TaskEvaluation) -> None:
+    from nextword.verbs.evaluate import warn_of_seen
+
+    rows = []
+    for name, metric in evaluation.metrics.items():
+        interval = interval_text(metric.interval) if metric.interval else ""
+        rows.append((name, figure_text(metric.value), interval, metric.signature))
     title = f"{evaluation.model}: {evaluation.task}, {evaluation.examples:,} examples"
     table(title, ["", "value", "95% interval", ""], rows)
     if evaluation.seeds:
-        spread = [
-            (name, _figure(over.mean), _figure(over.deviation), _interval(over.interval))
-            for name, over in evaluation.seeds.items()
-        ]
-        table("Over the seeds", ["", "mean", "deviation", "95% interval of the mean"], spread)
+        show_seeds(evaluation.seeds)
     if evaluation.task == "tag":
-        table(
-            "Kinds of entities",
-            ["", "precision", "recall", "F1", "entities"],
-            [
-                (row.name, *map(_figure, (row.precision, row.recall, row.f1)), row.examples)
-                for row in evaluation.classes
-            ],
-        )
-    elif len(evaluation.classes) >= 2:
-        few = len(evaluation.classes) <= MOST_CLASSES
-        names = [row.name for row in evaluation.classes] if few else []
-        table(
-            "Classes, and what their examples were taken for" if few else "Classes",
-            ["", "precision", "recall", "F1", "examples", *names],
-            [
-                (
-                    row.name,
-                    *map(_figure, (row.precision, row.recall, row.f1)),
-                    row.examples,
-                    *(row.taken_for.values() if few else ()),
-                )
-                for row in evaluation.classes
-            ],
-        )
+        show_classes("Kinds of entities", evaluation.classes, counted="entities")
+    elif 2 <= len(evaluation.classes) <= MOST_CLASSES:
+        show_classes("Classes, and what they were predicted as", evaluation.classes, confusion=True)
+    elif len(evaluation.classes) > MOST_CLASSES:
+        show_classes("Classes", evaluation.classes)
     if evaluation.units == 1 < evaluation.examples:
-        say("all examples share one input: how far these figures would move cannot be told")
-    elif evaluation.units < evaluation.examples:
-        say(
-            f"{evaluation.units:,} different inputs: examples that share one, as questions about "
-            "one text do, are drawn together for the intervals"
-        )
-    if words := warn_of_seen(evaluation.seen, evaluation.nearly_seen, evaluation.examples):
-        warn(words)
+        say("all examples share one input, so no interval can be given")
+    else:
+        say_what_is_resampled(evaluation.units, evaluation.examples)
+    if warning := warn_of_seen(evaluation.seen, evaluation.nearly_seen, evaluation.examples):
+        warn(warning)
     elif evaluation.seen is None:
-        say("whether the model has learnt from any of these examples is not known")
-    if parsed.json:
-        options.print_json(evaluation.to_json())
+        say("it is not known whether the model was trained on any of these examples")
+
+
+def show_classes(
+    title: str, classes: list[ClassReport], *, counted: str = "examples", confusion: bool = False
+) -> None:
+    """Show a row for each class; with `confusion` also how often it was predicted as which."""
+    names = [row.name for row in classes] if confusion else []
+    rows = []
+    for row in classes:
+        figures = map(figure_text, (row.precision, row.recall, row.f1))
+        counts = row.taken_for.values() if confusion else ()
+        rows.append((row.name, *figures, row.examples, *counts))
+    table(title, ["", "precision", "recall", "F1", counted, *names], rows)
+
+
+def show_seeds(seeds: Mapping[str, SeedStats]) -> None:
+    rows = [
+        (name, figure_text(over.mean), figure_text(over.deviation), interval_text(over.interval))
+        for name, over in seeds.items()
+    ]
+    table("Over the seeds", ["", "mean", "std. deviation", "95% interval of the mean"], rows)
+
+
+def show_text(evaluation: Evaluation) -> None:
+    show_figures(evaluation, TEXT_FIGURES)
+    seen, context = evaluation.documents_seen, evaluation.context_length
+    too_long = evaluation.documents_over_context
+    facts: list[tuple[str, Any]] = [
+        ("tokens", evaluation.tokens),
+        ("bytes", evaluation.bytes),
+        ("documents", evaluation.documents),
+        ("... also in the training text", "not known" if seen is None else seen),
+        ("... longer than the context", too_long),
+        ("context, tokens", context),
+        ("stride, tokens", evaluation.stride),
+        ("intervals over", evaluation.interval_units),
+        ("time", duration(evaluation.seconds)),
+    ]
+    table("Measured on", ["", ""], facts)
+    if too_long and evaluation.stride == context:
+        warn(
+            f"{too_long:,} of {evaluation.documents:,} documents are longer than the context of "
+            f"{context:,} tokens: they are scored in pieces, each without the text before it "
+            f"(--stride {max(1, context // 2)} keeps some of it)"
+        )
 
 
 def show_hidden(evaluation: HiddenEvaluation) -> None:
-    figures = [
-        ("hidden tokens found", evaluation.masked_accuracy, evaluation.masked_accuracy_interval),
-        ("perplexity", evaluation.perplexity, evaluation.perplexity_interval),
-        ("loss, nats a hidden token", evaluation.loss, evaluation.loss_interval),
-    ]
-    rows = [
-        (name, _figure(value), _interval(interval))
-        for name, value, interval in figures
-        if value is not None
-    ]
-    table(f"{evaluation.model} on {evaluation.data}", ["", "value", "95% interval"], rows)
+    show_figures(evaluation, HIDDEN_FIGURES)
     facts = [
         ("hidden tokens", evaluation.hidden_tokens),
         ("tokens", evaluation.tokens),
         ("share hidden", f"{evaluation.mask_rate:.0%}"),
         ("context, tokens", evaluation.context_length),
-        ("interval over", f"{evaluation.rows:,} rows"),
+        ("intervals over", f"{evaluation.rows:,} rows"),
         ("time", duration(evaluation.seconds)),
     ]
     table("Measured on", ["", ""], facts)
 
 
-def show(evaluation: Evaluation) -> None:
-    figures = [
-        ("bits per byte", evaluation.bits_per_byte, evaluation.bits_per_byte_interval),
-        ("perplexity", evaluation.perplexity, evaluation.perplexity_interval),
-        ("loss, nats a token", evaluation.loss, evaluation.loss_interval),
+def show_figures(evaluation: Evaluation | HiddenEvaluation, names: dict[str, str]) -> None:
+    """Show a row for each named figure; an encoder–decoder has no accuracy on hidden tokens."""
+    figures = vars(evaluation)
+    rows = [
+        (title, figure_text(figures[name]), interval_text(figures[f"{name}_interval"]))
+        for name, title in names.items()
+        if name != "masked_accuracy" or figures[name] is not None
     ]
-    rows = [(name, _figure(value), _interval(interval)) for name, value, interval in figures]
-    title = f"{evaluation.model} on {evaluation.data}"
-    table(title, ["", "value", "95% interval"], rows)
-    seen = evaluation.documents_seen
-    over, context = evaluation.documents_over_context, evaluation.context_length
-    facts = [
-        ("tokens", evaluation.tokens),
-        ("bytes", evaluation.bytes),
-        ("documents", evaluation.documents),
-        ("... seen in training too", "not known" if seen is None else seen),
-        ("... longer than the context", over),
-        ("context, tokens", context),
-        ("scored a window, tokens", evaluation.stride),
-        ("interval over", evaluation.interval_units),
-        ("time", duration(evaluation.seconds)),
-    ]
-    table("Measured on", ["", ""], facts)
-    if over and evaluation.stride == context:
-        warn(
-            f"{over:,} of {evaluation.documents:,} documents are longer than the {context:,} "
-            "tokens seen at once: they are scored in pieces, each begun without what came before "
-            f"(--stride {max(1, context // 2)} gives more)"
+    table(f"{evaluation.model} on {evaluation.data}", ["", "value", "95% interval"], rows)
+
+
+def show_comparison(comparison: Comparison) -> None:
+    rows = []
+    for name, metric in comparison.metrics.items():
+        low, high = metric.interval
+        better = comparison.better(name)
+        verdict = "may be chance" if better is None else f"{'AB'[better]} is better"
+        values = (f"{metric.first:.4f}", f"{metric.second:.4f}", f"{metric.difference:+.4f}")
+        rows.append((name, *values, f"{low:+.4f} … {high:+.4f}", f"{metric.p:.2g}", verdict))
+    title = f"{comparison.task}, {comparison.examples:,} examples"
+    table(title, ["", "A", "B", "B − A", "95% interval", "p", ""], rows)
+    for letter, model in zip("AB", comparison.models, strict=True):
+        say(f"{letter}: {model}")
+    for metric in comparison.metrics.values():
+        if metric.discordant is not None:
+            only_first, only_second = metric.discordant
+            say(
+                f"Only A is right on {only_first:,} examples, only B on {only_second:,}: "
+                f"{metric.test}. All other p-values are from the paired bootstrap"
+            )
+    say_what_is_resampled(comparison.units, comparison.examples)
+    for remark in comparison.remarks:
+        warn(remark)
+
+
+def say_what_is_resampled(units: int, examples: int) -> None:
+    if units < examples:
+        say(
+            f"{units:,} different inputs: examples that share an input, such as questions about "
+            "one text, are resampled together for the intervals"
         )
 
 
-def _figure(value: float | None) -> str:
+def figure_text(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}" if value < 100 else f"{value:,.1f}"
 
 
-def _sure(interval: Interval) -> str:
-    return "" if interval is None else _interval(interval)
-
-
-def _interval(interval: Interval) -> str:
+def interval_text(interval: Interval) -> str:
     if interval is None:
         return "too little text to tell"
-    return " … ".join(_figure(bound) for bound in interval)
+    return " … ".join(figure_text(bound) for bound in interval)

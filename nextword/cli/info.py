@@ -1,18 +1,20 @@
-"""`nextword info PATH`"""
+"""`nextword info` and `report`: what a store, run or model is, on one screen or one page."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from nextword.cli import options
-from nextword.settings import Settings
+from nextword.cli.options import Argument, command, print_json
+from nextword.settings import ReportSettings, Settings
 from nextword.terminal import duration, quantity, say, table
 
-MOST_NAMED = 3
-USES = {
+MOST_NAMED = 3  # files or data sets
+MOST_LANGUAGES = 6
+# What a model of each shape, or with each head, is for.
+PURPOSES = {
     None: "",
-    "decoder": ", a decoder: it goes on with texts",
+    "decoder": ", a decoder: it continues texts",
     "encoder": ", an encoder: it fills in masked words",
     "encoder–decoder": ", an encoder–decoder: it reads a text and writes another",
     "classifier": ", with a head that classifies texts",
@@ -20,102 +22,84 @@ USES = {
     "spans": ", with a head that finds answers in texts",
 }
 Facts = list[tuple[str, Any]]
+Description = dict[str, Any]
 
 
-def run(arguments: list[str], parser: argparse.ArgumentParser) -> None:
-    parser.description = "What a store, a run or a model is, in one screen."
-    parser.add_argument(
-        "path", metavar="PATH", nargs="?", help="a store, run or model; or the word: sizes"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parsed, _ = options.parse(parser, Settings, arguments, needed=("path",))
-
+@command(Settings, Argument("path", "PATH", "a store, run or model; or the word `sizes`"))
+def info(parsed: argparse.Namespace, _: Settings) -> None:
     from nextword.verbs.info import info
 
-    found = info(parsed.path)
-    SHOWN[found["kind"]](found)
+    description = info(parsed.path)
+    show = {"store": show_store, "run": show_run, "model": show_model, "sizes": show_sizes}
+    show[description["kind"]](description)
     if parsed.json:
-        options.print_json(found)
+        print_json(description)
 
 
-def show_sizes(found: dict[str, Any]) -> None:
-    columns = ("layers", "width", "heads", "kv_heads", "vocab_size")
+@command(
+    ReportSettings,
+    Argument("run", "RUN", "the run's directory"),
+    Argument("--out", "FILE", "file to write; RUN/report.html if not given", required=False),
+)
+def report(parsed: argparse.Namespace, _: ReportSettings) -> None:
+    from nextword.reports.report import report
+
+    path = report(parsed.run, parsed.out)
+    say(f"Report: {path}", copied=True)
+    if parsed.json:
+        print_json({"report": str(path)})
+
+
+def show_sizes(sizes: Description) -> None:
+    keys = ("layers", "width", "heads", "kv_heads", "vocab_size")
     rows = [
-        (size["name"], *(size[c] for c in columns), quantity(size["parameters"]))
-        for size in found["sizes"]
+        (size["name"], *(size[key] for key in keys), quantity(size["parameters"]))
+        for size in sizes["sizes"]
     ]
-    names = ["name", "layers", "width", "heads", "kv heads", "with vocabulary", "parameters"]
-    table("Sizes for --size", names, rows)
+    columns = ["name", "layers", "width", "heads", "kv heads", "vocabulary", "parameters"]
+    table("Sizes for --size", columns, rows)
 
 
-def show_store(found: dict[str, Any]) -> None:
+def show_store(store: Description) -> None:
     rows = []
-    for name, split in found["splits"].items():
-        width = split["bytes"] / max(1, split["tokens"])
-        rows.append((name, split["documents"], split["characters"], split["tokens"], width))
+    for name, split in store["splits"].items():
+        sizes = (split[key] for key in ("documents", "characters", "tokens"))
+        rows.append((name, *sizes, split["bytes"] / max(1, split["tokens"])))
     columns = ["split", "documents", "characters", "tokens", "bytes/token"]
-    table(f"Token store {found['path']}", columns, rows)
-    tokenizer, overlap, documents = found["tokenizer"], found["overlap"], found["documents"]
+    table(f"Token store {store['path']}", columns, rows)
+    tokenizer, overlap, documents = store["tokenizer"], store["overlap"], store["documents"]
+    kind = tokenizer.get("kind", "made elsewhere")
     facts: Facts = [
-        ("made from", _named(found["data"])),
-        (
-            "tokenizer",
-            f"{tokenizer.get('kind', 'made elsewhere')}, {tokenizer['vocab_size']:,} tokens",
-        ),
+        ("made from", _name_some(store["data"])),
+        ("tokenizer", f"{kind}, {tokenizer['vocab_size']:,} tokens"),
     ]
     if documents:
-        facts.append(
-            ("documents found, kept", f"{documents['total']:,}, {documents['accepted']:,}")
-        )
-    facts += [(f"... left out: {reason}", count) for reason, count in found["left_out"].items()]
-    if languages := found["languages"]:
-        whole = sum(languages.values()) or 1
-        most = sorted(languages.items(), key=lambda item: -item[1])[:6]
-        facts.append(("languages", ", ".join(f"{name} {n / whole:.0%}" for name, n in most)))
+        counts = f"{documents['total']:,}, {documents['accepted']:,}"
+        facts.append(("documents found, kept", counts))
+    facts += [(f"... left out: {reason}", count) for reason, count in store["left_out"].items()]
+    if languages := store["languages"]:
+        facts.append(("languages", _shares(languages)))
     facts += [
         ("held-out text seen in training", f"{overlap['share']:.2%}" if overlap else "not known"),
-        ("on the disk", quantity(found["bytes"], "B")),
+        ("on disk", quantity(store["bytes"], "B")),
     ]
     table("About it", ["", ""], facts)
 
 
-def show_model(found: dict[str, Any]) -> None:
-    table(f"Model {found['path']}", ["", ""], _model_facts(found))
+def show_model(model: Description) -> None:
+    table(f"Model {model['path']}", ["", ""], _model_facts(model))
 
 
-def _model_facts(found: dict[str, Any]) -> Facts:
-    shared = "" if found["heads"] == found["kv_heads"] else f", {found['kv_heads']} key/value"
-    use = USES[found["shape"]] if found["head"] == "language" else USES[found["head"]]
-    return [
-        ("family", f"{found['family']}{use}"),
-        ("parameters", quantity(found["parameters"])),
-        ("layers × width", f"{found['layers']} × {found['width']}"),
-        ("heads", f"{found['heads']}{shared}"),
-        ("context", f"{found['context_length']:,} tokens"),
-        ("vocabulary", f"{found['vocab_size']:,} tokens"),
-        ("output head", "shared with the embedding" if found["tied"] else "its own"),
-        ("weights", f"{found['weights']}, {quantity(found['bytes'], 'B')}"),
+def show_run(run: Description) -> None:
+    steps, best = run["steps"], run["best"]
+    end = f"finished: {run['finished']}" if run["finished"] else "not finished"
+    planned = f" of {steps['planned']:,}" if steps["planned"] and not run["finished"] else ""
+    facts: Facts = [("fine-tuned for", run["task"])] if run["task"] else []
+    facts += [
+        ("trained on", _name_some(run["data"])),
+        ("steps", f"{steps['taken']:,}{planned}, {end}"),
     ]
-
-
-def _named(data: list[str] | None) -> str:
-    """What was given as data, a line each; a pattern may have become hundreds of files."""
-    data = data or []
-    more = [f"and {len(data) - MOST_NAMED:,} more"] if len(data) > MOST_NAMED else []
-    return "\n".join([*data[:MOST_NAMED], *more]) or "not known"
-
-
-def show_run(found: dict[str, Any]) -> None:
-    steps, best, train = found["steps"], found["best"], found["train"] or {}
-    ends = f"finished: {found['finished']}" if found["finished"] else "not finished"
-    planned = f" of {steps['planned']:,}" if steps["planned"] and not found["finished"] else ""
-    facts: Facts = [
-        ("trained on", _named(found["data"])),
-        ("steps", f"{steps['taken']:,}{planned}, {ends}"),
-    ]
-    if found["task"]:
-        facts.insert(0, ("fine-tuned for", found["task"]))
-    if train:
+    if train := run["train"]:
         facts += [("tokens seen", quantity(train["tokens"]))] if "tokens" in train else []
         facts += [
             ("time", duration(train.get("seconds", 0))),
@@ -124,25 +108,59 @@ def show_run(found: dict[str, Any]) -> None:
     if best:
         facts.append(("best validation loss", f"{best['loss']:.4f} at step {best['step']:,}"))
         names = ("bits_per_byte", "masked_accuracy", "perplexity")
-        facts += [(f"... {n.replace('_', ' ')}", best[n]) for n in names if n in best]
-    whole = found["evaluation"] or {}
-    for name in ("bits_per_byte", "masked_accuracy"):
-        if whole.get(f"{name}_interval"):
-            low, high = whole[f"{name}_interval"]
-            sure = f"{whole[name]:.4f}, 95% interval {low:.4f} … {high:.4f}"
-            facts.append((f"{name.replace('_', ' ')} when finished", sure))
-    for name, metric in whole.get("metrics", {}).items():
-        ends = metric.get("interval")
-        sure = f", 95% interval {ends[0]:.4f} … {ends[1]:.4f}" if ends else ""
-        facts.append((f"{name}, held out", f"{metric['value']:.4f}{sure}"))
-    facts.append(("checkpoints", ", ".join(found["checkpoints"]) or "none"))
-    table(f"Run {found['path']}", ["", ""], facts)
-    if found["model"]:
-        table("Its model (the best so far)", ["", ""], _model_facts(found["model"]))
-    for event in found["events"][-3:]:
+        facts += [(f"... {name.replace('_', ' ')}", best[name]) for name in names if name in best]
+    facts += _final_figures(run["evaluation"] or {})
+    facts.append(("checkpoints", ", ".join(run["checkpoints"]) or "none"))
+    table(f"Run {run['path']}", ["", ""], facts)
+    if run["model"]:
+        table("Its model (the best so far)", ["", ""], _model_facts(run["model"]))
+    for event in run["events"][-3:]:
         say(f"step {event.get('step', 0):,}: {event.get('message', '')}")
-    if found["sample"]:
-        say(f"It writes: “{' '.join(str(found['sample'].get('text')).split())[:300]}”")
+    if run["sample"]:
+        say(f"It writes: “{' '.join(str(run['sample'].get('text')).split())[:300]}”")
 
 
-SHOWN = {"store": show_store, "run": show_run, "model": show_model, "sizes": show_sizes}
+def _final_figures(evaluation: Description) -> Facts:
+    """The figures of a finished run's best model on what was held out."""
+    facts: Facts = []
+    for name in ("bits_per_byte", "masked_accuracy"):
+        if interval := evaluation.get(f"{name}_interval"):
+            figure = _with_interval(evaluation[name], interval)
+            facts.append((f"{name.replace('_', ' ')} when finished", figure))
+    for name, metric in evaluation.get("metrics", {}).items():
+        figure = _with_interval(metric["value"], metric.get("interval"))
+        facts.append((f"{name}, held out", figure))
+    return facts
+
+
+def _with_interval(value: float, interval: list[float] | None) -> str:
+    return f"{value:.4f}" + (", 95% interval {:.4f} … {:.4f}".format(*interval) if interval else "")
+
+
+def _model_facts(model: Description) -> Facts:
+    shared = "" if model["heads"] == model["kv_heads"] else f", {model['kv_heads']} key/value"
+    purpose = PURPOSES[model["shape"] if model["head"] == "language" else model["head"]]
+    return [
+        ("family", f"{model['family']}{purpose}"),
+        ("parameters", quantity(model["parameters"])),
+        ("layers × width", f"{model['layers']} × {model['width']}"),
+        ("heads", f"{model['heads']}{shared}"),
+        ("context", f"{model['context_length']:,} tokens"),
+        ("vocabulary", f"{model['vocab_size']:,} tokens"),
+        ("output head", "shared with the embedding" if model["tied"] else "its own"),
+        ("weights", f"{model['weights']}, {quantity(model['bytes'], 'B')}"),
+    ]
+
+
+def _name_some(data: list[str] | None) -> str:
+    """A file or data set per line; a pattern may have become hundreds of files."""
+    data = data or []
+    more = [f"and {len(data) - MOST_NAMED:,} more"] if len(data) > MOST_NAMED else []
+    return "\n".join([*data[:MOST_NAMED], *more]) or "not known"
+
+
+def _shares(languages: dict[str, int]) -> str:
+    """`en 86%, zh 14%`, the most frequent languages first."""
+    total = sum(languages.values()) or 1
+    most = sorted(languages.items(), key=lambda item: -item[1])[:MOST_LANGUAGES]
+    return ", ".join(f"{name} {count / total:.0%}" for name, count in most)

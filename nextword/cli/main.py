@@ -1,37 +1,50 @@
-"""The `nextword` command: finds the verb, runs it, and turns errors into one clear sentence."""
+"""The `nextword` command: finds the verb, runs it, and turns every failure into one sentence."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
+import platform
+import shlex
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import nextword
 from nextword.errors import UserError, nearest
 
+if TYPE_CHECKING:
+    from nextword.cli.options import Command
+
+
+class Verb(NamedTuple):
+    """Where a verb's command is declared, under the verb's own name, and one line about it."""
+
+    module: str
+    help: str
+
+
 VERBS = {
-    "prepare": "raw text to a token store: read, clean, de-duplicate, split, tokenize",
-    "pretrain": "raw text or a store to a pretrained model",
-    "finetune": "a model and labelled data to a model for that task",
-    "evaluate": "loss and bits per byte on held-out text, or a task's metrics on a test set",
-    "predict": "what a fine-tuned model says of new data",
-    "compare": "whether one of two fine-tuned models is better, or chance parts them",
-    "generate": "continue a prompt, word by word",
-    "fill": "the likeliest words for each [MASK] of a text",
-    "info": "what a store, run or model is, in one screen",
-    "report": "a run as one self-contained HTML file",
+    "prepare": Verb("train", "read, clean, de-duplicate, split and tokenize text into a store"),
+    "pretrain": Verb("train", "train a new model on text or a token store"),
+    "finetune": Verb("train", "train a model for a task on labelled data"),
+    "evaluate": Verb("evaluate", "measure a model on held-out text, or on a test set of its task"),
+    "predict": Verb("use", "write a fine-tuned model's predictions for new data"),
+    "compare": Verb("evaluate", "test whether one of two models is better on labelled data"),
+    "generate": Verb("use", "continue a prompt; without one, begin a new text"),
+    "fill": Verb("use", "fill each [MASK] of a text with the likeliest words"),
+    "info": Verb("info", "describe a store, run or model on one screen"),
+    "report": Verb("info", "write a run's report as one self-contained HTML file"),
 }
 
 
-def usage() -> str:
-    lines = ["usage: nextword VERB ...", "", "Your own text to a working language model.", ""]
-    lines += [f"  {verb:<10} {purpose}" for verb, purpose in VERBS.items()]
-    return "\n".join([*lines, "", "`nextword VERB --help` explains a verb and all its options."])
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, by default that of the process, and return its exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Large pages for PyTorch's tensors on a CPU: about a tenth faster; read when torch is loaded.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -43,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UserError as error:
-        return _end(error, 2, arguments)
+        return _fail(error, 2, arguments)
     except BrokenPipeError:  # whoever read our output has gone; there is nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # as a shell counts a process that died of it
@@ -51,10 +64,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("nextword: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        from nextword.cli.failures import explain
+        status = 2 if isinstance(error, PermissionError) else 1  # only the first can be mended
+        return _fail(explain(error, arguments), status, arguments)
 
-        status = 2 if isinstance(error, PermissionError) else 1  # that one a person can mend
-        return _end(explain(error, arguments), status, arguments)
+
+def usage() -> str:
+    """Return the list of verbs that `nextword --help` prints."""
+    lines = ["usage: nextword VERB ...", "", "Your own text to a working language model.", ""]
+    lines += [f"  {name:<10} {verb.help}" for name, verb in VERBS.items()]
+    return "\n".join([*lines, "", "`nextword VERB --help` explains a verb and all its options."])
+
+
+def load_command(verb: str) -> tuple[Command, argparse.ArgumentParser]:
+    """Return a verb's command and its parser. Raises UserError for an unknown verb."""
+    if verb not in VERBS:
+        raise UserError(f"unknown verb {verb!r}", mend=nearest(verb, VERBS))
+    from nextword.cli.options import make_parser
+
+    module, summary = VERBS[verb]
+    command: Command = getattr(importlib.import_module(f"nextword.cli.{module}"), verb)
+    description = f"{summary[0].upper()}{summary[1:]}."
+    return command, make_parser(f"nextword {verb}", description, command)
+
+
+def explain(error: Exception, arguments: list[str]) -> UserError:
+    """Return what to say of an unforeseen error: the machine ran out of something, or it is a bug.
+
+    A bug's traceback goes to a file, which the sentence names.
+    """
+    if _is_out_of_memory(error):
+        return UserError(
+            "there is not enough memory for this",
+            mend="try a smaller --batch-size, --micro-batch, --context-length or --size",
+        )
+    if isinstance(error, OSError):
+        from nextword.files import DISK_FULL
+
+        if error.errno in DISK_FULL:
+            return UserError(
+                "the disk is full",
+                where=error.filename,
+                mend="free some space, then run the same command again, with --resume if it trains",
+            )
+        if error.filename is not None and error.errno:
+            return UserError(f"cannot be used ({error.strerror})", where=error.filename)
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    place = "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in last)
+    brief = " ".join(str(error).split())[:200]
+    return UserError(
+        f"this is a bug in nextword, not your mistake: {type(error).__name__}{place}: {brief}",
+        mend=_write_details(error, arguments),
+    )
 
 
 def _run(arguments: list[str]) -> int:
@@ -64,15 +124,14 @@ def _run(arguments: list[str]) -> int:
     if arguments[0] in ("-V", "--version"):
         print(f"nextword {nextword.__version__}")
         return 0
-    verb, rest = arguments[0], arguments[1:]
-    if verb not in VERBS:
-        raise UserError(f"no verb {verb!r}", mend=nearest(verb, VERBS))
-    module = importlib.import_module(f"nextword.cli.{verb}")
-    module.run(rest, argparse.ArgumentParser(f"nextword {verb}", allow_abbrev=False))
+    command, parser = load_command(arguments[0])
+    from nextword.cli.options import parse
+
+    command.run(*parse(parser, command, arguments[1:]))
     return 0
 
 
-def _end(error: UserError, status: int, arguments: list[str]) -> int:
+def _fail(error: UserError, status: int, arguments: list[str]) -> int:
     """Say it in one sentence; and to programs, with `--json`, as an object."""
     print(f"nextword: {error}", file=sys.stderr)
     if "--json" in arguments:
@@ -81,6 +140,35 @@ def _end(error: UserError, status: int, arguments: list[str]) -> int:
         where = None if error.where is None else str(error.where)
         print_json({"error": {"what": error.what, "where": where, "mend": error.mend}})
     return status
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch's allocators raise RuntimeErrors, on a GPU a kind of their own."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    )
+
+
+def _write_details(error: Exception, arguments: list[str]) -> str:
+    """Write the traceback to a file, and return how to report it."""
+    version, machine = nextword.__version__, platform.platform()
+    lines = [
+        f"nextword {version}, Python {platform.python_version()}, {machine}",
+        f"nextword {shlex.join(arguments)}",
+        "",
+        *traceback.format_exception(error),
+    ]
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="nextword-", suffix=".txt", delete=False, encoding="utf-8", errors="replace"
+        ) as file:
+            file.write("\n".join(lines))
+    except OSError:
+        return "please report it, with the command that led to it"
+    return f"please report it, with the details in {file.name}"
 
 
 if __name__ == "__main__":

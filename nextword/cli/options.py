@@ -1,4 +1,4 @@
-"""Flags, `--config` files and `--json`, all made from a verb's settings class.
+"""A verb's command line: its own arguments, a flag for every setting, `--config` and `--json`.
 
 Flags win over the file; an unknown key or flag is an error that names the nearest known one.
 """
@@ -10,24 +10,99 @@ import json
 import math
 import sys
 import types
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from nextword.errors import UserError, nearest
 from nextword.settings import Settings, resolve
 
-SettingsKind = TypeVar("SettingsKind", bound=Settings)
 LARGEST_CONFIG = 1_000_000  # characters
 
 
-def add_settings(parser: argparse.ArgumentParser, kind: type[Settings]) -> None:
-    """Give the parser a flag for every setting, and `--config`."""
+@dataclass(frozen=True)
+class Argument:
+    """A word of the command line, or a flag with a value; `many` takes any number of words."""
+
+    name: str  # "model", or "--out"
+    metavar: str
+    help: str
+    required: bool = True
+    many: bool = False
+
+    @property
+    def dest(self) -> str:
+        return self.name.lstrip("-")
+
+    @property
+    def is_flag(self) -> bool:
+        return self.name.startswith("-")
+
+    def __str__(self) -> str:
+        """Return the argument as a usage line shows it: `[DATA...]`, `--out RUN`."""
+        words = f"{self.metavar}{'...' if self.many else ''}"
+        words = f"{self.name} {words}" if self.is_flag else words
+        return words if self.required else f"[{words}]"
+
+
+Runner = Callable[[argparse.Namespace, Any], None]
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a verb takes, and the function that runs it with its arguments and checked settings."""
+
+    run: Runner
+    settings: type[Settings]
+    arguments: tuple[Argument, ...]
+
+
+def command(settings: type[Settings], *arguments: Argument) -> Callable[[Runner], Command]:
+    """Make a command of the function below: it takes `arguments`, `--json` and all `settings`."""
+    return lambda run: Command(run, settings, arguments)
+
+
+MODEL = Argument("model", "MODEL", "a run, a Hugging Face directory or a Hub name")
+TEXTS = Argument("data", "DATA", "files, folders, patterns, hf://owner/dataset", many=True)
+LABELLED = Argument(
+    "data", "DATA", "labelled data: CSV, TSV, JSON or Parquet files, hf://...", many=True
+)
+OUT_RUN = Argument("--out", "RUN", "the run's directory")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are UserErrors that say how to mend them."""
+
+    def error(self, message: str) -> NoReturn:
+        see_help = f"see `{self.prog} --help`"
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown == message:
+            raise UserError(message.removeprefix("argument "), mend=see_help)
+        word = unknown.split()[0].split("=")[0] if unknown.strip() else unknown
+        if not word.startswith("-"):
+            raise UserError(f"{word!r} is one argument too many", mend=str(self.usage))
+        known = [name for action in self._actions for name in action.option_strings]
+        raise UserError(f"unknown flag {word}", mend=nearest(word, known, otherwise=see_help))
+
+
+def make_parser(prog: str, description: str, command: Command) -> Parser:
+    """Return the parser of a command, with a flag for each of its settings."""
+    parser = Parser(prog, description=description, allow_abbrev=False)
+    parser.usage = " ".join([prog, *(str(a) for a in command.arguments if _shown(a)), "[settings]"])
+    for argument in command.arguments:
+        nargs = None if argument.is_flag else "*" if argument.many else "?"
+        parser.add_argument(
+            argument.name, metavar=argument.metavar, nargs=nargs, help=argument.help
+        )
+    parser.add_argument("--json", action="store_true", help="print one JSON object to stdout")
     group = parser.add_argument_group("settings")
-    group.add_argument("--config", type=Path, metavar="FILE", help="YAML with the same names")
-    for name, field in kind.model_fields.items():
-        group.add_argument(flag(name), dest=name, **_argument(field))
+    group.add_argument("--config", type=Path, metavar="FILE", help="YAML file of these settings")
+    for name, field in command.settings.model_fields.items():
+        group.add_argument(flag(name), dest=name, **_describe(field))
+    return parser
 
 
 def flag(name: str) -> str:
@@ -35,61 +110,61 @@ def flag(name: str) -> str:
 
 
 def parse(
-    parser: argparse.ArgumentParser,
-    kind: type[SettingsKind],
-    arguments: list[str],
-    needed: tuple[str, ...] = (),
-) -> tuple[argparse.Namespace, SettingsKind]:
-    """Parse a verb's arguments into its positionals (and extra flags) and its checked settings.
+    parser: argparse.ArgumentParser, command: Command, words: list[str]
+) -> tuple[argparse.Namespace, Settings]:
+    """Parse a command line into its own arguments and its checked settings.
 
-    A `--config` file may hold any of them. `needed` names those that must be given, here or there.
+    A `--config` file may hold any of them. Raises UserError with the flag or the file's line for
+    what is unknown, missing or out of range.
     """
-    own = {action.dest: action for action in parser._actions if action.dest != "help"}
-    parser.usage = _usage(parser.prog, list(own.values()), needed)
-    add_settings(parser, kind)
-    parser.error = _refuse(parser)  # type: ignore[method-assign]
-    parsed = _parse_mixed(parser, arguments)
-    given = {name: getattr(parsed, name) for name in kind.model_fields if hasattr(parsed, name)}
-    places = {name: flag(name) for name in given}
-    values, lines = read_config(parsed.config) if parsed.config else ({}, {})
+    kind = command.settings
+    parsed = parse_mixed(parser, words)
+    flags = {name: getattr(parsed, name) for name in kind.model_fields if hasattr(parsed, name)}
+    values, places = read_config(parsed.config) if parsed.config else ({}, {})
+    names = {argument.dest for argument in command.arguments} | {"json"}
+    own = {action.dest: action for action in parser._actions if action.dest in names}
     for name in [name for name in values if name not in kind.model_fields]:
         if name not in own:
             mend = nearest(name, [*own, *kind.model_fields], f"{parser.prog} --help lists them")
-            raise UserError(f"unknown setting {name!r}", where=lines.get(name), mend=mend)
-        value = _own_value(own[name], values.pop(name), lines.get(name))
+            raise UserError(f"unknown setting {name!r}", where=places.get(name), mend=mend)
+        value = _own_value(own[name], values.pop(name), places.get(name))
         if not getattr(parsed, name):
             setattr(parsed, name, value)
-    for name in needed:
-        if not getattr(parsed, name):
-            what = own[name].option_strings[0] if own[name].option_strings else own[name].metavar
-            raise UserError(f"no {what} was given", mend=_greedy(given) or str(parser.usage))
+    for argument in command.arguments:
+        if argument.required and not getattr(parsed, argument.dest):
+            missing = argument.name if argument.is_flag else argument.metavar
+            mend = _greedy_flag(flags) or str(parser.usage)
+            raise UserError(f"no {missing} was given", mend=mend)
     try:
-        return parsed, resolve(kind, values | given, lines | places)
+        return parsed, resolve(kind, values | flags, places | {name: flag(name) for name in flags})
     except UserError as error:
-        if isinstance(given.get(str(error.where).strip("-").replace("-", "_")), list):
-            error = UserError(error.what, where=error.where, mend=_greedy(given))
+        if isinstance(flags.get(str(error.where).strip("-").replace("-", "_")), list):
+            error = UserError(error.what, where=error.where, mend=_greedy_flag(flags))
         raise error from None
 
 
-def _parse_mixed(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
-    """Flags and positionals in any order; all words after `--` are positionals.
+def parse_mixed(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+    """Parse flags and positionals in any order; all words after `--` are positionals.
 
     argparse itself would give optional positionals up at the first flag, and its
     `parse_intermixed_args` loses a `--` that follows a flag.
     """
-    end = arguments.index("--") if "--" in arguments else len(arguments)
+    end = words.index("--") if "--" in words else len(words)
     positionals = [action for action in parser._actions if not action.option_strings]
-    kept = [(action.nargs, action.default) for action in positionals]
+    shapes = [(action.nargs, action.default) for action in positionals]
     for action in positionals:
         action.nargs = action.default = argparse.SUPPRESS
-    parsed, words = parser.parse_known_args(arguments[:end])
-    for action, (nargs, default) in zip(positionals, kept, strict=True):
+    parsed, rest = parser.parse_known_args(words[:end])
+    for action, (nargs, default) in zip(positionals, shapes, strict=True):
         action.nargs, action.default = nargs, default
-    return parser.parse_args([*words, *arguments[end:]], parsed)
+    return parser.parse_args([*rest, *words[end:]], parsed)
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """A YAML mapping's values, and for each the place it stands at (`file:line`)."""
+    """Read a YAML file into its values and, for each, its place (`file:line`).
+
+    Raises UserError for what is no mapping of settings, or names one of them twice.
+    """
     import yaml
 
     try:
@@ -113,23 +188,20 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     if node is None:
         return {}, {}
     if not isinstance(node, yaml.MappingNode):
-        raise UserError(
-            "expected settings, one `name: value` a line",
-            where=f"{path}:{node.start_mark.line + 1}",
-        )
+        place = f"{path}:{node.start_mark.line + 1}"
+        raise UserError("expected settings, one `name: value` per line", where=place)
     places: dict[str, str] = {}
     for key, _ in node.value:
         name, place = str(key.value).replace("-", "_"), f"{path}:{key.start_mark.line + 1}"
         if name in places:
-            raise UserError(
-                f"{name[:60]!r} is given twice", where=place, mend=f"first at {places[name]}"
-            )
+            mend = f"the first is at {places[name]}"
+            raise UserError(f"{name[:60]!r} is given twice", where=place, mend=mend)
         places[name] = place
     return {str(name).replace("-", "_"): value for name, value in values.items()}, places
 
 
 def print_json(value: Any) -> None:
-    """The one JSON object of `--json`, on standard output; NaN and infinity are null."""
+    """Print the one JSON object of `--json` to standard output; NaN and infinity become null."""
     value = _finite(value)
     text = json.dumps(value, ensure_ascii=False, indent=2)
     try:
@@ -148,65 +220,51 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _usage(prog: str, own: list[argparse.Action], needed: tuple[str, ...]) -> str:
-    """`nextword pretrain [DATA...] --out RUN [settings]`"""
-    words = [prog]
-    for action in own:
-        name = f"{action.metavar}{'...' if action.nargs in ('*', '+') else ''}"
-        required = (action.required and action.nargs != "*") or action.dest in needed
-        if action.option_strings and required:
-            words.append(f"{action.option_strings[0]} {name}")
-        elif not action.option_strings:
-            words.append(name if required else f"[{name}]")
-    return " ".join([*words, "[settings]"])
+def _shown(argument: Argument) -> bool:
+    """Flags that may be left out are not part of the usage line."""
+    return argument.required or not argument.is_flag
 
 
 def _own_value(action: argparse.Action, value: Any, place: str | None) -> Any:
-    """A positional or extra flag as a file holds it: text, or texts where several may stand."""
+    """Check an argument that a file holds: text, or texts where several may stand."""
     if action.nargs == 0:
-        right, wanted = isinstance(value, bool), "yes or no"
+        is_right, expected = isinstance(value, bool), "yes or no"
     elif action.nargs == "*":
         value = value if isinstance(value, list) else [value]
-        right, wanted = all(isinstance(part, str) for part in value), "texts"
+        is_right, expected = all(isinstance(part, str) for part in value), "texts"
     else:
-        right, wanted = isinstance(value, str), "text"
-    if not right:
-        mend = "put it in quotes" if wanted.startswith("text") else ""
-        raise UserError(f"{action.dest}: expected {wanted}", where=place, mend=mend)
+        is_right, expected = isinstance(value, str), "text"
+    if not is_right:
+        mend = "put it in quotes" if expected.startswith("text") else ""
+        raise UserError(f"{action.dest}: expected {expected}", where=place, mend=mend)
     return value
 
 
-def _greedy(given: dict[str, Any]) -> str:
-    """What may have swallowed a positional, if anything."""
-    lists = [flag(name) for name, value in given.items() if isinstance(value, list)]
-    return f"{lists[0]} takes all words after it: let it come last" if lists else ""
+def _greedy_flag(flags: dict[str, Any]) -> str:
+    """Name the flag that may have swallowed a positional, if any."""
+    lists = [flag(name) for name, value in flags.items() if isinstance(value, list)]
+    return f"{lists[0]} takes all words after it: put it last" if lists else ""
 
 
-def _argument(field: FieldInfo) -> dict[str, Any]:
-    """argparse's description of one setting, from its type annotation."""
-    inner = _without_none(field.annotation)
-    argument: dict[str, Any] = {
-        "default": argparse.SUPPRESS,
-        "help": _help(field),
-    }
-    if inner is bool:
-        return argument | {"action": argparse.BooleanOptionalAction}
-    if get_origin(inner) is list:
-        (element,) = get_args(inner)
-        argument |= {"nargs": "+", "action": "extend"}
-        return argument | (_choices(element) or {"metavar": element.__name__.upper()})
-    return argument | (_choices(inner) or {"metavar": _metavar(inner)})
-
-
-def _choices(kind: Any) -> dict[str, Any] | None:
-    return {"metavar": "|".join(get_args(kind))} if get_origin(kind) is Literal else None
+def _describe(field: FieldInfo) -> dict[str, Any]:
+    """Describe one setting to argparse, from its type annotation."""
+    kind = _plain_type(field.annotation)
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(field)}
+    if kind is bool:
+        return options | {"action": argparse.BooleanOptionalAction}
+    if get_origin(kind) is list:
+        (kind,) = get_args(kind)
+        options |= {"nargs": "+", "action": "extend"}
+    return options | {"metavar": _metavar(kind)}
 
 
 def _metavar(kind: Any) -> str:
-    return {int: "N", float: "X", str: "NAME"}.get(kind, "VALUE")
+    if get_origin(kind) is Literal:
+        return "|".join(get_args(kind))
+    return {int: "N", float: "X", str: "TEXT"}.get(kind, "VALUE")
 
 
-def _without_none(kind: Any) -> Any:
+def _plain_type(kind: Any) -> Any:
     if get_origin(kind) in (Union, types.UnionType):
         kind = next(part for part in get_args(kind) if part is not type(None))
     if get_origin(kind) is Annotated:
@@ -219,18 +277,3 @@ def _help(field: FieldInfo) -> str:
     if field.is_required() or field.default in (None, []) or isinstance(field.default, bool):
         return text
     return f"{text} (default: {field.default})"
-
-
-def _refuse(parser: argparse.ArgumentParser) -> Any:
-    def error(message: str) -> NoReturn:
-        help_ = f"see `{parser.prog} --help`"
-        unknown = message.removeprefix("unrecognized arguments: ")
-        if unknown == message:
-            raise UserError(message.removeprefix("argument "), mend=help_)
-        word = unknown.split()[0].split("=")[0] if unknown.strip() else unknown
-        if not word.startswith("-"):
-            raise UserError(f"{word!r} is one argument too many", mend=str(parser.usage))
-        known = [name for action in parser._actions for name in action.option_strings]
-        raise UserError(f"unknown flag {word}", mend=nearest(word, known, otherwise=help_))
-
-    return error

@@ -1,4 +1,4 @@
-"""What a run learned from, as tables: the splits, what was kept and left out, the overlap."""
+"""What a run was trained on, as tables: the splits, what was kept and left out, the overlap."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ _NAMES = {"train": "training", "val": "held out"}
 
 @dataclass(frozen=True)
 class Row:
+    """A row of a table: its name, its numbers, and a note beside them."""
+
     name: str
     cells: list[str]
     note: str = ""
 
 
 def split_table(manifest: Record) -> tuple[list[str], list[Row]]:
-    """The counts of each split: (what is counted, a row a split)."""
+    """Return the counts of each split: (names of the columns, a row for each split)."""
     counts = {
         str(name): {str(k): v for k, v in values.items() if _is_count(v)}
         for name, values in _mapping(manifest.get("splits")).items()
@@ -37,37 +39,37 @@ def split_table(manifest: Record) -> tuple[list[str], list[Row]]:
 
 
 def document_table(manifest: Record) -> list[Row]:
-    """How many documents were found, kept and left out, and why, with examples."""
-    tally = _mapping(manifest.get("summary"))
-    counts = [tally.get(name) for name in ("accepted", "skipped", "rejected")]
+    """Return how many documents were found, kept and left out, and why, with examples."""
+    summary = _mapping(manifest.get("summary"))
+    counts = [summary.get(name) for name in ("accepted", "skipped", "rejected")]
     if not all(_is_count(count) for count in counts):
         return []
     rows = [
         Row("found", [f"{sum(counts):,}"]),  # type: ignore[arg-type]
-        Row("kept", [f"{counts[0]:,}"], _shares(_mapping(tally.get("languages")))),
+        Row("kept", [f"{counts[0]:,}"], _shares(_mapping(summary.get("languages")))),
     ]
-    for reason, entry in _mapping(tally.get("reasons")).items():
+    for reason, entry in _mapping(summary.get("reasons")).items():
         examples = [_example(*map(str, pair)) for pair in entry.get("examples", [])[:3]]
         rows.append(Row(f"left out: {reason}", [f"{entry.get('count', 0):,}"], "; ".join(examples)))
-    for note, count in _mapping(tally.get("notes")).items():
+    for note, count in _mapping(summary.get("notes")).items():
         rows.append(Row(str(note), [f"{count:,}" if _is_count(count) else str(count)]))
     return rows
 
 
 def overlap(manifest: Record) -> str:
-    """How much of the held-out text stands in the training text too, in a sentence."""
-    found = _mapping(_mapping(manifest.get("summary")).get("overlap"))
-    share, seen = found.get("share"), found.get("documents_seen")
+    """Return how much of the held-out text is also in the training text, in a sentence."""
+    measured = _mapping(_mapping(manifest.get("summary")).get("overlap"))
+    share, seen = measured.get("share"), measured.get("documents_seen")
     if not isinstance(share, int | float) or not _is_count(seen):
         return ""
     return (
-        f"{share:.2%} of the held-out text's long passages stand in the training text too; "
+        f"{share:.2%} of the held-out text's long passages are also in the training text; "
         f"{seen:,} held-out documents were mostly seen in training."
     )
 
 
 def pairs(values: Record, prefix: str = "") -> Iterable[tuple[str, str]]:
-    """A mapping's leaves as (name, value), nested names joined; long values cut."""
+    """Yield a mapping's leaves as (name, value), nested names joined; long values cut."""
     for name, value in values.items():
         label = f"{prefix}{name}"
         if isinstance(value, dict) and value:
@@ -85,9 +87,9 @@ def _example(place: str, text: str) -> str:
 
 
 def _shares(languages: Record) -> str:
-    whole = sum(n for n in languages.values() if _is_count(n)) or 1
-    most = [(name, n) for name, n in languages.items() if _is_count(n)][:6]
-    return ", ".join(f"{name} {n / whole:.0%}" for name, n in most)
+    counts = {name: n for name, n in languages.items() if _is_count(n)}
+    total = sum(counts.values()) or 1
+    return ", ".join(f"{name} {n / total:.0%}" for name, n in list(counts.items())[:6])
 
 
 def _value(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What was said against what is right, as inline SVG: calibration, lengths, amounts."""
+"""What a report draws: the curves of a run, and predictions against targets."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from nextword.evaluation.classification import calibration_error, reliability
 from nextword.evaluation.generated_text import lengths
-from nextword.reports.curves import Frame, segment, short, text, ticks
-from nextword.runs.record import Record
+from nextword.reports.charts import SMALL, Dot, Line, chart, square
+from nextword.reports.summary import is_number
+from nextword.reports.task import metric_names
+from nextword.runs.record import Record, Run
 
-SIDE = 330  # pixels
 MOST_DOTS = 1000
-LARGEST, SMALLEST = 9.0, 2.5  # pixels, radius of a dot
+SPEEDS = ("tokens_per_second", "examples_per_second")
+CALIBRATED = 0.02  # of confidence above or below accuracy that is not worth mentioning
+
+
+@dataclass(frozen=True)
+class Curve:
+    title: str
+    lines: list[Line]
+    svg: Markup
 
 
 @dataclass(frozen=True)
@@ -25,124 +34,141 @@ class Plot:
     svg: Markup
 
 
-@dataclass(frozen=True)
-class Dot:
-    x: float
-    y: float
-    said: str  # under the pointer
-    share: float = 0.0  # of the largest dot's area
+def curves(run: Run) -> list[Curve]:
+    """Return the curves that a run's metrics give: the loss first, then what explains it."""
+    curves = [_loss_curve(run)]
+    for name in metric_names(run) if run.task else ():
+        points, title = _points(run.validations, name), name.replace("_", " ")
+        line = Line(title, points, "held", dots=True)
+        is_zero = not any(y for _, y in points)
+        svg = chart(title, [line], unit="held-out examples", from_zero=is_zero, size=SMALL)
+        curves.append(Curve(title, [line], svg))
+    speed = next((name for name in SPEEDS if any(name in r for r in run.train)), SPEEDS[0])
+    for title, name, unit in (
+        ("Learning rate", "learning_rate", ""),
+        ("Gradient norm", "grad_norm", "before clipping"),
+        ("Speed", speed, f"{speed.partition('_')[0]} per second"),
+        ("Machine utilisation", "matmul_share", "share of matmul peak"),
+    ):
+        line = Line(title, _points(run.train, name), "blue", noisy=name != "learning_rate")
+        svg = chart(title, [line], unit=unit, from_zero=True, size=SMALL)
+        curves.append(Curve(title, [line], svg))
+    return [curve for curve in curves if curve.svg]
 
 
 def plots(task: str, examples: Sequence[Record]) -> list[Plot]:
-    """Those that the held-out examples of a task give."""
+    """Return the plots that the held-out examples of a task give."""
     if task == "classify":
-        return [plot for plot in (_calibration(examples), _amounts(examples)) if plot]
-    found = _lengths(examples) if task in ("summarize", "translate") else None
-    return [found] if found else []
+        return [plot for plot in (_calibration(examples), _numbers(examples)) if plot]
+    plot = _lengths(examples) if task in ("summarize", "translate") else None
+    return [plot] if plot else []
+
+
+def _loss_curve(run: Run) -> Curve:
+    marks = [(e["step"], "resumed") for e in run.events if e.get("event") == "resume"]
+    if run.best and len(run.validations) > 1:
+        marks.append((run.best["step"], "best"))
+    held_out = "held-out examples" if run.task else "held-out text"
+    lines = [
+        Line("training", _points(run.train, "loss"), "train", noisy=True),
+        Line(held_out, _points(run.validations, "loss"), "held", dots=True),
+    ]
+    lines = [line for line in lines if line.points]
+    factor = _bits_per_nat(run)
+    axis = (factor, "bits/byte") if factor else None
+    unit = {"classify": "loss per example", "tag": "nats per word"}.get(run.task, "nats per token")
+    return Curve("Loss", lines, chart("Loss", lines, unit=unit, second_axis=axis, marks=marks))
+
+
+def _points(records: list[Record], name: str) -> list[tuple[float, float]]:
+    return [(r["step"], r[name]) for r in records if is_number(r.get(name))]
+
+
+def _bits_per_nat(run: Run) -> float | None:
+    """What turns the loss on held-out text into bits per byte."""
+    for record in run.validations:
+        loss, bits = record.get("loss"), record.get("bits_per_byte")
+        if is_number(loss) and is_number(bits) and loss and bits:
+            return float(bits / loss)
+    return None
 
 
 def _calibration(examples: Sequence[Record]) -> Plot | None:
     """How often the model is right, by how sure it is (a reliability diagram, Guo et al. 2017)."""
-    sure = [
+    pairs = [
         (max(r["probabilities"].values()), r["prediction"] == r["label"])
         for r in examples
         if isinstance(r.get("probabilities"), dict) and isinstance(r.get("label"), str)
     ]
-    if not sure:
+    if not pairs:
         return None
-    confidence, right = np.array(sure, np.float64).T
+    confidence, right = np.array(pairs, np.float64).T
     bins = reliability(right, confidence)
     most = max(bin.examples for bin in bins)
     dots = [
         Dot(
             bin.confidence,
             bin.accuracy,
-            f"{bin.examples:,} examples, sure by {bin.confidence:.0%}: {bin.accuracy:.0%} right",
+            f"{bin.examples:,} examples, {bin.confidence:.0%} confident: {bin.accuracy:.0%} right",
             bin.examples / most,
         )
         for bin in bins
     ]
-    gap, mean = right.mean() - confidence.mean(), calibration_error(right, confidence)
-    lean = "less sure than it should be" if gap > 0 else "surer than it should be"
+    gap = confidence.mean() - right.mean()
+    if abs(gap) < CALIBRATED:
+        overall = "Overall the model is as confident as it is accurate."
+    else:
+        lean = "overconfident" if gap > 0 else "underconfident"
+        overall = f"Overall the model is {lean} by {abs(gap):.0%}."
     note = (
-        f"Expected calibration error {mean:.3f}: by so much sureness and share of right answers "
-        f"differ, on average over bins. On the line they are equal; a dot's area is its examples. "
-        + (
-            "On the whole the model is as sure as it is right."
-            if abs(gap) < 0.02
-            else f"On the whole the model is {lean}, by {abs(gap):.0%}."
-        )
+        f"Expected calibration error {calibration_error(right, confidence):.3f}: how far "
+        "confidence and accuracy differ, on average over bins. On the line they are equal; a "
+        f"dot's area is its number of examples. {overall}"
     )
     low = min(0.5 if len(examples[0]["probabilities"]) == 2 else 0.0, *(dot.y for dot in dots))
-    return Plot("Calibration", note, _square("Calibration", dots, low, 1.0, ("sure", "right")))
+    svg = square("Calibration", dots, (low, 1.0), "confidence", "accuracy")
+    return Plot("Calibration", note, svg)
 
 
-def _amounts(examples: Sequence[Record]) -> Plot | None:
-    pairs = [
-        (r["label"], r["prediction"], str(r["text"]))
+def _numbers(examples: Sequence[Record]) -> Plot | None:
+    dots = [
+        _dot(r["label"], r["prediction"], str(r["text"]))
         for r in examples[:MOST_DOTS]
         if isinstance(r.get("label"), float) and isinstance(r["prediction"], int | float)
     ]
-    return _pairs("Amounts", "Each dot is a held-out example.", pairs, ("in the data", "said"))
+    if not (limits := _limits(dots)):
+        return None
+    title = "Predicted numbers"
+    svg = square(title, dots, limits, "target", "prediction")
+    return Plot(title, "Each dot is a held-out example.", svg)
 
 
 def _lengths(examples: Sequence[Record]) -> Plot | None:
-    some = [r for r in examples if r.get("references")][:MOST_DOTS]
-    if not some:
+    answered = [r for r in examples if r.get("references")][:MOST_DOTS]
+    if not answered:
         return None
-    texts = [str(r["prediction"]) for r in some]
-    written, wanted = lengths(texts, [r["references"] for r in some])
-    ratio = written.sum() / max(wanted.sum(), 1.0)
+    texts = [str(r["prediction"]) for r in answered]
+    written, expected = lengths(texts, [r["references"] for r in answered])
+    ratio = written.sum() / max(expected.sum(), 1.0)
     note = (
-        f"In words, of Chinese and Japanese in characters: {ratio:.2f} are written for each one in "
-        "the references. Below the line too little is written, above it too much."
+        f"In words (Chinese and Japanese: characters). {ratio:.2f} are written for each one in the "
+        "references. Below the line too little is written, above it too much."
     )
-    pairs = list(zip(wanted, written, (str(r.get("place", "")) for r in some), strict=True))
-    return _pairs("Lengths", note, pairs, ("of the reference", "written"), from_zero=True)
+    places = [str(r.get("place", "")) for r in answered]
+    dots = [_dot(*each) for each in zip(expected, written, places, strict=True)]
+    if not (limits := _limits(dots, from_zero=True)):
+        return None
+    return Plot("Lengths", note, square("Lengths", dots, limits, "reference", "prediction"))
 
 
-def _pairs(
-    title: str,
-    note: str,
-    pairs: Sequence[tuple[float, float, str]],
-    names: tuple[str, str],
-    *,
-    from_zero: bool = False,
-) -> Plot | None:
-    values = [value for x, y, _ in pairs for value in (x, y)]
+def _dot(x: float, y: float, name: str) -> Dot:
+    return Dot(x, y, f"{name[:80]}: {x:g}, {y:g}")
+
+
+def _limits(dots: Sequence[Dot], *, from_zero: bool = False) -> tuple[float, float] | None:
+    """The limits of both axes; None where nothing can be drawn."""
+    values = [value for dot in dots for value in (dot.x, dot.y)]
     if not values or not np.isfinite(values).all() or min(values) == max(values):
         return None
     low, high = 0.0 if from_zero else min(values), max(values)
-    dots = [Dot(x, y, f"{place[:80]}: {x:g}, {y:g}") for x, y, place in pairs]
-    return Plot(title, note, _square(title, dots, low, high + 0.03 * (high - low), names))
-
-
-def _square(
-    title: str, dots: Sequence[Dot], low: float, high: float, names: tuple[str, str]
-) -> Markup:
-    """Dots in a square whose diagonal is where both are equal."""
-    frame = Frame(44, 24, SIDE, SIDE - 20, (low, high), (low, high))
-    parts = [
-        f'<svg class="square" viewBox="0 0 {SIDE + 10} {SIDE + 20}" role="img" '
-        f'aria-label="{escape(title)}">',
-        text(4, 12, "start", names[1]),
-        text(frame.right, frame.bottom + 34, "end", names[0]),
-    ]
-    for tick in ticks(low, high):
-        row, column = frame.row(tick), frame.column(tick)
-        parts += [
-            segment("grid", frame.left, row, frame.right, row),
-            text(frame.left - 8, row + 4, "end", short(tick)),
-            text(column, frame.bottom + 18, "middle", short(tick)),
-        ]
-    parts += [
-        segment("axis", frame.left, frame.bottom, frame.right, frame.bottom),
-        segment("mark", frame.left, frame.bottom, frame.right, frame.top),
-    ]
-    parts += [
-        f'<circle class="dot" cx="{frame.column(dot.x):.1f}" cy="{frame.row(dot.y):.1f}" '
-        f'r="{SMALLEST + (LARGEST - SMALLEST) * dot.share**0.5:.1f}">'
-        f"<title>{escape(dot.said)}</title></circle>"
-        for dot in dots
-    ]
-    return Markup("".join([*parts, "</svg>"]))
+    return low, high + 0.03 * (high - low)

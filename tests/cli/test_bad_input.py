@@ -88,8 +88,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # A name in braces is a file of `place`; {new} is there not yet.
 CASES = [
-    ("pretain DATA", "no verb 'pretain'; did you mean 'pretrain'?"),
-    ("--steps 3", "no verb"),
+    ("pretain DATA", "unknown verb 'pretain'; did you mean 'pretrain'?"),
+    ("--steps 3", "unknown verb"),
     ("prepare", "no DATA was given; nextword prepare DATA... --out STORE"),
     ("prepare {text.txt}", "no --out was given; nextword prepare DATA... --out STORE"),
     ("prepare {none.txt} --out {new}", "none.txt: no such file"),
@@ -209,7 +209,7 @@ CASES = [
     ("generate {model} --num-samples 99999", "expected at most 4096"),
     ("generate {model} --repetition-penalty 0", "expected more than 0"),
     ("generate {model} --seed -1", "--seed: '-1': expected at least 0"),
-    ("generate --stop END {model}", "--stop takes all words after it: let it come last"),
+    ("generate --stop END {model}", "--stop takes all words after it: put it last"),
     ("generate {young}", "this run has kept no model yet"),
     ("info", "no PATH was given"),
     ("info {none}", "none: no such file or folder"),
@@ -231,20 +231,20 @@ def words_of(line: str, place: Path, new: Path) -> list[str]:
     return [word.replace("{", f"{place}/").replace("}", "") for word in line.split()]
 
 
-@pytest.mark.parametrize(("line", "said"), CASES, ids=[line for line, _ in CASES])
+@pytest.mark.parametrize(("line", "expected"), CASES, ids=[line for line, _ in CASES])
 def test_a_bad_command_line_gets_one_sentence(
-    place: Path, tmp_path: Path, line: str, said: str, capsys: pytest.CaptureFixture[str]
+    place: Path, tmp_path: Path, line: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words_of(line, place, tmp_path / "new")) == 2
     captured = capsys.readouterr()
     sentence = captured.err.splitlines()[-1]
-    assert sentence.startswith("nextword: ") and said in sentence
+    assert sentence.startswith("nextword: ") and expected in sentence
     assert captured.out == "" and len(sentence) < 600
     assert not (tmp_path / "new").exists(), "something half done is left"
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "expected"),
     [
         ("--size 10x", "size '10x' is not known"),
         ("--width 100 --heads 3", "width 100 is not divisible by 3 heads"),
@@ -260,7 +260,12 @@ def test_a_bad_command_line_gets_one_sentence(
     ],
 )
 def test_a_model_that_cannot_be_is_refused_before_any_text_is_read(
-    place: Path, tmp_path: Path, flags: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    place: Path,
+    tmp_path: Path,
+    flags: str,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ) -> None:
     def read(*_: object) -> None:
         raise AssertionError("text was read")
@@ -268,7 +273,7 @@ def test_a_model_that_cannot_be_is_refused_before_any_text_is_read(
     monkeypatch.setattr("nextword.verbs.pretrain_run.prepare", read)
     line = f"pretrain {{text.txt}} --out {{new}} {flags}"
     assert main(words_of(line, place, tmp_path / "new")) == 2
-    assert said in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 
@@ -280,7 +285,7 @@ def test_programs_get_errors_as_json_too(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("raised", "said"),
+    ("raised", "expected"),
     [
         (MemoryError(), "not enough memory for this; try a smaller --batch-size"),
         (torch.OutOfMemoryError("CUDA out of memory."), "not enough memory"),
@@ -292,16 +297,16 @@ def test_programs_get_errors_as_json_too(capsys: pytest.CaptureFixture[str]) -> 
     ],
 )
 def test_what_nobody_foresaw_is_one_sentence_too(
-    raised: Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
+    raised: Exception, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
 ) -> None:
     def fail(*_: object) -> None:
         raise raised
 
-    monkeypatch.setattr("nextword.cli.info.run", fail)
+    monkeypatch.setattr("nextword.verbs.info.info", fail)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert main(["info", "x"]) == (2 if isinstance(raised, PermissionError) else 1)
     err = capsys.readouterr().err
-    assert err.startswith("nextword: ") and said in err and err.count("\n") == 1
+    assert err.startswith("nextword: ") and expected in err and err.count("\n") == 1
     details = list(tmp_path.iterdir())
     assert bool(details) == ("bug" in err)
     assert all("Traceback" in file.read_text() and str(file) in err for file in details)

@@ -40,15 +40,15 @@ def test_figures_are_those_of_evaluate_and_json_says_which_is_better(
 ) -> None:
     assert main(["compare", "one", "other", "test.jsonl", "--precision", "fp32", "--json"]) == 0
     printed = capsys.readouterr()
-    found = json.loads(printed.out)
+    result = json.loads(printed.out)
     for which, name in (("first", "one"), ("second", "other")):
         known = evaluate_task(name, "test.jsonl", precision="fp32").metrics
         for metric, figure in known.items():
-            assert found["metrics"][metric][which] == pytest.approx(figure.value)
-    accuracy = found["metrics"]["accuracy"]
+            assert result["metrics"][metric][which] == pytest.approx(figure.value)
+    accuracy = result["metrics"]["accuracy"]
     assert accuracy["better"] in (None, "one", "other") and 0 < accuracy["p"] <= 1
     assert accuracy["difference"] == pytest.approx(accuracy["second"] - accuracy["first"])
-    assert found["models"] == ["one", "other"] and found["examples"] == 40
+    assert result["models"] == ["one", "other"] and result["examples"] == 40
     assert "McNemar" in printed.err and "A: one" in printed.err
 
 
@@ -57,23 +57,23 @@ def test_evaluate_gives_classes_and_calibration_as_scikit_learn_does(
 ) -> None:
     assert main(["evaluate", "one", "test.jsonl", "--precision", "fp32", "--json"]) == 0
     printed = capsys.readouterr()
-    found = json.loads(printed.out)
-    said = predict("one", "test.jsonl", precision="fp32")
-    truth, guess = [("no", "yes")[n % 2] for n in range(40)], [p["label"] for p in said]
+    result = json.loads(printed.out)
+    predictions = predict("one", "test.jsonl", precision="fp32")
+    truth, guess = [("no", "yes")[n % 2] for n in range(40)], [p["label"] for p in predictions]
     counts, known = confusion_matrix(truth, guess), precision_recall_fscore_support(truth, guess)
-    for n, row in enumerate(found["classes"]):
+    for n, row in enumerate(result["classes"]):
         assert list(row["taken_for"].values()) == counts[n].tolist()
         figures = [row[name] for name in ("precision", "recall", "f1", "examples")]
         assert figures == pytest.approx([known[i][n] for i in range(4)])
-    sure = [max(p["probabilities"].values()) for p in said]
+    sure = [max(p["probabilities"].values()) for p in predictions]
     right = [a == b for a, b in zip(truth, guess, strict=True)]
     accuracy, confidence = calibration_curve(right, sure, n_bins=15)
-    bins = found["calibration"]
+    bins = result["calibration"]
     assert [b["accuracy"] for b in bins] == pytest.approx(accuracy.tolist())
     assert [b["confidence"] for b in bins] == pytest.approx(confidence.tolist())
     error = sum(abs(b["accuracy"] - b["confidence"]) * b["examples"] for b in bins) / 40
-    assert found["metrics"]["calibration error"]["value"] == pytest.approx(error)
-    assert "taken for" in printed.err
+    assert result["metrics"]["calibration error"]["value"] == pytest.approx(error)
+    assert "predicted as" in printed.err
 
 
 def test_a_model_is_no_better_than_itself(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,5 +95,5 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(
     place: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
     assert main(["compare", *words]) == 2
-    said = capsys.readouterr().err
-    assert sentence in said and "Traceback" not in said
+    printed = capsys.readouterr().err
+    assert sentence in printed and "Traceback" not in printed

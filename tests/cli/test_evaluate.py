@@ -70,10 +70,10 @@ def test_documents_longer_than_the_context_are_named(
 ) -> None:
     (tmp_path / "long.txt").write_text("The lamp burned low, and nobody slept for nights. " * 3)
     assert main(["evaluate", str(run), str(tmp_path / "long.txt")]) == 0
-    said = "1 of 1 documents are longer than the 64 tokens seen at once"
-    assert said in capsys.readouterr().err
+    expected = "1 of 1 documents are longer than the context of 64 tokens"
+    assert expected in capsys.readouterr().err
     assert main(["evaluate", str(run), str(tmp_path / "long.txt"), "--stride", "8"]) == 0
-    assert said not in capsys.readouterr().err
+    assert expected not in capsys.readouterr().err
 
 
 def test_a_store_of_another_tokenizer_is_refused(
@@ -96,7 +96,7 @@ def test_a_run_whose_store_is_gone_still_scores_text_that_is_named(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["RUN", "missing.txt"], "missing.txt: no such file"),
         (["RUN", "--stride", "65"], "at most 64"),
@@ -106,8 +106,8 @@ def test_a_run_whose_store_is_gone_still_scores_text_that_is_named(
     ],
 )
 def test_bad_input_gets_one_sentence(
-    run: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    run: Path, arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", *(str(run) if word == "RUN" else word for word in arguments)]) == 2
     captured = capsys.readouterr()
-    assert captured.out == "" and said in captured.err and captured.err.count("\n") == 1
+    assert captured.out == "" and expected in captured.err and captured.err.count("\n") == 1

@@ -65,7 +65,7 @@ def test_a_dash_reads_the_prompt_from_standard_input(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["missing_dir/x/y", "a"], "missing_dir/x/y"),
         (["MODEL", "a", "--temprature", "1"], "did you mean '--temperature'"),
@@ -77,9 +77,9 @@ def test_a_dash_reads_the_prompt_from_standard_input(
     ],
 )
 def test_bad_input_gets_one_sentence(
-    model: str, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    model: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["generate", *(model if word == "MODEL" else word for word in arguments)]) == 2
     captured = capsys.readouterr()
-    assert captured.out == "" and said in captured.err
+    assert captured.out == "" and message in captured.err
     assert captured.err.startswith("nextword: ") and captured.err.count("\n") == 1

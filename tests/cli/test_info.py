@@ -50,17 +50,17 @@ def described(path: Path | str, capsys: pytest.CaptureFixture[str]) -> tuple[dic
 def test_a_run_tells_its_best_model_whatever_a_crash_cut_off(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found, shown = described(run, capsys)
-    assert found["kind"] == "run" and found["best"]["step"] == 10
-    assert found["steps"] == {"taken": 20, "planned": 50}
-    assert found["checkpoints"] == ["step-00000020"]
-    assert found["store"]["kind"] == "store" and found["model"]["kind"] == "model"
+    description, shown = described(run, capsys)
+    assert description["kind"] == "run" and description["best"]["step"] == 10
+    assert description["steps"] == {"taken": 20, "planned": 50}
+    assert description["checkpoints"] == ["step-00000020"]
+    assert description["store"]["kind"] == "store" and description["model"]["kind"] == "model"
     assert "2.5000 at step 10" in shown and "overfitting: rising" in shown and "the dark" in shown
 
 
 def test_a_store_tells_its_splits(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found, shown = described(run / "store", capsys)
-    assert found["kind"] == "store" and found["splits"]["train"]["tokens"] > 0
+    description, shown = described(run / "store", capsys)
+    assert description["kind"] == "store" and description["splits"]["train"]["tokens"] > 0
     assert "train" in shown and "val" in shown and "bytes" in shown
 
 
@@ -74,10 +74,10 @@ def test_a_store_tells_what_it_was_made_from_and_what_was_left_out(
     (tmp_path / "text.jsonl").write_text(records)
     prepare([str(tmp_path / "text.jsonl")], tmp_path / "store", tokenizer="chars", workers=1)
     capsys.readouterr()
-    found, shown = described(tmp_path / "store", capsys)
-    assert found["data"] == [str(tmp_path / "text.jsonl")]
-    assert found["documents"]["total"] == 11 and sum(found["left_out"].values()) >= 2
-    assert found["tokenizer"]["kind"] == "chars" and list(found["languages"]) == ["en"]
+    description, shown = described(tmp_path / "store", capsys)
+    assert description["data"] == [str(tmp_path / "text.jsonl")]
+    assert description["documents"]["total"] == 11 and sum(description["left_out"].values()) >= 2
+    assert description["tokenizer"]["kind"] == "chars" and list(description["languages"]) == ["en"]
     for words in ("text.jsonl", "chars, ", "left out: exact duplicate", "en 100%", "%"):
         assert words in shown
 
@@ -85,11 +85,11 @@ def test_a_store_tells_what_it_was_made_from_and_what_was_left_out(
 def test_a_model_has_the_parameters_transformers_counts(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found, shown = described(run / "model", capsys)
+    description, shown = described(run / "model", capsys)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(run / "model")
-    assert found["parameters"] == theirs.num_parameters()
-    assert (found["family"], found["heads"], found["kv_heads"]) == ("llama", 4, 2)
-    assert found["context_length"] == 64 and "2 × 32" in shown
+    assert description["parameters"] == theirs.num_parameters()
+    assert (description["family"], description["heads"], description["kv_heads"]) == ("llama", 4, 2)
+    assert description["context_length"] == 64 and "2 × 32" in shown
 
 
 def test_a_gpt2_model_of_transformers_is_described(
@@ -99,15 +99,15 @@ def test_a_gpt2_model_of_transformers_is_described(
     theirs = transformers.GPT2LMHeadModel(config)
     theirs.save_pretrained(tmp_path, max_shard_size="4KB")
     capsys.readouterr()
-    found, _ = described(tmp_path, capsys)
-    assert found["parameters"] == theirs.num_parameters()
-    assert (found["layers"], found["width"], found["tied"]) == (2, 16, True)
+    description, _ = described(tmp_path, capsys)
+    assert description["parameters"] == theirs.num_parameters()
+    assert (description["layers"], description["width"], description["tied"]) == (2, 16, True)
 
 
 def test_sizes_are_listed_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    found, _ = described("sizes", capsys)
-    assert [size["name"] for size in found["sizes"]] == list(SIZES)
-    gpt2 = next(size for size in found["sizes"] if size["name"] == "gpt2")
+    description, _ = described("sizes", capsys)
+    assert [size["name"] for size in description["sizes"]] == list(SIZES)
+    gpt2 = next(size for size in description["sizes"] if size["name"] == "gpt2")
     assert 124e6 < gpt2["parameters"] < 125e6
 
 
@@ -141,6 +141,6 @@ def test_a_run_of_many_files_names_some_and_counts_the_others(
     saved = json.loads((run / "run.json").read_text())
     saved |= {"data": [f"poems/{n}.json" for n in range(300)], "store": str(run / "store")}
     (tmp_path / "run.json").write_text(json.dumps(saved))
-    found, shown = described(tmp_path, capsys)
-    assert len(found["data"]) == 300
+    description, shown = described(tmp_path, capsys)
+    assert len(description["data"]) == 300
     assert "poems/2.json" in shown and "poems/3.json" not in shown and "and 297 more" in shown

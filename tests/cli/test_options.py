@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import argparse
-import importlib
 import itertools
 import random
 import resource
@@ -12,7 +10,7 @@ from typing import Any
 import pytest
 
 from nextword.cli import options
-from nextword.cli.main import VERBS, main
+from nextword.cli.main import VERBS, load_command, main
 from nextword.cli.options import read_config
 from nextword.errors import UserError
 from nextword.settings import PretrainSettings, resolve
@@ -72,17 +70,17 @@ def read_damaged(count: int, folder: Path) -> dict[str, float]:
 
 
 def test_a_damaged_configuration_is_read_or_refused(tmp_path: Path) -> None:
-    found = read_damaged(200, tmp_path)
-    assert found["refused"] > 50 and found["longest"] < 5
+    counts = read_damaged(200, tmp_path)
+    assert counts["refused"] > 50 and counts["longest"] < 5
 
 
 @pytest.mark.slow
 def test_ten_thousand_damaged_configurations_are_read_or_refused(tmp_path: Path) -> None:
     read_damaged(100, tmp_path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = read_damaged(10_000, tmp_path)
-    print(found)
-    assert found["longest"] < 5
+    counts = read_damaged(10_000, tmp_path)
+    print(counts)
+    assert counts["longest"] < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss <= 2 * before
 
 
@@ -122,33 +120,17 @@ LINES: dict[str, tuple[dict[str, Any], list[list[str]]]] = {
 }
 
 
-class Parsed(Exception):
-    pass
-
-
-@pytest.fixture
-def parse_only(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A command line to what was understood, as a dict; nothing is done."""
-    parse = options._parse_mixed
-
-    def stop(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
-        raise Parsed(vars(parse(parser, arguments)))
-
-    def understood(arguments: list[str]) -> dict[str, Any]:
-        verb = importlib.import_module(f"nextword.cli.{arguments[0]}")
-        with pytest.raises(Parsed) as caught:
-            verb.run(arguments[1:], argparse.ArgumentParser(allow_abbrev=False))
-        return caught.value.args[0]
-
-    monkeypatch.setattr(options, "_parse_mixed", stop)
-    return understood
+def understood(line: list[str]) -> dict[str, Any]:
+    """What a command line is taken for: its words and settings."""
+    _, parser = load_command(line[0])
+    return vars(options.parse_mixed(parser, line[1:]))
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_flags_and_positionals_may_stand_in_any_order(verb: str, parse_only: Any) -> None:
+def test_flags_and_positionals_may_stand_in_any_order(verb: str) -> None:
     positionals, flags = LINES[verb]
     words = [w for v in positionals.values() for w in (v if isinstance(v, list) else [v])]
-    expected = parse_only([verb, *words, *itertools.chain(*flags)])
+    expected = understood([verb, *words, *itertools.chain(*flags)])
     assert {name: expected[name] for name in positionals} == positionals
     for places in itertools.product(range(len(words) + 1), repeat=len(flags)):
         line = [
@@ -159,17 +141,17 @@ def test_flags_and_positionals_may_stand_in_any_order(verb: str, parse_only: Any
                 *words[place : place + 1],
             ]
         ]
-        assert parse_only([verb, *line]) == expected, line
+        assert understood([verb, *line]) == expected, line
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_words_after_two_dashes_are_no_flags(verb: str, parse_only: Any) -> None:
+def test_words_after_two_dashes_are_no_flags(verb: str) -> None:
     positionals, flags = LINES[verb]
     last = list(positionals)[-1]
     before = [positionals[name] for name in list(positionals)[:-1]]
     for line in ([*before, *flags[0], "--", "--odd"], [*flags[0], "--", *before, "--odd"]):
-        found = parse_only([verb, *line])
-        assert found[last] in ("--odd", ["--odd"]) and all(found[n] for n in positionals)
+        parsed = understood([verb, *line])
+        assert parsed[last] in ("--odd", ["--odd"]) and all(parsed[n] for n in positionals)
 
 
 def test_a_prompt_may_follow_a_flag(capsys: pytest.CaptureFixture[str]) -> None:

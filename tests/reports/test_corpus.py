@@ -37,10 +37,8 @@ def test_examples_of_what_was_left_out_are_cut_to_a_line() -> None:
 
 
 def test_overlap_is_said_in_a_sentence() -> None:
-    found = {"summary": {"overlap": {"share": 0.0123, "documents_seen": 2}}}
-    assert overlap(found).startswith("1.23% of the held-out text") and "2 held-out" in overlap(
-        found
-    )
+    sentence = overlap({"summary": {"overlap": {"share": 0.0123, "documents_seen": 2}}})
+    assert sentence.startswith("1.23% of the held-out text") and "2 held-out" in sentence
 
 
 def test_stores_made_elsewhere_may_lack_all_of_it() -> None:
@@ -51,6 +49,6 @@ def test_stores_made_elsewhere_may_lack_all_of_it() -> None:
 
 def test_nested_values_are_flattened_and_long_ones_cut() -> None:
     values: dict[str, Any] = {"a": {"b": True, "c": 12_345}, "d": "x" * 500, "e": None, "f": 1e-3}
-    found = dict(pairs(values))
-    assert found["a · b"] == "yes" and found["a · c"] == "12,345" and found["f"] == "0.001"
-    assert len(found["d"]) == 202 and "e" not in found
+    leaves = dict(pairs(values))
+    assert leaves["a · b"] == "yes" and leaves["a · c"] == "12,345" and leaves["f"] == "0.001"
+    assert len(leaves["d"]) == 202 and "e" not in leaves

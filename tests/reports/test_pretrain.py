@@ -27,8 +27,8 @@ def run(tmp_path: Path) -> Path:
     begins = "".join(f"It was night {n}, and the lamp burned low.\n" for n in range(1500))
     ends = "".join(f"{n * n * n}\n" for n in range(5000))
     (tmp_path / "text.txt").write_text("x" * 1000 + "\n" + begins + ends, encoding="utf-8")
-    wanted = {"split": "position", "val_fraction": 0.98, "tokenizer": "bytes", "workers": 1}
-    prepare([str(tmp_path / "text.txt")], tmp_path / "store", **wanted)
+    settings = {"split": "position", "val_fraction": 0.98, "tokenizer": "bytes", "workers": 1}
+    prepare([str(tmp_path / "text.txt")], tmp_path / "store", **settings)
     size = ModelSettings(layers=1, width=32, heads=2, context_length=64)
     tokenizer = bytes_tokenizer()
     model = Transformer(config_for(size, tokenizer.vocab_size), seed=0)
@@ -53,19 +53,19 @@ def test_a_long_run_is_measured_on_all_it_held_out(
 ) -> None:
     trained(run, 3600)
     measure(read_run(run))
-    found, whole = json.loads((run / "evaluation.json").read_text()), evaluate(run).to_json()
-    whole |= {"seconds": found["seconds"], "model": found["model"]}
-    assert found == {"step": 9, "held_out_tokens": found["tokens"]} | whole
+    evaluation, whole = json.loads((run / "evaluation.json").read_text()), evaluate(run).to_json()
+    whole |= {"seconds": evaluation["seconds"], "model": evaluation["model"]}
+    assert evaluation == {"step": 9, "held_out_tokens": evaluation["tokens"]} | whole
     assert "longer than" not in capsys.readouterr().err
 
 
 def test_a_short_run_is_measured_on_a_fair_part_of_it(run: Path) -> None:
     trained(run, 1)
     measure(read_run(run))
-    found, whole = json.loads((run / "evaluation.json").read_text()), evaluate(run)
-    assert 0.9 * FEWEST_TOKENS < found["tokens"] <= FEWEST_TOKENS < whole.tokens / 10
-    assert found["held_out_tokens"] == whole.tokens
-    low, high = found["bits_per_byte_interval"]
+    evaluation, whole = json.loads((run / "evaluation.json").read_text()), evaluate(run)
+    assert 0.9 * FEWEST_TOKENS < evaluation["tokens"] <= FEWEST_TOKENS < whole.tokens / 10
+    assert evaluation["held_out_tokens"] == whole.tokens
+    low, high = evaluation["bits_per_byte_interval"]
     assert low < whole.bits_per_byte < high
     (run / "start.txt").write_text((run / "text.txt").read_text(encoding="utf-8")[2000:6000])
     first = evaluate(run, run / "start.txt").bits_per_byte

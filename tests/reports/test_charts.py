@@ -6,17 +6,17 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from nextword.reports.curves import Line, chart, condense, smooth, ticks
+from nextword.reports.charts import Line, chart, condense, smooth, ticks
 
 
 @pytest.mark.parametrize(
     ("low", "high"), [(0, 1), (2.9, 8.4), (-0.003, 0.0029), (0, 123_456), (3.14159, 3.14160)]
 )
 def test_ticks_are_few_round_and_inside(low: float, high: float) -> None:
-    found = ticks(low, high)
-    assert 2 <= len(found) <= 11
-    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in found)
-    steps = np.diff(found)
+    values = ticks(low, high)
+    assert 2 <= len(values) <= 11
+    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in values)
+    steps = np.diff(values)
     assert np.allclose(steps, steps[0], rtol=1e-3)
     mantissa = steps[0] / 10 ** math.floor(math.log10(steps[0]) + 1e-6)
     assert any(math.isclose(mantissa, m, rel_tol=1e-3) for m in (1, 2, 5))

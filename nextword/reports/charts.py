@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: no script, no font, no picture of their own.
+"""Charts as inline SVG, without scripts or fonts: lines against steps, and dots in a square.
 
 Colours come from the page's style sheet by class, so that a chart follows light and dark.
 """
@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 BUCKETS = 360  # points a line is drawn with, at most
+LARGE, SMALL = (720, 360), (420, 230)  # pixels, width and height of a line chart
+SIDE = 330  # pixels of a square
+SMALLEST_DOT, LARGEST_DOT = 2.5, 9.0  # pixels, radius
 Points = Sequence[tuple[float, float]]
 
 
@@ -31,7 +34,19 @@ class Line:
     dots: bool = False
 
     def finite(self) -> list[tuple[float, float]]:
+        """Return the points that can be drawn."""
         return [(x, y) for x, y in self.points if math.isfinite(x) and math.isfinite(y)]
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A dot of a square: `hint` is shown under the pointer, `share` is its part of the largest
+    dot's area."""
+
+    x: float
+    y: float
+    hint: str
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,10 +64,12 @@ class Frame:
         return f"{self.column(x):.1f},{self.row(y):.1f}"
 
     def column(self, x: float) -> float:
+        """Return the pixels from the left at which `x` stands."""
         share = (x - self.x[0]) / (self.x[1] - self.x[0])
         return self.left + share * (self.right - self.left)
 
     def row(self, y: float) -> float:
+        """Return the pixels from the top at which `y` stands."""
         share = (y - self.y[0]) / (self.y[1] - self.y[0])
         return self.bottom - share * (self.bottom - self.top)
 
@@ -65,14 +82,14 @@ def chart(
     from_zero: bool = False,
     second_axis: tuple[float, str] | None = None,
     marks: Sequence[tuple[float, str]] = (),
-    width: int = 720,
-    height: int = 320,
+    size: tuple[int, int] = LARGE,
 ) -> Markup:
-    """An <svg> of `lines` against steps; empty where no line has two finite points.
+    """Return an <svg> of `lines` against steps; empty where no line has two finite points.
 
     `second_axis` is (factor, unit): a scale on the right that reads y × factor. `marks` are steps
     drawn as upright dashes with a word beside them.
     """
+    width, height = size
     lines = [line for line in lines if len(line.finite()) > 1 or (line.dots and line.finite())]
     xs = [x for line in lines for x, _ in line.finite()]
     if not lines or min(xs) == max(xs):
@@ -94,8 +111,38 @@ def chart(
     return Markup("".join(parts))
 
 
+def square(title: str, dots: Sequence[Dot], limits: tuple[float, float], x: str, y: str) -> Markup:
+    """Return an <svg> of dots in a square, whose axes `x` and `y` have the same limits and whose
+    diagonal is where both are equal."""
+    frame = Frame(44, 24, SIDE, SIDE - 20, limits, limits)
+    parts = [
+        f'<svg class="square" viewBox="0 0 {SIDE + 10} {SIDE + 20}" role="img" '
+        f'aria-label="{escape(title)}">',
+        text(4, 12, "start", y),
+        text(frame.right, frame.bottom + 34, "end", x),
+    ]
+    for tick in ticks(*limits):
+        row = frame.row(tick)
+        parts += [
+            segment("grid", frame.left, row, frame.right, row),
+            text(frame.left - 8, row + 4, "end", short(tick)),
+            text(frame.column(tick), frame.bottom + 18, "middle", short(tick)),
+        ]
+    parts += [
+        segment("axis", frame.left, frame.bottom, frame.right, frame.bottom),
+        segment("mark", frame.left, frame.bottom, frame.right, frame.top),
+    ]
+    parts += [
+        f'<circle class="dot" cx="{frame.column(dot.x):.1f}" cy="{frame.row(dot.y):.1f}" '
+        f'r="{SMALLEST_DOT + (LARGEST_DOT - SMALLEST_DOT) * dot.share**0.5:.1f}">'
+        f"<title>{escape(dot.hint)}</title></circle>"
+        for dot in dots
+    ]
+    return Markup("".join([*parts, "</svg>"]))
+
+
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
+    """Return round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
     rough = (high - low) / max(1, count)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
@@ -104,7 +151,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def condense(points: Points, count: int = BUCKETS) -> list[tuple[float, float, float, float]]:
-    """At most `count` of (mean x, mean y, least y, greatest y), each of equally many points."""
+    """Return at most `count` of (mean x, mean y, least y, greatest y), each of as many points."""
     size = max(1, math.ceil(len(points) / count))
     buckets = [points[start : start + size] for start in range(0, len(points), size)]
     return [
@@ -119,7 +166,7 @@ def condense(points: Points, count: int = BUCKETS) -> list[tuple[float, float, f
 
 
 def smooth(values: Sequence[float], reach: int) -> list[float]:
-    """The running mean over `reach` neighbours on each side, fewer towards the ends."""
+    """Return the running mean over `reach` neighbours on each side, fewer towards the ends."""
     spans = [min(reach, i, len(values) - 1 - i) for i in range(len(values))]
     return [
         math.fsum(values[i - span : i + span + 1]) / (2 * span + 1) for i, span in enumerate(spans)
@@ -200,7 +247,7 @@ def text(x: float, y: float, anchor: str, words: str) -> str:
 
 
 def short(value: float) -> str:
-    """A tick's label: `0.002`, `1.5`, `20k`, `3M`."""
+    """Return a tick's label: `0.002`, `1.5`, `20k`, `3M`."""
     for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= factor:
             factor = 1e3 if suffix == "k" else factor

@@ -1,0 +1,109 @@
+"""`nextword generate`, `fill` and `predict`: a model at work."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from typing import TYPE_CHECKING
+
+from nextword.cli.options import LABELLED, MODEL, Argument, command, print_json
+from nextword.errors import UserError
+from nextword.settings import FillSettings, GenerateSettings, PredictSettings
+from nextword.terminal import say
+
+if TYPE_CHECKING:
+    from nextword.inference.masked_model import Candidate
+    from nextword.tokens.tokenizer import Tokenizer
+
+PROMPT = Argument("prompt", "PROMPT", "text; - reads it from standard input", required=False)
+GAPPED = Argument("text", "TEXT", "text with [MASK] in it; - reads it from standard input")
+TASK_MODEL = dataclasses.replace(MODEL, help="a run of `nextword finetune`, or a model")
+
+
+@command(GenerateSettings, MODEL, PROMPT)
+def generate(parsed: argparse.Namespace, settings: GenerateSettings) -> None:
+    prompt = read_standard_input() if parsed.prompt == "-" else parsed.prompt or ""
+    suffix = settings.suffix or ""
+
+    from nextword.inference.language_model import load
+
+    model = load(parsed.model, precision=settings.precision)
+    if parsed.json:
+        samples = [
+            {"text": sample.text, "tokens": sample.tokens, "finish": sample.finish}
+            for sample in model.complete([prompt], settings)
+        ]
+        texts = {"prompt": prompt, "suffix": suffix} if suffix else {"prompt": prompt}
+        print_json({"model": model.name, **texts, "samples": samples})
+    elif settings.num_samples == 1:
+        pieces = model.stream(prompt, settings)
+        write(prompt)
+        for piece in pieces:
+            write(piece)
+        write(f"{suffix}\n")
+    else:
+        for number, sample in enumerate(model.complete([prompt], settings), 1):
+            write(f"--- {number} of {settings.num_samples}\n{prompt}{sample.text}{suffix}\n")
+
+
+@command(FillSettings, MODEL, GAPPED)
+def fill(parsed: argparse.Namespace, settings: FillSettings) -> None:
+    text = read_standard_input() if parsed.text == "-" else parsed.text
+
+    from nextword.inference.masked_model import load_masked
+
+    model = load_masked(parsed.model, precision=settings.precision)
+    filled = model.fill(text, settings.top_k)
+    if parsed.json:
+        print_json({"model": model.name, "prompt": text} | dataclasses.asdict(filled))
+        return
+    write(f"{filled.text}\n")
+    write_candidates(filled.gaps, model.tokenizer)
+
+
+@command(
+    PredictSettings,
+    TASK_MODEL,
+    LABELLED,
+    Argument("--out", "FILE", "file for the predictions, as JSON lines"),
+)
+def predict(parsed: argparse.Namespace, settings: PredictSettings) -> None:
+    from nextword.verbs.predict import predict
+
+    predictions = predict(parsed.model, parsed.data, parsed.out, settings)
+    say(f"{len(predictions):,} predictions: {parsed.out}")
+    if parsed.json:
+        print_json({"out": parsed.out, "predictions": predictions})
+
+
+def write_candidates(gaps: list[list[Candidate]], tokenizer: Tokenizer) -> None:
+    """Write each gap's candidates with their probabilities, in columns; number several gaps."""
+    from rich.cells import cell_len
+
+    # A candidate of space alone is shown as Python writes it.
+    words = [
+        [one.word or repr(tokenizer.decode([one.id], skip_special=False)) for one in gap]
+        for gap in gaps
+    ]
+    width = max(cell_len(word) for gap in words for word in gap)
+    for number, gap in enumerate(gaps, 1):
+        write("\n" if len(gaps) == 1 else f"\n{number}\n")
+        for candidate, word in zip(gap, words[number - 1], strict=True):
+            padding = " " * (width - cell_len(word))
+            write(f"  {word}{padding}  {candidate.probability:6.1%}\n")
+
+
+def read_standard_input() -> str:
+    try:
+        return sys.stdin.read().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        what = f"the prompt is not UTF-8 at byte {error.start}"
+        raise UserError(what, where="standard input") from None
+
+
+def write(text: str) -> None:
+    """Write to standard output; what the terminal cannot show is replaced there, and only there."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+    sys.stdout.flush()
