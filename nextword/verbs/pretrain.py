@@ -11,6 +11,7 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.files import write_json
+from nextword.reports.report import report
 from nextword.runs.record import EVALUATION, Record, Run, is_run, read_run
 from nextword.settings import HidingSettings, PretrainSettings, Settings, resolve
 from nextword.terminal import say, warn
@@ -20,7 +21,6 @@ from nextword.training.interrupt import Interrupt
 from nextword.training.parallel import Group
 from nextword.verbs.evaluate import evaluate
 from nextword.verbs.pretrain_run import PretrainRun
-from nextword.verbs.report import report
 
 FEWEST_TOKENS = 4096  # fewer measure nothing
 

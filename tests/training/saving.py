@@ -18,9 +18,12 @@ import torch
 
 from nextword import files
 from nextword.errors import UserError
+from nextword.settings import PretrainSettings
 from nextword.training import checkpoint
 from nextword.training.checkpoint import Checkpoint
-from nextword.verbs.pretrain_run import _recover
+from nextword.training.interrupt import Interrupt
+from nextword.training.parallel import Group
+from nextword.verbs.pretrain_run import PretrainRun
 
 OFFSETS = 25
 library = ctypes.CDLL(None)
@@ -38,11 +41,22 @@ def save(run: Path, step: int) -> None:
     checkpoint.save(run / "checkpoints", Checkpoint(step, tensors, {"step": step}), keep=1)
 
 
+def go_on(run: Path) -> None:
+    """What a run that goes on does first, before it misses the data that it is not given here."""
+    resumed = PretrainRun(run, [], PretrainSettings(resume=True), Group(), Interrupt(), 0.0)
+    try:
+        resumed.carry_out()
+    except UserError as error:
+        assert "no data was given" in str(error), error
+    else:
+        raise AssertionError("a run went on without data")
+
+
 def check(run: Path, steps: set[int], recovered: bool) -> None:
     """What is there is whole, and of one of the steps."""
     if not recovered and files.exchange is not apart:  # a reader sees a whole model at any time
         check_model(run, steps)
-    _recover(run)
+    go_on(run)
     found = checkpoint.load_newest(run / "checkpoints")
     assert found is not None and found.step in steps, found
     assert bool((found.tensors["model"]["weight"] == found.step).all())

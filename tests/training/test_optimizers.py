@@ -7,7 +7,13 @@ import torch
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
-from nextword.training.optimizers import Muon, Optimizers, build_optimizers, orthogonalize
+from nextword.training.optimizers import (
+    Muon,
+    Optimizers,
+    OptimizerSettings,
+    build_optimizers,
+    orthogonalize,
+)
 
 both_types = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
@@ -130,33 +136,25 @@ def sgd_in_numpy(
 
 @pytest.mark.parametrize(("kind", "reference"), [("adamw", adamw_in_numpy), ("sgd", sgd_in_numpy)])
 def test_every_step_is_that_of_the_textbook(kind: str, reference: object) -> None:
-    """With the schedule's share in the rate, and weight decay for matrices alone."""
+    """With the schedule's scale of the rate, and weight decay for matrices alone."""
     settings = ModelSettings(layers=1, width=16, heads=2, context_length=16, tied=False)
     model = Transformer(config_for(settings, 40), seed=1)
-    optimizers = build_optimizers(
-        model,
-        kind,  # type: ignore[arg-type]
-        learning_rate=0.01,
-        weight_decay=0.3,
-        momentum=0.8,
-        betas=(0.9, 0.95),
-        row_blocks=model.row_blocks(),
-        dtype=torch.float32,
-    )
+    wanted = OptimizerSettings(kind, 0.01, 0.3, momentum=0.8, betas=(0.9, 0.95))  # type: ignore[arg-type]
+    optimizers = build_optimizers(model, wanted, torch.float32, model.row_blocks())
     draw = np.random.default_rng(0)
-    shares = [0.5, 1.0, 0.25]
+    scales = [0.5, 1.0, 0.25]
     starts = {name: p.detach().double().numpy().copy() for name, p in model.named_parameters()}
     gradients = {
-        name: [draw.standard_normal(w.shape) for _ in shares] for name, w in starts.items()
+        name: [draw.standard_normal(w.shape) for _ in scales] for name, w in starts.items()
     }
-    for step, share in enumerate(shares):
+    for step, lr_scale in enumerate(scales):
         for name, parameter in model.named_parameters():
             parameter.grad = torch.from_numpy(gradients[name][step]).float()
-        optimizers.step(share)
+        optimizers.step(lr_scale)
         assert all(p.grad is None for p in model.parameters())
     for name, parameter in model.named_parameters():
         decayed = name.startswith("head.") or (name.startswith("blocks.") and parameter.ndim == 2)
-        rates = [0.01 * share for share in shares]
+        rates = [0.01 * lr_scale for lr_scale in scales]
         expected = reference(starts[name], gradients[name], rates, 0.3 * decayed)  # type: ignore[operator]
         assert np.allclose(parameter.detach().numpy(), expected, rtol=1e-4, atol=1e-6), name
 
@@ -164,16 +162,8 @@ def test_every_step_is_that_of_the_textbook(kind: str, reference: object) -> Non
 def test_muon_takes_the_matrices_inside_the_blocks_and_nothing_else() -> None:
     settings = ModelSettings(layers=2, width=16, heads=2, context_length=16, tied=False)
     model = Transformer(config_for(settings, 40), seed=1)
-    parts = build_optimizers(
-        model,
-        "muon",
-        learning_rate=0.01,
-        weight_decay=0.1,
-        momentum=0.95,
-        betas=(0.9, 0.95),
-        row_blocks=model.row_blocks(),
-        dtype=torch.float32,
-    ).parts
+    wanted = OptimizerSettings("muon", 0.01, 0.1, momentum=0.95, betas=(0.9, 0.95))
+    parts = build_optimizers(model, wanted, torch.float32, model.row_blocks()).parts
     mine = {id(p) for group in parts["muon"].param_groups for p in group["params"]}
     theirs = {id(p) for group in parts["adamw"].param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():

@@ -11,7 +11,7 @@ from nextword.models.config import TransformerConfig
 from nextword.models.sizes import flops_per_token, parameter_count
 from nextword.settings import PretrainSettings
 from nextword.tokens.store import Store
-from nextword.training.planning import Plan, expected_loss, plan
+from nextword.training.planning import Machine, PretrainPlan, expected_loss, plan
 
 PEAK = 1e12
 
@@ -20,10 +20,10 @@ def measured(config: TransformerConfig, batch: int, micro: int) -> float:
     return 0.3 * PEAK / flops_per_token(config, config.context_length)
 
 
-def planned(store: Path, **settings: object) -> Plan:
+def planned(store: Path, **settings: object) -> PretrainPlan:
     opened = Store.open(store)
     wanted = PretrainSettings.model_validate(settings)
-    return plan(wanted, opened.train, opened.tokenizer.vocab_size, peak=PEAK, measure=measured)
+    return plan(wanted, opened.train, Machine(peak=PEAK, measure=measured))
 
 
 def test_a_budget_is_filled_and_not_overrun(store: Path) -> None:

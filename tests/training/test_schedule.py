@@ -8,9 +8,9 @@ from nextword.training.schedule import Schedule
 
 
 def test_warm_up_rises_to_the_peak() -> None:
-    shares = [Schedule("wsd", 100, 10, 40).share(step) for step in range(11)]
-    assert shares == sorted(shares)
-    assert shares[0] == pytest.approx(1 / 11) and shares[10] == 1.0
+    scales = [Schedule("wsd", 100, 10, 40).lr_scale(step) for step in range(11)]
+    assert scales == sorted(scales)
+    assert scales[0] == pytest.approx(1 / 11) and scales[10] == 1.0
 
 
 def test_wsd_is_flat_then_falls_to_nothing() -> None:
@@ -29,7 +29,7 @@ def test_cosine_and_linear_end_at_the_final_share() -> None:
 
 
 def test_constant_stays() -> None:
-    assert Schedule("constant", 10, 0, 1).share(9) == 1.0
+    assert Schedule("constant", 10, 0, 1).lr_scale(9) == 1.0
 
 
 @pytest.mark.parametrize("shape", ["wsd", "cosine", "linear", "constant"])
