@@ -9,12 +9,20 @@ alphabet, where rouge-score alone would keep a to z. BLEU (Papineni et al. 2002)
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from nextword.evaluation.metrics import Floats, Ints, Metric, mean, ratio
+from nextword.evaluation.metrics import (
+    AnswerScoring,
+    Floats,
+    Ints,
+    Metric,
+    References,
+    Texts,
+    mean,
+    ratio,
+)
 
 ROUGE = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
@@ -29,17 +37,13 @@ class Words:
         return _WORDS.findall(text.lower())
 
 
-def summary_metrics(
-    answers: Sequence[str], references: Sequence[Sequence[str]], language: str
-) -> dict[str, Metric]:
+def summary_metrics(answers: Texts, references: References, language: str) -> dict[str, Metric]:
     """Return ROUGE-1, -2 and -L from 0 to 1, each by the best reference, and the length."""
     metrics = {name: mean(scores) for name, scores in rouge(answers, references, language).items()}
     return metrics | {"length ratio": length_ratio(answers, references)}
 
 
-def rouge(
-    answers: Sequence[str], references: Sequence[Sequence[str]], language: str
-) -> dict[str, Floats]:
+def rouge(answers: Texts, references: References, language: str) -> dict[str, Floats]:
     """Return ROUGE-1, -2 and -L of each answer, [answers]."""
     from rouge_score.rouge_scorer import RougeScorer
 
@@ -56,9 +60,20 @@ def rouge(
     }
 
 
-def translation_metrics(
-    answers: Sequence[str], references: Sequence[Sequence[str]], language: str
-) -> dict[str, Metric]:
+def rouge_each(answers: Texts, references: References, language: str) -> list[dict[str, float]]:
+    """Return ROUGE-L of each answer by itself."""
+    return [
+        {"ROUGE-L": score} for score in rouge(answers, references, language)["ROUGE-L"].tolist()
+    ]
+
+
+def chrf_each(answers: Texts, references: References, language: str) -> list[dict[str, float]]:
+    """Return chrF of each answer by itself."""
+    chrf = translation_metrics(answers, references, language)["chrF"]
+    return [{"chrF": chrf.compute(np.array([number]))} for number in range(len(answers))]
+
+
+def translation_metrics(answers: Texts, references: References, language: str) -> dict[str, Metric]:
     """Return BLEU and chrF from 0 to 100, with sacrebleu's signatures, and the length.
 
     They are computed from sacrebleu's statistics of each sentence, which are added up. Its own
@@ -89,15 +104,30 @@ def translation_metrics(
     }
 
 
-def length_ratio(answers: Sequence[str], references: Sequence[Sequence[str]]) -> Metric:
+def length_ratio(answers: Texts, references: References) -> Metric:
     """Return words (of Chinese and Japanese, characters) written for each in the references."""
     return ratio(*lengths(answers, references))
 
 
-def lengths(answers: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[Floats, Floats]:
+def lengths(answers: Texts, references: References) -> tuple[Floats, Floats]:
     """Count words written, and words in the references on average, [answers] each; of Chinese and
     Japanese, characters."""
     count = Words().tokenize
     written = np.array([len(count(answer)) for answer in answers], np.float64)
     means = [np.mean([len(count(text)) for text in texts]) for texts in references]
     return written, np.array(means, np.float64)
+
+
+SUMMARY_SCORING = AnswerScoring(
+    {
+        **{"ROUGE-L": "higher", "loss": "lower", "ROUGE-1": "higher", "ROUGE-2": "higher"},
+        "length ratio": "neither",
+    },
+    summary_metrics,
+    rouge_each,
+)
+TRANSLATION_SCORING = AnswerScoring(
+    {"BLEU": "higher", "loss": "lower", "chrF": "higher", "length ratio": "neither"},
+    translation_metrics,
+    chrf_each,
+)

@@ -18,6 +18,8 @@ DIGITS = 6  # significant ones in JSON; the order of sums changes those after
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Texts = Sequence[str]
+References = Sequence[Sequence[str]]  # of each answer those that would be right
 Direction = Literal["higher", "lower", "neither"]
 
 
@@ -57,6 +59,16 @@ class Estimate:
     def to_json(self) -> dict[str, Any]:
         values: dict[str, Any] = {"value": self.value, "interval": self.interval}
         return values | ({"signature": self.signature} if self.signature else {})
+
+
+@dataclass(frozen=True)
+class AnswerScoring:
+    """How answers in a language are compared with their references: the `metrics` of all of them,
+    a score of `each` by itself, by name, and whether higher or lower is better."""
+
+    directions: Mapping[str, Direction]
+    metrics: Callable[[Texts, References, str], dict[str, Metric]]
+    each: Callable[[Texts, References, str], list[dict[str, float]]]
 
 
 def mean(values: Sequence[float] | Floats, mask: NDArray[np.bool_] | None = None) -> Metric:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nextword.evaluation.metrics import Floats, Metric, mean
+from nextword.evaluation.metrics import AnswerScoring, Floats, Metric, References, Texts, mean
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -27,9 +27,7 @@ _CMRC_PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·�
 Scores = tuple[float, float]  # exact match and F1, each from 0 to 1
 
 
-def qa_metrics(
-    answers: Sequence[str], references: Sequence[Sequence[str]], language: str
-) -> dict[str, Metric]:
+def qa_metrics(answers: Texts, references: References, language: str) -> dict[str, Metric]:
     """Return exact match and F1, from 0 to 1, of answers beside the references of each question.
 
     Each counts by the reference that suits it best. A question without a reference has no answer,
@@ -46,13 +44,21 @@ def qa_metrics(
     return metrics
 
 
-def answer_scores(
-    answers: Sequence[str], references: Sequence[Sequence[str]], language: str
-) -> Floats:
+def answer_scores(answers: Texts, references: References, language: str) -> Floats:
     """Return exact match and F1 of each answer, [answers, 2]."""
     score = cmrc if language == "zh" else squad
     pairs = [score(answer, texts) for answer, texts in zip(answers, references, strict=True)]
     return np.array(pairs, np.float64).reshape(-1, 2)
+
+
+def f1_each(answers: Texts, references: References, language: str) -> list[dict[str, float]]:
+    """Return the F1 of each answer by itself."""
+    return [{"F1": f1} for f1 in answer_scores(answers, references, language)[:, 1].tolist()]
+
+
+QA_SCORING = AnswerScoring(
+    {"F1": "higher", "loss": "lower", "exact match": "higher"}, qa_metrics, f1_each
+)
 
 
 def squad(answer: str, references: Sequence[str]) -> Scores:

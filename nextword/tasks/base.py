@@ -121,6 +121,7 @@ class Task(ABC, Generic[E, I, O]):
     settings_used: ClassVar[frozenset[str]] = frozenset()  # that other tasks may have no use for
     text_files: ClassVar[TextFiles | None] = None  # what files without fields hold
     rate_scale: ClassVar[float] = 1.0  # of the usual learning rates
+    DIRECTIONS: ClassVar[Mapping[str, Direction]] = {}
 
     place: str
     model: Any
@@ -198,10 +199,10 @@ class Task(ABC, Generic[E, I, O]):
         return self.measure(encoded, dataset), dataset
 
     @property
-    @abstractmethod
     def directions(self) -> Mapping[str, Direction]:
         """The metrics by name, and whether higher or lower is better. The first one decides which
         model is the best, unless a person names another."""
+        return self.DIRECTIONS
 
     @abstractmethod
     def metrics(self, outputs: O, dataset: Dataset[E]) -> dict[str, Metric]:

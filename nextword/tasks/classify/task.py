@@ -78,6 +78,10 @@ class LabelOutputs(Outputs):
     scores: Floats
 
 
+Texts = Dataset[LabelledText]
+Items = Encoded[LabelledExample]
+
+
 @dataclass
 class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
     name: ClassVar[str] = "classify"
@@ -92,19 +96,19 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
     @classmethod
     def read(
         cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
-    ) -> Dataset[LabelledText]:
+    ) -> Texts:
         columns = find_columns(records, settings, labelled=labelled)
         texts = read_texts(records, columns)
         inputs = [text.joined for text in texts]
         return Dataset(texts, list(records), columns, inputs, inputs)
 
     @classmethod
-    def label_names(cls, dataset: Dataset[LabelledText], settings: TaskSettings) -> list[list[str]]:
+    def label_names(cls, dataset: Texts, settings: TaskSettings) -> list[list[str]]:
         kind = settings.labels or kind_of(dataset.examples)
         return [label_names(text, kind) for text in dataset.examples]
 
     @classmethod
-    def start(cls, place: str, train: Dataset[LabelledText], settings: FinetuneSettings) -> Self:
+    def start(cls, place: str, train: Texts, settings: FinetuneSettings) -> Self:
         labels = labels_of(train.examples, settings.labels or kind_of(train.examples))
         model, tokenizer = start_classifier(place, labels, settings.seed)
         if settings.random_weights:
@@ -124,9 +128,7 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
     def save(self, directory: Path, card: str) -> None:
         save_classifier(directory, self.model, self.tokenizer, self.labels, card)
 
-    def encode(
-        self, dataset: Dataset[LabelledText], *, training: bool = False
-    ) -> Encoded[LabelledExample]:
+    def encode(self, dataset: Texts, *, training: bool = False) -> Items:
         """Encode texts as transformers' tokenizer does, cut at `max_length`.
 
         An encoder reads a pair as its template says; a decoder reads it as one text.
@@ -154,7 +156,7 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
         lengths = [item.example.inputs for item in items]
         return Encoded(items, lengths, dataset.places, len(items), notes)
 
-    def _targets(self, dataset: Dataset[LabelledText]) -> list[Any]:
+    def _targets(self, dataset: Texts) -> list[Any]:
         return [self.labels.encode(text.label, text.place) for text in dataset.examples]
 
     def collate(
@@ -182,15 +184,13 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
     def loss(self, model: Any, batch: LabelBatch) -> Tensor:
         return objective.loss(model, batch, self.class_weights)
 
-    def shown(self, encoded: Encoded[LabelledExample], dataset: Dataset[LabelledText]) -> str:
+    def shown(self, encoded: Items, dataset: Texts) -> str:
         ids = encoded.items[0].example.ids.tolist()
         text = self.tokenizer.decode(ids, skip_special=False)
         return f"{text}  →  {dataset.examples[0].label}"
 
     @torch.no_grad()
-    def predict(
-        self, encoded: Encoded[LabelledExample], dataset: Dataset[LabelledText]
-    ) -> LabelOutputs:
+    def predict(self, encoded: Items, dataset: Texts) -> LabelOutputs:
         device, parts = self.model.score.weight.device, []
         with evaluating(self.model):
             for first in range(0, len(encoded.items), self.batch_size):
@@ -235,7 +235,7 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
     def directions(self) -> Mapping[str, Direction]:
         return DIRECTIONS[self.labels.kind]
 
-    def metrics(self, outputs: LabelOutputs, dataset: Dataset[LabelledText]) -> dict[str, Metric]:
+    def metrics(self, outputs: LabelOutputs, dataset: Texts) -> dict[str, Metric]:
         targets = self._targets(dataset)
         if self.labels.kind == "single":
             return single_label_metrics(np.array(targets, np.int64), outputs.scores)
@@ -244,14 +244,14 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
         truth = np.stack(targets)[:, 0].astype(np.float64)
         return regression_metrics(truth, outputs.scores[:, 0])
 
-    def converged(self, outputs: LabelOutputs, dataset: Dataset[LabelledText]) -> float | None:
+    def converged(self, outputs: LabelOutputs, dataset: Texts) -> float | None:
         if self.labels.kind == "amount":
             allowed = CONVERGED_AMOUNT * float(np.var(np.stack(self._targets(dataset))))
             return allowed if float(outputs.losses.mean()) < allowed else None
         correct = "accuracy" if self.labels.kind == "single" else "all labels right"
         return CONVERGED if self.metrics(outputs, dataset)[correct].value == 1 else None
 
-    def truth(self, dataset: Dataset[LabelledText]) -> list[Any]:
+    def truth(self, dataset: Texts) -> list[Any]:
         targets = self._targets(dataset)
         if self.labels.kind == "single":
             return [self.labels.names[target] for target in targets]
@@ -262,9 +262,7 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
             for target in targets
         ]
 
-    def reports(
-        self, outputs: LabelOutputs, dataset: Dataset[LabelledText]
-    ) -> tuple[list[ClassReport], list[Bin]]:
+    def reports(self, outputs: LabelOutputs, dataset: Texts) -> tuple[list[ClassReport], list[Bin]]:
         if self.labels.kind != "single":
             return [], []
         targets, guesses = np.array(self._targets(dataset)), outputs.scores.argmax(1)
@@ -272,9 +270,7 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
         reports = class_reports(self.labels.names, targets, guesses)
         return reports, reliability(correct, outputs.scores.max(1))
 
-    def held_out_rows(
-        self, outputs: LabelOutputs, dataset: Dataset[LabelledText]
-    ) -> list[dict[str, Any]]:
+    def held_out_rows(self, outputs: LabelOutputs, dataset: Texts) -> list[dict[str, Any]]:
         rows = []
         for text, target, predicted, loss in zip(
             dataset.examples,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.evaluation.metrics import Direction, Floats, Metric
-from nextword.evaluation.question_answering import answer_scores, qa_metrics
+from nextword.evaluation.question_answering import QA_SCORING
 from nextword.hub.directory import load_span_finder, save_span_finder, start_span_finder
 from nextword.hub.resolve import resolve as find_directory
 from nextword.inference.evaluating import evaluating
@@ -56,12 +56,17 @@ class SpanOutputs(Outputs):
         return [prediction["answer"] for prediction in self.predictions]
 
 
+Questions = Dataset[PromptedExample]
+Windows = Encoded[Window]
+
+
 @dataclass
 class ExtractiveQA(Task[PromptedExample, Window, SpanOutputs]):
     name: ClassVar[str] = "qa"
     settings_used: ClassVar[frozenset[str]] = frozenset(
         {"question_column", "target_column", "extract"}
     )
+    DIRECTIONS: ClassVar[Mapping[str, Direction]] = QA_SCORING.directions
 
     model: SpanFinder
     format: SpanFormat | None = field(default=None, kw_only=True)
@@ -69,11 +74,11 @@ class ExtractiveQA(Task[PromptedExample, Window, SpanOutputs]):
     @classmethod
     def read(
         cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
-    ) -> Dataset[PromptedExample]:
+    ) -> Questions:
         return read_prompted(records, settings, labelled=labelled)
 
     @classmethod
-    def start(cls, place: str, train: Dataset[PromptedExample], settings: FinetuneSettings) -> Self:
+    def start(cls, place: str, train: Questions, settings: FinetuneSettings) -> Self:
         model, tokenizer = start_span_finder(place, settings.seed)
         if settings.random_weights:
             body = Transformer(model.transformer.config, settings.seed)
@@ -94,9 +99,7 @@ class ExtractiveQA(Task[PromptedExample, Window, SpanOutputs]):
         format = vars(self.format) if self.format else None
         return TaskFile(self.name, columns.settings, max_length=self.max_length, format=format)
 
-    def encode(
-        self, dataset: Dataset[PromptedExample], *, training: bool = False
-    ) -> EncodedQuestions:
+    def encode(self, dataset: Questions, *, training: bool = False) -> EncodedQuestions:
         """Encode questions with their texts; training data decides on the format of answers."""
         assert self.start_id is not None
         causal = self.body.config.causal
@@ -131,12 +134,12 @@ class ExtractiveQA(Task[PromptedExample, Window, SpanOutputs]):
     def loss(self, model: Any, batch: TokenBatch) -> Tensor:
         return objective.loss(model, batch)
 
-    def shown(self, encoded: Encoded[Window], dataset: Dataset[PromptedExample]) -> str:
+    def shown(self, encoded: Windows, dataset: Questions) -> str:
         assert isinstance(encoded, EncodedQuestions)
         text = self.tokenizer.decode(encoded.items[0].example.ids.tolist())
         return f"{text}  →  {_target(encoded.questions[0]) or '(no answer)'}"
 
-    def predict(self, encoded: Encoded[Window], dataset: Dataset[PromptedExample]) -> SpanOutputs:
+    def predict(self, encoded: Windows, dataset: Questions) -> SpanOutputs:
         assert isinstance(encoded, EncodedQuestions)
         questions = encoded.questions
         scores = self.scores(encoded)
@@ -169,29 +172,23 @@ class ExtractiveQA(Task[PromptedExample, Window, SpanOutputs]):
                 ]
         return scores
 
-    @property
-    def directions(self) -> Mapping[str, Direction]:
-        return {"F1": "higher", "loss": "lower", "exact match": "higher"}
-
-    def metrics(self, outputs: SpanOutputs, dataset: Dataset[PromptedExample]) -> dict[str, Metric]:
+    def metrics(self, outputs: SpanOutputs, dataset: Questions) -> dict[str, Metric]:
         references = [example.references for example in dataset.examples]
-        return qa_metrics(outputs.answers, references, outputs.language)
+        return QA_SCORING.metrics(outputs.answers, references, outputs.language)
 
-    def converged(self, outputs: SpanOutputs, dataset: Dataset[PromptedExample]) -> float | None:
+    def converged(self, outputs: SpanOutputs, dataset: Questions) -> float | None:
         right = all(
             answer in (*(question.references or [""]), _target(question))
             for answer, question in zip(outputs.answers, outputs.questions, strict=True)
         )
         return CONVERGED if right else None
 
-    def truth(self, dataset: Dataset[PromptedExample]) -> list[Any]:
+    def truth(self, dataset: Questions) -> list[Any]:
         return [example.references or example.record.place for example in dataset.examples]
 
-    def held_out_rows(
-        self, outputs: SpanOutputs, dataset: Dataset[PromptedExample]
-    ) -> list[dict[str, Any]]:
+    def held_out_rows(self, outputs: SpanOutputs, dataset: Questions) -> list[dict[str, Any]]:
         references = [list(example.references) for example in dataset.examples]
-        scores = answer_scores(outputs.answers, references, outputs.language)
+        scores = QA_SCORING.each(outputs.answers, references, outputs.language)
         return [
             {
                 "place": dataset.places[number],
@@ -199,7 +196,7 @@ class ExtractiveQA(Task[PromptedExample, Window, SpanOutputs]):
                 "references": references[number],
                 "prediction": outputs.answers[number],
                 "loss": float(outputs.losses[number]),
-                "score": {"F1": float(scores[number, 1])},
+                "score": scores[number],
             }
             for number in range(len(dataset))
         ]

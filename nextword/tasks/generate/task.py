@@ -12,9 +12,18 @@ import numpy as np
 from torch import Tensor
 
 from nextword.errors import UserError
-from nextword.evaluation.generated_text import rouge, summary_metrics, translation_metrics
-from nextword.evaluation.metrics import Direction, Floats, Ints, Metric, perplexity, ratio
-from nextword.evaluation.question_answering import answer_scores, qa_metrics
+from nextword.evaluation.generated_text import SUMMARY_SCORING, TRANSLATION_SCORING
+from nextword.evaluation.metrics import (
+    AnswerScoring,
+    Direction,
+    Floats,
+    Ints,
+    Metric,
+    References,
+    perplexity,
+    ratio,
+)
+from nextword.evaluation.question_answering import QA_SCORING
 from nextword.hub.directory import load, save
 from nextword.hub.resolve import resolve as find_directory
 from nextword.inference.language_model import boundaries, check_writes
@@ -41,6 +50,8 @@ from nextword.tokens.tokenizer import Tokenizer
 VALIDATED = 200  # answers written at a validation, spread over the examples; all at the end
 
 E = TypeVar("E")
+Prompted = Dataset[PromptedExample]
+Items = Encoded[GenerationExample]
 
 
 @dataclass(frozen=True)
@@ -125,20 +136,18 @@ class Generate(Task[E, GenerationExample, TextOutputs]):
     def loss(self, model: Any, batch: Any) -> Tensor:
         return causal.loss(model, batch)
 
-    def shown(self, encoded: Encoded[GenerationExample], dataset: Dataset[E]) -> str:
+    def shown(self, encoded: Items, dataset: Dataset[E]) -> str:
         return mark_targets(encoded.items[0].example, self.tokenizer)
 
-    def predict(self, encoded: Encoded[GenerationExample], dataset: Dataset[E]) -> TextOutputs:
+    def predict(self, encoded: Items, dataset: Dataset[E]) -> TextOutputs:
         assert isinstance(encoded, EncodedPrompts)
         losses, targets = self._losses(encoded, dataset)
         return self._outputs(encoded, encoded.items, losses, targets)
 
-    def measure(self, encoded: Encoded[GenerationExample], dataset: Dataset[E]) -> TextOutputs:
+    def measure(self, encoded: Items, dataset: Dataset[E]) -> TextOutputs:
         return self.predict(encoded, dataset)
 
-    def validate(
-        self, encoded: Encoded[GenerationExample], dataset: Dataset[E]
-    ) -> tuple[TextOutputs, Dataset[E]]:
+    def validate(self, encoded: Items, dataset: Dataset[E]) -> tuple[TextOutputs, Dataset[E]]:
         assert isinstance(encoded, EncodedPrompts)
         count = len(dataset)
         chosen = [number * count // VALIDATED for number in range(VALIDATED)]
@@ -177,7 +186,7 @@ class Generate(Task[E, GenerationExample, TextOutputs]):
         predictions = [{"answer": answer} for answer in answers]
         return TextOutputs(predictions, losses, targets, encoded.format.language)
 
-    def sample(self, encoded: Encoded[GenerationExample]) -> tuple[str, str]:
+    def sample(self, encoded: Items) -> tuple[str, str]:
         """Return the first prompt and what is written after it."""
         assert isinstance(encoded, EncodedPrompts)
         prompt, room = encoded.items[0].prompt, max(encoded.format.answer_tokens, 1)
@@ -191,47 +200,38 @@ class Generate(Task[E, GenerationExample, TextOutputs]):
 class Answer(Generate[PromptedExample]):
     """What the tasks share whose answers are compared with references."""
 
+    settings_used: ClassVar[frozenset[str]] = frozenset({"target_column", "prompt", "beams"})
+    scoring: ClassVar[AnswerScoring]
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        return self.scoring.directions
+
     @classmethod
     def read(
         cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
-    ) -> Dataset[PromptedExample]:
+    ) -> Prompted:
         return read_prompted(records, settings, labelled=labelled)
 
-    def _encode(self, dataset: Dataset[PromptedExample], training: bool) -> EncodedPrompts:
+    def _encode(self, dataset: Prompted, training: bool) -> EncodedPrompts:
         return self.encoder().encode(dataset, self.format, training=training)
 
-    def metrics(self, outputs: TextOutputs, dataset: Dataset[PromptedExample]) -> dict[str, Metric]:
-        return self.score(outputs.answers, _references(dataset), outputs.language)
+    def metrics(self, outputs: TextOutputs, dataset: Prompted) -> dict[str, Metric]:
+        return self.scoring.metrics(outputs.answers, _references(dataset), outputs.language)
 
-    @classmethod
-    @abstractmethod
-    def score(
-        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
-    ) -> dict[str, Metric]:
-        """Return the metrics of answers beside their references."""
-
-    @classmethod
-    @abstractmethod
-    def scores(
-        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
-    ) -> list[dict[str, float]]:
-        """Return a score for each answer by itself, by name."""
-
-    def truth(self, dataset: Dataset[PromptedExample]) -> list[Any]:
+    def truth(self, dataset: Prompted) -> list[Any]:
         return [example.references or example.record.place for example in dataset.examples]
 
-    def converged(self, outputs: TextOutputs, dataset: Dataset[PromptedExample]) -> float | None:
+    def converged(self, outputs: TextOutputs, dataset: Prompted) -> float | None:
         right = all(
             answer in example.references or (not answer and not example.references)
             for answer, example in zip(outputs.answers, dataset.examples, strict=True)
         )
         return CONVERGED if right else None
 
-    def held_out_rows(
-        self, outputs: TextOutputs, dataset: Dataset[PromptedExample]
-    ) -> list[dict[str, Any]]:
+    def held_out_rows(self, outputs: TextOutputs, dataset: Prompted) -> list[dict[str, Any]]:
         encoded = self.encode(dataset)
-        scores = self.scores(outputs.answers, _references(dataset), outputs.language)
+        scores = self.scoring.each(outputs.answers, _references(dataset), outputs.language)
         return [
             {
                 "place": item.example.source,
@@ -255,78 +255,21 @@ class Answer(Generate[PromptedExample]):
 @dataclass
 class AnswerQuestions(Answer):
     name: ClassVar[str] = "qa"
-    settings_used: ClassVar[frozenset[str]] = frozenset(
-        {"question_column", "target_column", "prompt", "beams", "extract"}
-    )
-
-    @property
-    def directions(self) -> Mapping[str, Direction]:
-        return {"F1": "higher", "loss": "lower", "exact match": "higher"}
-
-    @classmethod
-    def score(
-        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
-    ) -> dict[str, Metric]:
-        return qa_metrics(answers, references, language)
-
-    @classmethod
-    def scores(
-        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
-    ) -> list[dict[str, float]]:
-        return [{"F1": f1} for f1 in answer_scores(answers, references, language)[:, 1].tolist()]
+    settings_used: ClassVar[frozenset[str]] = Answer.settings_used | {"question_column", "extract"}
+    scoring: ClassVar[AnswerScoring] = QA_SCORING
 
 
 @dataclass
 class Summarize(Answer):
     name: ClassVar[str] = "summarize"
-    settings_used: ClassVar[frozenset[str]] = frozenset({"target_column", "prompt", "beams"})
-
-    @property
-    def directions(self) -> Mapping[str, Direction]:
-        return {
-            **{"ROUGE-L": "higher", "loss": "lower", "ROUGE-1": "higher", "ROUGE-2": "higher"},
-            "length ratio": "neither",
-        }
-
-    @classmethod
-    def score(
-        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
-    ) -> dict[str, Metric]:
-        return summary_metrics(answers, references, language)
-
-    @classmethod
-    def scores(
-        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
-    ) -> list[dict[str, float]]:
-        values = rouge(answers, references, language)["ROUGE-L"].tolist()
-        return [{"ROUGE-L": value} for value in values]
+    scoring: ClassVar[AnswerScoring] = SUMMARY_SCORING
 
 
 @dataclass
 class Translate(Answer):
     name: ClassVar[str] = "translate"
-    settings_used: ClassVar[frozenset[str]] = frozenset({"target_column", "prompt", "beams"})
     text_files: ClassVar[TextFiles | None] = "pairs"
-
-    @property
-    def directions(self) -> Mapping[str, Direction]:
-        return {
-            **{"BLEU": "higher", "loss": "lower", "chrF": "higher"},
-            "length ratio": "neither",
-        }
-
-    @classmethod
-    def score(
-        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
-    ) -> dict[str, Metric]:
-        return translation_metrics(answers, references, language)
-
-    @classmethod
-    def scores(
-        cls, answers: Sequence[str], references: Sequence[Sequence[str]], language: str
-    ) -> list[dict[str, float]]:
-        chrf = translation_metrics(answers, references, language)["chrF"]
-        return [{"chrF": chrf.compute(np.array([number]))} for number in range(len(answers))]
+    scoring: ClassVar[AnswerScoring] = TRANSLATION_SCORING
 
 
 @dataclass
@@ -334,20 +277,15 @@ class Unscored(Generate[E]):
     """What the tasks share whose answers can only be read: they are measured by their loss."""
 
     writes_alone: ClassVar[bool] = True
+    DIRECTIONS: ClassVar[Mapping[str, Direction]] = {"loss": "lower", "perplexity": "lower"}
 
-    def measure(self, encoded: Encoded[GenerationExample], dataset: Dataset[E]) -> TextOutputs:
+    def measure(self, encoded: Items, dataset: Dataset[E]) -> TextOutputs:
         assert isinstance(encoded, EncodedPrompts)
         losses, targets = self._losses(encoded, dataset)
         return TextOutputs([], losses, targets, encoded.format.language)
 
-    def validate(
-        self, encoded: Encoded[GenerationExample], dataset: Dataset[E]
-    ) -> tuple[TextOutputs, Dataset[E]]:
+    def validate(self, encoded: Items, dataset: Dataset[E]) -> tuple[TextOutputs, Dataset[E]]:
         return self.measure(encoded, dataset), dataset
-
-    @property
-    def directions(self) -> Mapping[str, Direction]:
-        return {"loss": "lower", "perplexity": "lower"}
 
     def metrics(self, outputs: TextOutputs, dataset: Dataset[E]) -> dict[str, Metric]:
         return {"perplexity": ratio(outputs.losses, outputs.targets, perplexity)}
@@ -362,7 +300,7 @@ class Unscored(Generate[E]):
         return []
 
 
-def _references(dataset: Dataset[PromptedExample]) -> list[Sequence[str]]:
+def _references(dataset: Prompted) -> References:
     return [example.references for example in dataset.examples]
 
 

@@ -75,12 +75,19 @@ class PreferenceOutputs(Outputs):
     margins: Floats
 
 
+Preferences = Dataset[Preference]
+Pairs = Encoded[EncodedPair]
+
+
 @dataclass
 class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
     name: ClassVar[str] = "prefer"
     unit: ClassVar[str] = "pairs"
     rate_scale: ClassVar[float] = 0.1  # preferences take a tenth of the usual learning rate
     settings_used: ClassVar[frozenset[str]] = frozenset({"target_column", "beta"})
+    DIRECTIONS: ClassVar[Mapping[str, Direction]] = {
+        **{"preference accuracy": "higher", "loss": "lower", "reward margin": "higher"}
+    }
 
     model: Transformer
     format: PreferenceFormat | None = field(default=None, kw_only=True)
@@ -89,11 +96,11 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
     @classmethod
     def read(
         cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
-    ) -> Dataset[Preference]:
+    ) -> Preferences:
         return read_preferences(records, settings, labelled=labelled)
 
     @classmethod
-    def start(cls, place: str, train: Dataset[Preference], settings: FinetuneSettings) -> Self:
+    def start(cls, place: str, train: Preferences, settings: FinetuneSettings) -> Self:
         model, tokenizer = load(place)
         check_writes(model, place, cls.name)
         start_id = start_id_of(model, tokenizer, find_directory(place))
@@ -147,9 +154,7 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
         format = asdict(self.format) if self.format else None
         return TaskFile(self.name, columns.settings, max_length=self.max_length, format=format)
 
-    def encode(
-        self, dataset: Dataset[Preference], *, training: bool = False
-    ) -> Encoded[EncodedPair]:
+    def encode(self, dataset: Preferences, *, training: bool = False) -> Pairs:
         """Encode pairs of answers, with what the reference model makes of them.
 
         A prompt that is too long loses its beginning, a conversation its oldest exchanges; a pair
@@ -243,7 +248,7 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
         assert self.format is not None
         return objective.loss(model, batch, self.format.beta)
 
-    def shown(self, encoded: Encoded[EncodedPair], dataset: Dataset[Preference]) -> str:
+    def shown(self, encoded: Pairs, dataset: Preferences) -> str:
         pair = encoded.items[0]
         chosen, rejected = (mark_targets(e, self.tokenizer) for e in (pair.chosen, pair.rejected))
         return f"{chosen}  rather than  {rejected[rejected.find('⟦') :]}"
@@ -259,9 +264,7 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
                 parts.append(objective.margins(model, batch).double().cpu().numpy())
         return np.concatenate(parts)
 
-    def predict(
-        self, encoded: Encoded[EncodedPair], dataset: Dataset[Preference]
-    ) -> PreferenceOutputs:
+    def predict(self, encoded: Pairs, dataset: Preferences) -> PreferenceOutputs:
         """Write an answer to each prompt; measure the pairs where they are known."""
         room = self.format.answer_tokens if self.format else ANSWER_TOKENS
         chat = self._chat
@@ -279,9 +282,7 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
         template = self.format.template if self.format else ""
         return ChatTemplate(self.tokenizer, template) if template else None
 
-    def measure(
-        self, encoded: Encoded[EncodedPair], dataset: Dataset[Preference]
-    ) -> PreferenceOutputs:
+    def measure(self, encoded: Pairs, dataset: Preferences) -> PreferenceOutputs:
         if not dataset.columns.targets:
             nothing = np.array([])
             return PreferenceOutputs([], nothing, nothing, nothing)
@@ -297,30 +298,21 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
         rewards = (self.format.beta * (margins - references)).numpy()
         return PreferenceOutputs([], losses, np.ones(len(losses), np.int64), rewards)
 
-    @property
-    def directions(self) -> Mapping[str, Direction]:
-        return {
-            **{"preference accuracy": "higher", "loss": "lower"},
-            "reward margin": "higher",
-        }
-
-    def metrics(
-        self, outputs: PreferenceOutputs, dataset: Dataset[Preference]
-    ) -> dict[str, Metric]:
+    def metrics(self, outputs: PreferenceOutputs, dataset: Preferences) -> dict[str, Metric]:
         margins = outputs.margins
         return {
             "preference accuracy": accuracy(margins > 0),
             "reward margin": Metric(len(margins), lambda chosen: float(margins[chosen].mean())),
         }
 
-    def converged(self, outputs: PreferenceOutputs, dataset: Dataset[Preference]) -> float | None:
+    def converged(self, outputs: PreferenceOutputs, dataset: Preferences) -> float | None:
         return CONVERGED if bool((outputs.margins > 0).all()) else None
 
-    def truth(self, dataset: Dataset[Preference]) -> list[Any]:
+    def truth(self, dataset: Preferences) -> list[Any]:
         return [(example.chosen, example.rejected) for example in dataset.examples]
 
     def held_out_rows(
-        self, outputs: PreferenceOutputs, dataset: Dataset[Preference]
+        self, outputs: PreferenceOutputs, dataset: Preferences
     ) -> list[dict[str, Any]]:
         return [
             {

@@ -63,11 +63,19 @@ class TagOutputs(Outputs):
     word_losses: list[float]
 
 
+Texts = Dataset[TaggedText]
+Windows = Encoded[TagWindow]
+
+
 @dataclass
 class Tag(Task[TaggedText, TagWindow, TagOutputs]):
     name: ClassVar[str] = "tag"
     unit: ClassVar[str] = "words"
     settings_used: ClassVar[frozenset[str]] = frozenset({"label_column"})
+    DIRECTIONS: ClassVar[Mapping[str, Direction]] = {
+        **{"F1": "higher", "loss": "lower", "precision": "higher", "recall": "higher"},
+        **{"strict F1": "higher", "accuracy": "higher"},
+    }
     text_files: ClassVar[TextFiles | None] = "conll"
 
     model: Tagger
@@ -76,20 +84,20 @@ class Tag(Task[TaggedText, TagWindow, TagOutputs]):
     @classmethod
     def read(
         cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
-    ) -> Dataset[TaggedText]:
+    ) -> Texts:
         columns = find_columns(records, settings, labelled=labelled)
         texts = read_texts(records, columns)
         inputs = [text.text for text in texts]
         return Dataset(texts, list(records), columns, inputs, inputs)
 
     @classmethod
-    def label_names(cls, dataset: Dataset[TaggedText], settings: TaskSettings) -> list[list[str]]:
+    def label_names(cls, dataset: Texts, settings: TaskSettings) -> list[list[str]]:
         return [
             sorted({kind for kind, _, _ in entities_of(text.tags)}) for text in dataset.examples
         ]
 
     @classmethod
-    def start(cls, place: str, train: Dataset[TaggedText], settings: FinetuneSettings) -> Self:
+    def start(cls, place: str, train: Texts, settings: FinetuneSettings) -> Self:
         tags = tags_for(train.examples)
         model, tokenizer = start_tagger(place, tags, settings.seed)
         if settings.random_weights:
@@ -106,7 +114,7 @@ class Tag(Task[TaggedText, TagWindow, TagOutputs]):
     def save(self, directory: Path, card: str) -> None:
         save_tagger(directory, self.model, self.tokenizer, self.tags, card)
 
-    def encode(self, dataset: Dataset[TaggedText], *, training: bool = False) -> Encoded[TagWindow]:
+    def encode(self, dataset: Texts, *, training: bool = False) -> Windows:
         """Encode texts as a tagger reads them, each word once.
 
         Words are encoded one by one, so that no token is part of two. A decoder knows a word at its
@@ -170,7 +178,7 @@ class Tag(Task[TaggedText, TagWindow, TagOutputs]):
     def loss(self, model: Any, batch: TokenBatch) -> Tensor:
         return objective.loss(model, batch)
 
-    def shown(self, encoded: Encoded[TagWindow], dataset: Dataset[TaggedText]) -> str:
+    def shown(self, encoded: Windows, dataset: Texts) -> str:
         text = dataset.examples[0]
         marked, end = "", 0
         for entity in text.entities:
@@ -178,7 +186,7 @@ class Tag(Task[TaggedText, TagWindow, TagOutputs]):
             end = entity["end"]
         return marked + text.text[end:]
 
-    def predict(self, encoded: Encoded[TagWindow], dataset: Dataset[TaggedText]) -> TagOutputs:
+    def predict(self, encoded: Windows, dataset: Texts) -> TagOutputs:
         texts, probabilities = dataset.examples, self.probabilities(encoded, dataset)
         predictions = [
             self._prediction(text, rows) for text, rows in zip(texts, probabilities, strict=True)
@@ -194,9 +202,7 @@ class Tag(Task[TaggedText, TagWindow, TagOutputs]):
         return TagOutputs(predictions, np.array(losses) * words, words, tags, losses)
 
     @torch.no_grad()
-    def probabilities(
-        self, encoded: Encoded[TagWindow], dataset: Dataset[TaggedText]
-    ) -> list[Floats]:
+    def probabilities(self, encoded: Windows, dataset: Texts) -> list[Floats]:
         """Return the probabilities of the tags of each text's words, [words, tags] a text."""
         weight, items = self.model.tag.weight, encoded.items
         found = [np.zeros((len(text.words), len(weight))) for text in dataset.examples]
@@ -223,31 +229,20 @@ class Tag(Task[TaggedText, TagWindow, TagOutputs]):
         words = [text.text[begin:end] for begin, end in text.words]
         return {"text": text.text, "words": words, "tags": tags, "entities": entities}
 
-    @property
-    def directions(self) -> Mapping[str, Direction]:
-        return {
-            **{"F1": "higher", "loss": "lower", "precision": "higher", "recall": "higher"},
-            **{"strict F1": "higher", "accuracy": "higher"},
-        }
-
-    def metrics(self, outputs: TagOutputs, dataset: Dataset[TaggedText]) -> dict[str, Metric]:
+    def metrics(self, outputs: TagOutputs, dataset: Texts) -> dict[str, Metric]:
         return entity_metrics([text.tags for text in dataset.examples], outputs.tags)
 
-    def converged(self, outputs: TagOutputs, dataset: Dataset[TaggedText]) -> float | None:
+    def converged(self, outputs: TagOutputs, dataset: Texts) -> float | None:
         right = outputs.tags == [text.tags for text in dataset.examples]
         return CONVERGED if right else None
 
-    def truth(self, dataset: Dataset[TaggedText]) -> list[Any]:
+    def truth(self, dataset: Texts) -> list[Any]:
         return [text.tags for text in dataset.examples]
 
-    def reports(
-        self, outputs: TagOutputs, dataset: Dataset[TaggedText]
-    ) -> tuple[list[ClassReport], list[Bin]]:
+    def reports(self, outputs: TagOutputs, dataset: Texts) -> tuple[list[ClassReport], list[Bin]]:
         return entity_reports([text.tags for text in dataset.examples], outputs.tags), []
 
-    def held_out_rows(
-        self, outputs: TagOutputs, dataset: Dataset[TaggedText]
-    ) -> list[dict[str, Any]]:
+    def held_out_rows(self, outputs: TagOutputs, dataset: Texts) -> list[dict[str, Any]]:
         return [
             {
                 "place": text.place,
