@@ -20,15 +20,15 @@ ROUNDS = 3
 
 
 def documents(data: str) -> list[str]:
-    from nextword.text.clean import clean
-    from nextword.text.document import Tally
-    from nextword.text.sources import expand, read
+    from nextword.text.cleaning import clean
+    from nextword.text.document import ReadStats
+    from nextword.text.sources import find_sources, read_documents
 
-    tally = Tally()
+    tally = ReadStats()
     return [
         clean(document.text)
-        for source in expand([data])
-        for document in read(source, tally=tally, skip_bad=True)
+        for source in find_sources([data])
+        for document in read_documents(source, stats=tally, skip_bad=True)
     ]
 
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from nextword.hub.directory import load
 from nextword.objectives import masked
 from nextword.settings import MaskSettings
-from nextword.tokens.loader import IGNORE, Batch
-from nextword.tokens.masking import MaskedRows, masking_of
+from nextword.tokens.loader import IGNORE_INDEX, Batch
+from nextword.tokens.masking import MaskedRows, masking_for
 from nextword.tokens.store import Store
 from nextword.training.masked_validator import MaskedValidator
 
@@ -64,7 +64,7 @@ class Trigram:
 
     def guess(self, batch: Batch) -> Ids:
         """For each hidden place, in order."""
-        tokens, hidden = batch.tokens.numpy(), batch.targets.numpy() != IGNORE
+        tokens, hidden = batch.tokens.numpy(), batch.targets.numpy() != IGNORE_INDEX
         places = np.nonzero(hidden)
         at_left, at_right = (places[0], places[1] - 1), (places[0], places[1] + 1)
         left, right = tokens[at_left], tokens[at_right]
@@ -85,7 +85,7 @@ def main() -> None:
     given = parser.parse_args()
     store = Store.open(given.store)
     tokenizer = store.tokenizer
-    masking = masking_of(tokenizer, MaskSettings(mask_rate=given.mask_rate))
+    masking = masking_for(tokenizer, MaskSettings(mask_rate=given.mask_rate))
     validator = MaskedValidator(
         store.val,
         tokenizer,
@@ -101,7 +101,7 @@ def main() -> None:
     models = {run: load(run)[0] for run in given.runs}
     right: dict[str, list[NDArray[np.bool_]]] = {}
     for batch in validator.batches():
-        targets = batch.targets[batch.targets != IGNORE].numpy()
+        targets = batch.targets[batch.targets != IGNORE_INDEX].numpy()
         right.setdefault("unigram", []).append(targets == trigram.unigram)
         right.setdefault("trigram, both sides", []).append(targets == trigram.guess(batch))
         for run, model in models.items():

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nextword.text.duplicates import Duplicates, digest, sketch
+from nextword.text.duplicates import DuplicateFinder, minhash_signature, text_digest
 
 SIMILAR = 0.8  # of the windows of letters that one of two texts holds, both do
 MOST_SKETCHED = 200_000  # examples; of more only those that are the same are found
@@ -45,17 +45,17 @@ def find_duplicates(
     """
     known = [normalize(text) for text in train]
     asked = [normalize(text) for text in texts]
-    first = {digest(text): number for number, text in reversed(list(enumerate(known)))}
+    first = {text_digest(text): number for number, text in reversed(list(enumerate(known)))}
     duplicates: list[Duplicate | None] = [None] * len(asked)
     for number, text in enumerate(asked):
-        if (same := first.get(digest(text))) is not None:
+        if (same := first.get(text_digest(text))) is not None:
             duplicates[number] = Duplicate(places[same], train[same], 1.0)
     if len(known) + len(asked) > MOST_SKETCHED:
         return duplicates
-    near = Duplicates(SIMILAR)
-    signatures = np.stack([sketch(text) for text in (*known, *asked)])
+    near = DuplicateFinder(SIMILAR)
+    signatures = np.stack([minhash_signature(text) for text in (*known, *asked)])
     for text, signature in zip((*known, *asked), signatures, strict=True):
-        near.add(digest(text), signature)
+        near.add(text_digest(text), signature)
     clusters = near.clusters()
     train_clusters = clusters[: len(known)]
     for number, signature in enumerate(signatures[len(known) :]):

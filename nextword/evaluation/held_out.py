@@ -15,11 +15,11 @@ from nextword.errors import UserError
 from nextword.files import read_json
 from nextword.settings import PrepareSettings, resolve
 from nextword.terminal import Progress, say
-from nextword.text.document import Tally
-from nextword.text.overlap import Overlap
-from nextword.text.process import process
-from nextword.text.shingles import window_hashes
-from nextword.text.sources import expand, read
+from nextword.text.cleaning import process_document
+from nextword.text.document import ReadStats
+from nextword.text.duplicates import window_hashes
+from nextword.text.sources import find_sources, read_documents
+from nextword.text.split import Overlap
 from nextword.tokens.store import Split, Store, id_dtype, is_store
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -114,8 +114,8 @@ def read_text(
 
     Nothing is left out but empty documents. Stops reading after `max_tokens`.
     """
-    tally, settings = Tally(), resolve(PrepareSettings, {"deduplicate": "none"})
-    sources = expand(data)
+    tally, settings = ReadStats(), resolve(PrepareSettings, {"deduplicate": "none"})
+    sources = find_sources(data)
     encoded: list[NDArray[Any]] = []
     lengths: list[int] = []
     waiting: list[str] = []
@@ -129,8 +129,8 @@ def read_text(
 
     with Progress("Reading", unit="characters") as bar:
         for source in sources:
-            for document in read(source, text_column=text_column, tally=tally):
-                processed = process(document, settings)
+            for document in read_documents(source, text_column=text_column, stats=tally):
+                processed = process_document(document, settings)
                 if processed.reason:
                     tally.drop(processed.reason, document.source)
                     continue

@@ -13,20 +13,15 @@ from numpy.typing import NDArray
 
 from nextword.errors import UserError
 from nextword.evaluation.bootstrap import ratio_interval, units
-from nextword.evaluation.held_out import (
-    HeldOut,
-    Part,
-    part_of,
-    seen_in_training,
-)
+from nextword.evaluation.held_out import HeldOut, Part, part_of, seen_in_training
 from nextword.evaluation.metrics import perplexity, perplexity_interval, round_for_json
 from nextword.inference.language_model import LanguageModel
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import EvaluateSettings
 from nextword.terminal import Progress, say, warn
-from nextword.tokens.loader import IGNORE, scored_by_windows
-from nextword.tokens.loader import windows as read_windows
+from nextword.tokens.loader import IGNORE_INDEX, window_bounds
+from nextword.tokens.loader import evaluation_windows as read_windows
 from nextword.tokens.store import Split, Store
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -109,7 +104,7 @@ def token_losses(
     device, context = model.embedding.weight.device, windows.context
     rows = max(1, min(windows.batch_size, SCORES_AT_ONCE // context**2))
     chosen = context, windows.stride
-    starts, stops = scored_by_windows(len(split), *chosen, windows.max_tokens)
+    starts, stops = window_bounds(len(split), *chosen, windows.max_tokens)
     nats = np.empty(int((stops - starts).sum()), np.float32)
     done = 0
     with Progress("Evaluating", len(nats), "tokens") as bar:
@@ -118,7 +113,7 @@ def token_losses(
                 batch.tokens[batch.tokens == split.end_id] = start_id
             losses = causal.token_losses(model, batch.to(device))
             # Windows come in order and score a token once: what is scored is the text itself.
-            scored = losses[batch.targets != IGNORE].numpy()
+            scored = losses[batch.targets != IGNORE_INDEX].numpy()
             nats[done : done + len(scored)] = scored
             done += len(scored)
             bar.advance(len(scored))
@@ -156,7 +151,7 @@ def _summarize(
     seed: int,
 ) -> Evaluation:
     whole, context, stride = held_out.split, windows.context, windows.stride
-    part = part_of(whole, *scored_by_windows(len(whole), context, stride, windows.max_tokens))
+    part = part_of(whole, *window_bounds(len(whole), context, stride, windows.max_tokens))
     split = part.split
     drawn = units(split.starts)
     begins = drawn.starts[:-1]

@@ -22,10 +22,10 @@ from nextword.models.transformer import Transformer
 from nextword.objectives import causal, masked
 from nextword.settings import EvaluateSettings, HidingSettings, MaskSettings
 from nextword.terminal import Progress
-from nextword.tokens.corruption import corruption_of
-from nextword.tokens.loader import IGNORE, Batch
-from nextword.tokens.masking import masking_of
-from nextword.tokens.pairs import PairBatch
+from nextword.tokens.loader import IGNORE_INDEX, Batch
+from nextword.tokens.masking import masking_for
+from nextword.tokens.packing import Seq2SeqBatch
+from nextword.tokens.span_corruption import span_corruption_for
 from nextword.training.denoising_validator import DenoisingValidator
 from nextword.training.masked_validator import NOTHING_TO_HIDE, MaskedValidator
 
@@ -98,7 +98,7 @@ def evaluate_hidden(
             nats.append(losses)
             right += [] if found is None else [found]
             hidden.append(counts)
-            read += (batch.source if isinstance(batch, PairBatch) else batch.tokens).numel()
+            read += (batch.source if isinstance(batch, Seq2SeqBatch) else batch.tokens).numel()
             bar.advance(len(counts))
     of_row, all_nats = np.concatenate(hidden), np.concatenate(nats)
     if not of_row.sum():
@@ -144,17 +144,17 @@ def _rows(
         "seed": settings.seed,
     }
     if isinstance(model, MaskedLanguageModel):
-        masking = masking_of(model.tokenizer, wanted)
+        masking = masking_for(model.tokenizer, wanted)
         return MaskedValidator(split, model.tokenizer, masking, **limits), masking.rate
-    corruption = corruption_of(model.tokenizer, wanted)
+    corruption = span_corruption_for(model.tokenizer, wanted)
     return DenoisingValidator(split, model.tokenizer, corruption, **limits), corruption.rate
 
 
-def _scores(model: MaskedLanguageModel | LanguageModel, batch: Batch | PairBatch) -> Scores:
+def _scores(model: MaskedLanguageModel | LanguageModel, batch: Batch | Seq2SeqBatch) -> Scores:
     """Of each row: nats, how many hidden tokens were found (None where none are named) and how
     many there are, which is 0 where none can be hidden."""
-    counts = (batch.targets != IGNORE).sum(1).cpu().numpy()
-    if isinstance(batch, PairBatch) or isinstance(model, LanguageModel):
+    counts = (batch.targets != IGNORE_INDEX).sum(1).cpu().numpy()
+    if isinstance(batch, Seq2SeqBatch) or isinstance(model, LanguageModel):
         losses = causal.token_losses(model.transformer, batch)
         return losses.double().sum(1).numpy(), None, counts
     assert isinstance(model.transformer, Transformer)

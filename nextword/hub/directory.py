@@ -187,7 +187,7 @@ def save(
     values = write_config(config, _name(dtype)) | ids
     mask = None
     if tokenizer is not None and tokenizer.mask_id is not None:
-        mask = tokenizer.name_of(tokenizer.mask_id)
+        mask = tokenizer.id_to_token(tokenizer.mask_id)
     readme = model_card(config, card, mask=mask, only_pretrained=only_pretrained)
     with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes) as aside:
         if config.writes:
@@ -312,7 +312,7 @@ def _special_ids(tokenizer: Tokenizer | None, config: TransformerConfig) -> dict
         )
     roles = {"pad": "pad", "bos": "cls", "eos": "sep", "cls": "cls", "sep": "sep"}
     kept = roles if config.family == "modernbert" else ("pad", "bos", "eos")
-    return {f"{name}_token_id": tokenizer.id_of(f"{roles[name]}_token") for name in kept}
+    return {f"{name}_token_id": tokenizer.role_id(f"{roles[name]}_token") for name in kept}
 
 
 def _name(dtype: torch.dtype) -> str:

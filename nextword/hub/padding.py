@@ -18,7 +18,7 @@ def pad_token(tokenizer: Tokenizer) -> int:
     """
     taken = _ends_texts(tokenizer)
     specials = sorted(tokenizer.special_ids)
-    usual = [id for id in specials if tokenizer.name_of(id) in USUAL]
+    usual = [id for id in specials if tokenizer.id_to_token(id) in USUAL]
     for id in (tokenizer.pad_id, *usual, tokenizer.end_id, *specials):
         if id is not None and id != taken:
             return id
@@ -46,7 +46,7 @@ def with_pad(
     tokenizer: Tokenizer, id: int | None, changes: dict[str, Any] | None = None
 ) -> Tokenizer:
     """The same tokenizer with this padding token, or none."""
-    name = None if id is None else tokenizer.name_of(id)
+    name = None if id is None else tokenizer.id_to_token(id)
     config = tokenizer.config | {"pad_token": name} | (changes or {})
     return Tokenizer(tokenizer.definition, config, where=tokenizer.where)
 

@@ -18,7 +18,7 @@ from nextword.inference.stops import StopFilter
 from nextword.models.encoder_decoder import Writer
 from nextword.settings import GenerateSettings, resolve
 from nextword.terminal import say
-from nextword.tokens.infilling import around_middle, infilling_of
+from nextword.tokens.fill_in_the_middle import fill_in_the_middle_for, infilling_prompt
 from nextword.tokens.tokenizer import Tokenizer
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
@@ -95,9 +95,9 @@ class LanguageModel:
         """
         if suffix is not None:
             mend = "leave the suffix out, or train with `pretrain --fim-rate`"
-            infilling = infilling_of(self.tokenizer, 1.0, mend, asked="a suffix")
+            infilling = fill_in_the_middle_for(self.tokenizer, 1.0, mend, asked="a suffix")
             texts = (self.tokenizer.encode(text) for text in (prompt, suffix))
-            return around_middle(infilling, *texts)
+            return infilling_prompt(infilling, *texts)
         return self.tokenizer.encode(prompt, template=True) or [self.start_id]
 
     def _write(

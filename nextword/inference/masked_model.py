@@ -80,8 +80,8 @@ class MaskedLanguageModel:
         return Filled(self.tokenizer.decode(ids), gaps)
 
     def _mask(self) -> tuple[str, int]:
-        id = self.tokenizer.id_of("mask_token")
-        name = None if id is None else self.tokenizer.name_of(id)
+        id = self.tokenizer.role_id("mask_token")
+        name = None if id is None else self.tokenizer.id_to_token(id)
         if id is None or name is None:
             raise UserError(
                 "the tokenizer has no mask_token",

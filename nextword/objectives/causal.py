@@ -8,14 +8,14 @@ from torch import Tensor
 
 from nextword.models.attention import document_mask
 from nextword.models.encoder_decoder import Writer
-from nextword.objectives.cross_entropy import IGNORE, linear_cross_entropy, per_token_cross_entropy
-from nextword.tokens.loader import Batch
-from nextword.tokens.pairs import PairBatch
+from nextword.objectives.cross_entropy import linear_cross_entropy, per_token_cross_entropy
+from nextword.tokens.loader import IGNORE_INDEX, Batch
+from nextword.tokens.packing import Seq2SeqBatch
 
 
-def hidden_states(model: Writer, batch: Batch | PairBatch) -> Tensor:
+def hidden_states(model: Writer, batch: Batch | Seq2SeqBatch) -> Tensor:
     """Final hidden states, [batch, time, width]; documents packed in a row never see each other."""
-    if isinstance(batch, PairBatch):
+    if isinstance(batch, Seq2SeqBatch):
         states: Tensor = model(
             batch.source,
             batch.tokens,
@@ -30,7 +30,7 @@ def hidden_states(model: Writer, batch: Batch | PairBatch) -> Tensor:
     return hidden
 
 
-def loss(model: Writer, batch: Batch | PairBatch) -> Tensor:
+def loss(model: Writer, batch: Batch | Seq2SeqBatch) -> Tensor:
     """The sum, in nats, over all targets of the batch.
 
     It is a sum so that the mean can be taken once, over every micro-batch and rank of a step.
@@ -41,11 +41,11 @@ def loss(model: Writer, batch: Batch | PairBatch) -> Tensor:
 
 
 @torch.no_grad()
-def token_losses(model: Writer, batch: Batch | PairBatch) -> Tensor:
+def token_losses(model: Writer, batch: Batch | Seq2SeqBatch) -> Tensor:
     """Losses in nats, float32 [batch, time]; 0 where there is no target."""
     losses = torch.zeros(batch.targets.shape, dtype=torch.float32)
     hidden = model.to_output(hidden_states(model, batch))
-    kept = (batch.targets != IGNORE).to(hidden.device)
+    kept = (batch.targets != IGNORE_INDEX).to(hidden.device)
     scored = per_token_cross_entropy(hidden, model.output_weight, batch.targets)
     losses[kept.cpu()] = scored.float().cpu()
     return losses

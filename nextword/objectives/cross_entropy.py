@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nextword.tokens.loader import IGNORE
+from nextword.tokens.loader import IGNORE_INDEX
 
 CHUNK_LOGITS = 1 << 26  # logits held at once: 128 MiB in bf16
 BLOCK_LOGITS = 1 << 19  # logits in full precision at once: 2 MiB, a core's share of cache
@@ -110,7 +110,7 @@ def per_token_cross_entropy(
     Only their plain sum may be differentiated: the gradient is computed for equal weights.
     """
     hidden, targets = hidden.flatten(0, -2), targets.flatten()
-    kept = targets != IGNORE
+    kept = targets != IGNORE_INDEX
     if not bool(kept.all()):
         hidden, targets = hidden[kept], targets[kept]
     losses: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, bias)

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from nextword.models.transformer import Transformer
 from nextword.objectives.causal import hidden_states
-from nextword.objectives.cross_entropy import CHUNK_LOGITS, IGNORE, linear_cross_entropy
-from nextword.tokens.loader import Batch
+from nextword.objectives.cross_entropy import CHUNK_LOGITS, linear_cross_entropy
+from nextword.tokens.loader import IGNORE_INDEX, Batch
 
 
 def at_targets(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
     """Final hidden states [targets, width] and ids [targets] of the hidden places alone, so that
     nothing that scores the vocabulary is computed for the others."""
-    kept = batch.targets != IGNORE
+    kept = batch.targets != IGNORE_INDEX
     return hidden_states(model, batch)[kept], batch.targets[kept]
 
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from nextword.models.transformer import Transformer
 from nextword.objectives.causal import hidden_states
-from nextword.objectives.cross_entropy import IGNORE
-from nextword.tokens.loader import Batch
+from nextword.tokens.loader import IGNORE_INDEX, Batch
 
 
 @dataclass
@@ -40,7 +39,7 @@ class PreferenceBatch:
 def margins(model: Transformer, batch: PreferenceBatch) -> Tensor:
     """Return log p(chosen) - log p(rejected) of each pair, in fp32 or better, [pairs]."""
     targets = batch.sequences.targets
-    scored = targets != IGNORE
+    scored = targets != IGNORE_INDEX
     hidden = model.to_output(hidden_states(model, batch.sequences))[scored]
     logits = F.linear(hidden, model.output_weight.to(hidden.dtype))
     logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits

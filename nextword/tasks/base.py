@@ -27,7 +27,7 @@ from nextword.tasks.columns import Columns, fit_settings
 from nextword.tasks.records import Record, TextFiles
 from nextword.tasks.task_file import TaskFile
 from nextword.terminal import warn
-from nextword.tokens.packing import ROW
+from nextword.tokens.packing import ROW_LENGTH
 from nextword.tokens.tokenizer import Tokenizer
 
 CONVERGED = 0.05  # nats of training loss, when nothing is left to learn if every answer is right
@@ -262,7 +262,7 @@ class Task(ABC, Generic[E, I, O]):
     @property
     def row_length(self) -> int:
         """Tokens of a packed row."""
-        return min(ROW, self.body.config.context_length)
+        return min(ROW_LENGTH, self.body.config.context_length)
 
     def metric_named(self, asked: str | None) -> str:
         """Return the metric that decides which model is the best: the one asked for, in any

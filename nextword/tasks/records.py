@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from nextword.errors import UserError
-from nextword.text.columns import lookup
-from nextword.text.document import Bad, Source, Tally
-from nextword.text.paragraphs import passages
-from nextword.text.sources import expand, read
-from nextword.text.sources import records as read_source
+from nextword.text.columns import get_field
+from nextword.text.document import ReadError, ReadStats, Source
+from nextword.text.duplicates import passages
+from nextword.text.sources import find_sources, read_documents
+from nextword.text.sources import iter_records as read_source
 
 PROSE = ("text", "html", "epub", "pdf")  # kinds of files without fields
 PASSAGE = 2000  # characters of a text's passage, which is held out as a whole or not
@@ -30,7 +30,7 @@ class Record:
     place: str  # "train.csv:12"
 
     def __getitem__(self, column: str) -> Any:
-        return lookup(self.values, column)
+        return get_field(self.values, column)
 
 
 def read_records(data: Sequence[str], text_files: TextFiles | None = None) -> list[Record]:
@@ -40,7 +40,7 @@ def read_records(data: Sequence[str], text_files: TextFiles | None = None) -> li
     "source" and "target"; words and tags in "conll" format; or "passages" of prose. Raises
     UserError, naming the place, for what cannot be read or is no record.
     """
-    sources = expand(data)
+    sources = find_sources(data)
     if text_files == "pairs" and [source.kind for source in sources] == ["text", "text"]:
         return list(_pairs_of_lines(*sources))
     if text_files == "conll":
@@ -68,8 +68,8 @@ def _records_of(source: Source) -> Iterator[Record]:
             " (--task translate also takes two text files with aligned lines, --task tag CoNLL's,"
             " --task text any text)",
         )
-    for place, value in read_source(source, Tally()):
-        if isinstance(value, Bad):
+    for place, value in read_source(source, ReadStats()):
+        if isinstance(value, ReadError):
             raise UserError(value.what, where=value.source or place, mend=value.mend)
         if not isinstance(value, Mapping):
             raise UserError("is not an object with named fields", where=place)
@@ -80,7 +80,7 @@ def _records_of(source: Source) -> Iterator[Record]:
 
 
 def _passages(source: Source) -> Iterator[Record]:
-    for document in read(source, tally=Tally()):
+    for document in read_documents(source, stats=ReadStats()):
         for line, text in passages(document.text, PASSAGE):
             yield Record({"text": text}, f"{document.source}:{line}")
 
@@ -124,9 +124,9 @@ def _pairs_of_lines(source: Source, target: Source) -> Iterator[Record]:
 
 
 def _lines(source: Source) -> Iterator[str]:
-    from nextword.text.readers.lines import read_lines
+    from nextword.text.readers.plain import read_lines
 
-    for _, line in read_lines(source, Tally()):
-        if isinstance(line, Bad):
+    for _, line in read_lines(source, ReadStats()):
+        if isinstance(line, ReadError):
             raise UserError(line.what, where=line.source, mend=line.mend)
         yield line.rstrip("\r\n")

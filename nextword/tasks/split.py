@@ -16,7 +16,7 @@ from nextword.evaluation.contamination import normalize
 from nextword.settings import FinetuneSettings
 from nextword.tasks.base import Dataset
 from nextword.tasks.records import Record
-from nextword.text.duplicates import digest
+from nextword.text.duplicates import text_digest
 
 D = TypeVar("D", bound=Dataset[Any])
 
@@ -68,7 +68,7 @@ def _leave_labels(
 
 def groups_of(dataset: Dataset[Any]) -> NDArray[np.int64]:
     """Return a number for each example, [examples], the same for those that share their input."""
-    digests = [digest(normalize(text)) for text in dataset.shared_inputs]
+    digests = [text_digest(normalize(text)) for text in dataset.shared_inputs]
     _, groups = np.unique(digests, return_inverse=True)
     return groups.astype(np.int64)
 

@@ -1,18 +1,21 @@
-"""Which field of a record holds its text, and the text in it."""
+"""Which field of a record holds its text, and records turned into documents."""
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nextword.errors import UserError, nearest
+from nextword.text.document import Document, Documents, PlacedRecords, ReadError
 
 _USUAL = ["text", "content", "paragraphs", "body", "article", "document", "story", "passage"]
-_ALSO = ["raw_content", "markdown", "context", "dialogue", "dialog", "review", "sentence"]
-_AT_LAST = ["caption", "abstract", "description", "summary"]
-NAMES = [*_USUAL, *_ALSO, *_AT_LAST]  # in order of preference
+_LESS_USUAL = ["raw_content", "markdown", "context", "dialogue", "dialog", "review", "sentence"]
+_LAST = ["caption", "abstract", "description", "summary"]
+TEXT_COLUMNS = [*_USUAL, *_LESS_USUAL, *_LAST]  # in order of preference
 
-SAMPLE = 50  # records looked at where no name is known
+SAMPLED_RECORDS = 50  # looked at where no name is known
 _LONGER = 3  # times as long as the next longest: then a field is the text
 
 
@@ -20,25 +23,30 @@ class NotText(Exception):
     """A value that is not text; the message says what it is."""
 
 
-def named_column(names: Iterable[str]) -> str | None:
-    """The field whose name says that it holds text."""
+def text_column_by_name(names: Iterable[str]) -> str | None:
+    """Return the field whose name says that it holds text, None if there is none."""
     by_lower = {str(name).strip().lower(): name for name in reversed(list(names))}
-    return next((by_lower[name] for name in NAMES if name in by_lower), None)
+    return next((by_lower[name] for name in TEXT_COLUMNS if name in by_lower), None)
 
 
-def find_column(records: list[Mapping[str, Any]], wanted: str | None, where: str) -> str:
-    """The text column of a file, from its first records. Raises UserError if it is not clear."""
+def find_text_column(records: list[Mapping[str, Any]], wanted: str | None, where: str) -> str:
+    """Return the text column of a file, judged by its first records.
+
+    Raises UserError if there is no column `wanted`, or if none is wanted and none is clearly text.
+    """
     names = list(dict.fromkeys(name for record in records for name in record))
     if wanted is not None:
-        if any(lookup(record, wanted) is not None for record in records) or wanted in names:
+        if any(get_field(record, wanted) is not None for record in records) or wanted in names:
             return wanted
         raise UserError(
             f"has no field {wanted!r}", where=where, mend=nearest(wanted, map(str, names))
         )
-    by_name = named_column(name for name in names if any(is_textual(r.get(name)) for r in records))
+    by_name = text_column_by_name(
+        name for name in names if any(is_text(record.get(name)) for record in records)
+    )
     if by_name is not None:
         return by_name
-    lengths = {name: _length(records, name) for name in names}
+    lengths = {name: _mean_length(records, name) for name in names}
     ranked = sorted((length, name) for name, length in lengths.items() if length > 0)
     if ranked and (len(ranked) == 1 or ranked[-1][0] >= _LONGER * ranked[-2][0]):
         return ranked[-1][1]
@@ -50,18 +58,19 @@ def find_column(records: list[Mapping[str, Any]], wanted: str | None, where: str
     )
 
 
-def _length(records: list[Mapping[str, Any]], name: str) -> float:
-    """Mean length of the text in a field; 0 where any value is not text."""
+def _mean_length(records: list[Mapping[str, Any]], name: str) -> float:
+    """Return the mean length of the text in a field; 0 where any value is not text."""
     values = [record[name] for record in records if record.get(name) is not None]
-    if not values or not all(is_textual(value) for value in values):
+    if not values or not all(is_text(value) for value in values):
         return 0
-    texts = [text_of(value) for value in values]
+    texts = [value_to_text(value) for value in values]
     if all(is_number(text) for text in texts):
         return 0
     return sum(map(len, texts)) / len(texts)
 
 
 def is_number(text: str) -> bool:
+    """Return whether `text` is written as a number."""
     try:
         float(text)
     except ValueError:
@@ -69,8 +78,8 @@ def is_number(text: str) -> bool:
     return True
 
 
-def lookup(record: Mapping[str, Any], column: str) -> Any:
-    """record[column]; "message.content" reaches into nested records."""
+def get_field(record: Mapping[str, Any], column: str) -> Any:
+    """Return record[column], None if absent; "message.content" reaches into nested records."""
     if column in record:
         return record[column]
     value: Any = record
@@ -81,23 +90,27 @@ def lookup(record: Mapping[str, Any], column: str) -> Any:
     return value
 
 
-def is_textual(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """Return whether `value` is a string, or a list of strings that is not empty."""
     if isinstance(value, list):
         return bool(value) and all(isinstance(item, str) for item in value)
     return isinstance(value, str)
 
 
-def text_of(value: Any) -> str:
-    """A string as it is, a list of strings joined by newlines, nothing as "". Raises NotText."""
+def value_to_text(value: Any) -> str:
+    """Return a string as it is, a list of strings joined by newlines, None as "".
+
+    Raises NotText for anything else.
+    """
     if value is None:
         return ""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        wrong = next((item for item in value if not isinstance(item, str)), None)
-        if wrong is None:
+        other = next((item for item in value if not isinstance(item, str)), None)
+        if other is None:
             return "\n".join(value)
-        raise NotText(f"a list with {_kind(wrong)}")
+        raise NotText(f"a list with {_kind(other)}")
     raise NotText(_kind(value))
 
 
@@ -109,3 +122,40 @@ def _kind(value: Any) -> str:
     if isinstance(value, Mapping):
         return "an object"
     return {list: "a list", type(None): "null"}.get(type(value), f"a {type(value).__name__}")
+
+
+def records_to_documents(records: PlacedRecords, text_column: str | None, path: str) -> Documents:
+    """Yield the text of each record; the first ones decide which field holds it.
+
+    Raises UserError as `find_text_column` does.
+    """
+    column = ""
+    while sample := list(itertools.islice(records, SAMPLED_RECORDS)):
+        mappings = [value for _, value in sample if isinstance(value, Mapping)]
+        if mappings:
+            column = find_text_column(mappings, text_column, path)
+            records = itertools.chain(sample, records)
+            break
+        yield from (_to_document(where, value, column) for where, value in sample)
+    for where, value in records:
+        yield _to_document(where, value, column)
+
+
+def _to_document(where: str, value: Any, column: str) -> Document | ReadError:
+    if isinstance(value, ReadError):
+        return value
+    if isinstance(value, Mapping):
+        field, name = get_field(value, column), f"field {column!r}"
+        if field is None and column not in value:
+            return ReadError(f"has no {name}", where, _excerpt(value), f"no {name}")
+    else:
+        field, name = value, "the record"
+    try:
+        return Document(value_to_text(field), where)
+    except NotText as kind:
+        what = f"{name} is {kind}, expected text or a list of texts"
+        return ReadError(what, where, _excerpt(value), f"{name} is not text")
+
+
+def _excerpt(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)[:1000]

@@ -1,4 +1,4 @@
-"""A document, and the count of what became of each one found."""
+"""Sources, documents, and the count of what became of each document found."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-EXAMPLES = 3  # kept for each reason
+MAX_EXAMPLES = 3  # kept for each reason
 EXAMPLE_CHARACTERS = 80
 QUARANTINED_CHARACTERS = 4000  # of one item; a line this long is still appended in one write
 
@@ -19,39 +21,45 @@ class Source:
     """A file to read, or a data set of the Hub (kind "hub", its size in bytes unknown: 0)."""
 
     path: str  # as the person wrote it
-    kind: str  # a key of nextword.text.sources.READERS
+    kind: str  # a key of nextword.text.sources.DOCUMENT_READERS
     compression: str | None = None  # gz, zst, xz
     size: int = 0  # bytes on the disk
 
 
 @dataclass(slots=True)
 class Document:
-    """`source` is its place: "book.txt", "notes.jsonl:12", "a.json:record 3", "x.parquet:row 7"."""
+    """A text and its place: "book.txt", "notes.jsonl:12", "a.json:record 3", "x.parquet:row 7"."""
 
     text: str
     source: str
 
 
 @dataclass(slots=True)
-class Bad:
-    """What a reader yields in place of a document it could not read."""
+class ReadError:
+    """What a reader yields in place of a document that it could not read."""
 
     what: str
     source: str
     content: str = ""
-    kind: str = ""  # the reason it is counted under; `what` if not given
+    kind: str = ""  # the reason it is counted under; `what` if empty
     mend: str = ""
 
 
+Documents = Iterator[Document | ReadError]
+PlacedRecords = Iterator[tuple[str, Any]]  # (place, a parsed value or ReadError)
+
+
 @dataclass(slots=True)
-class Reason:
+class SkipReason:
+    """How many items were left out for one reason, and the first few of them."""
+
     count: int = 0
     examples: list[tuple[str, str]] = field(default_factory=list)  # (source, start of the text)
 
 
 @dataclass(slots=True)
-class Tally:
-    """What was accepted, skipped (left out on purpose) and rejected (could not be read).
+class ReadStats:
+    """Counts of items accepted, skipped (left out on purpose) and rejected (unreadable).
 
     The three always add up to `total`, the number of items found. With `quarantine`, rejected
     items are appended to that file as JSON lines; several processes may share it.
@@ -61,7 +69,7 @@ class Tally:
     accepted: int = 0
     skipped: int = 0
     rejected: int = 0
-    reasons: dict[str, Reason] = field(default_factory=dict)
+    reasons: dict[str, SkipReason] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -72,62 +80,82 @@ class Tally:
         self.accepted += 1
 
     def skip(self, reason: str, source: str, example: str = "") -> None:
-        """An item left out before it was accepted, such as an empty record."""
+        """Count an item left out before it was accepted, such as an empty record."""
         self.skipped += 1
         self._explain(reason, source, example)
 
     def drop(self, reason: str, source: str, example: str = "") -> None:
-        """A document accepted before is left out after all, such as a duplicate."""
+        """Leave out a document that was accepted before, such as a duplicate."""
         self.accepted -= 1
         self.skip(reason, source, example)
 
-    def reject(self, reason: str, source: str, content: str = "", detail: str = "") -> None:
-        """`reason` is what many items have in common, `detail` what is wrong with this one."""
+    def reject(self, error: ReadError) -> None:
+        """Count an item that could not be read, and write it to the quarantine file."""
         self.rejected += 1
-        self._explain(reason, source, content or detail)
+        self._explain(error.kind or error.what, error.source, error.content or error.what)
         if self.quarantine is not None:
-            self._set_aside(detail or reason, source, content)
+            _append_line(self.quarantine, error)
 
     def note(self, what: str, count: int = 1) -> None:
+        """Count something worth reporting that left nothing out, such as an encoding."""
         self.notes[what] += count
 
-    def merge(self, other: Tally) -> None:
+    def merge(self, other: ReadStats) -> None:
+        """Add the counts of another worker."""
         self.accepted += other.accepted
         self.skipped += other.skipped
         self.rejected += other.rejected
         self.notes.update(other.notes)
         for name, theirs in other.reasons.items():
-            ours = self.reasons.setdefault(name, Reason())
+            ours = self.reasons.setdefault(name, SkipReason())
             ours.count += theirs.count
-            ours.examples = (ours.examples + theirs.examples)[:EXAMPLES]
+            ours.examples = (ours.examples + theirs.examples)[:MAX_EXAMPLES]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as JSON holds them."""
+        return {
+            "accepted": self.accepted,
+            "skipped": self.skipped,
+            "rejected": self.rejected,
+            "reasons": {name: asdict(reason) for name, reason in self.reasons.items()},
+            "notes": dict(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> ReadStats:
+        """Return what `to_json` was given."""
+        stats = cls(None, saved["accepted"], saved["skipped"], saved["rejected"])
+        stats.notes.update(saved["notes"])
+        for name, reason in saved["reasons"].items():
+            examples = [(source, text) for source, text in reason["examples"]]
+            stats.reasons[name] = SkipReason(reason["count"], examples)
+        return stats
 
     def _explain(self, reason: str, source: str, example: str) -> None:
-        entry = self.reasons.setdefault(reason, Reason())
+        entry = self.reasons.setdefault(reason, SkipReason())
         entry.count += 1
-        if len(entry.examples) < EXAMPLES:
-            entry.examples.append((_printable(source), _one_line(example)))
-
-    def _set_aside(self, reason: str, source: str, content: str) -> None:
-        item = {"source": source, "reason": reason, "content": content[:QUARANTINED_CHARACTERS]}
-        line = json.dumps(item) + "\n"  # ASCII, so that lone surrogates can be written too
-        assert self.quarantine is not None
-        file = os.open(self.quarantine, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(file, line.encode())
-        finally:
-            os.close(file)
+        if len(entry.examples) < MAX_EXAMPLES:
+            start = " ".join(example[: 4 * EXAMPLE_CHARACTERS].split())[:EXAMPLE_CHARACTERS]
+            entry.examples.append((_printable(source), _printable(start)))
 
 
-def why(error: BaseException) -> str:
-    """What a library says is wrong, on one line, without the content that some of them quote."""
-    said = " ".join(re.split(r"b['\"]", str(error))[0].split())[:100].strip(" .:;")
-    said = "".join(character for character in said if character.isprintable())
-    return said or type(error).__name__
+def short_reason(error: BaseException) -> str:
+    """Return what a library says is wrong, on one line, without the content that some quote."""
+    message = " ".join(re.split(r"b['\"]", str(error))[0].split())[:100].strip(" .:;")
+    message = "".join(character for character in message if character.isprintable())
+    return message or type(error).__name__
 
 
-def _one_line(text: str) -> str:
-    """The start of `text`, printable and on one line."""
-    return _printable(" ".join(text[: 4 * EXAMPLE_CHARACTERS].split())[:EXAMPLE_CHARACTERS])
+def _append_line(path: Path, error: ReadError) -> None:
+    """Append in a single write, so that lines of several processes do not mix."""
+    content = error.content[:QUARANTINED_CHARACTERS]
+    item = {"source": error.source, "reason": error.what, "content": content}
+    line = json.dumps(item) + "\n"  # ASCII, so that lone surrogates can be written too
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(file, line.encode())
+    finally:
+        os.close(file)
 
 
 def _printable(text: str) -> str:

@@ -1,40 +1,112 @@
-"""Exact duplicates by hash and near duplicates by MinHash (Broder, 1997) with banded LSH.
+"""Repeated text: exact duplicates, near duplicates, and paragraphs that many documents have.
 
-A document costs 272 bytes, however long it is. Its signature is made of a bounded number of its
-windows: those with the smallest hashes, which similar documents choose alike (a bottom-k sketch,
-Cohen and Kaplan, 2007).
+Near duplicates are found by MinHash (Broder 1997) with banded locality-sensitive hashing, over
+hashes of every window of a text. Windows run over letters and digits alone, in lower case, so that
+line breaks, spacing, punctuation and capitals make no difference. Writing without spaces says more
+in a character, hence its windows are shorter. A document costs 272 bytes, however long it is: its
+signature is made of the windows with the smallest hashes, which similar documents choose alike (a
+bottom-k sketch, Cohen and Kaplan 2007).
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import re
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.text.shingles import is_dense, letters, window_hashes
-
 PERMUTATIONS = 128  # the similarity is known to ±0.035 at 0.8
+
+_CJK_SHARE = 0.3  # of Chinese, Japanese or Korean characters: then windows are short
+_FACTOR = np.uint32(0x9E3779B1)  # odd, 2^32 over the golden ratio
 _SEED = 1
 _BOTTOM = 2048  # windows of a document at most
-_WIDTH, _DENSE_WIDTH = 12, 3  # letters in a window; Chinese and the like
-_NEIGHBOURS = 8  # documents of one bucket that each is compared with
+_WIDTH, _CJK_WIDTH = 12, 3  # letters in a window
+_NEIGHBORS = 8  # documents of one bucket that each is compared with
 _PAIRS = 2**14  # compared at once
+_PARAGRAPH_BREAK = re.compile(r"(\n[ \t]*\n\s*)")
+_SHORTEST = 16  # letters and digits; shorter paragraphs, such as headings, may repeat
+_PENDING = 100_000  # hashes held aside before they are merged into the sorted ones
 
 
-def digest(text: str) -> bytes:
-    """16 bytes that only identical text shares."""
+@functools.cache
+def _folding() -> NDArray[np.uint16]:
+    """Return UTF-16 unit → its lower-case form, 0 if neither letter nor digit, [65536]."""
+    table = np.zeros(65536, np.uint16)
+    for unit in range(65536):
+        character = chr(unit)
+        if character.isalnum() or 0xD800 <= unit < 0xE000:  # halves of rarer characters count too
+            lower = character.lower()
+            table[unit] = ord(lower) if len(lower) == 1 else unit
+    return table
+
+
+def letters_and_digits(text: str) -> NDArray[np.uint16]:
+    """Return the letters and digits of `text` as lower-case UTF-16 units, [units]."""
+    if text.isascii():
+        units = _folding()[:128].take(np.frombuffer(text.encode("ascii"), np.uint8))
+    else:
+        encoded = text.encode("utf-16-le", "surrogatepass")
+        units = _folding().take(np.frombuffer(encoded, np.uint16))
+    return units[units != 0]
+
+
+def is_cjk(units: NDArray[np.uint16]) -> bool:
+    """Return whether text is written as Chinese, Japanese and Korean are, without spaces."""
+    return bool(np.count_nonzero(units >= 0x2E80) >= _CJK_SHARE * max(len(units), 1))
+
+
+def window_hashes(units: NDArray[np.uint16], width: int) -> NDArray[np.uint32]:
+    """Hash each window of `width` units, [units - width + 1]; a shorter text is one window.
+
+    A polynomial hash built by doubling: that of 2n units is made of two of n.
+    """
+    width = min(width, len(units))
+    if width == 0:
+        return np.empty(0, np.uint32)
+    power, factor = units.astype(np.uint32) + np.uint32(1), _FACTOR  # windows of `size` units
+    size, total, total_size = 1, None, 0
+    count = len(units) - width + 1
+    while True:
+        if width & size:
+            part = power[total_size : total_size + count]
+            total = part.copy() if total is None else total * factor + part
+            total_size += size
+        if size * 2 > width:
+            break
+        power = power[:-size] * factor + power[size:]
+        size, factor = size * 2, np.uint32(int(factor) ** 2 & 0xFFFFFFFF)
+    assert total is not None
+    return _mix(total)
+
+
+def _mix(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Spread the bits in place (the finalizer of MurmurHash3)."""
+    hashes ^= hashes >> np.uint32(16)
+    hashes *= np.uint32(0x85EBCA6B)
+    hashes ^= hashes >> np.uint32(13)
+    hashes *= np.uint32(0xC2B2AE35)
+    hashes ^= hashes >> np.uint32(16)
+    return hashes
+
+
+def text_digest(text: str) -> bytes:
+    """Return 16 bytes that only identical texts share."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def sketch(text: str) -> NDArray[np.uint16]:
-    """MinHash signature, [128]: the share of equal numbers estimates the Jaccard similarity."""
+def minhash_signature(text: str) -> NDArray[np.uint16]:
+    """Return a MinHash signature, [128]: the share of equal numbers in two of them estimates the
+    Jaccard similarity of their texts. It is all zeros for a text without letters or digits."""
     import rensa
 
-    units = letters(text)
+    units = letters_and_digits(text)
     if len(units) == 0:
-        return np.zeros(PERMUTATIONS, np.uint16)  # nothing to compare: only exactly
-    hashes = _bottom(window_hashes(units, _DENSE_WIDTH if is_dense(units) else _WIDTH))
+        return np.zeros(PERMUTATIONS, np.uint16)
+    hashes = _bottom(window_hashes(units, _CJK_WIDTH if is_cjk(units) else _WIDTH))
     offsets = np.array([0, len(hashes)], np.uint64)
     matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
         hashes.astype(np.uint64), offsets, PERMUTATIONS, _SEED
@@ -43,8 +115,8 @@ def sketch(text: str) -> NDArray[np.uint16]:
 
 
 def _bottom(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """The smallest distinct hashes."""
-    if len(hashes) > 4 * _BOTTOM:  # sort only what has a chance
+    """Return the smallest distinct hashes."""
+    if len(hashes) > 4 * _BOTTOM:  # sort only those that are likely among them
         likely = hashes[hashes < np.uint32(min(2**32 - 1, 2 * _BOTTOM * 2**32 // len(hashes)))]
         smallest = np.unique(likely)
         if len(smallest) >= _BOTTOM:
@@ -52,11 +124,11 @@ def _bottom(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return np.unique(hashes)[:_BOTTOM]
 
 
-class Duplicates:
-    """Collects documents in order, then tells which repeat an earlier one.
+class DuplicateFinder:
+    """Collects documents in order, then tells which of them repeat an earlier one.
 
     Signatures are cut into 32 bands of four numbers; documents that agree in one are compared.
-    Of those 0.8 alike, all but one in 10 million agree somewhere; 0.4 alike, half.
+    Of pairs with similarity 0.8 all but one in 10 million agree in some band; at 0.4, half do.
     """
 
     def __init__(self, similarity: float = 0.8) -> None:
@@ -64,23 +136,25 @@ class Duplicates:
         self._digests, self._signatures = bytearray(), bytearray()
         self._count = 0
 
-    def add(self, digest: bytes, signature: NDArray[np.uint16] | None) -> int:
-        """The index of the document; without a signature it is compared exactly only."""
+    def add(self, digest: bytes, signature: NDArray[np.uint16] | None) -> None:
+        """Take the next document; without a signature it is only compared exactly."""
         self._digests += digest
-        self._signatures += (
-            np.zeros(PERMUTATIONS, np.uint16) if signature is None else signature
-        ).tobytes()
+        if signature is None:
+            signature = np.zeros(PERMUTATIONS, np.uint16)
+        self._signatures += signature.tobytes()
         self._count += 1
-        return self._count - 1
 
     def exact(self) -> NDArray[np.int64]:
-        """For each document the first with the same text: its own index if there is none before."""
+        """Return the first document with the same text as each, [documents]: maybe itself."""
         digests = np.frombuffer(self._digests, "V16")
         _, first, group = np.unique(digests, return_index=True, return_inverse=True)
         return first[group].astype(np.int64)
 
     def clusters(self) -> NDArray[np.int64]:
-        """The same with near duplicates too, transitively: of each cluster its first document."""
+        """Return the first document of each one's cluster, [documents].
+
+        A cluster holds exact and near duplicates, transitively.
+        """
         parent = self.exact()
         firsts = np.flatnonzero(parent == np.arange(self._count))
         signatures = np.frombuffer(self._signatures, np.uint16).reshape(-1, PERMUTATIONS)
@@ -90,20 +164,20 @@ class Duplicates:
         bands = distinct.view(np.uint64)  # [documents, bands]: the 16-bit rows of one as a number
         for keys in bands.T:
             order = np.argsort(keys, kind="stable")
-            for step in range(1, _NEIGHBOURS + 1):
+            for step in range(1, _NEIGHBORS + 1):
                 meet = np.flatnonzero(keys[order[:-step]] == keys[order[step:]])
                 left, right = order[meet], order[meet + step]
                 apart = parent[firsts[left]] != parent[firsts[right]]
                 left, right = left[apart], right[apart]
                 alike = _similarity(distinct, left, right) >= self.similarity
-                parent = _joined(parent, firsts[left[alike]], firsts[right[alike]])
+                parent = _join(parent, firsts[left[alike]], firsts[right[alike]])
         return parent
 
 
 def _similarity(
     signatures: NDArray[np.uint16], left: NDArray[np.int64], right: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Estimated Jaccard similarity of each pair."""
+    """Estimate the Jaccard similarity of each pair, [pairs]."""
     shares = [
         (signatures[left[at : at + _PAIRS]] == signatures[right[at : at + _PAIRS]]).mean(axis=1)
         for at in range(0, len(left), _PAIRS)
@@ -111,10 +185,10 @@ def _similarity(
     return np.concatenate(shares) if shares else np.empty(0)
 
 
-def _joined(
+def _join(
     parent: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """`parent` (each item's smallest cluster member) after joining the pairs' clusters."""
+    """Return `parent` (the first member of each item's cluster) with the pairs' clusters joined."""
     while True:
         left, right = parent[left], parent[right]
         apart = left != right
@@ -125,3 +199,76 @@ def _joined(
         np.minimum.at(parent, np.maximum(left, right), np.minimum(left, right))
         while not np.array_equal(parent, shorter := parent[parent]):
             parent = shorter
+
+
+def _split_paragraphs(text: str) -> list[str]:
+    """Return paragraphs at even indices, the breaks between them at odd ones.
+
+    Paragraphs lie between empty lines, or are lines where there is no empty line.
+    """
+    parts = _PARAGRAPH_BREAK.split(text)
+    return parts if len(parts) > 1 else re.split(r"(\n)", text)
+
+
+def passages(text: str, characters: int) -> Iterator[tuple[int, str]]:
+    """Yield (line, text) of runs of whole paragraphs, each ended once it is this long."""
+    line, first_line, passage = 1, 1, ""
+    for part in _split_paragraphs(text):
+        if passage or not part.isspace():
+            first_line = first_line if passage else line
+            passage += part
+        line += part.count("\n")
+        if len(passage) >= characters:
+            yield first_line, passage
+            passage = ""
+    if passage.strip():
+        yield first_line, passage
+
+
+def _paragraph_hash(paragraph: str) -> int:
+    """Return 64 bits, blind to case and spacing; 0 for one too short to be called repeated."""
+    words = paragraph.lower().split()
+    if sum(map(len, words)) < _SHORTEST:
+        return 0
+    joined = " ".join(words).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(joined, digest_size=8).digest()) or 1
+
+
+class SeenParagraphs:
+    """Remembers every paragraph of the texts it is shown, in eight bytes each."""
+
+    def __init__(self) -> None:
+        self._sorted = np.empty(0, np.uint64)
+        self._pending: set[int] = set()
+
+    def drop_repeated(self, text: str) -> tuple[str, int]:
+        """Return `text` without the paragraphs seen before, and how many these were.
+
+        A paragraph keeps the break after it. Very short ones, such as headings, always stay.
+        """
+        parts = _split_paragraphs(text)
+        hashes = np.array([_paragraph_hash(part) for part in parts[0::2]], np.uint64)
+        is_new = self._remember(hashes)
+        if is_new.all():
+            return text, 0
+        pairs = zip(parts[0::2], [*parts[1::2], ""], is_new, strict=True)
+        return "".join(part + end for part, end, new in pairs if new), int((~is_new).sum())
+
+    def _remember(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return which are new, [paragraphs], the first of several alike included."""
+        is_new = np.ones(len(hashes), np.bool_)
+        old = np.zeros(len(hashes), np.bool_)
+        if len(self._sorted):
+            places = np.searchsorted(self._sorted, hashes)
+            old = self._sorted[np.minimum(places, len(self._sorted) - 1)] == hashes
+        for index, value in enumerate(hashes.tolist()):
+            if value == 0:
+                continue
+            is_new[index] = not old[index] and value not in self._pending
+            if is_new[index]:
+                self._pending.add(value)
+        if len(self._pending) >= _PENDING:
+            pending = np.fromiter(self._pending, np.uint64, len(self._pending))
+            self._sorted = np.sort(np.concatenate([self._sorted, pending]))
+            self._pending.clear()
+        return is_new

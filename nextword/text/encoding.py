@@ -1,9 +1,14 @@
-"""Which encoding bytes are in, and decoding that never replaces anything silently."""
+"""Detecting the encoding of bytes, and decoding that never replaces anything silently.
+
+It is told by byte order marks, by the rules of UTF-8 and UTF-16, and, for the encodings before
+Unicode, by how much of the decoded text is made of characters in common use.
+"""
 
 from __future__ import annotations
 
 import codecs
 import functools
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,11 +23,11 @@ _BOMS = [  # the longer first: UTF-32's begins like UTF-16's
     (codecs.BOM_UTF16_BE, "utf-16"),
 ]
 
-# Legacy encodings, in the order they are tried. Of those in one line the better one is taken.
+# Legacy encodings, in the order they are tried. Of those in one tuple the better one is taken.
 _LEGACY = [("euc_jp",), ("shift_jis",), ("cp949",), ("gb18030", "big5"), ("cp1251", "koi8_r")]
 _LEGACY_SHARE = 0.85  # of the characters beyond ASCII: 0.95 in real text, under 0.7 if wrong
-_LEGACY_LEAST = 4  # such characters, or there is nothing to tell by
-_TELLING = {"euc_jp": 0.25, "shift_jis": 0.25, "cp949": 0.8}  # least share of kana, of Hangul
+_LEGACY_LEAST = 4  # such characters; with fewer nothing is concluded
+_MIN_KANA_HANGUL = {"euc_jp": 0.25, "shift_jis": 0.25, "cp949": 0.8}  # least share
 
 _EASTERN_MARKS = frozenset("“”‘’—…·×° ") | frozenset(
     map(chr, [*range(0x3000, 0x3040), *range(0xFF00, 0xFF5F)])
@@ -31,23 +36,23 @@ _KANA = frozenset(map(chr, range(0x3041, 0x30FF)))
 _HANGUL = frozenset(map(chr, range(0xAC00, 0xD7A4)))
 _WESTERN = set("àâäáãåæçéèêëíìîïñóòôöõøœúùûüýßÀÂÄÁÅÆÇÉÈÊËÍÎÏÑÓÔÖØŒÚÙÛÜ")
 _PUNCTUATION = set("‘’“”–—…«»°§·£€©®™¡¿\u00a0\u00ad½¼¾²³ºª•")
-_BEFORE = 1000  # bytes before the first that is not UTF-8
-_SAMPLE = 60_000  # bytes looked at to tell legacy encodings apart
+_BYTES_BEFORE = 1000  # bytes before the first that is not UTF-8
+_SAMPLE_BYTES = 60_000  # looked at to tell legacy encodings apart
 
 
-def detect(start: bytes, *, whole: bool = True) -> str:
-    """The encoding of text that begins with `start` (all of it, if `whole`).
+def detect_encoding(start: bytes, *, whole: bool = True) -> str:
+    """Return the encoding of text that begins with `start` (and ends with it, if `whole`).
 
-    Raises UserError, naming the first offending byte, where no encoding fits. Text that is UTF-8
-    but for a few damaged places is UTF-8: they are for `decode` to name.
+    Text that is UTF-8 but for a few damaged bytes is called UTF-8: `decode` names them. Raises
+    UserError, naming the first offending byte, where no encoding fits.
     """
     for mark, encoding in _BOMS:
         if start.startswith(mark):
             return encoding
     if b"\0" in start[:4096]:
-        wide = _wide(start[:4096]) or _wide_eastern(start)
-        if wide is not None:
-            return wide
+        utf16 = _unmarked_utf16(start[:4096]) or _unmarked_eastern_utf16(start)
+        if utf16 is not None:
+            return utf16
         offset = start.index(b"\0")
         raise UserError(f"holds a NUL at byte {offset}", mend="is it text? leave it out if not")
     try:
@@ -55,17 +60,20 @@ def detect(start: bytes, *, whole: bool = True) -> str:
         return "utf-8"
     except UnicodeDecodeError as error:
         offset = error.start
-    if _mostly_utf8(start[max(0, offset - _BEFORE) :][:_SAMPLE]):
+    if _mostly_utf8(start[max(0, offset - _BYTES_BEFORE) :][:_SAMPLE_BYTES]):
         return "utf-8"
-    sample = start[_word_start(start, offset) :][:_SAMPLE]
-    legacy = _legacy(sample, is_cut=offset > _BEFORE) or _wide_eastern(start)
+    sample = start[_word_start(start, offset) :][:_SAMPLE_BYTES]
+    legacy = _legacy(sample, is_cut=offset > _BYTES_BEFORE) or _unmarked_eastern_utf16(start)
     if legacy is None or (whole and not _decodes(start, legacy)):
         raise _undecodable("utf-8", start, offset)
     return legacy
 
 
-def _wide(start: bytes) -> str | None:
-    """UTF-16 without a mark: in most scripts one byte of two is the same for nearly all letters."""
+def _unmarked_utf16(start: bytes) -> str | None:
+    """Detect UTF-16 without a byte order mark.
+
+    In most scripts one byte of two is the same for nearly all letters.
+    """
     letters = start.replace(b"\0", b"")
     plain = len(letters) - len(letters.translate(None, bytes([9, 10, 13, *range(32, 127)])))
     if plain > 0.9 * len(letters) and len(letters) > 0.8 * len(start):
@@ -106,41 +114,40 @@ def _decodes(content: bytes, encoding: str) -> bool:
 
 
 def _word_start(content: bytes, offset: int) -> int:
-    """A place before `offset` where a character begins in any encoding: after a space, as no
-    character's later bytes are one. The start of the text, or some bytes before, if there is none.
-    """
-    low = max(0, offset - _BEFORE)
-    places = [content.rfind(bytes([space]), low, offset) for space in b" \n"]
-    return max(*places, low - 1) + 1
+    """Return a place before `offset` where a character begins in any encoding: after a space, as
+    no character's later bytes are one. Without a space, the start of the text or a place near."""
+    low = max(0, offset - _BYTES_BEFORE)
+    spaces = [content.rfind(space, low, offset) for space in (b" ", b"\n")]
+    return max(*spaces, low - 1) + 1
 
 
 def _legacy(sample: bytes, is_cut: bool) -> str | None:
     for encodings in _LEGACY:
         texts = {encoding: _decode_start(sample, encoding, is_cut) for encoding in encodings}
-        shares = {encoding: _expected(text or "", encoding) for encoding, text in texts.items()}
+        shares = {encoding: _usual_share(text or "", encoding) for encoding, text in texts.items()}
         best = max(shares, key=shares.__getitem__)
         if shares[best] >= _LEGACY_SHARE:
             return best
     return "cp1252" if _is_western(sample, is_cut) else None
 
 
-def _expected(text: str, encoding: str) -> float:
-    """Of the characters beyond ASCII, the share that text in this encoding is mostly made of."""
+def _usual_share(text: str, encoding: str) -> float:
+    """Return the share of the characters beyond ASCII that are usual in this encoding's text."""
     beyond = [character for character in text if character > "\x7f"]
     if len(beyond) < _LEGACY_LEAST or _is_mixed(text, beyond):
         return 0
     if encoding in ("cp1251", "koi8_r"):
-        return _cyrillic(text, len(beyond))
-    usual = _common(encoding)
-    telling = sum(character in _KANA or character in _HANGUL for character in beyond)
-    if telling < _TELLING.get(encoding, 0) * len(beyond):
+        return _cyrillic_share(text, len(beyond))
+    usual = _common_characters(encoding)
+    kana_or_hangul = sum(character in _KANA or character in _HANGUL for character in beyond)
+    if kana_or_hangul < _MIN_KANA_HANGUL.get(encoding, 0) * len(beyond):
         return 0
     return sum(character in usual for character in beyond) / len(beyond)
 
 
 @functools.cache
-def _common(encoding: str) -> frozenset[str]:
-    """The characters that national standards put first, as the ones in common use."""
+def _common_characters(encoding: str) -> frozenset[str]:
+    """Return the characters that national standards put first, as the ones in common use."""
 
     def rows(name: str, first: int, last: int) -> frozenset[str]:
         cells = [bytes([row, cell]) for row in range(first, last + 1) for cell in range(64, 255)]
@@ -155,8 +162,8 @@ def _common(encoding: str) -> frozenset[str]:
     return _EASTERN_MARKS | rows("gb2312", 0xB0, 0xD7) | rows("big5", 0xA4, 0xC6) - _KANA
 
 
-def _cyrillic(text: str, beyond: int) -> float:
-    """The share of characters in words written as people write them: word, Word or WORD."""
+def _cyrillic_share(text: str, beyond: int) -> float:
+    """Return the share of characters in words written as people write them: word, Word or WORD."""
     letters = sum("\u0400" <= character <= "\u04ff" for character in text)
     small = sum("\u0430" <= character <= "\u045f" for character in text)
     if small < 0.5 * letters:
@@ -170,9 +177,9 @@ _CYRILLIC_WORD = re.compile(
 )
 
 
-def _wide_eastern(start: bytes) -> str | None:
-    """UTF-16 without a mark in which Chinese, Japanese or Korean is written."""
-    usual = _common("gb18030") | _common("shift_jis") | _HANGUL
+def _unmarked_eastern_utf16(start: bytes) -> str | None:
+    """Detect Chinese, Japanese or Korean in UTF-16 without a byte order mark."""
+    usual = _common_characters("gb18030") | _common_characters("shift_jis") | _HANGUL
     for encoding in ("utf-16-le", "utf-16-be"):
         try:
             text = codecs.getincrementaldecoder(encoding)().decode(start[:4096])
@@ -188,7 +195,7 @@ _PLAIN = frozenset("\t\n\r" + "".join(map(chr, range(32, 127))))
 
 
 def _is_mixed(text: str, beyond: list[str]) -> bool:
-    """Whether characters beyond ASCII stand inside Latin words, as only Latin letters do."""
+    """Return whether characters beyond ASCII stand in Latin words, as only Latin letters do."""
     return len(_INSIDE_WORD.findall(text)) > 0.2 * len(beyond)
 
 
@@ -196,8 +203,9 @@ _INSIDE_WORD = re.compile(r"(?<=[A-Za-z])[^\x00-\x7f]|[^\x00-\x7f](?=[A-Za-z])")
 
 
 def _decode_start(sample: bytes, encoding: str, is_cut: bool) -> str | None:
-    """`sample` as text, or None. A character may be cut off at its end, and at its start too if
-    the sample is cut out of a text.
+    """Return `sample` as text, or None if it is not in this encoding.
+
+    A character may be cut off at its end, and at its start too if `is_cut` out of a text.
     """
     for start in range(4 if is_cut else 1):
         try:
@@ -221,9 +229,9 @@ def _is_western(sample: bytes, is_cut: bool) -> bool:
 
 
 def decode(content: bytes, encoding: str, offset: int = 0) -> str:
-    """`content`, which begins at byte `offset` of its file, as text without a byte order mark.
+    """Return `content`, from byte `offset` of its file on, as text without a byte order mark.
 
-    Raises UserError that names the byte where it is not in this encoding.
+    Raises UserError naming the first byte that is not in this encoding.
     """
     try:
         text = content.decode(encoding)
@@ -232,26 +240,22 @@ def decode(content: bytes, encoding: str, offset: int = 0) -> str:
     return text[1:] if text.startswith("\ufeff") and offset == 0 else text
 
 
-def decode_pieces(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
-    """The same for content that comes in pieces, which may cut characters in two."""
+def decode_chunks(chunks: Iterable[bytes], encoding: str) -> Iterator[str]:
+    """Decode content that comes in chunks, which may cut characters in two.
+
+    Raises UserError as `decode` does.
+    """
     decoder = codecs.getincrementaldecoder(encoding)()
-    offset = 0  # of the piece's first byte
-    for piece, is_last in _with_last(pieces):
-        waiting = len(decoder.getstate()[0])
+    offset = 0  # of the chunk's first byte
+    for chunk in itertools.chain(chunks, [None]):
+        pending = len(decoder.getstate()[0])
         try:
-            text = decoder.decode(piece, final=is_last)
+            text = decoder.decode(chunk or b"", final=chunk is None)
         except UnicodeDecodeError as error:
-            raise _undecodable(encoding, error.object, error.start, offset - waiting) from None
-        offset += len(piece)
+            raise _undecodable(encoding, error.object, error.start, offset - pending) from None
+        offset += len(chunk or b"")
         if text:
             yield text
-
-
-def _with_last(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Each piece, and whether it is the last; an empty one ends them all."""
-    for piece in pieces:
-        yield piece, False
-    yield b"", True
 
 
 def _undecodable(encoding: str, content: bytes, position: int, offset: int = 0) -> UserError:

@@ -1,7 +1,8 @@
-"""What a person names as data → a list of sources → their documents."""
+"""From what a person names as data to sources, and from sources to documents or records."""
 
 from __future__ import annotations
 
+import difflib
 import glob
 import hashlib
 import os
@@ -10,22 +11,33 @@ from pathlib import Path
 
 from nextword.errors import UserError
 from nextword.terminal import warn
-from nextword.text.compression import SUFFIXES, open_stream
-from nextword.text.document import Bad, Document, Source, Tally, why
-from nextword.text.readers.conll import conll_records
-from nextword.text.readers.delimited import delimited_records, read_delimited
-from nextword.text.readers.epub import read_epub
-from nextword.text.readers.html import read_html
-from nextword.text.readers.hub import SCHEME, hub_records, parse, read_hub
-from nextword.text.readers.parquet import parquet_records, read_parquet
-from nextword.text.readers.pdf import read_pdf
+from nextword.text.compression import SUFFIXES, open_decompressed
+from nextword.text.document import (
+    Document,
+    Documents,
+    PlacedRecords,
+    ReadError,
+    ReadStats,
+    Source,
+    short_reason,
+)
+from nextword.text.readers.datasets import (
+    HUB_SCHEME,
+    hub_records,
+    parquet_records,
+    parse_dataset_name,
+    read_hub,
+    read_parquet,
+)
+from nextword.text.readers.delimited import conll_records, delimited_records, read_delimited
+from nextword.text.readers.documents import read_epub, read_html, read_pdf
 from nextword.text.readers.plain import read_plain
-from nextword.text.readers.records import Found, json_records, jsonl_records, read_json, read_jsonl
+from nextword.text.readers.records import json_records, jsonl_records, read_json, read_jsonl
 
-__all__ = ["READERS", "Source", "expand", "fingerprint", "read", "records"]
+DocumentReader = Callable[[Source, str | None, ReadStats], Documents]
+RecordReader = Callable[[Source, ReadStats], PlacedRecords]
 
-Reader = Callable[[Source, str | None, Tally], Iterator[Document | Bad]]
-READERS: dict[str, Reader] = {
+DOCUMENT_READERS: dict[str, DocumentReader] = {
     "text": read_plain,
     "html": read_html,
     "json": read_json,
@@ -37,7 +49,7 @@ READERS: dict[str, Reader] = {
     "pdf": read_pdf,
     "hub": read_hub,
 }
-RECORDS: dict[str, Callable[[Source, Tally], Iterator[Found]]] = {
+RECORD_READERS: dict[str, RecordReader] = {
     "json": json_records,
     "jsonl": jsonl_records,
     "csv": delimited_records,
@@ -62,44 +74,41 @@ _KINDS = {
     ".pdf": "pdf",
 }
 _UNREADABLE = "the file, or the rest of it, cannot be read"
-_SNIFFED = 4096  # bytes that tell whether a file of an unknown kind is text
+_SNIFFED_BYTES = 4096  # that tell whether a file of an unknown kind is text
 
 
-def expand(data: Sequence[str]) -> list[Source]:
-    """The sources that files, folders (with all inside), patterns and hf:// names stand for.
+def find_sources(data: Sequence[str]) -> list[Source]:
+    """Return the sources that files, folders (with all inside), patterns and hf:// names stand for.
 
-    In the order given, sorted within a folder or pattern, each once. In folders hidden files and
-    files that are not text are passed over. Raises UserError where there is nothing to read.
+    They come in the order given, sorted within a folder or pattern, each once. In folders hidden
+    files and files that are not text are passed over. Raises UserError where there is nothing to
+    read.
     """
-    found: dict[str, Source] = {}
-    passed_over: dict[str, None] = {}
+    sources: dict[str, Source] = {}
+    not_text: dict[str, None] = {}
     for name in map(str, data):
-        if name.startswith(SCHEME):
-            parse(name)
-            found.setdefault(name, Source(name, "hub"))
+        if name.startswith(HUB_SCHEME):
+            parse_dataset_name(name)
+            sources.setdefault(name, Source(name, "hub"))
             continue
-        for path in _files(name, passed_over):
-            found.setdefault(os.path.realpath(path), _source(path))
-    if not found:
+        for path in _files(name, not_text):
+            sources.setdefault(os.path.realpath(path), _file_source(path))
+    if not sources:
         raise UserError("no data given", mend="name files, folders, patterns or hf:// data sets")
-    if passed_over:
-        names = ", ".join(os.path.basename(path) for path in list(passed_over)[:5])  # noqa: PTH119
-        more = ", ..." if len(passed_over) > 5 else ""
-        warn(f"passed over as no text: {len(passed_over):,} files ({names}{more})")
-    return list(found.values())
+    if not_text:
+        names = ", ".join(Path(path).name for path in list(not_text)[:5])
+        more = ", ..." if len(not_text) > 5 else ""
+        warn(f"passed over as no text: {len(not_text):,} files ({names}{more})")
+    return list(sources.values())
 
 
-def _refuse(error: OSError) -> None:
-    """A folder that cannot be looked into: `os.walk` would pass it over without a word."""
-    raise UserError(f"cannot be looked into ({error.strerror})", where=error.filename)
-
-
-def _files(name: str, passed_over: dict[str, None]) -> list[str]:
-    """`passed_over` gathers those that are no text, in folders and among what patterns match."""
+def _files(name: str, not_text: dict[str, None]) -> list[str]:
+    """Return the files of one name; those in folders and patterns that are not text go to
+    `not_text`."""
     try:
         path = Path(name).expanduser()
         if path.is_dir():
-            files = sorted(_inside(path, passed_over))
+            files = sorted(_files_inside(path, not_text))
             if not files:
                 raise UserError("has no file of text in it", where=name)
             return files
@@ -109,8 +118,8 @@ def _files(name: str, passed_over: dict[str, None]) -> list[str]:
             files = []
             for match in sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207
                 if Path(match).is_dir():
-                    files += sorted(_inside(Path(match), passed_over))
-                elif Path(match).is_file() and _is_readable(match, passed_over):
+                    files += sorted(_files_inside(Path(match), not_text))
+                elif Path(match).is_file() and _is_readable(match, not_text):
                     files.append(match)
             if not files:
                 raise UserError("no file of text matches", where=name)
@@ -119,12 +128,10 @@ def _files(name: str, passed_over: dict[str, None]) -> list[str]:
         raise UserError(f"cannot be looked up ({error})", where=repr(name)) from None
     if path.exists():
         raise UserError("is neither a file nor a folder", where=name)
-    raise UserError("no such file or folder", where=name, mend=_similar(path))
+    raise UserError("no such file or folder", where=name, mend=_similar_name(path))
 
 
-def _similar(path: Path) -> str:
-    import difflib
-
+def _similar_name(path: Path) -> str:
     try:
         names = [file.name for file in path.parent.iterdir()]
         match = difflib.get_close_matches(path.name, names, n=1)
@@ -133,14 +140,19 @@ def _similar(path: Path) -> str:
     return f"did you mean {str(path.parent / match[0])!r}?" if match else ""
 
 
-def _inside(folder: Path, passed_over: dict[str, None]) -> Iterator[str]:
-    """The readable files under a folder; links that lead out of it are not followed."""
+def _files_inside(folder: Path, not_text: dict[str, None]) -> Iterator[str]:
+    """Yield the readable files under a folder; links that lead out of it are not followed."""
+
+    def refuse(error: OSError) -> None:  # `os.walk` would pass the folder over without a word
+        raise UserError(f"cannot be looked into ({error.strerror})", where=error.filename)
+
     root = os.path.realpath(folder)
-    for parent, folders, files in os.walk(folder, onerror=_refuse):
+    for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith((".", "__pycache__"))]
         for name in folders:
-            if os.path.islink(os.path.join(parent, name)):  # noqa: PTH114, PTH118
-                warn(f"{os.path.join(parent, name)} is passed over: it links to a folder")  # noqa: PTH118
+            path = os.path.join(parent, name)  # noqa: PTH118
+            if os.path.islink(path):  # noqa: PTH114
+                warn(f"{path} is passed over: it links to a folder")
         for name in files:
             path = os.path.join(parent, name)  # noqa: PTH118
             if name.startswith(".") or not os.path.isfile(path):  # noqa: PTH113
@@ -148,43 +160,43 @@ def _inside(folder: Path, passed_over: dict[str, None]) -> Iterator[str]:
             if os.path.commonpath([root, os.path.realpath(path)]) != root:
                 warn(f"{path} is passed over: it links to a file outside {folder}")
                 continue
-            if _is_readable(path, passed_over):
+            if _is_readable(path, not_text):
                 yield path
 
 
-def _is_readable(path: str, passed_over: dict[str, None]) -> bool:
-    if _suffixes(path)[0] in _KINDS or _is_text(path):
+def _is_readable(path: str, not_text: dict[str, None]) -> bool:
+    if _suffixes(path)[0] in _KINDS or _looks_like_text(path):
         return True
     if Path(path).stat().st_size:
-        passed_over[path] = None
+        not_text[path] = None
     return False
 
 
 def _suffixes(path: str) -> tuple[str, str | None]:
-    """(suffix of the format, compression) of a name such as "a.jsonl.gz"."""
+    """Return (suffix of the format, compression) of a name such as "a.jsonl.gz"."""
     stem, suffix = os.path.splitext(path.lower())  # noqa: PTH122
     if suffix in SUFFIXES:
         return os.path.splitext(stem)[1], SUFFIXES[suffix]  # noqa: PTH122
     return suffix, None
 
 
-def _source(path: str) -> Source:
+def _file_source(path: str) -> Source:
     suffix, compression = _suffixes(path)
     return Source(path, _KINDS.get(suffix, "text"), compression, Path(path).stat().st_size)
 
 
-def _is_text(path: str) -> bool:
+def _looks_like_text(path: str) -> bool:
     try:
-        with open_stream(path, _suffixes(path)[1]) as file:
-            start = file.read(_SNIFFED)
+        with open_decompressed(path, _suffixes(path)[1]) as file:
+            start = file.read(_SNIFFED_BYTES)
     except (UserError, OSError):
         return False
-    printable = len(start) - len(start.translate(None, bytes(range(9)) + bytes(range(14, 27))))
-    return bool(start) and b"\0" not in start and printable == 0
+    controls = len(start) - len(start.translate(None, bytes(range(9)) + bytes(range(14, 27))))
+    return bool(start) and controls == 0
 
 
 def fingerprint(sources: Iterable[Source]) -> str:
-    """SHA-256 of names, sizes and times of change: another value means other data."""
+    """Return the SHA-256 of names, sizes and times of change: another value means other data."""
     digest = hashlib.sha256()
     for source in sources:
         changed = 0 if source.kind == "hub" else Path(source.path).stat().st_mtime_ns
@@ -193,15 +205,15 @@ def fingerprint(sources: Iterable[Source]) -> str:
     return digest.hexdigest()
 
 
-def read(
-    source: Source, *, text_column: str | None = None, skip_bad: bool = False, tally: Tally
+def read_documents(
+    source: Source, *, text_column: str | None = None, skip_bad: bool = False, stats: ReadStats
 ) -> Iterator[Document]:
-    """The documents of a source as they are found, none held longer than needed.
+    """Yield the documents of a source as they are read, none held longer than needed.
 
-    What cannot be read raises UserError, or with `skip_bad` is counted as rejected and left out;
-    `tally` counts everything either way.
+    Everything found is counted in `stats`. Raises UserError for what cannot be read; with
+    `skip_bad` that is counted as rejected and left out instead.
     """
-    items = READERS[source.kind](source, text_column, tally)
+    items = DOCUMENT_READERS[source.kind](source, text_column, stats)
     ends = False
     while not ends:
         try:
@@ -209,45 +221,50 @@ def read(
         except StopIteration:
             return
         except UserError as error:
-            item = Bad(error.what, str(error.where or source.path), "", _UNREADABLE, error.mend)
+            where = str(error.where or source.path)
+            item = ReadError(error.what, where, "", _UNREADABLE, error.mend)
             ends = True
         except Exception as error:  # the last resort: damage can surprise any parser
-            what = f"cannot be read ({type(error).__name__}: {why(error)})"
-            item = Bad(what, source.path, "", _UNREADABLE)
+            item = ReadError(_failure(error), source.path, "", _UNREADABLE)
             ends = True
         if isinstance(item, Document):
-            item = _writable(item)
-        if isinstance(item, Bad):
-            tally.reject(item.kind or item.what, item.source, item.content, item.what)
+            item = _check_surrogates(item)
+        if isinstance(item, ReadError):
+            stats.reject(item)
             if not skip_bad:
                 mend = item.mend or "mend it, or pass --skip-bad to leave it out"
                 raise UserError(item.what, where=item.source, mend=mend)
         elif not item.text or item.text.isspace():
-            tally.skip("empty", item.source)
+            stats.skip("empty", item.source)
         else:
-            tally.accept()
+            stats.accept()
             yield item
 
 
-def records(source: Source, tally: Tally) -> Iterator[Found]:
-    """(place, record) of each row of a table, line or element of JSON; Bad for what is neither."""
+def iter_records(source: Source, stats: ReadStats) -> PlacedRecords:
+    """Yield (place, record) of each row of a table, or line or element of JSON.
+
+    What is not a record is a ReadError. Raises UserError for a file that cannot be read.
+    """
     try:
-        yield from RECORDS[source.kind](source, tally)
+        yield from RECORD_READERS[source.kind](source, stats)
     except UserError:
         raise
     except Exception as error:  # the last resort: damage can surprise any parser
-        raise UserError(
-            f"cannot be read ({type(error).__name__}: {why(error)})", where=source.path
-        ) from None
+        raise UserError(_failure(error), where=source.path) from None
 
 
-def _writable(document: Document) -> Document | Bad:
-    """Bad where half a surrogate pair stands alone, which no encoding can write."""
+def _failure(error: Exception) -> str:
+    return f"cannot be read ({type(error).__name__}: {short_reason(error)})"
+
+
+def _check_surrogates(document: Document) -> Document | ReadError:
+    """Return an error where half a surrogate pair stands alone, which no encoding can write."""
     try:
         if not document.text.isascii():
             document.text.encode()
     except UnicodeEncodeError as error:
-        found = f"U+{ord(document.text[error.start]):04X} at character {error.start}"
-        what = f"has a lone surrogate {found} of its text"
-        return Bad(what, document.source, document.text, "lone surrogate")
+        code = f"U+{ord(document.text[error.start]):04X}"
+        what = f"has a lone surrogate {code} at character {error.start} of its text"
+        return ReadError(what, document.source, document.text, "lone surrogate")
     return document

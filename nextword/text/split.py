@@ -1,4 +1,9 @@
-"""What is held out: whole documents, passages of long ones, or the last part of the text."""
+"""What is held out for validation, and how much of it also stands in the training text.
+
+Whole documents are held out, passages of long ones, or the last part of the text. The overlap is
+measured on long windows of letters (about ten words), as contamination of test sets is (Brown et
+al. 2020, appendix C); every fourth window is looked at, the same ones in every text.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +15,26 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nextword.text.duplicates import is_cjk, letters_and_digits, window_hashes
+
 _LARGEST_SHARE = 0.1  # of all text; a document beyond this is cut rather than held out whole
-_MATTERS = 0.01  # share of all text
-_CHOICES = 16
+_NEGLIGIBLE_SHARE = 0.01  # of all text
+_ATTEMPTS = 16
 _PASSAGE = 10_000  # characters held out in one place
 _MOST_PASSAGES = 10  # held out of one document
 _SLACK = 0.2  # of a passage, in which its ends look for a break between paragraphs
 _BREAKS = [re.compile(r"\n[ \t]*\n\s*"), re.compile(r"\n"), re.compile(r"[.!?。！？]\s?|\s")]
 
+_WIDTH, _CJK_WIDTH = 48, 12  # letters in a window of the overlap
+_SAMPLED_HASHES = 2**30  # of 2^32
+_FILTER_BITS = 23
+_SEEN_SHARE = 0.5  # of its windows: then a held-out piece counts as seen in training
+
 Spans = list[tuple[int, int]]
 
 
 @dataclass(slots=True)
-class Plan:
+class SplitPlan:
     """Which characters of each document are held out.
 
     `whole` [documents] is 1 where all of it is held out, 0 where none is, and -1 where `cuts` has
@@ -34,15 +46,18 @@ class Plan:
     exact: bool  # cut at these very characters, not at the nearest break
 
     def pieces(self, index: int, text: str) -> tuple[list[str], list[str]]:
-        """(training pieces, held-out pieces) of a document: in order, none empty, nothing lost."""
+        """Return (training pieces, held-out pieces) of a document, in order.
+
+        No piece is empty, and together they are the text.
+        """
         if self.whole[index] >= 0:
-            held = [text] if text else []
-            return ([], held) if self.whole[index] else (held, [])
+            pieces = [text] if text else []
+            return ([], pieces) if self.whole[index] else (pieces, [])
         train, val, done = [], [], 0
         for start, stop in self.cuts[index]:
             if not self.exact:
                 slack = int(_SLACK * (stop - start))
-                start, stop = _near(text, start, slack), _near(text, stop, slack)
+                start, stop = _nearest_break(text, start, slack), _nearest_break(text, stop, slack)
             start, stop = max(start, done), max(stop, done)
             train.append(text[done:start])
             val.append(text[start:stop])
@@ -50,15 +65,20 @@ class Plan:
         train.append(text[done:])
         return [piece for piece in train if piece], [piece for piece in val if piece]
 
+    def part(self, start: int, stop: int) -> SplitPlan:
+        """Return the plan of documents `start` to `stop`, numbered from 0."""
+        cuts = {index - start: spans for index, spans in self.cuts.items() if start <= index < stop}
+        return SplitPlan(self.whole[start:stop], cuts, self.exact)
 
-def plan(
+
+def plan_split(
     characters: ArrayLike,
     clusters: ArrayLike,
     fraction: float,
     seed: int,
     how: Literal["document", "position"] = "document",
-) -> Plan:
-    """Hold out `fraction` of the characters; a pure function of the arguments.
+) -> SplitPlan:
+    """Hold out `fraction` of the characters, as a pure function of the arguments.
 
     `characters` and `clusters` [documents]: lengths, and the number of the near-duplicate cluster
     each belongs to. "position": the first int(n * (1 - fraction)) characters are trained on.
@@ -67,25 +87,25 @@ def plan(
     """
     lengths = np.asarray(characters, np.int64)
     if fraction <= 0 or lengths.sum() == 0:
-        return Plan(np.zeros(len(lengths), np.int8), {}, exact=True)
+        return SplitPlan(np.zeros(len(lengths), np.int8), {}, exact=True)
     if how == "position":
         return _by_position(lengths, fraction)
     _, members = np.unique(np.asarray(clusters), return_inverse=True)
     sizes = np.bincount(members, weights=lengths).astype(np.int64)
     large = sizes > min(fraction, _LARGEST_SHARE) * lengths.sum()
     target = fraction * sizes[~large].sum()
-    held = _choose(np.where(large, 0, sizes), target, seed)
-    if sizes[held].sum() < target / 2 and target > _MATTERS * lengths.sum():
-        large[:] = True  # too few to choose among
-    whole = np.where(large[members], -1, held[members]).astype(np.int8)
+    held_out = _choose_clusters(np.where(large, 0, sizes), target, seed)
+    if sizes[held_out].sum() < target / 2 and target > _NEGLIGIBLE_SHARE * lengths.sum():
+        large[:] = True  # too few to choose from
+    whole = np.where(large[members], -1, held_out[members]).astype(np.int8)
     cuts = {
         int(index): _passages(int(lengths[index]), fraction, (seed, int(members[index])))
         for index in np.flatnonzero(whole < 0)
     }
-    return Plan(whole, cuts, exact=False)
+    return SplitPlan(whole, cuts, exact=False)
 
 
-def _by_position(lengths: NDArray[np.int64], fraction: float) -> Plan:
+def _by_position(lengths: NDArray[np.int64], fraction: float) -> SplitPlan:
     boundary = int(int(lengths.sum()) * (1 - fraction))
     ends = np.cumsum(lengths)
     starts = ends - lengths
@@ -93,49 +113,46 @@ def _by_position(lengths: NDArray[np.int64], fraction: float) -> Plan:
     straddling = np.flatnonzero((starts < boundary) & (ends > boundary))
     whole[straddling] = -1
     cuts = {int(i): [(boundary - int(starts[i]), int(lengths[i]))] for i in straddling}
-    return Plan(whole, cuts, exact=True)
+    return SplitPlan(whole, cuts, exact=True)
 
 
-def _choose(sizes: NDArray[np.int64], target: float, seed: int) -> NDArray[np.bool_]:
-    """A random choice of clusters whose sizes add up to nearly `target`, never more.
+def _choose_clusters(sizes: NDArray[np.int64], target: float, seed: int) -> NDArray[np.bool_]:
+    """Choose clusters at random whose sizes add up to nearly `target`, never more, [clusters].
 
-    Where they are so few that a choice falls short by a tenth, the best of several.
+    Where they are so few that a choice falls short by a tenth, the best of several is taken.
     """
     random = np.random.default_rng(seed)
     best = np.zeros(len(sizes), np.bool_)
-    for _ in range(_CHOICES):
+    for _ in range(_ATTEMPTS):
         order = random.permutation(len(sizes))
         order = order[sizes[order] > 0]
         filled = int(np.searchsorted(np.cumsum(sizes[order]), target, side="right"))
-        held = np.zeros(len(sizes), np.bool_)
-        held[order[:filled]] = True
-        room = target - int(sizes[held].sum())
+        chosen = np.zeros(len(sizes), np.bool_)
+        chosen[order[:filled]] = True
+        room = target - int(sizes[chosen].sum())
         for cluster in order[filled : filled + 10_000]:  # smaller ones further on fill the rest
             if sizes[cluster] <= room:
-                held[cluster] = True
+                chosen[cluster] = True
                 room -= int(sizes[cluster])
-        if sizes[held].sum() > sizes[best].sum():
-            best = held
+        if sizes[chosen].sum() > sizes[best].sum():
+            best = chosen
         if room <= 0.1 * target:
             break
     return best
 
 
 def _passages(length: int, fraction: float, seed: Sequence[int]) -> Spans:
-    """Equal passages, one at a random place in each of the equal stretches of a document."""
+    """Place equal passages, one at random in each of the equal stretches of a document."""
     count = min(max(round(length * fraction / _PASSAGE), 1), _MOST_PASSAGES)
-    starts = np.random.default_rng(seed).random(count)
+    places = np.random.default_rng(seed).random(count)
     stretch = length / count
     size = stretch * fraction
-    spans = []
-    for number, place in enumerate(starts):
-        start = number * stretch + place * (stretch - size)
-        spans.append((round(start), round(start + size)))
-    return spans
+    starts = [number * stretch + place * (stretch - size) for number, place in enumerate(places)]
+    return [(round(start), round(start + size)) for start in starts]
 
 
-def _near(text: str, place: int, slack: int) -> int:
-    """The break between paragraphs, else lines, else words, that is closest to `place`."""
+def _nearest_break(text: str, place: int, slack: int) -> int:
+    """Return the break between paragraphs, else lines, else words, that is closest to `place`."""
     if place <= 0 or place >= len(text):
         return min(max(place, 0), len(text))
     low, high = max(place - slack, 0), min(place + slack, len(text))
@@ -145,3 +162,71 @@ def _near(text: str, place: int, slack: int) -> int:
         if ends:
             return min(ends, key=lambda end: abs(end - place))
     return place
+
+
+def overlap_windows(text: str) -> NDArray[np.uint32]:
+    """Return hashes of the sampled windows of a text, [windows]."""
+    units = letters_and_digits(text)
+    hashes = window_hashes(units, _CJK_WIDTH if is_cjk(units) else _WIDTH)
+    return hashes[hashes < np.uint32(_SAMPLED_HASHES)]
+
+
+class Overlap:
+    """How much held-out text the training text has too, in bounded memory.
+
+    Every held-out piece has to be added before the first training piece. Of more than
+    `max_windows` held-out windows, only those with smaller hashes are remembered.
+    """
+
+    def __init__(self, max_windows: int = 2**20) -> None:
+        self.max_windows = max_windows
+        self.window_count = 0
+        self._pieces: list[NDArray[np.uint32]] = []  # windows of each held-out piece
+        self._limit = _SAMPLED_HASHES
+        self._known: NDArray[np.uint32] | None = None  # all of them, sorted, once training begins
+
+    def add_val(self, windows: NDArray[np.uint32]) -> None:
+        """Take the windows of a held-out piece."""
+        assert self._known is None, "held-out pieces come before training pieces"
+        windows = np.unique(windows)
+        self._pieces.append(windows[windows < self._limit])
+        self.window_count += len(self._pieces[-1])
+        while self.window_count > self.max_windows:
+            self._limit //= 2
+            self._pieces = [piece[piece < self._limit].copy() for piece in self._pieces]
+            self.window_count = sum(map(len, self._pieces))
+
+    def add_train(self, windows: NDArray[np.uint32]) -> None:
+        """Take windows of the training text."""
+        known = self._index()
+        likely = windows[self._filter[windows & np.uint32(len(self._filter) - 1)]]
+        if len(likely) and len(known):
+            places = np.minimum(np.searchsorted(known, likely), len(known) - 1)
+            self._seen[places[known[places] == likely]] = True
+
+    def _index(self) -> NDArray[np.uint32]:
+        if self._known is None:
+            self._known = np.unique(np.concatenate([np.empty(0, np.uint32), *self._pieces]))
+            self._seen = np.zeros(len(self._known), np.bool_)
+            self._filter = np.zeros(2**_FILTER_BITS, np.bool_)  # by low bits: spares most searches
+            self._filter[self._known & np.uint32(len(self._filter) - 1)] = True
+        return self._known
+
+    def _seen_counts(self) -> list[tuple[int, int]]:
+        """Return (windows seen, windows) of each piece."""
+        known = self._index()
+        return [
+            (int(self._seen[np.searchsorted(known, piece)].sum()), len(piece))
+            for piece in self._pieces
+        ]
+
+    @property
+    def share(self) -> float:
+        """The share of the held-out windows that the training text has too."""
+        counts = self._seen_counts()
+        return sum(seen for seen, _ in counts) / max(sum(count for _, count in counts), 1)
+
+    @property
+    def documents_seen(self) -> int:
+        """Held-out pieces with over half of their windows in the training text."""
+        return sum(seen > _SEEN_SHARE * count for seen, count in self._seen_counts())

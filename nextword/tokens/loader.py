@@ -2,56 +2,115 @@
 
 The stream of a split is read in a circle: each document ends with the end token, which serves as
 the start of the next, and the last one's as the start of the first. So every stored token is a
-target exactly once an epoch, and any batch of a run is found at once, whatever came before.
+target exactly once an epoch. Shuffling needs no state: any place of a permutation, and so any batch
+of a run, is computed directly, whatever came before it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from nextword.errors import UserError
-from nextword.tokens.permutation import key, permute
 from nextword.tokens.store import Split
 
-IGNORE = -100  # the target of a place that has none
+IGNORE_INDEX = -100  # the target of a place that has none
+
+Ids = NDArray[np.int64]
+
+_ROUNDS = 6
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # of splitmix64
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
+def derive_key(*parts: object) -> int:
+    """Return 64 bits that depend on all the parts, the same on every machine."""
+    text = "/".join(map(str, parts))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def permute(index: ArrayLike, size: int, seed: int) -> NDArray[np.int64]:
+    """Return where `index` [any shape] goes in a random permutation of 0 ... size - 1.
+
+    A Feistel network over the next even number of bits (Luby and Rackoff 1988); what falls
+    outside goes through it again until it falls inside (Black and Rogaway 2002), fewer than
+    four times on average. Raises IndexError for an index that is not below `size`.
+    """
+    half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
+    keys = [np.uint64(derive_key(seed, number)) for number in range(_ROUNDS)]
+    place = np.atleast_1d(np.asarray(index, np.uint64)).copy()
+    if place.size and int(place.max()) >= size:
+        raise IndexError(f"{int(place.max())} is not below {size}")
+    outside = np.ones(place.shape, np.bool_)
+    while outside.any():
+        place[outside] = _feistel(place[outside], half, keys)
+        outside = place >= size
+    return place.astype(np.int64).reshape(np.shape(index))
+
+
+def _feistel(value: NDArray[np.uint64], half: int, keys: list[np.uint64]) -> NDArray[np.uint64]:
+    bits, mask = np.uint64(half), np.uint64(2**half - 1)
+    left, right = value >> bits, value & mask
+    for round_key in keys:
+        left, right = right, left ^ (_scramble(right ^ round_key) & mask)
+    return (left << bits) | right
+
+
+def _scramble(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Apply the output function of splitmix64 (Steele et al. 2014); products wrap around."""
+    value = (value ^ (value >> np.uint64(30))) * _MIX[0]
+    value = (value ^ (value >> np.uint64(27))) * _MIX[1]
+    return value ^ (value >> np.uint64(31))
+
+
+def uniform(keys: ArrayLike, count: int) -> NDArray[np.float64]:
+    """Return `count` numbers in [0, 1) for each key, [keys, count]: splitmix64 seeded by it."""
+    steps = np.arange(1, count + 1, dtype=np.uint64) * _GAMMA
+    bits = _scramble(np.asarray(keys, np.uint64)[:, None] + steps)
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 @dataclass
 class Batch:
+    """Rows of tokens, each with the target to predict from it and those before it."""
+
     tokens: Tensor  # [batch, time] int64
-    targets: Tensor  # [batch, time] int64, IGNORE where there is none
+    targets: Tensor  # [batch, time] int64, IGNORE_INDEX where there is none
     documents: Tensor | None  # [batch, time] int32; None: each row is of one document
     positions: Tensor | None  # [batch, time] int64, from 0 in each document; None: 0 ... time - 1
     samples: list[tuple[int, int]]  # (epoch, index) of each row
 
     @property
     def target_count(self) -> int:
-        return int((self.targets != IGNORE).sum())
+        return int((self.targets != IGNORE_INDEX).sum())
 
     def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on a device."""
         if torch.device(device).type == "cpu":
             return self
-        moved = {
+        tensors = {
             name: tensor.to(device, non_blocking=True)
             for name in ("tokens", "targets", "documents", "positions")
             if (tensor := getattr(self, name)) is not None
         }
-        return replace(self, **moved)
+        return replace(self, **tensors)
 
 
-class Blocks:
-    """A circle of `size` places cut into stretches of `length`, shuffled anew each epoch and cut
-    at another offset. Samples are numbered on through the epochs."""
+class ShuffledBlocks:
+    """A circle of `size` places cut into blocks of `length`, shuffled anew each epoch.
+
+    Each epoch cuts it at another offset. Samples are numbered on through the epochs.
+    """
 
     def __init__(self, split: Split, size: int, length: int, seed: int) -> None:
-        """Raises UserError where the split, of `size` places, has no `length`."""
+        """Raise UserError where the split, of `size` places, is shorter than `length`."""
         if size < length:
             raise UserError(
                 f"the {split.name} text needs at least {length:,} tokens, has {size:,}",
@@ -59,26 +118,31 @@ class Blocks:
                 mend=f"add text, or lower --context-length to {max(8, size)} or less",
             )
         self.size, self.length, self.seed = size, length, seed
-        self.count = -(-size // length)  # an epoch's
+        self.count = -(-size // length)  # in an epoch
 
     def samples(self, first: int, count: int) -> list[tuple[int, int]]:
-        """(epoch, index) of the samples numbered from `first` on."""
+        """Return (epoch, index) of the samples numbered from `first` on."""
         return [divmod(number, self.count) for number in range(first, first + count)]
 
     def places(self, samples: list[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Each sample's first place, and how many of its first are not for it, each [samples].
+        """Return each sample's first place, and how many of its places to skip, each [samples].
 
         The blocks of an epoch follow one another from its offset on. The last would reach into
-        the first: it begins earlier instead, and what the one before it had is not for it.
+        the first: it begins earlier instead, and skips what the block before it has.
         """
-        found = []
-        for epoch, index in samples:
-            seed, offset = _order(self.seed, epoch, self.size)
+        starts, skipped = np.empty((2, len(samples)), np.int64)
+        for row, (epoch, index) in enumerate(samples):
+            seed, offset = _epoch_order(self.seed, epoch, self.size)
             start = int(permute(index, self.count, seed)) * self.length
-            overhang = max(0, start + self.length - self.size)
-            found.append(((offset + start - overhang) % self.size, overhang))
-        starts, skipped = np.array(found, np.int64).reshape(-1, 2).T
+            skipped[row] = max(0, start + self.length - self.size)
+            starts[row] = (offset + start - skipped[row]) % self.size
         return starts, skipped
+
+
+@lru_cache(maxsize=64)
+def _epoch_order(seed: int, epoch: int, size: int) -> tuple[int, int]:
+    """Return (seed of an epoch's shuffle, its offset)."""
+    return derive_key(seed, epoch, "order"), derive_key(seed, epoch, "offset") % size
 
 
 class BlockLoader:
@@ -86,53 +150,46 @@ class BlockLoader:
 
     def __init__(self, split: Split, context_length: int, seed: int) -> None:
         self.split, self.context_length, self.seed = split, context_length, seed
-        self._blocks = Blocks(split, len(split), context_length, seed)
+        self._blocks = ShuffledBlocks(split, len(split), context_length, seed)
 
     @property
     def blocks(self) -> int:
-        """An epoch's."""
+        """The number of blocks in an epoch."""
         return self._blocks.count
 
     def batch(self, first: int, count: int) -> Batch:
-        """`count` rows: the samples numbered from `first`, counted on through the epochs."""
+        """Return `count` rows: the samples numbered from `first`, counted on through the epochs."""
         samples = self._blocks.samples(first, count)
         starts, skipped = self._blocks.places(samples)
         return make_batch(self.split, starts, skipped, self.context_length, samples)
 
     def epoch_of(self, sample: int) -> float:
+        """Return how many epochs end before this sample."""
         return sample / self.blocks
 
     def documents(self, first: int, count: int) -> list[str]:
-        """Where the documents in `count` samples from `first` on came from."""
+        """Return where the documents in `count` samples from `first` on came from."""
         starts, _ = self._blocks.places(self._blocks.samples(first, count))
-        places = (starts[:, None] + np.arange(self.context_length)) % len(self.split)
-        numbers = np.unique(np.searchsorted(self.split.starts, places, side="right") - 1)
-        return self.split.sources(numbers)
+        return self.split.sources_of_rows(starts, self.context_length)
 
 
-@lru_cache(maxsize=64)
-def _order(seed: int, epoch: int, size: int) -> tuple[int, int]:
-    """(seed of an epoch's shuffle, its offset)."""
-    return key(seed, epoch, "order"), key(seed, epoch, "offset") % size
-
-
-def windows(
+def evaluation_windows(
     split: Split,
     context_length: int,
     stride: int | None = None,
     batch_size: int = 16,
     max_tokens: int | None = None,
 ) -> Iterator[Batch]:
-    """The split from its start, for measuring: each token is a target at most once.
+    """Yield the split from its start, for evaluation: each token is a target at most once.
 
     The first window scores all its targets, each later one its last `stride`, having seen what
-    is before them; without a stride windows do not overlap. They do not depend on `batch_size`.
-    Which ones there are says `scored_by_windows`. A sample's index is the window's number.
+    is before them; without a stride windows do not overlap. `window_bounds` says which ones there
+    are, whatever `batch_size` is. A sample's index is the window's number. Raises UserError for
+    an empty split.
     """
-    starts, stops = scored_by_windows(len(split), context_length, stride, max_tokens)
+    starts, stops = window_bounds(len(split), context_length, stride, max_tokens)
     if not len(stops):
-        where = split.path
-        raise UserError("there is no held-out text to measure on", where=where)
+        raise UserError("there is no held-out text to measure on", where=split.path)
     length = min(context_length, len(split), max_tokens or len(split))
     for first in range(0, len(stops), batch_size):
         ends = stops[first : first + batch_size]
@@ -141,13 +198,13 @@ def windows(
         yield make_batch(split, ends - length, length - scored, length, samples)
 
 
-def scored_by_windows(
+def window_bounds(
     size: int, context_length: int, stride: int | None = None, max_tokens: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The stretches of `size` targets that windows score, from and to, each [windows].
+    """Return where the targets that each window scores start and stop, each [windows].
 
-    Together they are all of them; or, where that is more than `max_tokens`, windows at equal
-    distances, as many as stay below it.
+    Together they are all `size` targets; or, where that is more than `max_tokens`, those of
+    windows at equal distances, as many as stay below it.
     """
     length = min(context_length, size, max_tokens or size)
     stride = min(stride or context_length, length)
@@ -157,8 +214,8 @@ def scored_by_windows(
     starts = np.append(0, stops[:-1])
     if max_tokens is not None and max_tokens < size:
         count = 1 + (max_tokens - length) // stride
-        kept = ((np.arange(count) + 0.5) * len(stops) / count).astype(np.int64)
-        starts, stops = starts[kept], stops[kept]
+        chosen = ((np.arange(count) + 0.5) * len(stops) / count).astype(np.int64)
+        starts, stops = starts[chosen], stops[chosen]
     return starts, stops
 
 
@@ -169,37 +226,50 @@ def make_batch(
     length: int,
     samples: list[tuple[int, int]],
 ) -> Batch:
-    """Rows of `length` targets from `starts` [batch] on, in the circle; the first `skipped`
-    [batch] of each are read but not scored."""
+    """Return rows of `length` targets from `starts` [batch] on, in the circle.
+
+    The first `skipped` [batch] of each row are read but are no targets. Raises UserError for ids
+    that the vocabulary does not have.
+    """
     steps = np.arange(length)
-    numbers = (starts[:, None] + steps) % len(split)  # [batch, time]
-    rows = [_stretch(split, int(start), length + 1) for start in starts]
+    places = (starts[:, None] + steps) % len(split)  # [batch, time]
+    rows = [_circular_slice(split, int(start) - 1, length + 1) for start in starts]
     stream = np.stack(rows).astype(np.int64)  # [batch, time + 1]
     check_ids(split, stream)
     tokens, targets = stream[:, :-1], stream[:, 1:].copy()
-    targets[steps < skipped[:, None]] = IGNORE
+    targets[steps < skipped[:, None]] = IGNORE_INDEX
     # By where documents lie, not by their ids: what others encoded may lack the end token.
-    begins = split.starts[np.searchsorted(split.starts, numbers)] == numbers
+    begins = split.starts[np.searchsorted(split.starts, places)] == places
     tokens = np.where(begins, split.end_id, tokens)
-    return Batch(
-        torch.from_numpy(tokens),
-        torch.from_numpy(targets),
-        *documents_and_positions(begins),
-        samples,
-    )
+    return to_batch(tokens, targets, begins, samples)
 
 
-def documents_and_positions(begins: NDArray[np.bool_]) -> tuple[Tensor | None, Tensor | None]:
-    """Of where a batch's documents begin, bool [batch, time]; None where rows hold one each."""
-    if not begins[:, 1:].any():
-        return None, None
-    steps = np.arange(begins.shape[1])
-    last = np.maximum.accumulate(np.where(begins, steps, 0), axis=1)
-    documents = np.cumsum(begins, axis=1, dtype=np.int32)
-    return torch.from_numpy(documents), torch.from_numpy(steps - last)
+def _circular_slice(split: Split, start: int, length: int) -> NDArray[np.int64]:
+    """Return ids from a place on, around the circle as often as it takes, [length]."""
+    start %= len(split)
+    ids = split.tokens[start : start + length]
+    while len(ids) < length:
+        ids = np.concatenate([ids, split.tokens[: length - len(ids)]])
+    return ids
 
 
-def check_ids(split: Split, ids: NDArray[np.int64]) -> None:
+def to_batch(
+    tokens: Ids, targets: Ids, begins: NDArray[np.bool_], samples: list[tuple[int, int]]
+) -> Batch:
+    """Return a batch of arrays [batch, time]; `begins` says where documents begin.
+
+    Its documents and positions are None where each row holds a single document.
+    """
+    documents = positions = None
+    if begins[:, 1:].any():
+        steps = np.arange(begins.shape[1])
+        last = np.maximum.accumulate(np.where(begins, steps, 0), axis=1)
+        documents = torch.from_numpy(np.cumsum(begins, axis=1, dtype=np.int32))
+        positions = torch.from_numpy(steps - last)
+    return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), documents, positions, samples)
+
+
+def check_ids(split: Split, ids: Ids) -> None:
     """Raise UserError for ids that the split's vocabulary does not have."""
     if not 0 <= int(ids.min()) <= int(ids.max()) < split.vocab_size:
         raise UserError(
@@ -207,12 +277,3 @@ def check_ids(split: Split, ids: NDArray[np.int64]) -> None:
             where=split.path,
             mend="prepare the store again",
         )
-
-
-def _stretch(split: Split, first_target: int, length: int) -> NDArray[np.int64]:
-    """Ids from the one before a target on, around the circle as often as it takes."""
-    start = (first_target - 1) % len(split)
-    found = split.tokens[start : start + length]
-    while len(found) < length:
-        found = np.concatenate([found, split.tokens[: length - len(found)]])
-    return found

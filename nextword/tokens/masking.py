@@ -1,7 +1,10 @@
-"""Batches for masked language modelling (Devlin et al. 2018): some tokens are hidden, and are the
+"""Batches for masked language modeling (Devlin et al. 2018): some tokens are hidden, and are the
 only targets. What is hidden is a pure function of (seed, epoch, index).
 
 Each row, and each document within it, is framed as the tokenizer frames a text: [CLS] … [SEP].
+Words of several tokens can be hidden as a whole. Chinese writes no spaces: its characters are
+joined at random into runs, as long as its words are on average. Hiding those is nearly as good as
+hiding words that a dictionary found, and needs none.
 """
 
 from __future__ import annotations
@@ -9,24 +12,103 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nextword.settings import MaskSettings
-from nextword.tokens.loader import IGNORE, Batch, Blocks, check_ids, documents_and_positions
-from nextword.tokens.permutation import key, uniform
-from nextword.tokens.specials import check_controls
+from nextword.tokens.loader import (
+    IGNORE_INDEX,
+    Batch,
+    Ids,
+    ShuffledBlocks,
+    check_ids,
+    derive_key,
+    to_batch,
+    uniform,
+)
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
-from nextword.tokens.words import Words, words_of
 
 MASK_RATE = 0.3  # Warner et al. 2024 (ModernBERT), after Wettig et al. 2023
+
+_BEGINS, _CONTINUES, _LETTERS, _HAN = range(4)  # what a token says about where words begin
+_JOINED = 0.4  # of Chinese characters to the one before: runs of 1.67 on average
+
+
+@dataclass(frozen=True)
+class WordBoundaries:
+    """Where words begin, told by the tokens of the vocabulary.
+
+    `kind` [vocabulary] is what a token's first character says, `is_open` [vocabulary] whether its
+    last one belongs to a word that may go on.
+    """
+
+    kind: NDArray[np.uint8]
+    is_open: NDArray[np.bool_]
+
+    def firsts(self, tokens: Ids, draws: NDArray[np.float64]) -> Ids:
+        """Return the place of the first token of each token's word; all arrays are [batch, time].
+
+        `draws` in [0, 1) decide which Chinese characters are joined.
+        """
+        kind, before = self.kind[tokens], np.roll(self.is_open[tokens], 1, axis=1)
+        goes_on = (kind == _LETTERS) | ((kind == _HAN) & (draws < _JOINED))
+        goes_on = (kind == _CONTINUES) | (goes_on & before)
+        steps = np.arange(tokens.shape[1])
+        places: Ids = np.maximum.accumulate(np.where(goes_on, 0, steps), axis=1)
+        return places
+
+
+def word_boundaries(tokenizer: Tokenizer) -> WordBoundaries:
+    """Read word boundaries off a vocabulary: off leading spaces, or a mark such as "##"."""
+    kind = np.zeros(tokenizer.vocab_size, np.uint8)
+    is_open = np.zeros(tokenizer.vocab_size, np.bool_)
+    prefix = tokenizer.continuing_prefix
+    for id in range(tokenizer.vocab_size):
+        piece = tokenizer.token_bytes(id)
+        if not piece:
+            continue
+        text = piece.decode("utf-8", "replace")
+        if prefix is None:
+            kind[id], is_open[id] = _first_kind(piece, text[0]), _may_go_on(text[-1])
+        else:
+            other = _HAN if _is_han(text[0]) else _BEGINS
+            kind[id] = _CONTINUES if text.startswith(prefix) else other
+            is_open[id] = _is_han(text[-1])
+    return WordBoundaries(kind, is_open)
+
+
+def _first_kind(piece: bytes, first: str) -> int:
+    if 0x80 <= piece[0] < 0xC0:  # inside of a character
+        return _CONTINUES
+    if first == "\N{REPLACEMENT CHARACTER}":  # a character's first bytes: all but Han are spaced
+        return _HAN if 0xE3 <= piece[0] <= 0xE9 or piece[0] == 0xF0 else _LETTERS
+    if _is_han(first):
+        return _HAN
+    return _LETTERS if first.isalpha() else _BEGINS
+
+
+def _may_go_on(last: str) -> bool:
+    return last.isalpha() or last == "\N{REPLACEMENT CHARACTER}"
+
+
+def _is_han(character: str) -> bool:
+    """Return whether this is a Chinese character or Japanese kana."""
+    point = ord(character)
+    return (
+        0x3040 <= point < 0x3100
+        or 0x3400 <= point < 0xA000
+        or 0xF900 <= point < 0xFB00
+        or 0x20000 <= point < 0x40000
+    )
 
 
 @dataclass(frozen=True)
 class Masking:
-    """What is hidden and how. `rate` of the tokens are targets; of these `keep` are left as they
-    are and `random` become another token of `text_ids`, the ids that text is made of."""
+    """What is hidden and how.
+
+    `rate` of the tokens are targets. Of these `keep` are left as they are, `random` become another
+    token of `text_ids` (the ids that text is made of), and the others the mask token.
+    """
 
     rate: float
     keep: float
@@ -34,14 +116,17 @@ class Masking:
     cls_id: int
     sep_id: int
     mask_id: int
-    text_ids: NDArray[np.int64]
-    words: Words | None = None  # to hide words as a whole
+    text_ids: Ids
+    words: WordBoundaries | None = None  # to hide words as a whole
 
 
-def masking_of(tokenizer: Tokenizer, settings: MaskSettings) -> Masking:
-    """Raises UserError where the tokenizer lacks the control tokens that it takes."""
-    check_controls(tokenizer, "masked")
-    ids = {role: tokenizer.id_of(f"{role}_token") for role in ("cls", "sep", "mask")}
+def masking_for(tokenizer: Tokenizer, settings: MaskSettings) -> Masking:
+    """Return the masking that settings describe.
+
+    Raises UserError where the tokenizer lacks the control tokens that it needs.
+    """
+    tokenizer.require_control_tokens("masked")
+    ids = {role: tokenizer.role_id(f"{role}_token") for role in ("cls", "sep", "mask")}
     is_text = np.ones(tokenizer.vocab_size, np.bool_)
     is_text[sorted(tokenizer.special_ids)] = False
     return Masking(
@@ -50,13 +135,16 @@ def masking_of(tokenizer: Tokenizer, settings: MaskSettings) -> Masking:
         random=settings.mask_random,
         **{f"{role}_id": id for role, id in ids.items() if id is not None},
         text_ids=np.flatnonzero(is_text),
-        words=words_of(tokenizer) if settings.whole_words else None,
+        words=word_boundaries(tokenizer) if settings.whole_words else None,
     )
 
 
 class MaskedRows:
-    """Rows of a split with some tokens hidden. Places are counted through all documents one after
-    another, each of which has a [CLS] before its tokens; its end token becomes [SEP]."""
+    """Rows of a split with some tokens hidden.
+
+    Places are counted through all documents one after another, each of which has a [CLS] before
+    its tokens; its end token becomes [SEP].
+    """
 
     def __init__(self, split: Split, context_length: int, masking: Masking) -> None:
         self.split, self.masking, self.context_length = split, masking, context_length
@@ -73,39 +161,36 @@ class MaskedRows:
         keys: list[int],
         samples: list[tuple[int, int]],
     ) -> Batch:
-        """Rows from the places `starts` [batch] on, in the circle; of the first `skipped` [batch]
-        places none is a target. `keys` [batch] fix what is hidden."""
+        """Return rows from the places `starts` [batch] on, in the circle.
+
+        Of the first `skipped` [batch] places none is a target. `keys` [batch] fix what is hidden.
+        """
         masking, steps = self.masking, np.arange(self.context_length)
         tokens, begins = self.framed(starts)
-        chance, fate, choice, joined = np.moveaxis(
+        priority, fate, choice, joined = np.moveaxis(
             uniform(keys, 4 * self.context_length).reshape(len(keys), 4, -1), 1, 0
         )  # each [batch, time]
         if masking.words is not None:
-            chance = np.take_along_axis(chance, masking.words.firsts(tokens, joined), axis=1)
+            firsts = masking.words.firsts(tokens, joined)
+            priority = np.take_along_axis(priority, firsts, axis=1)
         hideable = self._is_text[tokens] & (steps > skipped[:, None])
-        chance = np.where(hideable, chance, 2.0)
-        least = chance.min(axis=1, keepdims=True)  # a row always has a target
-        hidden = hideable & ((chance < masking.rate) | (chance == least))
-        targets = np.where(hidden, tokens, IGNORE)
+        priority = np.where(hideable, priority, 2.0)
+        least = priority.min(axis=1, keepdims=True)  # a row always has a target
+        hidden = hideable & ((priority < masking.rate) | (priority == least))
+        targets = np.where(hidden, tokens, IGNORE_INDEX)
         other = masking.text_ids[(choice * len(masking.text_ids)).astype(np.int64)]
         shown = np.where(fate < masking.random, other, masking.mask_id)
         shown = np.where(fate >= 1 - masking.keep, tokens, shown)
-        tokens = np.where(hidden, shown, tokens)
-        return Batch(
-            torch.from_numpy(tokens),
-            torch.from_numpy(targets),
-            *documents_and_positions(begins),
-            samples,
-        )
+        return to_batch(np.where(hidden, shown, tokens), targets, begins, samples)
 
     def sources(self, starts: NDArray[np.int64]) -> list[str]:
-        """Where the documents of the rows from `starts` on came from."""
+        """Return where the documents of the rows from `starts` on came from."""
         places = (starts[:, None] + np.arange(self.stretch)) % self.size
         numbers = np.unique(np.searchsorted(self._firsts, places, side="right") - 1)
         return self.split.sources(numbers)
 
-    def framed(self, starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Tokens of rows, and where documents begin in them, each [batch, time]."""
+    def framed(self, starts: NDArray[np.int64]) -> tuple[Ids, NDArray[np.bool_]]:
+        """Return the tokens of rows, and where documents begin in them, each [batch, time]."""
         split, masking = self.split, self.masking
         places = (starts[:, None] + np.arange(self.stretch)) % self.size
         document = np.searchsorted(self._firsts, places, side="right") - 1
@@ -128,18 +213,24 @@ class MaskedLoader:
 
     def __init__(self, split: Split, context_length: int, seed: int, masking: Masking) -> None:
         self.rows, self.seed = MaskedRows(split, context_length, masking), seed
-        self._blocks = Blocks(split, self.rows.size, self.rows.stretch, seed)
+        self._blocks = ShuffledBlocks(split, self.rows.size, self.rows.stretch, seed)
+
+    @property
+    def blocks(self) -> int:
+        """The number of blocks in an epoch."""
+        return self._blocks.count
 
     def batch(self, first: int, count: int) -> Batch:
-        """`count` rows: the samples numbered from `first`, counted on through the epochs."""
+        """Return `count` rows: the samples numbered from `first`, counted on through the epochs."""
         samples = self._blocks.samples(first, count)
-        keys = [key(self.seed, epoch, index, "mask") for epoch, index in samples]
+        keys = [derive_key(self.seed, epoch, index, "mask") for epoch, index in samples]
         return self.rows.batch(*self._blocks.places(samples), keys, samples)
 
     def epoch_of(self, sample: int) -> float:
-        return sample / self._blocks.count
+        """Return how many epochs end before this sample."""
+        return sample / self.blocks
 
     def documents(self, first: int, count: int) -> list[str]:
-        """Where the documents in `count` samples from `first` on came from."""
+        """Return where the documents in `count` samples from `first` on came from."""
         starts, _ = self._blocks.places(self._blocks.samples(first, count))
         return self.rows.sources(starts)

@@ -8,32 +8,40 @@ under its name only when all of it is there.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from nextword.errors import UserError, nearest
-from nextword.files import whole_directory
+from nextword.files import read_json, whole_directory
 from nextword.settings import PrepareSettings, resolve
-from nextword.terminal import Progress, say, warn
-from nextword.text import language
+from nextword.terminal import quantity, say, table, warn
+from nextword.text.cleaning import LANGUAGES
 from nextword.text.document import Source
-from nextword.text.overlap import Overlap
-from nextword.text.sources import expand, fingerprint
-from nextword.tokens import stages, workplace
-from nextword.tokens.choosing import Corpus, choose, split
-from nextword.tokens.pool import Workers, cores, stoppable
-from nextword.tokens.reading import read_all
-from nextword.tokens.shards import Shard, tally_to_json
-from nextword.tokens.specials import check_controls, specials_for
-from nextword.tokens.stages import Part
-from nextword.tokens.store import SPLITS, TOKENIZER, SplitWriter, Store, write_manifest
-from nextword.tokens.summary import show
+from nextword.text.sources import find_sources, fingerprint
+from nextword.tokens import stages
+from nextword.tokens.control_tokens import control_tokens_for
+from nextword.tokens.select import Corpus, SelectedShard, select_documents, split_documents
+from nextword.tokens.stages import encode_shards, measure_overlap, read_shards, write_splits
+from nextword.tokens.store import MANIFEST, TOKENIZER, Store, write_manifest
 from nextword.tokens.tokenizer import Tokenizer
-from nextword.tokens.training import bytes_tokenizer, characters, check_vocab_size
+from nextword.tokens.tokenizer_training import byte_tokenizer, character_tokenizer, check_vocab_size
+from nextword.tokens.workers import (
+    WorkerPool,
+    available_cores,
+    explain_disk_errors,
+    interruptible,
+    remove_leftovers,
+    work_directory,
+)
 
-ALONE = 1_000_000  # bytes; less text is not worth starting processes for
+SMALL_CORPUS = 1_000_000  # bytes; less text is not worth starting processes for
+
+_SHOWN_SOURCE, _SHOWN_TEXT = 26, 20  # characters of an example
+_SHOWN_LANGUAGES = 8
+_LEAST_SHARE = 0.001  # of a language that is named
+
+Row = tuple[str, str, str]  # (what, how much, remark)
 
 
 def prepare(
@@ -53,58 +61,62 @@ def prepare(
     _check(settings)
     out = Path(out) if Path(out).name not in ("", "..") else Path(out).resolve()
     names = [str(name) for name in ([data] if isinstance(data, str | Path) else data)]
-    sources = _outside(expand(names), out)
+    sources = _outside(find_sources(names), out)
     given = _given_tokenizer(settings)
     identity = {
         "fingerprint": fingerprint(sources),
         "settings": _relevant(settings),
         "given_tokenizer": given.sha256 if given else None,
     }
-    with workplace.writing(out):
-        store = workplace.finished(out, identity)
+    with explain_disk_errors(out):
+        store = _finished_store(out, identity)
     if store is not None:
-        workplace.clear(out, identity)
+        remove_leftovers(out, identity)
         say(f"{out} is prepared already")
         return store
     size = sum(source.size for source in sources)
-    count = settings.workers or (1 if 0 < size < ALONE else cores())
+    count = settings.workers or (1 if 0 < size < SMALL_CORPUS else available_cores())
     with (
-        stoppable("What is done is kept: the same command goes on from there"),
-        workplace.writing(out),
-        workplace.work_directory(out, identity) as work,
-        Workers(count) as workers,
+        interruptible("What is done is kept: the same command goes on from there"),
+        explain_disk_errors(out),
+        work_directory(out, identity) as work,
+        WorkerPool(count) as workers,
     ):
-        if store := workplace.finished(out, identity):  # by a process that was waited for
+        if store := _finished_store(out, identity):  # by a process that was waited for
             return store
-        shards = read_all(sources, settings, work, workers)
-        corpus = choose(shards, settings, work)
-        parts = split(corpus, settings)
-        made = _make_tokenizer(corpus, parts, settings, given, work / TOKENIZER, workers)
-        summary = _summary(corpus, _overlap(parts, workers))  # while the tokenizer is trained
-        tokenizer = made()
-        _tell_of_vocabulary(tokenizer, settings)
-        encoded = _encode(parts, work, workers)
+        shards = read_shards(sources, settings, work, workers)
+        corpus = select_documents(shards, settings, work)
+        parts = split_documents(corpus, settings)
+        training = _start_training(corpus, parts, settings, given, work / TOKENIZER, workers)
+        overlap = measure_overlap(parts, workers)  # while the tokenizer is trained
+        tokenizer = training()
+        if not (work / TOKENIZER).is_dir():
+            with whole_directory(work / TOKENIZER) as aside:
+                tokenizer.save(aside)
+        _warn_of_small_vocabulary(tokenizer, settings)
+        encoded = encode_shards(parts, work / TOKENIZER, work, workers)
         with whole_directory(out) as aside:
-            splits = _assemble(encoded, tokenizer, aside)
+            splits = write_splits(encoded, tokenizer, aside)
             _gather_quarantine(work, aside)
             tokenizer.save(aside / TOKENIZER)
-            named = {"data": [os.fsencode(n).decode("utf-8", "backslashreplace") for n in names]}
-            content = {**named, **identity, "splits": splits, "summary": summary}
+            data_names = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]
+            summary = _summary(corpus, overlap)
+            content = {"data": data_names, **identity, "splits": splits, "summary": summary}
             write_manifest(aside, tokenizer, content, settings.tokenizer)
     if settings.val_fraction:
         for name, what in (("train", "training"), ("val", "held-out")):
             if not splits[name]["tokens"]:
                 warn(f"there is no {what} text; --val-fraction says how much is held out")
     store = Store.open(out)
-    show(store)
+    table(f"Prepared {store.path}", ("", "", ""), summary_rows(store.manifest))
     return store
 
 
 def _check(settings: PrepareSettings) -> None:
-    """What can be told before any text is read."""
+    """Raise UserError for what can be told before any text is read."""
     for name in settings.languages or []:
-        if name not in language.NAMES:
-            raise UserError(f"no language {name!r}", mend=nearest(name, language.NAMES))
+        if name not in LANGUAGES:
+            raise UserError(f"no language {name!r}", mend=nearest(name, LANGUAGES))
     if settings.vocab_size is not None:
         if settings.tokenizer != "bpe":
             raise UserError(
@@ -112,10 +124,10 @@ def _check(settings: PrepareSettings) -> None:
                 f"{settings.tokenizer!r}",
                 mend="leave out --vocab-size, or take --tokenizer bpe",
             )
-        check_vocab_size(settings.vocab_size, specials_for(settings))
+        check_vocab_size(settings.vocab_size, control_tokens_for(settings))
 
 
-def _tell_of_vocabulary(tokenizer: Tokenizer, settings: PrepareSettings) -> None:
+def _warn_of_small_vocabulary(tokenizer: Tokenizer, settings: PrepareSettings) -> None:
     if settings.vocab_size and tokenizer.vocab_size < settings.vocab_size:
         warn(
             f"the text yields a vocabulary of {tokenizer.vocab_size:,} tokens, "
@@ -124,81 +136,84 @@ def _tell_of_vocabulary(tokenizer: Tokenizer, settings: PrepareSettings) -> None
 
 
 def _relevant(settings: PrepareSettings) -> dict[str, Any]:
-    """The settings that another result would come from."""
+    """Return the settings that change the result."""
     names = set(PrepareSettings.model_fields) - {"workers"}
-    dumped: dict[str, Any] = settings.model_dump(mode="json", include=names)
-    return dumped
+    values: dict[str, Any] = settings.model_dump(mode="json", include=names)
+    return values
 
 
 def _outside(sources: list[Source], out: Path) -> list[Source]:
-    """Without the store's own files, where it lies within the data."""
+    """Return the sources without the store's own files, where it lies within the data."""
     inside = os.path.realpath(out) + os.sep
     return [
         s for s in sources if s.kind == "hub" or not os.path.realpath(s.path).startswith(inside)
     ]
 
 
+def _finished_store(out: Path, identity: dict[str, Any]) -> Store | None:
+    """Return the store of this very work; None if there is nothing. Raises UserError otherwise."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    what = "exists and is not a token store"
+    if out.is_dir() and (out / MANIFEST).is_file():
+        manifest = read_json(out / MANIFEST)
+        if isinstance(manifest, dict) and all(manifest.get(k) == v for k, v in identity.items()):
+            return Store.open(out)
+        what = "holds a store made from other data, or with other settings"
+    raise UserError(what, where=out, mend="remove it, or name another place with --out")
+
+
 def _given_tokenizer(settings: PrepareSettings) -> Tokenizer | None:
-    """The one named, before any text is read; None if it is to be made from the text."""
+    """Return the tokenizer that does not depend on the text; None if it is made from the text."""
     if settings.tokenizer in ("bpe", "chars"):
         return None
     if settings.tokenizer == "bytes":
-        return bytes_tokenizer(specials_for(settings))
+        return byte_tokenizer(control_tokens_for(settings))
     tokenizer = Tokenizer.load(settings.tokenizer)
     _ = tokenizer.end_id
     mend = "choose another --tokenizer, or leave it out: one is made for the objective"
-    check_controls(tokenizer, settings.objective, settings.fim_rate, mend)
+    tokenizer.require_control_tokens(settings.objective, settings.fim_rate, mend)
     return tokenizer
 
 
-def _make_tokenizer(
+def _start_training(
     corpus: Corpus,
-    parts: list[Part],
+    parts: list[SelectedShard],
     settings: PrepareSettings,
     given: Tokenizer | None,
     saved: Path,
-    workers: Workers,
+    workers: WorkerPool,
 ) -> Callable[[], Tokenizer]:
-    """Start making it, if a killed run has not; the function returned waits for it."""
+    """Start making the tokenizer; the function returned waits for it.
 
-    def keep(tokenizer: Tokenizer) -> Tokenizer:
-        with whole_directory(saved) as aside:
-            tokenizer.save(aside)
-        return tokenizer
-
+    It is not made again if it was given, or `saved` by a run that was killed.
+    """
     if saved.is_dir():
         return lambda: Tokenizer.load(saved)
     if given is not None:
-        return lambda: keep(given)
+        return lambda: given
     if settings.tokenizer == "chars":
         texts = (part.text() for part in parts)
-        return lambda: keep(characters(texts, specials_for(settings)))
+        return lambda: character_tokenizer(texts, control_tokens_for(settings))
     say("Training the tokenizer")
-    share = 1 - settings.val_fraction
-    size = int(corpus.characters * share)
-    trained = workers.submit(stages.tokenizer_stage, parts, size, corpus.bytes, settings)
-    return lambda: keep(trained())
+    characters = int(corpus.characters * (1 - settings.val_fraction))
+    return workers.submit(stages.tokenizer_stage, parts, characters, corpus.bytes, settings)
 
 
-def _overlap(parts: list[Part], workers: Workers) -> dict[str, Any]:
-    """How much of the held-out text is in the training text."""
-    overlap = Overlap()
-    with Progress("Comparing held-out with training text", 2 * len(parts), "shards") as progress:
-        for found in workers.map(stages.windows_stage, ((part, True) for part in parts)):
-            for windows in found:
-                overlap.add_val(windows)
-            progress.advance()
-        for found in workers.map(stages.windows_stage, ((part, False) for part in parts)):
-            overlap.add_train(found[0])
-            progress.advance()
-    return {"share": float(overlap.share), "documents_seen": int(overlap.documents_seen)}
+def _gather_quarantine(work: Path, directory: Path) -> None:
+    """Write one file of all that was rejected, if anything was."""
+    rejected = sorted((work / "quarantine").glob("*.jsonl"))
+    if rejected:
+        with open(directory / "quarantine.jsonl", "wb") as file:
+            for part in rejected:
+                file.write(part.read_bytes())
 
 
 def _summary(corpus: Corpus, overlap: dict[str, Any]) -> dict[str, Any]:
     return {
-        **tally_to_json(corpus.tally),
+        **corpus.stats.to_json(),
         "characters": corpus.characters,
-        "total": corpus.tally.total,
+        "total": corpus.stats.total,
         "languages": dict(corpus.languages.most_common()),
         "duplicates": corpus.duplicates,
         "clusters": corpus.near_clusters,
@@ -206,42 +221,64 @@ def _summary(corpus: Corpus, overlap: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _encode(parts: list[Part], work: Path, workers: Workers) -> list[Path]:
-    targets = [work / "ids" / part.path.name for part in parts]
-    with Progress("Encoding", len(parts), "shards") as progress:
-        tasks = [
-            (target, part, work / TOKENIZER)
-            for target, part in zip(targets, parts, strict=True)
-            if not target.is_file()
-        ]
-        progress.advance(len(parts) - len(tasks))
-        for _ in workers.map(stages.encode_stage, tasks):
-            progress.advance()
-    return targets
+def summary_rows(manifest: dict[str, Any]) -> list[Row]:
+    """Return the table that `prepare` ends with: what was found, left out and why, and became."""
+    summary, splits = manifest["summary"], manifest["splits"]
+    train, val = splits["train"], splits["val"]
+    rows: list[Row] = [("documents found", f"{summary['total']:,}", "")]
+    for name, reason in sorted(summary["reasons"].items(), key=lambda item: -item[1]["count"]):
+        examples = "; ".join(_example(*pair) for pair in reason["examples"][:2])
+        rows.append((f"  left out: {name}", f"{reason['count']:,}", examples))
+    if summary["rejected"]:
+        rows.append(("  of these unreadable", f"{summary['rejected']:,}", "see quarantine.jsonl"))
+    notes = ", ".join(f"{count:,} in {what}" for what, count in summary["notes"].items())
+    rows.append(("documents kept", f"{summary['accepted']:,}", notes))
+    rows.append(("characters", f"{summary['characters']:,}", _languages(summary)))
+    rows += _duplicate_rows(summary, manifest["settings"])
+    for label, counts in (("training tokens", train), ("held-out tokens", val)):
+        remark = f"{quantity(counts['bytes'], 'B')}, {counts['documents']:,} documents or parts"
+        rows.append((label, f"{counts['tokens']:,}", remark))
+    if val["tokens"]:
+        overlap = summary["overlap"]
+        seen = f"{overlap['documents_seen']:,} of {val['documents']:,} mostly seen in training"
+        rows.append(("held-out text also trained on", f"{overlap['share']:.2%}", seen))
+    per_token = (train["bytes"] + val["bytes"]) / max(train["tokens"] + val["tokens"], 1)
+    tokenizer = manifest["tokenizer"]
+    kind = f"{tokenizer['kind']}, a vocabulary of {tokenizer['vocab_size']:,}"
+    rows.append(("bytes per token", f"{per_token:.3f}", kind))
+    return rows
 
 
-def _assemble(
-    encoded: list[Path], tokenizer: Tokenizer, directory: Path
-) -> dict[str, dict[str, int]]:
-    """Join the encoded shards into train and val; returns their counts."""
-    counts: dict[str, Counter[str]] = {name: Counter() for name in SPLITS}
-    for name in SPLITS:
-        with SplitWriter(directory, name, tokenizer.vocab_size, tokenizer.end_id) as writer:
-            for path in encoded:
-                shard = Shard(path)
-                writer.append(
-                    shard[f"{name}.ids"],
-                    shard[f"{name}.lengths"],
-                    shard.strings(f"{name}.source"),
-                )
-                counts[name].update(shard.notes[name])
-    return {name: dict(count) for name, count in counts.items()}
+def _languages(summary: dict[str, Any]) -> str:
+    total = max(summary["characters"], 1)
+    named = [
+        f"{name} {count / total:.1%}"
+        for name, count in list(summary["languages"].items())[:_SHOWN_LANGUAGES]
+        if count >= _LEAST_SHARE * total
+    ]
+    more = len(summary["languages"]) - len(named)
+    return ", ".join([*named, f"traces of {more} more"] if more else named)
 
 
-def _gather_quarantine(work: Path, directory: Path) -> None:
-    """One file of all that was rejected, if anything was."""
-    found = sorted((work / "quarantine").glob("*.jsonl"))
-    if found:
-        with open(directory / "quarantine.jsonl", "wb") as file:
-            for part in found:
-                file.write(part.read_bytes())
+def _duplicate_rows(summary: dict[str, Any], settings: dict[str, Any]) -> list[Row]:
+    dropped = summary["duplicates"]
+    exact, near = dropped.get("exact duplicate", 0), dropped.get("near duplicate", 0)
+    kept = {"near": "", "exact": "; near ones are kept", "none": "; all are kept"}
+    remark = f"{exact:,} exact, {near:,} near{kept[settings['deduplicate']]}"
+    rows = [("duplicates dropped", f"{exact + near:,}", remark)]
+    if clusters := summary["clusters"]["count"]:
+        remark = f"of {summary['clusters']['documents']:,} documents"
+        if settings["deduplicate"] == "near":
+            remark += "; the first of each is kept"
+        elif settings["split"] == "document":
+            remark += "; each is split as one"
+        rows.append(("near-duplicate clusters", f"{clusters:,}", remark))
+    if "paragraph" in dropped:
+        rows.append(("repeated paragraphs dropped", f"{dropped['paragraph']:,}", ""))
+    return rows
+
+
+def _example(source: str, text: str) -> str:
+    place = source if len(source) <= _SHOWN_SOURCE else "…" + source[1 - _SHOWN_SOURCE :]
+    start = text if len(text) <= _SHOWN_TEXT else text[: _SHOWN_TEXT - 1] + "…"
+    return f"{place} “{start}”" if text else place

@@ -10,6 +10,7 @@ STORE/manifest.json   counts, SHA-256 of every file, tokenizer, settings; writte
 
 from __future__ import annotations
 
+import itertools
 import struct
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,17 +36,17 @@ HASHED_ON_OPENING = 2**28  # bytes; a larger file is hashed by `verify` alone
 
 
 def id_dtype(vocab_size: int) -> np.dtype[Any]:
-    """uint16 below 65,536 ids, else int32: the narrowest type of Megatron's that holds them."""
+    """Return uint16 up to 65,536 ids, else int32: the narrowest of Megatron's that holds them."""
     return np.dtype("<u2" if vocab_size <= 2**16 else "<i4")
 
 
 @dataclass(frozen=True)
 class Split:
-    """One part of a store: `tokens` [tokens], memory-mapped; `starts` int64 [documents + 1]."""
+    """One part of a store; what other tools wrote may lack the end token."""
 
     name: str
-    tokens: NDArray[Any]
-    starts: NDArray[np.int64]
+    tokens: NDArray[Any]  # [tokens], memory-mapped
+    starts: NDArray[np.int64]  # [documents + 1]
     end_id: int
     vocab_size: int
     path: Path | None = None  # of its .bin
@@ -54,18 +55,24 @@ class Split:
         return len(self.tokens)
 
     def sources(self, documents: NDArray[np.int64]) -> list[str]:
-        """The places that some documents came from, or their numbers where those are unknown."""
-        wanted = [int(number) for number in documents]
-        names = {number: f"{self.name} document {number}" for number in wanted}
+        """Return where some documents came from, or their numbers where that is unknown."""
+        numbers = [int(number) for number in documents]
+        names = {number: f"{self.name} document {number}" for number in numbers}
         file = self.path.with_suffix(".sources") if self.path else None
-        if file is not None and file.is_file() and wanted:
+        if file is not None and file.is_file() and numbers:
             with open(file, encoding="utf-8", errors="surrogateescape") as lines:
-                for number, line in enumerate(lines):
+                for number, line in enumerate(itertools.islice(lines, max(numbers) + 1)):
                     if number in names:
                         names[number] = line.rstrip("\n")
-                    if number >= max(wanted):
-                        break
-        return [names[number] for number in wanted]
+        return [names[number] for number in numbers]
+
+    def sources_of_rows(self, starts: NDArray[np.int64], length: int) -> list[str]:
+        """Return where the documents in rows of `length` tokens from `starts` [rows] on came from.
+
+        The split is read in a circle.
+        """
+        places = (starts[:, None] + np.arange(length)) % len(self)
+        return self.sources(np.unique(np.searchsorted(self.starts, places, side="right") - 1))
 
 
 class SplitWriter:
@@ -82,7 +89,10 @@ class SplitWriter:
     def append(
         self, ids: NDArray[Any], lengths: NDArray[Any], sources: list[str] | None = None
     ) -> None:
-        """Documents one after another, each with its end token, counted in its length."""
+        """Write documents one after another, each with its end token, counted in its length.
+
+        Raises ValueError for ids that do not add up, lie outside the vocabulary, or do not end.
+        """
         if int(np.sum(lengths)) != len(ids):
             raise ValueError(f"documents of {int(np.sum(lengths))} ids in all, but {len(ids)} ids")
         if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self.vocab_size:
@@ -94,12 +104,6 @@ class SplitWriter:
         for source in sources or []:
             line = " ".join(source.splitlines()) + "\n"
             self._sources.write(line.encode("utf-8", "surrogateescape"))
-
-    def close(self) -> None:
-        self._ids.close()
-        self._sources.close()
-        lengths = np.concatenate([np.empty(0, np.int32), *self._lengths])
-        write_index(self.path.with_suffix(".idx"), lengths, self.dtype)
 
     def __enter__(self) -> Self:
         return self
@@ -113,11 +117,12 @@ class SplitWriter:
         self._ids.close()
         self._sources.close()
         if kind is None:
-            self.close()
+            lengths = np.concatenate([np.empty(0, np.int32), *self._lengths])
+            write_index(self.path.with_suffix(".idx"), lengths, self.dtype)
 
 
 def write_index(path: Path, lengths: NDArray[np.int32], dtype: np.dtype[Any]) -> None:
-    """An .idx in which every document is one sequence."""
+    """Write an .idx in which every document is one sequence; `lengths` int32 [documents]."""
     code = next(code for code, name in DTYPES.items() if np.dtype(name) == dtype)
     starts = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=starts[1:])
@@ -129,14 +134,14 @@ def write_index(path: Path, lengths: NDArray[np.int32], dtype: np.dtype[Any]) ->
 
 
 def read_index(path: Path) -> tuple[NDArray[np.int64], np.dtype[Any]]:
-    """Where documents start, in ids, [documents + 1]; and the type of the ids.
+    """Return where documents start, in ids, [documents + 1]; and the type of the ids.
 
-    Documents of several sequences, as other tools write them, are joined. Raises UserError naming
-    the file where it is not such an index, cut short, or does not add up.
+    Documents of several sequences, as other tools write them, are joined. Raises UserError for a
+    file that is not such an index, is cut short, or does not add up.
     """
     content = path.read_bytes()
     if len(content) < HEADER.size or not content.startswith(MAGIC):
-        raise UserError("is not an index of tokens", where=path, mend="prepare the store again")
+        raise _damaged("is not an index of tokens", path)
     _, version, code, sequences, documents = HEADER.unpack_from(content)
     if version != 1 or code not in DTYPES:
         raise UserError(
@@ -145,64 +150,58 @@ def read_index(path: Path) -> tuple[NDArray[np.int64], np.dtype[Any]]:
         )
     size = HEADER.size + 12 * sequences + 8 * documents
     if len(content) < size or documents < 1:
-        raise UserError(
-            f"is damaged: {len(content)} bytes, expected {size}",
-            where=path,
-            mend="prepare the store again",
-        )
+        raise _damaged(f"is damaged: {len(content)} bytes, expected {size}", path)
     dtype = np.dtype(DTYPES[code])
     lengths = np.frombuffer(content, "<i4", sequences, HEADER.size)
     pointers = np.frombuffer(content, "<i8", sequences, HEADER.size + 4 * sequences)
     firsts = np.frombuffer(content, "<i8", documents, HEADER.size + 12 * sequences)
     ends = np.zeros(sequences + 1, np.int64)
     np.cumsum(lengths, out=ends[1:])
-    sound = (
+    is_sound = (
         (lengths >= 0).all()
         and (pointers == ends[:-1] * dtype.itemsize).all()
         and firsts[0] == 0
         and firsts[-1] == sequences
         and (np.diff(firsts) >= 0).all()
     )
-    if not sound:
-        raise UserError(
-            "is damaged: its documents do not follow one another",
-            where=path,
-            mend="prepare the store again",
-        )
+    if not is_sound:
+        raise _damaged("is damaged: its documents do not follow one another", path)
     return ends[firsts], dtype
 
 
 def read_split(path: Path, end_id: int, vocab_size: int) -> Split:
-    """The documents of PATH.bin, found by PATH.idx; both checked against each other."""
+    """Return the documents of PATH.bin, found by PATH.idx.
+
+    Raises UserError where either is missing or damaged, or they do not fit each other.
+    """
     bin_path = path.with_suffix(".bin")
     for file in (bin_path, path.with_suffix(".idx")):
         if not file.is_file():
-            raise UserError("is missing from the store", where=file, mend="prepare it again")
+            raise _damaged("is missing from the store", file)
     starts, dtype = read_index(path.with_suffix(".idx"))
     if np.iinfo(dtype).max < vocab_size - 1:
-        raise UserError(
-            f"holds ids of {8 * dtype.itemsize} bits, too few for {vocab_size:,} tokens",
-            where=bin_path,
-            mend="prepare the store again",
-        )
-    expected = int(starts[-1]) * dtype.itemsize
-    if bin_path.stat().st_size != expected:
-        raise UserError(
-            f"is damaged: {bin_path.stat().st_size:,} bytes, its index expects {expected:,}",
-            where=bin_path,
-            mend="prepare the store again",
-        )
+        bits = 8 * dtype.itemsize
+        raise _damaged(f"holds ids of {bits} bits, too few for {vocab_size:,} tokens", bin_path)
+    size, expected = bin_path.stat().st_size, int(starts[-1]) * dtype.itemsize
+    if size != expected:
+        raise _damaged(f"is damaged: {size:,} bytes, its index expects {expected:,}", bin_path)
     tokens = np.memmap(bin_path, dtype, "r") if expected else np.empty(0, dtype)
     return Split(path.stem, tokens, starts, end_id, vocab_size, bin_path)
 
 
+def _damaged(what: str, file: Path) -> UserError:
+    return UserError(what, where=file, mend="prepare the store again")
+
+
 def is_store(path: str | Path) -> bool:
-    """Whether it is a directory that says it is a store; it may still be damaged."""
+    """Return whether a directory says that it is a store; it may still be damaged."""
     return (Path(path) / MANIFEST).is_file()
 
 
 @dataclass(frozen=True)
 class Store:
+    """A token store on the disk."""
+
     path: Path
     manifest: dict[str, Any]
     train: Split
@@ -210,7 +209,7 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
-        """Raises UserError naming the file that is missing, damaged or belongs elsewhere."""
+        """Open a store. Raises UserError naming a file that is missing, damaged or not its own."""
         path = Path(path)
         if not is_store(path):
             raise UserError(
@@ -220,16 +219,12 @@ class Store:
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise UserError("is not the manifest of a token store", where=path / MANIFEST)
         if manifest.get("version") != VERSION:
-            raise UserError(
-                f"is a store of version {manifest.get('version')}, this nextword reads {VERSION}",
-                where=path / MANIFEST,
-                mend="prepare it again",
-            )
+            version = manifest.get("version")
+            what = f"is a store of version {version}, this nextword reads {VERSION}"
+            raise _damaged(what, path / MANIFEST)
         try:
-            end_id, vocab_size = (
-                manifest["tokenizer"]["end_id"],
-                manifest["tokenizer"]["vocab_size"],
-            )
+            tokenizer = manifest["tokenizer"]
+            end_id, vocab_size = tokenizer["end_id"], tokenizer["vocab_size"]
             sizes = {name: file["bytes"] for name, file in manifest["files"].items()}
             small = [name for name, size in sizes.items() if size <= HASHED_ON_OPENING]
         except (KeyError, TypeError, AttributeError):
@@ -240,17 +235,15 @@ class Store:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
+        """The tokenizer. Raises UserError if it is not the one that the store was made with."""
         tokenizer = Tokenizer.load(self.path / TOKENIZER)
         if tokenizer.sha256 != self.manifest["tokenizer"]["sha256"]:
-            raise UserError(
-                "is not the tokenizer that this store was made with",
-                where=self.path / TOKENIZER,
-                mend="prepare the store again",
-            )
+            what = "is not the tokenizer that this store was made with"
+            raise _damaged(what, self.path / TOKENIZER)
         return tokenizer
 
     def counts(self, split: str) -> dict[str, int]:
-        """documents, tokens (end tokens among them), characters, bytes of "train" or "val"."""
+        """Return documents, tokens (end tokens included), characters and bytes of a split."""
         counts: dict[str, int] = self.manifest["splits"][split]
         return counts
 
@@ -263,23 +256,19 @@ def _verify(path: Path, manifest: dict[str, Any], hashed: list[str]) -> None:
     for name, expected in manifest["files"].items():
         file = path / name
         if not file.is_file():
-            raise UserError("is missing from the store", where=file, mend="prepare it again")
+            raise _damaged("is missing from the store", file)
         if file.stat().st_size != expected["bytes"] or (
             name in hashed and sha256(file) != expected["sha256"]
         ):
-            raise UserError(
-                "is damaged: not what the manifest says was written",
-                where=file,
-                mend="prepare the store again",
-            )
+            raise _damaged("is damaged: not what the manifest says was written", file)
 
 
 def write_manifest(
     directory: Path, tokenizer: Tokenizer, content: dict[str, Any], kind: str
 ) -> None:
-    """The last file of a store; `content` are its "splits" and whatever else is worth keeping.
+    """Write the last file of a store; `content` are its "splits" and what else is worth keeping.
 
-    `kind` is what the tokenizer was asked for as: bpe, bytes, chars, or the name it was given by.
+    `kind` is how the tokenizer was named: bpe, bytes, chars, a path or a name on the Hub.
     """
     files = sorted(f for f in directory.rglob("*") if f.is_file() and f.name != MANIFEST)
     manifest = {

@@ -12,9 +12,9 @@ from nextword.inference.evaluating import evaluating
 from nextword.inference.generate import generate
 from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.settings import GenerateSettings
-from nextword.tokens.corruption import Corruption, DenoisingLoader
-from nextword.tokens.pairs import PairBatch
-from nextword.tokens.permutation import key
+from nextword.tokens.loader import derive_key
+from nextword.tokens.packing import Seq2SeqBatch
+from nextword.tokens.span_corruption import DenoisingLoader, SpanCorruption
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
@@ -32,7 +32,7 @@ class DenoisingValidator:
         self,
         split: Split,
         tokenizer: Tokenizer,
-        corruption: Corruption,
+        corruption: SpanCorruption,
         *,
         context_length: int,
         batch_size: int,
@@ -63,13 +63,13 @@ class DenoisingValidator:
         """How many rows are read."""
         return len(self._starts)
 
-    def batches(self, part: slice = slice(None)) -> Iterator[PairBatch]:
+    def batches(self, part: slice = slice(None)) -> Iterator[Seq2SeqBatch]:
         """All rows, or a part of them, in order."""
         return (self._batch(some) for some in parts(self._starts[part], self._batch_size))
 
-    def _batch(self, starts: list[int]) -> PairBatch:
+    def _batch(self, starts: list[int]) -> Seq2SeqBatch:
         places = np.array(starts, np.int64)
-        keys = [key(self._seed, start, "held out") for start in starts]
+        keys = [derive_key(self._seed, start, "held out") for start in starts]
         return self._rows.rows(places, np.zeros_like(places), keys, [])
 
     def measure(

@@ -15,9 +15,8 @@ from nextword.errors import UserError
 from nextword.inference.evaluating import evaluating
 from nextword.models.transformer import Transformer
 from nextword.objectives import masked
-from nextword.tokens.loader import IGNORE, Batch
+from nextword.tokens.loader import IGNORE_INDEX, Batch, derive_key
 from nextword.tokens.masking import MaskedRows, Masking
-from nextword.tokens.permutation import key
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
@@ -71,7 +70,7 @@ class MaskedValidator:
 
     def _batch(self, starts: list[int]) -> Batch:
         places = np.array(starts, np.int64)
-        keys = [key(self._seed, start, "held out") for start in starts]
+        keys = [derive_key(self._seed, start, "held out") for start in starts]
         return self._rows.batch(places, np.zeros_like(places), keys, [])
 
     def measure(self, model: Transformer, group: Group, interrupt: Interrupt) -> Validation | None:
@@ -102,14 +101,14 @@ class MaskedValidator:
         # A row of another length would be compiled anew, for one sample.
         with evaluating(model), torch.compiler.set_stance("force_eager"):
             found = model.logits(masked.hidden_states(model, batch)).argmax(-1)
-        hidden = batch.targets[0] != IGNORE
+        hidden = batch.targets[0] != IGNORE_INDEX
         filled = torch.where(hidden, found[0], batch.tokens[0])[:SAMPLE_TOKENS]
         whole = torch.where(hidden, batch.targets[0], batch.tokens[0])[:SAMPLE_TOKENS]
         return f"{self._gapped(whole, hidden)} → ", self._tokenizer.decode(filled.tolist())
 
     def _gapped(self, tokens: Tensor, hidden: Tensor) -> str:
         """Text of tokens [time], each hidden one as a mask after the space it begins with."""
-        mask = self._tokenizer.name_of(self._rows.masking.mask_id)
+        mask = self._tokenizer.id_to_token(self._rows.masking.mask_id)
         pieces = []
         for is_hidden, group in itertools.groupby(
             zip(hidden.tolist(), tokens.tolist(), strict=False), lambda pair: pair[0]

@@ -11,10 +11,10 @@ from torch import Tensor
 from nextword.errors import UserError
 from nextword.objectives import causal, masked
 from nextword.settings import PretrainSettings
-from nextword.tokens.corruption import DenoisingLoader, corruption_of, target_share
-from nextword.tokens.infilling import InfillingLoader, infilling_of
+from nextword.tokens.fill_in_the_middle import FillInTheMiddleLoader, fill_in_the_middle_for
 from nextword.tokens.loader import BlockLoader
-from nextword.tokens.masking import MaskedLoader, masking_of
+from nextword.tokens.masking import MaskedLoader, masking_for
+from nextword.tokens.span_corruption import DenoisingLoader, span_corruption_for, target_ratio
 from nextword.tokens.store import Split, Store
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.denoising_validator import DenoisingValidator
@@ -53,16 +53,16 @@ def objective_of(settings: PretrainSettings, tokenizer: Tokenizer) -> Objective:
     control tokens that it takes."""
     seed = settings.seed
     if settings.objective == "denoise":
-        corruption = corruption_of(tokenizer, settings)
+        corruption = span_corruption_for(tokenizer, settings)
         return Objective(
             causal.loss,
             lambda split, context: DenoisingLoader(split, context, seed, corruption),
-            target_share(corruption),
+            target_ratio(corruption),
             "tokens to write",
             corruption.start_id,
         )
     if settings.objective == "masked":
-        masking = masking_of(tokenizer, settings)
+        masking = masking_for(tokenizer, settings)
         return Objective(
             masked.loss,
             lambda split, context: MaskedLoader(split, context, seed, masking),
@@ -70,9 +70,10 @@ def objective_of(settings: PretrainSettings, tokenizer: Tokenizer) -> Objective:
             "hidden tokens",
         )
     if settings.fim_rate:
-        infilling = infilling_of(tokenizer, settings.fim_rate)
+        infilling = fill_in_the_middle_for(tokenizer, settings.fim_rate)
         return Objective(
-            causal.loss, lambda split, context: InfillingLoader(split, context, seed, infilling)
+            causal.loss,
+            lambda split, context: FillInTheMiddleLoader(split, context, seed, infilling),
         )
     return Objective(causal.loss, lambda split, context: BlockLoader(split, context, seed))
 
@@ -88,10 +89,10 @@ def validator_of(
         "seed": settings.seed,
     }
     if settings.objective == "masked":
-        masking = masking_of(store.tokenizer, settings)
+        masking = masking_for(store.tokenizer, settings)
         return MaskedValidator(store.val, store.tokenizer, masking, **limits)
     if settings.objective == "denoise":
-        corruption = corruption_of(store.tokenizer, settings)
+        corruption = span_corruption_for(store.tokenizer, settings)
         return DenoisingValidator(store.val, store.tokenizer, corruption, **limits)
     counts = store.counts("val" if len(store.val.tokens) else "train")
     tokens_per_byte = counts["tokens"] / max(1, counts["bytes"])

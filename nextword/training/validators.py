@@ -15,7 +15,7 @@ from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import GenerateSettings
 from nextword.tokens.loader import Batch, make_batch
-from nextword.tokens.pairs import PairBatch
+from nextword.tokens.packing import Seq2SeqBatch
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.training.interrupt import Interrupt
@@ -37,7 +37,7 @@ def parts(starts: list[int], size: int) -> Iterator[list[int]]:
 
 
 def mean_loss(
-    model: Writer, batches: Iterable[Batch | PairBatch], group: Group, interrupt: Interrupt
+    model: Writer, batches: Iterable[Batch | Seq2SeqBatch], group: Group, interrupt: Interrupt
 ) -> float | None:
     """Nats a target, over all ranks' batches; None when a stop was asked for meanwhile."""
     nats, targets = 0.0, 0

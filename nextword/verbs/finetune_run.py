@@ -19,11 +19,7 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.evaluation.bootstrap import Resampler
-from nextword.evaluation.contamination import (
-    count_duplicates,
-    describe_counts,
-    find_duplicates,
-)
+from nextword.evaluation.contamination import count_duplicates, describe_counts, find_duplicates
 from nextword.evaluation.metrics import Direction, Estimate, estimate
 from nextword.evaluation.seed_stats import SeedStats
 from nextword.files import recover, write_atomically, write_json

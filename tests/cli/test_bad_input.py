@@ -20,7 +20,7 @@ from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
 from nextword.tokens.prepare import prepare
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
 YAML = {
     "type.yaml": "# a comment\nsteps: many\n",
@@ -72,7 +72,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).write_text(content)
     (folder / "latin.yaml").write_bytes(b"text_column: caf\xe9\n")
     prepare([str(folder / "text.txt")], folder / "store", tokenizer="bytes", workers=1)
-    tokenizer = bytes_tokenizer()
+    tokenizer = byte_tokenizer()
     size = ModelSettings(layers=1, width=32, heads=2, context_length=64)
     save(folder / "model", Transformer(config_for(size, tokenizer.vocab_size)), tokenizer)
     (folder / "pickled").mkdir()

@@ -16,14 +16,14 @@ from nextword.models.heads import Classifier
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 from nextword.verbs.evaluate import evaluate_task
 from nextword.verbs.predict import predict
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    tokenizer = bytes_tokenizer()
+    tokenizer = byte_tokenizer()
     size = ModelSettings(family="gpt2", layers=1, width=16, heads=2, context_length=64)
     for seed, name in enumerate(("one", "other")):
         body = Transformer(config_for(size, tokenizer.vocab_size), seed=seed)

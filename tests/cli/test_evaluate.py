@@ -14,7 +14,7 @@ from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text.write_text("\n".join(json.dumps({"text": document}) for document in documents))
     prepare([str(text)], folder / "store", tokenizer="bytes", deduplicate="none", workers=1)
     size = ModelSettings(layers=1, width=32, heads=2, context_length=64)
-    tokenizer = bytes_tokenizer()
+    tokenizer = byte_tokenizer()
     save(folder / "model", Transformer(config_for(size, tokenizer.vocab_size), seed=0), tokenizer)
     (folder / "run.json").write_text(json.dumps({"store": "store", "data": [str(text)]}))
     return folder

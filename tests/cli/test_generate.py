@@ -12,7 +12,7 @@ from nextword.inference.language_model import load
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
-from nextword.tokens.training import train_bpe
+from nextword.tokens.tokenizer_training import train_bpe
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from nextword.models.sizes import SIZES, config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
 from nextword.tokens.prepare import prepare
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     (folder / "text.txt").write_text("It was a dark night, and the lamp burned low.\n" * 400)
     prepare([str(folder / "text.txt")], folder / "store", tokenizer="bytes", workers=1)
-    tokenizer = bytes_tokenizer()
+    tokenizer = byte_tokenizer()
     size = ModelSettings(family="llama", layers=2, width=32, heads=4, kv_heads=2, context_length=64)
     save(folder / "model", Transformer(config_for(size, tokenizer.vocab_size)), tokenizer)
     (folder / "checkpoints" / "step-00000020").mkdir(parents=True)

@@ -15,7 +15,7 @@ from nextword.hub.directory import save
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
 ROOT = Path(__file__).parents[2]
 TASKS = ("classify", "qa", "summarize", "translate", "chat", "text", "tag")
@@ -45,7 +45,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if path.suffix in (".jsonl", ".tsv", ".en", ".zh"):
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
             path.write_text("".join(lines[:ROWS]), encoding="utf-8")
-    tokenizer = bytes_tokenizer()
+    tokenizer = byte_tokenizer()
     size = ModelSettings(family="gpt2", layers=1, width=16, heads=2, context_length=512)
     save(tmp_path / "gpt2", Transformer(config_for(size, tokenizer.vocab_size), seed=1), tokenizer)
     monkeypatch.chdir(tmp_path)

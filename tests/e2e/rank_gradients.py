@@ -16,7 +16,7 @@ from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import ModelSettings
-from nextword.tokens.loader import IGNORE, Batch, BlockLoader
+from nextword.tokens.loader import IGNORE_INDEX, Batch, BlockLoader
 from nextword.tokens.store import Store
 from nextword.training import optimizers
 from nextword.training.loop import train_step
@@ -29,7 +29,7 @@ def ragged(batch: Batch) -> Batch:
     """Rows with fewer and fewer targets, the more the later they are in the epoch's order."""
     targets = batch.targets.clone()
     for row, (_, index) in enumerate(batch.samples):
-        targets[row, : (index % ROWS) * CONTEXT // ROWS] = IGNORE
+        targets[row, : (index % ROWS) * CONTEXT // ROWS] = IGNORE_INDEX
     return replace(batch, targets=targets)
 
 

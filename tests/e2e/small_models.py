@@ -16,7 +16,7 @@ from nextword.models.config import TransformerConfig
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer import Tokenizer
-from nextword.tokens.training import train_bpe
+from nextword.tokens.tokenizer_training import train_bpe
 
 DATA = Path(__file__).parents[2] / "examples" / "data"
 ARGUMENTS: dict[str, tuple[list[str], dict[str, Any]]] = {

@@ -24,7 +24,7 @@ from nextword.models.transformer import Transformer
 from nextword.objectives.labels import loss
 from nextword.tasks.classify.task import label_batch
 from nextword.tokens.packing import Example
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 from nextword.training import optimizers
 
 BATCH, RATE, DECAY, CLIP = 4, 1e-3, 0.1, 1.0
@@ -60,7 +60,7 @@ def start(directory: Path, kind: str = "single") -> None:
     if kind == "amount":
         outputs = Outputs("amount", ("amount",))
     model = Classifier(Transformer(config, seed=1), len(outputs.names), seed=2)
-    hub.save_classifier(directory, model, bytes_tokenizer(), outputs)
+    hub.save_classifier(directory, model, byte_tokenizer(), outputs)
 
 
 def labels_of(kind: str, numbers: list[int]) -> Tensor:
@@ -168,7 +168,7 @@ def test_an_epoch_here_is_an_epoch_of_their_trainer(kind: str, tmp_path: Path) -
     assert len(logged) == STEPS
     np.testing.assert_allclose(losses, logged, atol=1e-4)
     theirs.save_pretrained(tmp_path / "theirs")
-    bytes_tokenizer().save(tmp_path / "theirs")
+    byte_tokenizer().save(tmp_path / "theirs")
     reached, _, _ = hub.load_classifier(tmp_path / "theirs")
     begun, _, _ = hub.load_classifier(tmp_path / "model")
     for (name, mine), other, first in zip(
@@ -218,7 +218,7 @@ def test_what_was_trained_here_goes_on_in_their_trainer(tmp_path: Path) -> None:
     start(tmp_path / "model")
     _, ours = train_here(tmp_path / "model", "single")
     outputs = Outputs("single", ("short", "middle", "long"))
-    hub.save_classifier(tmp_path / "tuned", ours, bytes_tokenizer(), outputs)
+    hub.save_classifier(tmp_path / "tuned", ours, byte_tokenizer(), outputs)
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "tuned")
     before = theirs.score.weight.detach().clone()
     trainer = trainer_for(tmp_path / "tuned", tmp_path / "trainer", theirs, "single", max_steps=1)
@@ -227,4 +227,4 @@ def test_what_was_trained_here_goes_on_in_their_trainer(tmp_path: Path) -> None:
     assert not torch.equal(theirs.score.weight, before)
     trainer.save_model(tmp_path / "again")
     _, tokenizer, named = hub.load_classifier(tmp_path / "again")
-    assert named == outputs and tokenizer.pad_id == bytes_tokenizer().pad_id
+    assert named == outputs and tokenizer.pad_id == byte_tokenizer().pad_id

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from nextword.reports.uses import uses
 from safetensors.torch import load_file
 
 from nextword.cli.main import main
 from nextword.evaluation.masked import HiddenEvaluation
 from nextword.models.sizes import config_for, flops_per_pair, flops_per_token, parameter_count
-from nextword.reports.uses import uses
 from nextword.runs.record import read_run
 from nextword.settings import MaskSettings, ModelSettings
-from nextword.tokens.corruption import DenoisingLoader, corruption_of
-from nextword.tokens.permutation import key
+from nextword.tokens.loader import derive_key
 from nextword.tokens.prepare import prepare
+from nextword.tokens.span_corruption import DenoisingLoader, span_corruption_for
 from nextword.tokens.store import Store
 from nextword.training import loop
 from nextword.training.denoising_validator import fill
@@ -78,13 +78,13 @@ def test_the_held_out_loss_is_that_of_transformers_on_the_same_spans(
     run = train(store, tmp_path / "run", steps=40, eval_every=40, sample_every=40)
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "run" / "model").eval()
     opened = Store.open(store)
-    corruption = corruption_of(opened.tokenizer, MaskSettings())
+    corruption = span_corruption_for(opened.tokenizer, MaskSettings())
     assert model.config.decoder_start_token_id == corruption.start_id == opened.tokenizer.pad_id
     rows = DenoisingLoader(opened.val, 32, 5, corruption)
     blocks = len(opened.val) // rows.length
     wanted = min(blocks, 512 // rows.length)
     starts = [n * blocks // wanted * rows.length for n in range(wanted)]
-    keys = [key(5, start, "held out") for start in starts]
+    keys = [derive_key(5, start, "held out") for start in starts]
     batch = rows.rows(np.array(starts), np.zeros(wanted, np.int64), keys, [])
     nats, targets = 0.0, 0
     for row in range(wanted):

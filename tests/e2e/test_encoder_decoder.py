@@ -24,9 +24,9 @@ from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.sizes import STYLES
 from nextword.settings import GenerateSettings
 from nextword.tasks.records import read_records
-from nextword.tokens.specials import DENOISE, SENTINELS
+from nextword.tokens.control_tokens import DENOISE, SENTINELS
 from nextword.tokens.tokenizer import Tokenizer
-from nextword.tokens.training import train_bpe
+from nextword.tokens.tokenizer_training import train_bpe
 from nextword.training import loop
 from nextword.verbs.evaluate import evaluate_task
 from nextword.verbs.finetune import finetune

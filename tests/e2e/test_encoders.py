@@ -95,12 +95,12 @@ def test_an_encoders_tokenizer_gives_the_ids_and_types_of_transformers(
             expected = theirs_(*texts, **cut)
             types = expected.get("token_type_ids", [0] * len(expected["input_ids"]))
             text, pair = (*texts, None)[:2]
-            assert ours_.encode_texts(text, pair, limit) == (expected["input_ids"], types)
+            assert ours_.encode_with_types(text, pair, limit) == (expected["input_ids"], types)
     roles = ("mask", "cls", "sep", "pad")
     wanted = [getattr(theirs_, f"{role}_token_id") for role in roles]
     bare = Tokenizer(ours_.definition, {"model_max_length": 512})
     for tokenizer in (ours_, bare):
-        assert [tokenizer.id_of(f"{role}_token") for role in roles] == wanted
+        assert [tokenizer.role_id(f"{role}_token") for role in roles] == wanted
         assert tokenizer.mask_id == wanted[0] and tokenizer.end_id == wanted[2]
     assert wanted[0] not in ours_.encode(theirs_.mask_token)  # what people write is text
 

@@ -21,8 +21,8 @@ from nextword.models.transformer import Transformer
 from nextword.objectives import masked
 from nextword.runs.record import read_run
 from nextword.settings import EvaluateSettings, MaskSettings, ModelSettings
-from nextword.tokens.loader import IGNORE
-from nextword.tokens.masking import MaskedLoader, masking_of
+from nextword.tokens.loader import IGNORE_INDEX
+from nextword.tokens.masking import MaskedLoader, masking_for
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
 from nextword.training import loop
@@ -159,7 +159,7 @@ def test_evaluate_finds_what_transformers_finds_at_the_same_places(
     assert main(["evaluate", str(run), "--json", "--mask-rate", "0.2"]) == 0
     found = json.loads(capsys.readouterr().out)
     opened = Store.open(store)
-    masking = masking_of(opened.tokenizer, MaskSettings(mask_rate=0.2))
+    masking = masking_for(opened.tokenizer, MaskSettings(mask_rate=0.2))
     rows = MaskedValidator(
         opened.val,
         opened.tokenizer,
@@ -177,8 +177,8 @@ def test_evaluate_finds_what_transformers_finds_at_the_same_places(
             here = own == number
             tokens, targets = batch.tokens[here][None], batch.targets[here]
             with torch.no_grad():
-                logits = theirs(tokens).logits[0][targets != IGNORE]
-            wanted = targets[targets != IGNORE]
+                logits = theirs(tokens).logits[0][targets != IGNORE_INDEX]
+            wanted = targets[targets != IGNORE_INDEX]
             nats += F.cross_entropy(logits, wanted, reduction="none").tolist()
             right += (logits.argmax(-1) == wanted).tolist()
     assert found["hidden_tokens"] == len(right) > 50
@@ -213,7 +213,7 @@ def test_rows_in_which_nothing_can_be_hidden_count_for_nothing(store: Path, tmp_
     model = load_masked(run).transformer
     split = Store.open(store)
     limits: dict[str, int] = {"context_length": 3, "batch_size": 1, "max_tokens": 10**6}
-    masking = masking_of(split.tokenizer, MaskSettings())
+    masking = masking_for(split.tokenizer, MaskSettings())
     rows = MaskedValidator(val, split.tokenizer, masking, seed=1337, **limits)
     nats = [masked.token_results(model, batch)[0] for batch in rows.batches()]
     assert alone.loss == pytest.approx(float(torch.cat(nats).mean()), rel=1e-5)
@@ -229,7 +229,7 @@ def test_a_step_without_anything_to_predict_changes_nothing(store: Path, tmp_pat
     ids = unknown.val.tokens.copy()
     ids[:] = unknown.tokenizer.pad_id
     split = replace(unknown.val, tokens=ids)
-    masking = masking_of(unknown.tokenizer, MaskSettings())
+    masking = masking_for(unknown.tokenizer, MaskSettings())
     batch = MaskedLoader(split, 32, 1, masking).batch(0, 2)
     assert batch.target_count == 0
     shape = ModelSettings(family="modernbert", layers=1, width=32, heads=2, context_length=32)

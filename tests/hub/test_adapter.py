@@ -22,7 +22,7 @@ from nextword.models.heads import Classifier, SpanFinder
 from nextword.models.lora import HEADS, Targets, add_lora, merge, updates
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
 TOLERANCE = 1e-4  # of logits in fp32, largest absolute difference
 ROW = torch.randint(0, 256, (2, 24), generator=torch.Generator().manual_seed(1))
@@ -106,11 +106,11 @@ def their_scores(model: Any) -> Tensor:
 
 def written(directory: Path, model: Model) -> Path:
     if isinstance(model, Transformer):
-        hub.save(directory, model, bytes_tokenizer())
+        hub.save(directory, model, byte_tokenizer())
     elif isinstance(model, SpanFinder):
-        hub.save_span_finder(directory, model, bytes_tokenizer())
+        hub.save_span_finder(directory, model, byte_tokenizer())
     else:
-        hub.save_classifier(directory, model, bytes_tokenizer(), YES_NO)
+        hub.save_classifier(directory, model, byte_tokenizer(), YES_NO)
     return directory
 
 

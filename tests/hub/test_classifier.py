@@ -24,10 +24,10 @@ from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
 from nextword.objectives.labels import scores
 from nextword.tasks.classify.task import label_batch
+from nextword.tokens.control_tokens import to_json
 from nextword.tokens.packing import Example
-from nextword.tokens.plain import dumps
 from nextword.tokens.tokenizer import Tokenizer
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
 TOLERANCE = 1e-4  # of logits in fp32, largest absolute difference
 TEXTS = ["Fine.", "It was the worst of times — 時代", "No", "A tale, told twice"]
@@ -105,7 +105,7 @@ def write_theirs(directory: Path, family: Family, **changes: Any) -> Any:
     config = their_config(family, **changes)
     model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
     model.save_pretrained(directory)
-    bytes_tokenizer().save(directory)
+    byte_tokenizer().save(directory)
     return model
 
 
@@ -122,7 +122,7 @@ def ending_with(tokenizer: Tokenizer, name: str) -> Tokenizer:
         "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
         "special_tokens": {name: {"id": name, "ids": [id], "tokens": [name]}},
     }
-    return Tokenizer(dumps(definition), tokenizer.config)
+    return Tokenizer(to_json(definition), tokenizer.config)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -130,17 +130,17 @@ def ending_with(tokenizer: Tokenizer, name: str) -> Tokenizer:
 def test_our_classifier_opens_in_transformers(family: Any, tied: bool, tmp_path: Path) -> None:
     mean = family.endswith("mean")
     model = Classifier(transformer(family.split()[0], tied=tied, mean=mean), 3, seed=2).eval()
-    hub.save_classifier(tmp_path / "model", model, bytes_tokenizer(), MOODS, "On letters.")
+    hub.save_classifier(tmp_path / "model", model, byte_tokenizer(), MOODS, "On letters.")
     there = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
     assert there.config.id2label == {0: "glad", 1: "sad", 2: "其他"}
     assert there.config.label2id == {"glad": 0, "sad": 1, "其他": 2}
     assert there.config.problem_type == "single_label_classification"
-    assert there.config.pad_token_id == bytes_tokenizer().pad_id
+    assert there.config.pad_token_id == byte_tokenizer().pad_id
     assert "On letters." in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     ours, tokenizer, outputs = hub.load_classifier(tmp_path / "model")
     assert outputs == MOODS
     expected = padded_scores(tmp_path / "model")
-    assert (packed_scores(model, bytes_tokenizer()) - expected).abs().max() < TOLERANCE
+    assert (packed_scores(model, byte_tokenizer()) - expected).abs().max() < TOLERANCE
     assert (packed_scores(ours, tokenizer) - expected).abs().max() < TOLERANCE
     assert expected.std(0).min() > 0.01  # the texts are told apart
 
@@ -160,7 +160,7 @@ def test_a_classifier_of_transformers_opens_here(
         id2label=names,
         label2id={name: id for id, name in names.items()},
         problem_type="multi_label_classification",
-        pad_token_id=bytes_tokenizer().pad_id,
+        pad_token_id=byte_tokenizer().pad_id,
         tie_word_embeddings=False,
     )
     model, tokenizer, outputs = hub.load_classifier(tmp_path)
@@ -181,7 +181,7 @@ def test_labels_that_are_not_named_are_numbered_as_transformers_does(tmp_path: P
 
 def test_where_padding_also_ends_texts_the_token_before_is_read_as_there(tmp_path: Path) -> None:
     write_theirs(tmp_path, "gpt2", pad_token_id=256, num_labels=3)
-    ending = ending_with(bytes_tokenizer(), "<|endoftext|>")
+    ending = ending_with(byte_tokenizer(), "<|endoftext|>")
     Tokenizer(ending.definition, ending.config | {"pad_token": "<|endoftext|>"}).save(tmp_path)
     model, tokenizer, _ = hub.load_classifier(tmp_path)
     assert tokenizer.encode("No", template=True)[-1] == tokenizer.pad_id == 256
@@ -195,7 +195,7 @@ def test_where_padding_also_ends_texts_the_token_before_is_read_as_there(tmp_pat
 def test_a_classifier_begun_here_never_pads_with_the_token_that_ends_a_text(
     tmp_path: Path,
 ) -> None:
-    ending = ending_with(bytes_tokenizer(), "<|endoftext|>")
+    ending = ending_with(byte_tokenizer(), "<|endoftext|>")
     trap = Tokenizer(
         ending.definition, ending.config | {"pad_token": "<|endoftext|>", "padding_side": "left"}
     )
@@ -214,7 +214,7 @@ def test_a_classifier_begun_here_never_pads_with_the_token_that_ends_a_text(
 def test_a_classifier_that_reads_before_the_end_goes_on_doing_so(tmp_path: Path) -> None:
     names = {0: "glad", 1: "sad", 2: "其他"}
     write_theirs(tmp_path / "theirs", "gpt2", pad_token_id=256, id2label=names)
-    ending = ending_with(bytes_tokenizer(), "<|endoftext|>")
+    ending = ending_with(byte_tokenizer(), "<|endoftext|>")
     trap = Tokenizer(ending.definition, ending.config | {"pad_token": "<|endoftext|>"})
     trap.save(tmp_path / "theirs")
     model, tokenizer = hub.start_classifier(tmp_path / "theirs", MOODS)
@@ -226,7 +226,7 @@ def test_a_classifier_that_reads_before_the_end_goes_on_doing_so(tmp_path: Path)
 def test_where_the_config_names_no_padding_the_very_last_token_is_read(tmp_path: Path) -> None:
     names = {0: "glad", 1: "sad", 2: "其他"}
     write_theirs(tmp_path / "theirs", "gpt2", pad_token_id=None, id2label=names)
-    ending = ending_with(bytes_tokenizer(), "<|endoftext|>")
+    ending = ending_with(byte_tokenizer(), "<|endoftext|>")
     trap = Tokenizer(ending.definition, ending.config | {"pad_token": "<|endoftext|>"})
     trap.save(tmp_path / "theirs")
     model, tokenizer, _ = hub.load_classifier(tmp_path / "theirs")
@@ -241,7 +241,7 @@ def test_where_the_config_names_no_padding_the_very_last_token_is_read(tmp_path:
 @pytest.mark.parametrize("pad", [-1, 260, 2**40, True, "0", [0], None])
 def test_a_padding_number_that_no_text_holds_pads_nothing(pad: Any, tmp_path: Path) -> None:
     model = Classifier(transformer("gpt2"), 3)
-    hub.save_classifier(tmp_path / "model", model, bytes_tokenizer(), MOODS)
+    hub.save_classifier(tmp_path / "model", model, byte_tokenizer(), MOODS)
     path = tmp_path / "model" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": pad}))
     _, tokenizer, _ = hub.load_classifier(tmp_path / "model")
@@ -250,9 +250,9 @@ def test_a_padding_number_that_no_text_holds_pads_nothing(pad: Any, tmp_path: Pa
 
 def test_a_text_longer_than_the_model_is_cut_by_their_tokenizer(tmp_path: Path) -> None:
     model = Classifier(transformer("gpt2"), 3, seed=2).eval()
-    hub.save_classifier(tmp_path / "model", model, bytes_tokenizer(), MOODS)
+    hub.save_classifier(tmp_path / "model", model, byte_tokenizer(), MOODS)
     long = ["x" * 500, "y"]
-    expected = packed_scores(model, bytes_tokenizer(), ["x" * 64, "y"])
+    expected = packed_scores(model, byte_tokenizer(), ["x" * 64, "y"])
     assert (padded_scores(tmp_path / "model", long) - expected).abs().max() < TOLERANCE
 
 
@@ -260,9 +260,9 @@ def test_a_text_longer_than_the_model_is_cut_by_their_tokenizer(tmp_path: Path) 
 def test_a_tokenizer_without_padding_is_given_a_token_for_it(
     left: list[str], tmp_path: Path
 ) -> None:
-    definition = json.loads(bytes_tokenizer().definition)
+    definition = json.loads(byte_tokenizer().definition)
     definition["added_tokens"] = [t for t in definition["added_tokens"] if t["content"] in left]
-    bare = Tokenizer(dumps(definition), {"eos_token": "<|endoftext|>"})
+    bare = Tokenizer(to_json(definition), {"eos_token": "<|endoftext|>"})
     model = Classifier(transformer("llama"), 3, seed=2).eval()
     if len(left) == 2:  # one of which ends every text
         bare = ending_with(bare, "<|endoftext|>")
@@ -274,11 +274,11 @@ def test_a_tokenizer_without_padding_is_given_a_token_for_it(
 
 
 def test_a_tokenizer_with_no_token_left_to_pad_with_is_refused(tmp_path: Path) -> None:
-    definition = json.loads(bytes_tokenizer().definition)
+    definition = json.loads(byte_tokenizer().definition)
     definition["added_tokens"] = [
         t for t in definition["added_tokens"] if t["content"] == "<|endoftext|>"
     ]
-    only = ending_with(Tokenizer(dumps(definition), {}), "<|endoftext|>")
+    only = ending_with(Tokenizer(to_json(definition), {}), "<|endoftext|>")
     with pytest.raises(UserError, match="no token to pad with"):
         hub.save_classifier(tmp_path / "m", Classifier(transformer("llama"), 3), only, MOODS)
     assert not (tmp_path / "m").exists()
@@ -287,7 +287,7 @@ def test_a_tokenizer_with_no_token_left_to_pad_with_is_refused(tmp_path: Path) -
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_language_model_is_the_start_of_a_classifier(tied: bool, tmp_path: Path) -> None:
     body = transformer("qwen3", tied=tied)
-    hub.save(tmp_path / "model", body, bytes_tokenizer())
+    hub.save(tmp_path / "model", body, byte_tokenizer())
     model, _ = hub.start_classifier(tmp_path / "model", MOODS, seed=5)
     assert model.score.weight.shape == (3, 48)
     assert not any("head" in name for name, _ in model.named_parameters())
@@ -306,13 +306,13 @@ def test_a_bare_body_of_transformers_is_a_start_too(tmp_path: Path) -> None:
     config = their_config("llama", tie_word_embeddings=False)
     body = transformers.AutoModel.from_config(config)
     body.save_pretrained(tmp_path)
-    bytes_tokenizer().save(tmp_path)
+    byte_tokenizer().save(tmp_path)
     model, _ = hub.start_classifier(tmp_path, MOODS)
     assert torch.equal(model.transformer.embedding.weight, body.embed_tokens.weight)
 
 
 def test_an_output_head_is_never_taken_for_a_missing_embedding(tmp_path: Path) -> None:
-    hub.save(tmp_path / "model", transformer("llama", tied=False), bytes_tokenizer())
+    hub.save(tmp_path / "model", transformer("llama", tied=False), byte_tokenizer())
     weights = tmp_path / "model" / "model.safetensors"
     tensors = load_file(weights)
     del tensors["model.embed_tokens.weight"]
@@ -326,7 +326,7 @@ def test_a_classifier_may_be_written_in_bf16_and_in_shards(tmp_path: Path) -> No
     hub.save_classifier(
         tmp_path / "model",
         model,
-        bytes_tokenizer(),
+        byte_tokenizer(),
         MOODS,
         dtype=torch.bfloat16,
         shard_bytes=20_000,
@@ -346,7 +346,7 @@ def test_a_classifier_may_be_written_in_bf16_and_in_shards(tmp_path: Path) -> No
 
 def test_a_classifier_goes_on_with_its_head_only_for_the_same_labels(tmp_path: Path) -> None:
     model = Classifier(transformer("gpt2"), 3, seed=2)
-    hub.save_classifier(tmp_path / "model", model, bytes_tokenizer(), MOODS)
+    hub.save_classifier(tmp_path / "model", model, byte_tokenizer(), MOODS)
     same, _ = hub.start_classifier(tmp_path / "model", MOODS)
     assert torch.equal(same.score.weight, model.score.weight)
     other, _ = hub.start_classifier(tmp_path / "model", Outputs("single", ("a", "b", "c")))
@@ -355,7 +355,7 @@ def test_a_classifier_goes_on_with_its_head_only_for_the_same_labels(tmp_path: P
 
 def test_a_classifier_is_no_language_model(tmp_path: Path) -> None:
     hub.save_classifier(
-        tmp_path / "model", Classifier(transformer("qwen2"), 3), bytes_tokenizer(), MOODS
+        tmp_path / "model", Classifier(transformer("qwen2"), 3), byte_tokenizer(), MOODS
     )
     with pytest.raises(UserError, match="classifies texts and cannot write"):
         hub.load(tmp_path / "model")
@@ -378,7 +378,7 @@ def test_labels_that_do_not_fit_are_refused(
     changes: dict[str, Any], sentence: str, tmp_path: Path
 ) -> None:
     model = Classifier(transformer("gpt2"), 3)
-    hub.save_classifier(tmp_path / "model", model, bytes_tokenizer(), MOODS)
+    hub.save_classifier(tmp_path / "model", model, byte_tokenizer(), MOODS)
     path = tmp_path / "model" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(UserError, match=sentence) as caught:
@@ -398,7 +398,7 @@ def test_labels_that_do_not_fit_are_refused(
 )
 def test_a_head_that_does_not_fit_is_refused(tensor: Tensor, sentence: str, tmp_path: Path) -> None:
     hub.save_classifier(
-        tmp_path / "model", Classifier(transformer("gpt2"), 3), bytes_tokenizer(), MOODS
+        tmp_path / "model", Classifier(transformer("gpt2"), 3), byte_tokenizer(), MOODS
     )
     weights = tmp_path / "model" / "model.safetensors"
     save_file(load_file(weights) | {"score.weight": tensor}, weights)
@@ -413,11 +413,11 @@ def test_a_finder_of_answers_opens_in_transformers_and_theirs_here(
     model = SpanFinder(transformer(family, tied=False), seed=3).eval()
     with torch.no_grad():
         model.span.bias.copy_(torch.tensor([0.5, -0.25]))
-    hub.save_span_finder(tmp_path / "ours", model, bytes_tokenizer())
-    ids = torch.tensor([bytes_tokenizer().encode("Where? Under the oak.")])
+    hub.save_span_finder(tmp_path / "ours", model, byte_tokenizer())
+    ids = torch.tensor([byte_tokenizer().encode("Where? Under the oak.")])
     there = transformers.AutoModelForQuestionAnswering.from_pretrained(tmp_path / "ours").eval()
     there.save_pretrained(tmp_path / "theirs")
-    bytes_tokenizer().save(tmp_path / "theirs")
+    byte_tokenizer().save(tmp_path / "theirs")
     assert load_file(tmp_path / "ours" / "model.safetensors").keys() == (
         load_file(tmp_path / "theirs" / "model.safetensors").keys()
     )
@@ -439,11 +439,11 @@ def test_an_encoders_classifier_begins_with_what_was_pretrained(
     pretrained = family == "bert" and transformers.AutoModelForPreTraining
     kind: Any = pretrained or transformers.AutoModelForMaskedLM
     kind.from_config(their_config(family)).save_pretrained(tmp_path)
-    bytes_tokenizer().save(tmp_path)
+    byte_tokenizer().save(tmp_path)
     model, _ = hub.start_classifier(tmp_path, MOODS)
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
     held, drawn = theirs.state_dict(), {"classifier", "classifier.dense", "classifier.out_proj"}
-    hub.save_classifier(tmp_path / "begun", model, bytes_tokenizer(), MOODS)
+    hub.save_classifier(tmp_path / "begun", model, byte_tokenizer(), MOODS)
     begun = load_file(tmp_path / "begun" / "model.safetensors")
     assert begun.keys() == held.keys()
     for name, tensor in begun.items():
@@ -452,7 +452,7 @@ def test_an_encoders_classifier_begins_with_what_was_pretrained(
     without = {} if family == "modernbert" else {"add_pooling_layer": False}
     bare = transformers.AutoModel.from_config(their_config(family), **without)
     bare.save_pretrained(tmp_path / "bare")
-    bytes_tokenizer().save(tmp_path / "bare")
+    byte_tokenizer().save(tmp_path / "bare")
     fresh, _ = hub.start_classifier(tmp_path / "bare", MOODS)
     assert all(torch.isfinite(parameter).all() for parameter in fresh.parameters())
 
@@ -463,12 +463,12 @@ def test_a_tagger_opens_in_transformers_and_theirs_here(family: Family, tmp_path
     model = Tagger(transformer(family, tied=False), 3, seed=3).eval()
     with torch.no_grad():
         model.tag.bias.copy_(torch.tensor([0.5, -0.25, 1.0]))
-    hub.save_tagger(tmp_path / "ours", model, bytes_tokenizer(), tags)
-    ids = torch.tensor([bytes_tokenizer().encode("Under the oak.")])
+    hub.save_tagger(tmp_path / "ours", model, byte_tokenizer(), tags)
+    ids = torch.tensor([byte_tokenizer().encode("Under the oak.")])
     there = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "ours").eval()
     assert there.config.id2label == dict(enumerate(tags))
     there.save_pretrained(tmp_path / "theirs")
-    bytes_tokenizer().save(tmp_path / "theirs")
+    byte_tokenizer().save(tmp_path / "theirs")
     found, _, names = hub.load_tagger(tmp_path / "theirs")
     again, _ = hub.start_tagger(tmp_path / "theirs", tags)
     assert names == tags

@@ -16,14 +16,14 @@ from nextword.hub import directory as hub
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
 TOLERANCE = 1e-4  # of logits in fp32, largest absolute difference
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3"])
 def test_a_new_model_opens_in_transformers_with_its_tokenizer(family: str, tmp_path: Path) -> None:
-    tokenizer = bytes_tokenizer()
+    tokenizer = byte_tokenizer()
     settings = ModelSettings(family=family, layers=2, width=32, heads=2, context_length=64)
     model = Transformer(config_for(settings, tokenizer.vocab_size)).eval()
     run = tmp_path / "run"
@@ -44,7 +44,7 @@ def test_a_new_model_opens_in_transformers_with_its_tokenizer(family: str, tmp_p
 
 def test_a_tokenizer_too_large_for_its_model_is_refused(tmp_path: Path) -> None:
     model = Transformer(config_for(ModelSettings(layers=1, width=32, heads=2), 100))
-    hub.save(tmp_path / "model", model, bytes_tokenizer())
+    hub.save(tmp_path / "model", model, byte_tokenizer())
     with pytest.raises(UserError, match="tokens, the model only 100"):
         hub.load(tmp_path / "model")
 
@@ -86,7 +86,7 @@ def test_a_save_that_fails_leaves_the_older_model(
 
 def test_an_encoders_directory_says_how_gaps_are_filled(tmp_path: Path) -> None:
     model = Transformer(config_for(ModelSettings(family="bert", layers=1, width=32, heads=2), 260))
-    hub.save(tmp_path / "model", model, bytes_tokenizer())
+    hub.save(tmp_path / "model", model, byte_tokenizer())
     assert not (tmp_path / "model" / "generation_config.json").exists()
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert "pipeline_tag: fill-mask" in card and "nextword fill" in card
@@ -96,7 +96,7 @@ def test_a_roberta_is_not_saved_with_a_tokenizer_that_pads_otherwise(tmp_path: P
     settings = ModelSettings(family="bert", layers=1, width=32, heads=2)
     config = replace(config_for(settings, 260), family="roberta", position_offset=2)
     with pytest.raises(UserError, match="pads with token 1, its tokenizer with 259"):
-        hub.save(tmp_path / "model", Transformer(config), bytes_tokenizer())
+        hub.save(tmp_path / "model", Transformer(config), byte_tokenizer())
 
 
 def test_config_json_has_the_words_all_tools_read(tmp_path: Path) -> None:

@@ -28,14 +28,14 @@ from nextword.models.config import DECODERS
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
 SETTINGS = ModelSettings(family="llama", layers=2, width=32, heads=2, context_length=16)
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    tokenizer = bytes_tokenizer()
+    tokenizer = byte_tokenizer()
     model = Transformer(config_for(SETTINGS, tokenizer.vocab_size))
     hub.save(tmp_path / "safe", model, tokenizer)
     return tmp_path / "safe"

@@ -16,7 +16,7 @@ from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import GenerateSettings, ModelSettings
-from nextword.tokens.loader import windows
+from nextword.tokens.loader import evaluation_windows
 from nextword.tokens.store import Split
 
 VOCABULARY = 300
@@ -201,7 +201,7 @@ def test_a_model_that_learned_short_answers_stops_after_them_every_time() -> Non
         40,
     )
     for _ in range(250):
-        for batch in windows(split, 64):  # packed, with end tokens between documents
+        for batch in evaluation_windows(split, 64):  # packed, with end tokens between documents
             optimizer.zero_grad()
             causal.loss(model, batch).backward()
             optimizer.step()

@@ -15,10 +15,10 @@ from nextword.inference.language_model import LanguageModel, load
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import GenerateSettings, ModelSettings
-from nextword.tokens.infilling import InfillingLoader, infilling_of
-from nextword.tokens.specials import INFILLING
+from nextword.tokens.control_tokens import CAUSAL_WITH_FIM
+from nextword.tokens.fill_in_the_middle import FillInTheMiddleLoader, fill_in_the_middle_for
 from nextword.tokens.store import Split
-from nextword.tokens.training import bytes_tokenizer, train_bpe
+from nextword.tokens.tokenizer_training import byte_tokenizer, train_bpe
 
 TEXT = (
     "从前有座山,山里有座庙。 It was a dark night; the old lamp burned low. 🙂🙂 naïve café\n" * 40
@@ -29,7 +29,7 @@ TEXT = (
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with random weights over bytes: it writes broken characters all the time."""
     torch.set_num_threads(1)
-    tokenizer = bytes_tokenizer()
+    tokenizer = byte_tokenizer()
     config = config_for(
         ModelSettings(layers=2, width=32, heads=2, context_length=256), tokenizer.vocab_size
     )
@@ -198,7 +198,7 @@ def test_more_than_the_context_holds_is_said_beforehand(
 @pytest.fixture
 def infilling(tmp_path: Path) -> Path:
     """A model whose tokenizer has the tokens of a middle that comes last."""
-    tokenizer = bytes_tokenizer(INFILLING)
+    tokenizer = byte_tokenizer(CAUSAL_WITH_FIM)
     size = ModelSettings(layers=1, width=32, heads=2, context_length=128)
     save(tmp_path / "model", Transformer(config_for(size, tokenizer.vocab_size), 5), tokenizer)
     return tmp_path / "model"
@@ -206,12 +206,12 @@ def infilling(tmp_path: Path) -> Path:
 
 def test_a_middle_is_asked_for_as_it_was_learnt(infilling: Path) -> None:
     model = load(infilling)
-    tokens = infilling_of(model.tokenizer, 1.0)
+    tokens = fill_in_the_middle_for(model.tokenizer, 1.0)
     text, end = "def f(x):\n    return x\n", model.tokenizer.end_id
     ids = [*model.tokenizer.encode(text), end]
     starts = np.arange(9) * len(ids)
     split = Split("train", np.array(ids * 8), starts, end, model.tokenizer.vocab_size)
-    batch = InfillingLoader(split, 64, 2, tokens).batch(0, 30)
+    batch = FillInTheMiddleLoader(split, 64, 2, tokens).batch(0, 30)
     assert batch.documents is not None
     seen = 0
     for row, numbers in zip(batch.tokens, batch.documents, strict=True):

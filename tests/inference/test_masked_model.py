@@ -14,9 +14,9 @@ from nextword.inference.masked_model import Candidate, Filled, MaskedLanguageMod
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
-from nextword.tokens.specials import CAUSAL, MASKED
+from nextword.tokens.control_tokens import CAUSAL, MASKED
 from nextword.tokens.tokenizer import Tokenizer
-from nextword.tokens.training import train_bpe
+from nextword.tokens.tokenizer_training import train_bpe
 
 TEXT = "The cat sat on the mat, and the dog lay by the door. 床前明月光，疑是地上霜。\n"
 PROMPTS = [

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nextword.objectives import cross_entropy
 from nextword.objectives.cross_entropy import linear_cross_entropy, per_token_cross_entropy
-from nextword.tokens.loader import IGNORE
+from nextword.tokens.loader import IGNORE_INDEX
 
 WIDTH, VOCABULARY = 16, 61
 
@@ -17,7 +17,7 @@ def example(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     hidden = torch.randn(3, 20, WIDTH, generator=generator).to(dtype)
     weight = torch.randn(VOCABULARY, WIDTH, generator=generator)
     targets = torch.randint(0, VOCABULARY, (3, 20), generator=generator)
-    targets[torch.rand(3, 20, generator=generator) < 0.3] = IGNORE
+    targets[torch.rand(3, 20, generator=generator) < 0.3] = IGNORE_INDEX
     weight = weight.double() if dtype == torch.float64 else weight
     return hidden.requires_grad_(), weight.requires_grad_(), targets
 
@@ -26,7 +26,7 @@ def exact(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tens
     """The loss and its gradients, by PyTorch in fp64."""
     hidden, weight = (part.detach().double().requires_grad_() for part in (hidden, weight))
     logits = (hidden @ weight.T).flatten(0, -2)
-    loss = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE, reduction="sum")
+    loss = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
     return loss.detach(), *torch.autograd.grad(loss, (hidden, weight))
 
 
@@ -62,7 +62,7 @@ def test_a_bias_of_the_vocabulary_learns_as_pytorchs(
     (0.37 * linear_cross_entropy(hidden, weight, targets, bias)).backward()
     exact = [part.detach().double().requires_grad_() for part in (hidden, weight, bias)]
     logits = F.linear(*exact).flatten(0, -2)
-    loss = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE, reduction="sum")
+    loss = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
     for part, gradient in zip(
         (hidden, weight, bias), torch.autograd.grad(loss, exact), strict=True
     ):
@@ -93,7 +93,7 @@ def test_what_its_gradient_does_not_know_is_refused_not_wrong() -> None:
 
 def test_without_targets_loss_and_gradients_are_zero() -> None:
     hidden, weight, targets = example(torch.float32)
-    loss = linear_cross_entropy(hidden, weight, torch.full_like(targets, IGNORE))
+    loss = linear_cross_entropy(hidden, weight, torch.full_like(targets, IGNORE_INDEX))
     loss.backward()
     assert loss == 0
     for part in (hidden, weight):

@@ -9,7 +9,7 @@ from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.objectives import masked
 from nextword.settings import ModelSettings
-from nextword.tokens.loader import IGNORE, Batch
+from nextword.tokens.loader import IGNORE_INDEX, Batch
 from nextword.tokens.masking import MaskedLoader, Masking
 from nextword.tokens.store import Split
 
@@ -82,7 +82,9 @@ def test_padding_on_either_side_changes_nothing() -> None:
     time = tokens.shape[1]
     plain = masked.loss(network, Batch(tokens, targets, None, None, []))
     for left, right in ((0, 9), (9, 0), (4, 5)):
-        padded = [F.pad(t, (left, right), value=v) for t, v in ((tokens, 5), (targets, IGNORE))]
+        padded = [
+            F.pad(t, (left, right), value=v) for t, v in ((tokens, 5), (targets, IGNORE_INDEX))
+        ]
         documents = F.pad(torch.ones(1, time, dtype=torch.int32), (left, right))
         positions = F.pad(torch.arange(time)[None], (left, right))
         loss = masked.loss(network, Batch(padded[0], padded[1], documents, positions, []))

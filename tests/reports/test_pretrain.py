@@ -15,7 +15,7 @@ from nextword.models.transformer import Transformer
 from nextword.runs.record import read_run
 from nextword.settings import ModelSettings
 from nextword.tokens.prepare import prepare
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 from nextword.verbs.evaluate import evaluate
 from nextword.verbs.pretrain import FEWEST_TOKENS, measure
 
@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> Path:
     settings = {"split": "position", "val_fraction": 0.98, "tokenizer": "bytes", "workers": 1}
     prepare([str(tmp_path / "text.txt")], tmp_path / "store", **settings)
     size = ModelSettings(layers=1, width=32, heads=2, context_length=64)
-    tokenizer = bytes_tokenizer()
+    tokenizer = byte_tokenizer()
     model = Transformer(config_for(size, tokenizer.vocab_size), seed=0)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -24,7 +24,7 @@ from nextword.tasks.generate.chat_template import (
 from nextword.tasks.generate.encoding import mark_targets
 from nextword.tasks.records import Record, read_records
 from nextword.tokens.tokenizer import Tokenizer
-from nextword.tokens.training import train_bpe
+from nextword.tokens.tokenizer_training import train_bpe
 
 DATA = Path(__file__).parents[2] / "examples" / "data"
 # Templates in the manner of well-known ones, written for this test.

@@ -15,7 +15,7 @@ from nextword.tasks.generate.encoding import mark_targets, whole_characters
 from nextword.tasks.planning import shorten
 from nextword.tasks.records import Record, read_records
 from nextword.tokens.tokenizer import Tokenizer
-from nextword.tokens.training import bytes_tokenizer, train_bpe
+from nextword.tokens.tokenizer_training import byte_tokenizer, train_bpe
 
 DATA = Path(__file__).parents[2] / "examples" / "data"
 CONTEXT = "One line. " * 30 + "The bridge was built in 1712 by Ada. " + "Another line. " * 30
@@ -271,7 +271,7 @@ def test_no_example_is_longer_than_it_may_be(tokenizer: Tokenizer, length: int) 
 
 
 def test_a_cut_never_leaves_half_a_character() -> None:
-    tokenizer = bytes_tokenizer()
+    tokenizer = byte_tokenizer()
     text = "山 é🙂水"
     ids = tokenizer.encode(text)
     for begin in range(len(ids)):

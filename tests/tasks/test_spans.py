@@ -21,9 +21,9 @@ from nextword.tasks.extractive_qa.data import Questions, best_answers, best_span
 from nextword.tasks.extractive_qa.task import window_scores
 from nextword.tasks.records import Record
 from nextword.tasks.windows import windows
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
-TOKENIZER = bytes_tokenizer()
+TOKENIZER = byte_tokenizer()
 LONG = "".join(f"Town {number} has a mill. " for number in range(40)) + "石桥是赵明修建的。"
 
 

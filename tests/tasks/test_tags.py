@@ -18,7 +18,7 @@ from nextword.settings import TaskSettings
 from nextword.tasks.records import read_records
 from nextword.tasks.tag.data import TaggedText, find_columns, joined, read_texts, words_of
 from nextword.tasks.tag.task import tag_windows
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
 SETTINGS = TaskSettings(task="tag")
 
@@ -134,7 +134,7 @@ def test_words_are_found_in_either_script() -> None:
 def test_every_word_is_read_once_however_long_the_text(causal: bool) -> None:
     text = "".join(f"w{number} " for number in range(200)).strip()
     tagged = TaggedText(text, words_of(text), [], "x:1")
-    tokenizer = bytes_tokenizer()
+    tokenizer = byte_tokenizer()
     made = tag_windows([tagged], tokenizer, 64, causal, tokenizer.end_id)
     read = [number for window in made for number in window.words.tolist()]
     assert sorted(read) == list(range(200)) and len(made) > 10

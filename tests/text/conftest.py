@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from nextword.text.document import Document, Tally
-from nextword.text.sources import expand, read
+from nextword.text.document import Document, ReadStats
+from nextword.text.sources import find_sources, read_documents
 
 sys.path.insert(0, str(Path(__file__).parent))
 from samples import ReadBytes
@@ -16,12 +16,12 @@ from samples import ReadBytes
 def read_bytes(tmp_path: Path) -> ReadBytes:
     """(name, content, options of read) → (documents, tally)."""
 
-    def run(name: str, content: bytes | str, **options: object) -> tuple[list[Document], Tally]:
+    def run(name: str, content: bytes | str, **options: object) -> tuple[list[Document], ReadStats]:
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        tally = Tally()
-        [source] = expand([str(path)])
-        documents = list(read(source, tally=tally, **options))  # type: ignore[arg-type]
+        tally = ReadStats()
+        [source] = find_sources([str(path)])
+        documents = list(read_documents(source, stats=tally, **options))  # type: ignore[arg-type]
         for document in documents:  # names, not the folder they happen to be in
             document.source = document.source.removeprefix(f"{tmp_path}/")
         return documents, tally

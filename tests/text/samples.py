@@ -9,9 +9,9 @@ import lzma
 import zipfile
 from collections.abc import Callable
 
-from nextword.text.document import Document, Tally
+from nextword.text.document import Document, ReadStats
 
-ReadBytes = Callable[..., tuple[list[Document], Tally]]  # the fixture read_bytes
+ReadBytes = Callable[..., tuple[list[Document], ReadStats]]  # the fixture read_bytes
 
 PARAGRAPHS = [
     "It was a bright cold day in April, and the clocks were striking thirteen.",

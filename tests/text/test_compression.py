@@ -11,7 +11,7 @@ import pytest
 import samples
 
 from nextword.errors import UserError
-from nextword.text.compression import open_stream, read_whole
+from nextword.text.compression import open_decompressed, read_file
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "gz": gzip.compress,
@@ -25,7 +25,7 @@ CONTENT = samples.TEXT.encode() * 3000
 def test_what_was_packed_comes_back(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(PACK[kind](CONTENT) + PACK[kind](b"second") + PACK[kind](b""))
-    assert read_whole(path, kind) == CONTENT + b"second"
+    assert read_file(path, kind) == CONTENT + b"second"
 
 
 @pytest.mark.parametrize("kind", PACK)
@@ -35,7 +35,7 @@ def test_a_truncated_file_is_named(kind: str, cut: int, tmp_path: Path) -> None:
     noise = bytes(i * i * 7919 >> 5 & 255 for i in range(5000))
     path.write_bytes(PACK[kind](noise)[:-cut])
     with pytest.raises(UserError, match=rf"file: is not a whole \.{kind} file"):
-        read_whole(path, kind)
+        read_file(path, kind)
 
 
 @pytest.mark.parametrize("kind", PACK)
@@ -52,7 +52,7 @@ def test_a_bomb_is_refused_in_bounded_memory(kind: str, tmp_path: Path) -> None:
     else:
         path.write_bytes(PACK[kind](bytes(2**27)))
     tracemalloc.start()
-    with pytest.raises(UserError, match="bomb"), open_stream(path, kind) as stream:
+    with pytest.raises(UserError, match="bomb"), open_decompressed(path, kind) as stream:
         while stream.read(2**16):
             pass
     assert tracemalloc.get_traced_memory()[1] < 2**26
@@ -62,4 +62,4 @@ def test_a_bomb_is_refused_in_bounded_memory(kind: str, tmp_path: Path) -> None:
 def test_more_than_the_limit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(1001))
     with pytest.raises(UserError, match="larger"):
-        read_whole(tmp_path / "file", limit=1000)
+        read_file(tmp_path / "file", limit=1000)

@@ -16,8 +16,8 @@ import pytest
 from samples import all_kinds
 
 from nextword.errors import UserError
-from nextword.text.document import Tally
-from nextword.text.sources import expand, read
+from nextword.text.document import ReadStats
+from nextword.text.sources import find_sources, read_documents
 
 SPECIAL = [b"[", b'{"a":', b"<div>", b"<<", b"(", b'"', b"9", b"\0", b"\xff", b"\r", b"\xe4"]
 WORDS = [b"\xff" * 4, b"\x7f\xff\xff\xff", b"\0" * 4, b"\xff\xff\xff\x7f"]
@@ -61,16 +61,16 @@ def read_damaged(name: str, mutations: int, folder: Path) -> dict[str, float]:
     largest = content + max(SPECIAL, key=len) * 200_000  # clean runs on files of any such size
     for clean in (content, largest):
         path.write_bytes(clean)
-        list(read(expand([str(path)])[0], skip_bad=True, tally=Tally()))
+        list(read_documents(find_sources([str(path)])[0], skip_bad=True, stats=ReadStats()))
     clean_memory = most_memory()
     read_whole = refused = longest = 0.0
     for _ in range(mutations):
         path.write_bytes(mutated(content, chance))
-        [source] = expand([str(path)])
+        [source] = find_sources([str(path)])
         for skip_bad in (False, True):
-            tally, started = Tally(), time.monotonic()
+            tally, started = ReadStats(), time.monotonic()
             try:
-                documents = list(read(source, skip_bad=skip_bad, tally=tally))
+                documents = list(read_documents(source, skip_bad=skip_bad, stats=tally))
             except UserError as error:
                 assert not skip_bad and tally.rejected == 1
                 assert str(folder) in str(error) and "\n" not in str(error)
@@ -125,9 +125,9 @@ def test_what_is_no_such_file_at_all_is_refused_or_empty(
     name: str, content: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    [source] = expand([str(tmp_path / name)])
-    tally = Tally()
-    assert len(list(read(source, skip_bad=True, tally=tally))) == tally.accepted
+    [source] = find_sources([str(tmp_path / name)])
+    tally = ReadStats()
+    assert len(list(read_documents(source, skip_bad=True, stats=tally))) == tally.accepted
     assert tally.total <= 1
 
 

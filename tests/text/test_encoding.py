@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from samples import ReadBytes
 
 from nextword.errors import UserError
-from nextword.text.encoding import decode, decode_pieces, detect
+from nextword.text.encoding import decode, decode_chunks, detect_encoding
 
 CHINESE = "人们常说，学习是一件快乐的事情。我们在这里读书，也在这里生活，时间过得很快。\n" * 3
 TRADITIONAL = "我們在這裡讀書，也在這裡生活，時間過得很快。他說這個國家的人都知道這件事情。\n" * 3
@@ -46,10 +46,10 @@ FRENCH = (
 )
 def test_the_encoding_of_real_text_is_found(text: str, encoding: str) -> None:
     content = text.encode(encoding)
-    assert decode(content, detect(content)) == text
+    assert decode(content, detect_encoding(content)) == text
     prefix = ("plain words " * 300).encode(encoding)
     if not encoding.startswith("utf-") and len(text) > 0:
-        assert decode(prefix + content, detect(prefix + content)).endswith(text)
+        assert decode(prefix + content, detect_encoding(prefix + content)).endswith(text)
 
 
 @pytest.mark.parametrize("damage", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\xaf", b"\xe4\xb8"])
@@ -91,7 +91,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(read_bytes: ReadBytes) -> None
 def test_pieces_cut_anywhere_decode_like_the_whole(text: str, encoding: str, size: int) -> None:
     content = text.encode(encoding)
     pieces = [content[at : at + size] for at in range(0, len(content), size)]
-    assert "".join(decode_pieces(pieces, encoding)) == text
+    assert "".join(decode_chunks(pieces, encoding)) == text
 
 
 @settings(deadline=None, max_examples=300)
@@ -107,14 +107,14 @@ def test_damage_is_found_at_the_same_byte_in_pieces(noise: bytes, size: int) -> 
             return error.what
 
     whole = outcome(lambda: decode(content, "utf-8"))
-    assert outcome(lambda: "".join(decode_pieces(pieces, "utf-8"))) == whole
+    assert outcome(lambda: "".join(decode_chunks(pieces, "utf-8"))) == whole
 
 
 @settings(deadline=None, max_examples=500)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_decoded_losslessly_or_refused(content: bytes) -> None:
     try:
-        encoding = detect(content)
+        encoding = detect_encoding(content)
         text = decode(content, encoding)
     except UserError as error:
         assert "byte" in error.what
@@ -141,7 +141,7 @@ MODERN = "今天天气很好，我们一起去公园散步吧。这个问题不�
 )
 def test_classical_and_short_text_is_told_apart_too(text: str, encoding: str) -> None:
     content = text.encode(encoding)
-    assert decode(content, detect(content)) == text
+    assert decode(content, detect_encoding(content)) == text
 
 
 def test_excerpts_of_published_text_are_read_right_or_refused(shared_data: Path) -> None:
@@ -162,7 +162,7 @@ def test_excerpts_of_published_text_are_read_right_or_refused(shared_data: Path)
                 start, length = rng.randrange(len(text) - 500), rng.randrange(20, 500)
                 content = text[start : start + length].encode(encoding, "ignore")
                 try:
-                    assert decode(content, detect(content)) == content.decode(encoding)
+                    assert decode(content, detect_encoding(content)) == content.decode(encoding)
                 except UserError:
                     refused += 1
             assert refused <= 3, (encoding, text[:20])

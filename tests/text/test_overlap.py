@@ -4,8 +4,7 @@ import random
 
 import pytest
 
-from nextword.text import overlap
-from nextword.text.overlap import Overlap, windows
+from nextword.text.split import Overlap, overlap_windows
 
 
 def prose(words: int, seed: int) -> str:
@@ -13,12 +12,12 @@ def prose(words: int, seed: int) -> str:
     return " ".join("".join(chance.choices("abcdefghij", k=5)) for _ in range(words))
 
 
-def measured(val: list[str], train: list[str]) -> Overlap:
-    found = Overlap()
+def measured(val: list[str], train: list[str], found: Overlap | None = None) -> Overlap:
+    found = found or Overlap()
     for text in val:
-        found.add_val(windows(text))
+        found.add_val(overlap_windows(text))
     for text in train:
-        found.add_train(windows(text))
+        found.add_train(overlap_windows(text))
     return found
 
 
@@ -40,9 +39,8 @@ def test_nothing_held_out_is_no_overlap() -> None:
     assert found.share == 0 and found.documents_seen == 0 and Overlap().share == 0
 
 
-def test_memory_is_bounded_and_the_share_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overlap, "_MOST", 2000)
+def test_memory_is_bounded_and_the_share_stays() -> None:
     val = [prose(400, seed) for seed in range(40)]
-    found = measured(val, val[:20])
-    assert sum(map(len, found._pieces)) <= 2000
+    found = measured(val, val[:20], Overlap(max_windows=2000))
+    assert found.window_count <= 2000
     assert found.share == pytest.approx(0.5, abs=0.05) and 18 <= found.documents_seen <= 20

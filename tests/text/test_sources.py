@@ -11,8 +11,8 @@ import pytest
 from samples import PARAGRAPHS, TEXT, all_kinds, jsonl
 
 from nextword.errors import UserError
-from nextword.text.document import Tally
-from nextword.text.sources import expand, fingerprint, read
+from nextword.text.document import ReadError, ReadStats
+from nextword.text.sources import find_sources, fingerprint, read_documents
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(data: list[str]) -> list[str]:
-    return [Path(source.path).name for source in expand(data)]
+    return [Path(source.path).name for source in find_sources(data)]
 
 
 def test_a_folder_is_read_with_all_inside_in_a_stable_order(folder: Path) -> None:
@@ -66,26 +66,26 @@ def test_a_file_with_a_pattern_in_its_name_is_that_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nothing.txt", "*.nothing", "", "a\0b", "~nobody/x", "x" * 5000])
 def test_data_that_is_not_there_is_a_sentence(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError):
-        expand([str(tmp_path / name)])
+        find_sources([str(tmp_path / name)])
 
 
 def test_a_mistyped_name_is_suggested(tmp_path: Path) -> None:
     (tmp_path / "novel.txt").write_text("x")
     with pytest.raises(UserError, match=r"did you mean .*novel\.txt"):
-        expand([str(tmp_path / "novle.txt")])
+        find_sources([str(tmp_path / "novle.txt")])
 
 
 def test_the_fingerprint_changes_with_the_data_only(folder: Path) -> None:
-    before = fingerprint(expand([str(folder)]))
-    assert fingerprint(expand([str(folder)])) == before
+    before = fingerprint(find_sources([str(folder)]))
+    assert fingerprint(find_sources([str(folder)])) == before
     os.utime(folder / "a.txt", ns=(0, 1))
-    assert fingerprint(expand([str(folder)])) != before
+    assert fingerprint(find_sources([str(folder)])) != before
 
 
 def test_every_kind_of_file_gives_its_text(folder: Path) -> None:
-    tally = Tally()
-    for source in expand([str(folder)]):
-        text = "\n".join(document.text for document in read(source, tally=tally))
+    tally = ReadStats()
+    for source in find_sources([str(folder)]):
+        text = "\n".join(document.text for document in read_documents(source, stats=tally))
         expected = "bright cold day" if source.kind == "pdf" else PARAGRAPHS[1]
         assert expected in text, source
     assert tally.accepted == tally.total and tally.rejected == 0
@@ -93,8 +93,10 @@ def test_every_kind_of_file_gives_its_text(folder: Path) -> None:
 
 def test_a_document_says_where_it_comes_from(folder: Path) -> None:
     places = {
-        source.path.split("/")[-1]: [d.source.split("/")[-1] for d in read(source, tally=Tally())]
-        for source in expand([str(folder)])
+        source.path.split("/")[-1]: [
+            d.source.split("/")[-1] for d in read_documents(source, stats=ReadStats())
+        ]
+        for source in find_sources([str(folder)])
     }
     assert places["a.txt"] == ["a.txt"]
     assert places["a.jsonl"][1] == "a.jsonl:2"
@@ -109,12 +111,12 @@ def test_damage_is_an_error_unless_skipped_and_then_counted_and_quarantined(tmp_
     lines[2] = '{"id": 7, "text": 3}'
     lines += ['{"text": ""}', "", '{"other": "x"}']
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
-    [source] = expand([str(tmp_path / "a.jsonl")])
+    [source] = find_sources([str(tmp_path / "a.jsonl")])
     with pytest.raises(UserError, match=r"a\.jsonl:2: is not valid JSON .*--skip-bad"):
-        list(read(source, tally=Tally()))
+        list(read_documents(source, stats=ReadStats()))
 
-    tally = Tally(quarantine=tmp_path / "quarantine.jsonl")
-    documents = list(read(source, skip_bad=True, tally=tally))
+    tally = ReadStats(quarantine=tmp_path / "quarantine.jsonl")
+    documents = list(read_documents(source, skip_bad=True, stats=tally))
     assert [d.text for d in documents] == [PARAGRAPHS[0], PARAGRAPHS[3]]
     assert (tally.accepted, tally.skipped, tally.rejected, tally.total) == (2, 1, 3, 6)
     kept = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").open()]
@@ -126,24 +128,25 @@ def test_damage_is_an_error_unless_skipped_and_then_counted_and_quarantined(tmp_
 def test_a_truncated_archive_keeps_what_came_before(tmp_path: Path) -> None:
     lines = [json.dumps({"text": f"line {i} {os.urandom(30).hex()}"}) for i in range(20_000)]
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode())[:-5000])
-    [source] = expand([str(tmp_path / "a.jsonl.gz")])
-    tally = Tally()
-    documents = list(read(source, skip_bad=True, tally=tally))
+    [source] = find_sources([str(tmp_path / "a.jsonl.gz")])
+    tally = ReadStats()
+    documents = list(read_documents(source, skip_bad=True, stats=tally))
     assert 15_000 < len(documents) < 20_000
     assert tally.rejected == 1 and tally.accepted == len(documents)
 
 
 def test_tallies_of_workers_add_up() -> None:
-    total, worker = Tally(), Tally()
+    total, worker = ReadStats(), ReadStats()
     for index in range(5):
         worker.accept()
-        worker.reject("not JSON", f"a:{index}", "x" * 200)
+        worker.reject(ReadError("not JSON", f"a:{index}", "x" * 200))
     worker.drop("duplicate", "b", "text\nof two lines")
     total.merge(worker)
     total.merge(worker)
     assert (total.accepted, total.skipped, total.rejected, total.total) == (8, 2, 10, 20)
     assert total.reasons["not JSON"].count == 10
     assert [len(text) for _, text in total.reasons["not JSON"].examples] == [80] * 3
+    assert ReadStats.from_json(total.to_json()) == total
     assert total.reasons["duplicate"].examples[0] == ("b", "text of two lines")
 
 
@@ -169,24 +172,26 @@ def test_a_data_set_of_the_hub_is_streamed(hub: list[tuple[object, ...]]) -> Non
         ("hf://owner/name", PARAGRAPHS[0]),
         ("hf://owner/name/small:test:summary", "Cold."),
     ):
-        [source] = expand([name])
-        [document] = read(source, tally=Tally())
+        [source] = find_sources([name])
+        [document] = read_documents(source, stats=ReadStats())
         assert document.text == text
     assert hub == [("owner/name", None, "train", True), ("owner/name", "small", "test", True)]
 
 
 def test_what_the_hub_refuses_is_a_sentence(hub: list[tuple[object, ...]]) -> None:
     with pytest.raises(UserError, match="cannot reach the Hub"):
-        list(read(expand(["hf://nobody/nothing"])[0], tally=Tally()))
+        list(read_documents(find_sources(["hf://nobody/nothing"])[0], stats=ReadStats()))
     for name in ("hf://", "hf://name", "hf://a/b:c:d:e"):
         with pytest.raises(UserError, match="not the name of a data set"):
-            expand([name])
+            find_sources([name])
 
 
 def test_a_long_text_comes_in_parts_that_add_up_to_it(tmp_path: Path) -> None:
     text = TEXT * 50_000
     (tmp_path / "long.txt").write_text(text)
-    documents = list(read(expand([str(tmp_path / "long.txt")])[0], tally=Tally()))
+    documents = list(
+        read_documents(find_sources([str(tmp_path / "long.txt")])[0], stats=ReadStats())
+    )
     assert len(documents) > 1 and "".join(d.text for d in documents) == text
     assert all(d.text.endswith("\n\n") for d in documents[:-1])
     place = int(documents[1].source.rpartition("byte ")[2])
@@ -194,25 +199,27 @@ def test_a_long_text_comes_in_parts_that_add_up_to_it(tmp_path: Path) -> None:
 
 
 def test_the_published_text_is_read(shared_data: Path) -> None:
-    tally = Tally()
+    tally = ReadStats()
     counts = {
         folder: sum(
-            1 for source in expand([str(shared_data / folder)]) for _ in read(source, tally=tally)
+            1
+            for source in find_sources([str(shared_data / folder)])
+            for _ in read_documents(source, stats=tally)
         )
         for folder in ("novels", "sst2", "dialogsum", "cmrc2018", "tinyshakespeare.txt")
     }
     assert counts["novels"] == 30 and counts["tinyshakespeare.txt"] == 1
     assert counts["sst2"] == 6920 + 872 + 1821 and counts["dialogsum"] == 1000
     assert tally.rejected == 0
-    [source] = expand([str(shared_data / "poetry-zh" / "poet.tang.0.json")])
-    documents = list(read(source, tally=Tally()))
+    [source] = find_sources([str(shared_data / "poetry-zh" / "poet.tang.0.json")])
+    documents = list(read_documents(source, stats=ReadStats()))
     poems = json.loads(Path(source.path).read_text())
     assert [d.text for d in documents] == ["\n".join(poem["paragraphs"]) for poem in poems]
 
 
 def test_a_column_in_a_data_set_s_name_comes_before_the_flag(hub: list[tuple[object, ...]]) -> None:
-    [source] = expand(["hf://owner/name:test:summary"])
-    documents = list(read(source, text_column="text", tally=Tally()))
+    [source] = find_sources(["hf://owner/name:test:summary"])
+    documents = list(read_documents(source, text_column="text", stats=ReadStats()))
     assert documents[0].text == "Cold."
 
 
@@ -241,13 +248,13 @@ def test_what_a_pattern_matches_is_read_as_a_folder_s_content_is(folder: Path) -
 def test_what_only_holds_text_is_named(start: bytes, what: str, tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_bytes(start + bytes(range(256)))
     with pytest.raises(UserError, match=rf"a\.docx: is .*{what}.*; unpack it, or save it as text"):
-        list(read(expand([str(tmp_path / "a.docx")])[0], tally=Tally()))
+        list(read_documents(find_sources([str(tmp_path / "a.docx")])[0], stats=ReadStats()))
 
 
 def test_a_file_name_that_is_no_unicode_can_be_reported(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9\n.txt")).write_text(" ")
-    tally = Tally()
-    assert not list(read(expand([str(tmp_path)])[0], tally=tally))
+    tally = ReadStats()
+    assert not list(read_documents(find_sources([str(tmp_path)])[0], stats=tally))
     (source, _), *_ = tally.reasons["empty"].examples
     assert source.encode().endswith("caf··.txt".encode())
 
@@ -256,21 +263,23 @@ def test_a_lone_surrogate_out_of_any_reader_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.html").write_text("<p>page</p>")
-    monkeypatch.setattr("nextword.text.readers.html.main_text", lambda html: "ab\udc80")
+    monkeypatch.setattr("nextword.text.readers.documents.main_text", lambda html: "ab\udc80")
     with pytest.raises(UserError, match=r"a\.html: has a lone surrogate U\+DC80 at character 2"):
-        list(read(expand([str(tmp_path / "a.html")])[0], tally=Tally()))
+        list(read_documents(find_sources([str(tmp_path / "a.html")])[0], stats=ReadStats()))
 
 
 def test_a_damaged_line_of_utf_16_is_named_by_its_byte(tmp_path: Path) -> None:
     lines = "\ufeff" + '{"text": "one"}\n{"text": "zwei"}\n' * 3
     content = lines.encode("utf-16-le")
     (tmp_path / "a.jsonl").write_bytes(content)
-    documents = list(read(expand([str(tmp_path / "a.jsonl")])[0], tally=Tally()))
+    documents = list(
+        read_documents(find_sources([str(tmp_path / "a.jsonl")])[0], stats=ReadStats())
+    )
     assert [d.text for d in documents] == ["one", "zwei"] * 3
     assert documents[-1].source.endswith("a.jsonl:6")
     (tmp_path / "a.jsonl").write_bytes(content + b"\x00\xdc" + "}".encode("utf-16-le"))
     with pytest.raises(UserError, match=rf"a\.jsonl: is not UTF-16: .* at byte {len(content)}"):
-        list(read(expand([str(tmp_path / "a.jsonl")])[0], tally=Tally()))
+        list(read_documents(find_sources([str(tmp_path / "a.jsonl")])[0], stats=ReadStats()))
 
 
 def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(
@@ -287,4 +296,4 @@ def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(
 
     monkeypatch.setattr(os, "scandir", refused)  # tests may run as root, who may look anywhere
     with pytest.raises(UserError, match="closed: cannot be looked into"):
-        expand([str(tmp_path)])
+        find_sources([str(tmp_path)])

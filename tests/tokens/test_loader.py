@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from nextword.errors import UserError
-from nextword.tokens.loader import IGNORE, Batch, BlockLoader, scored_by_windows, windows
+from nextword.tokens.loader import (
+    IGNORE_INDEX,
+    Batch,
+    BlockLoader,
+    derive_key,
+    evaluation_windows,
+    permute,
+    window_bounds,
+)
 from nextword.tokens.store import Split
 
 END, VOCABULARY = 999, 1000
@@ -23,7 +31,7 @@ def make_split(documents: int = 40, longest: int = 50, seed: int = 0) -> Split:
 
 
 def targets_of(batches: list[Batch]) -> list[int]:
-    return [int(id) for batch in batches for id in batch.targets[batch.targets != IGNORE]]
+    return [int(id) for batch in batches for id in batch.targets[batch.targets != IGNORE_INDEX]]
 
 
 @pytest.mark.parametrize("context", [8, 13, 64, 500])
@@ -43,7 +51,7 @@ def test_the_input_of_a_target_is_the_token_before_it_in_its_document() -> None:
     batch = BlockLoader(split, 16, seed=1).batch(0, 200)
     for inputs, targets in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
         for before, after in zip(inputs, targets, strict=True):
-            assert after == IGNORE or (before, after) in pairs
+            assert after == IGNORE_INDEX or (before, after) in pairs
 
 
 def documents_by_hand(row: list[int]) -> tuple[list[int], list[int]]:
@@ -74,7 +82,7 @@ def test_documents_and_positions_restart_at_each_end_token() -> None:
 def test_rows_of_single_documents_need_no_mask() -> None:
     tokens = np.array([*range(500), END], np.uint16)
     split = Split("train", tokens, np.array([0, 501]), END, VOCABULARY)
-    batches = list(windows(split, 50))
+    batches = list(evaluation_windows(split, 50))
     assert all(batch.documents is None and batch.positions is None for batch in batches)
     assert batches[0].tokens[0, 0] == END
     assert BlockLoader(make_split(), 32, 1).batch(0, 64).documents is not None
@@ -105,7 +113,9 @@ def test_epochs_differ_in_order_and_in_where_blocks_begin() -> None:
 @pytest.mark.parametrize("stride", [None, 1, 5])
 def test_windows_score_each_token_once_in_order(context: int, stride: int | None) -> None:
     split = make_split(12)
-    found = [list(windows(split, context, stride, batch_size=size)) for size in (1, 3, 16)]
+    found = [
+        list(evaluation_windows(split, context, stride, batch_size=size)) for size in (1, 3, 16)
+    ]
     for batches in found:
         assert targets_of(batches) == split.tokens.tolist()
     rows = [[row for batch in batches for row in batch.tokens.tolist()] for batches in found]
@@ -114,9 +124,9 @@ def test_windows_score_each_token_once_in_order(context: int, stride: int | None
 
 def test_a_sliding_window_gives_each_token_at_least_its_share_of_context() -> None:
     split = make_split(1, 3000)
-    for batch in windows(split, 32, stride=8):
+    for batch in evaluation_windows(split, 32, stride=8):
         for sample, row in zip(batch.samples, batch.targets.tolist(), strict=True):
-            scored = [place for place, id in enumerate(row) if id != IGNORE]
+            scored = [place for place, id in enumerate(row) if id != IGNORE_INDEX]
             assert sample == (0, 0) or scored[0] >= 32 - 8
 
 
@@ -124,8 +134,8 @@ def test_a_sliding_window_gives_each_token_at_least_its_share_of_context() -> No
 @pytest.mark.parametrize("most", [7, 16, 50, 333, 990])
 def test_max_tokens_measures_windows_at_equal_distances(stride: int | None, most: int) -> None:
     split = make_split(40, 60)
-    starts, stops = scored_by_windows(len(split), 16, stride, most)
-    found = targets_of(list(windows(split, 16, stride, max_tokens=most)))
+    starts, stops = window_bounds(len(split), 16, stride, most)
+    found = targets_of(list(evaluation_windows(split, 16, stride, max_tokens=most)))
     assert found == [id for a, b in zip(starts, stops, strict=True) for id in split.tokens[a:b]]
     assert most - 2 * 16 < len(found) <= most  # the text's last window may be a short one
     assert np.ptp(np.diff(starts)) <= 16 if len(starts) > 1 else True
@@ -152,7 +162,7 @@ def test_too_little_text_says_how_much_is_needed_and_the_flag_that_mends_it() ->
         BlockLoader(split, 512, seed=1)
     empty = Split("val", np.empty(0, np.uint16), np.array([0]), END, VOCABULARY)
     with pytest.raises(UserError, match="no held-out text"):
-        list(windows(empty, 8))
+        list(evaluation_windows(empty, 8))
 
 
 def test_an_id_outside_the_vocabulary_is_an_error_not_a_crash() -> None:
@@ -160,3 +170,37 @@ def test_an_id_outside_the_vocabulary_is_an_error_not_a_crash() -> None:
     damaged = Split("train", split.tokens, split.starts, END, 500)
     with pytest.raises(UserError, match="holds id"):
         BlockLoader(damaged, 16, seed=1).batch(0, 30)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 16, 17, 100, 1000, 4097, 65_536, 100_003])
+def test_every_place_is_visited_once(size: int) -> None:
+    for seed in (0, 1, 2**63):
+        assert sorted(permute(np.arange(size), size, seed).tolist()) == list(range(size))
+
+
+def test_one_place_is_found_alone_and_far_out() -> None:
+    size = 10**12 + 39
+    places = np.array([0, 1, size // 2, size - 1])
+    together = permute(places, size, 5)
+    assert [int(permute(int(place), size, 5)) for place in places] == together.tolist()
+    assert ((together >= 0) & (together < size)).all()
+
+
+def test_another_seed_is_another_order_and_orders_look_random() -> None:
+    size = 10_000
+    first, second = permute(np.arange(size), size, 1), permute(np.arange(size), size, 2)
+    assert (first == second).mean() < 0.01
+    assert abs(np.corrcoef(first, np.arange(size))[0, 1]) < 0.05
+    assert (np.diff(first) == 1).mean() < 0.01
+
+
+def test_keys_are_the_same_on_every_machine() -> None:
+    assert (
+        derive_key(1337, 0, "order") == derive_key(1337, 0, "order") != derive_key(1337, 1, "order")
+    )
+    assert derive_key("a") == 3405396810240292928
+
+
+def test_a_place_outside_is_an_error() -> None:
+    with pytest.raises(IndexError):
+        permute(5, 5, 0)

@@ -10,12 +10,11 @@ import torch
 
 from nextword.errors import UserError
 from nextword.settings import MaskSettings
-from nextword.tokens.loader import IGNORE, Batch
-from nextword.tokens.masking import MaskedLoader, Masking, masking_of
-from nextword.tokens.specials import MASKED
+from nextword.tokens.control_tokens import MASKED
+from nextword.tokens.loader import IGNORE_INDEX, Batch
+from nextword.tokens.masking import MaskedLoader, Masking, masking_for, word_boundaries
 from nextword.tokens.store import Split
-from nextword.tokens.training import bytes_tokenizer, train_bpe
-from nextword.tokens.words import words_of
+from nextword.tokens.tokenizer_training import byte_tokenizer, train_bpe
 
 END, CLS, SEP, MASK, VOCABULARY = 995, 996, 997, 998, 1000
 MASKING = Masking(0.3, 0.1, 0.1, CLS, SEP, MASK, np.arange(990))
@@ -36,14 +35,14 @@ def loader(split: Split | None = None, context: int = 64, **changes: object) -> 
 
 def whole(batch: Batch) -> torch.Tensor:
     """The tokens before any was hidden."""
-    return torch.where(batch.targets == IGNORE, batch.tokens, batch.targets)
+    return torch.where(batch.targets == IGNORE_INDEX, batch.tokens, batch.targets)
 
 
 def test_nothing_but_what_is_hidden_is_a_target_and_nothing_else_is_changed() -> None:
     batches, nothing = loader(), loader(rate=1e-9)
     hidden, shown = batches.batch(0, 50), nothing.batch(0, 50)
     assert torch.equal(whole(hidden), whole(shown))
-    assert int((shown.targets != IGNORE).sum()) == 50, "a row always has one target"
+    assert int((shown.targets != IGNORE_INDEX).sum()) == 50, "a row always has one target"
 
 
 def test_rows_and_documents_stand_between_cls_and_sep_and_know_their_positions() -> None:
@@ -67,8 +66,8 @@ def test_rows_and_documents_stand_between_cls_and_sep_and_know_their_positions()
 def test_every_token_of_the_text_comes_once_an_epoch() -> None:
     split = make_split()
     batches = loader(split, rate=1 - 1e-9)
-    epoch = batches.batch(0, batches._blocks.count)
-    seen = np.bincount(epoch.targets[epoch.targets != IGNORE].numpy(), minlength=VOCABULARY)
+    epoch = batches.batch(0, batches.blocks)
+    seen = np.bincount(epoch.targets[epoch.targets != IGNORE_INDEX].numpy(), minlength=VOCABULARY)
     expected = np.bincount(split.tokens[split.tokens != END], minlength=VOCABULARY)
     assert (seen == expected).all()
 
@@ -76,14 +75,14 @@ def test_every_token_of_the_text_comes_once_an_epoch() -> None:
 def test_control_tokens_are_never_hidden_nor_drawn() -> None:
     batch = loader(random=1.0, keep=0.0, rate=0.9).batch(0, 200)
     assert int(batch.targets.max()) < 990
-    assert int(batch.tokens[batch.targets != IGNORE].max()) < 990
+    assert int(batch.tokens[batch.targets != IGNORE_INDEX].max()) < 990
 
 
 @pytest.mark.parametrize("rate", [0.15, 0.3])
 def test_shares_are_those_asked_for(rate: float) -> None:
     batch = loader(rate=rate, keep=0.2, random=0.3).batch(0, 400)
     text = whole(batch) < 990
-    hidden = batch.targets != IGNORE
+    hidden = batch.targets != IGNORE_INDEX
     shown, targets = batch.tokens[hidden], batch.targets[hidden]
     share = float(hidden.sum() / text.sum())
     spread = 3 * (rate * (1 - rate) / int(text.sum())) ** 0.5
@@ -97,7 +96,7 @@ def test_shares_are_those_asked_for(rate: float) -> None:
 
 def test_masks_are_drawn_anew_each_epoch_and_found_again_at_once() -> None:
     batches = loader()
-    blocks = batches._blocks.count
+    blocks = batches.blocks
     together = batches.batch(blocks - 4, 8)
     for row in (5, 0, 7):
         alone = loader().batch(blocks - 4 + row, 1)
@@ -105,7 +104,7 @@ def test_masks_are_drawn_anew_each_epoch_and_found_again_at_once() -> None:
         assert torch.equal(alone.targets[0], together.targets[row])
     tokens = np.array([*range(62), END], np.uint16)  # one row, so that the epochs' are the same
     single = loader(Split("train", tokens, np.array([0, 63]), END, VOCABULARY), context=66)
-    masks = [single.batch(epoch, 1).targets != IGNORE for epoch in range(20)]
+    masks = [single.batch(epoch, 1).targets != IGNORE_INDEX for epoch in range(20)]
     assert len({tuple(mask.sort()[0][0].tolist()) for mask in masks}) > 5
 
 
@@ -114,12 +113,12 @@ def test_whole_words_are_hidden_whole() -> None:
     tokenizer = train_bpe(["a few letters only"], 300, 10**6, MASKED)
     ids = np.array([*tokenizer.encode(text * 40), tokenizer.end_id])
     split = Split("train", ids, np.array([0, len(ids)]), tokenizer.end_id, tokenizer.vocab_size)
-    masking = masking_of(tokenizer, MaskSettings(whole_words=True, mask_keep=0, mask_random=0))
+    masking = masking_for(tokenizer, MaskSettings(whole_words=True, mask_keep=0, mask_random=0))
     assert masking.words is not None
     batch = MaskedLoader(split, 128, 1, masking).batch(0, 40)
-    assert 0.2 < float((batch.targets != IGNORE).float().mean()) < 0.4
+    assert 0.2 < float((batch.targets != IGNORE_INDEX).float().mean()) < 0.4
     for row, targets in zip(whole(batch), batch.targets, strict=True):
-        hidden = targets != IGNORE
+        hidden = targets != IGNORE_INDEX
         before = b""
         for place in range(1, len(row) - 1):
             piece = tokenizer.token_bytes(int(row[place])) or b" "
@@ -130,8 +129,8 @@ def test_whole_words_are_hidden_whole() -> None:
 
 
 def test_chinese_is_hidden_in_runs_of_characters() -> None:
-    tokenizer = bytes_tokenizer(MASKED)
-    words = words_of(tokenizer)
+    tokenizer = byte_tokenizer(MASKED)
+    words = word_boundaries(tokenizer)
     ids = np.array([tokenizer.encode("床前明月光疑是地上霜举头望明月低头思故乡" * 20)])
     chance = np.random.default_rng(0).random(ids.shape)
     firsts = words.firsts(ids, chance)[0]
@@ -148,7 +147,7 @@ def test_word_pieces_are_joined_by_their_mark() -> None:
 
     names = ["[UNK]", "un", "##believ", "##able", "story", ",", "床", "前"]
     model = models.WordPiece({n: i for i, n in enumerate(names)}, unk_token="[UNK]")
-    words = words_of(Tokenizer(Backend(model).to_str()))
+    words = word_boundaries(Tokenizer(Backend(model).to_str()))
     tokens = np.array([[4, 1, 2, 3, 5, 4, 4, 6, 7]])
     assert words.firsts(tokens, np.ones(tokens.shape))[0].tolist() == [0, 1, 1, 1, 4, 5, 6, 7, 8]
     assert words.firsts(tokens, np.zeros(tokens.shape))[0].tolist() == [0, 1, 1, 1, 4, 5, 6, 7, 7]
@@ -156,7 +155,7 @@ def test_word_pieces_are_joined_by_their_mark() -> None:
 
 def test_a_tokenizer_without_a_mask_is_refused_with_what_mends_it() -> None:
     with pytest.raises(UserError, match=r"no cls_token.*prepare the text again with --objective"):
-        masking_of(bytes_tokenizer(), MaskSettings())
+        masking_for(byte_tokenizer(), MaskSettings())
     with pytest.raises(UserError, match=r"prepare the text again|--context-length"):
         MaskedLoader(make_split(2, 9), 512, 1, MASKING)
 

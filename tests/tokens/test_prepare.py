@@ -14,7 +14,7 @@ import pytest
 from corpora import content_of, texts_of, write_books
 
 from nextword.errors import UserError
-from nextword.tokens import reading
+from nextword.tokens import stages
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import SPLITS, Store
 
@@ -63,9 +63,11 @@ def test_the_number_of_workers_and_the_size_of_shards_change_nothing(
 ) -> None:
     books = write_books(tmp_path / "books", 8, 3000)
     alone = prepare(books, tmp_path / "alone", workers=1)
-    monkeypatch.setattr(reading, "UNIT", 4000)
+    monkeypatch.setattr(stages, "SHARD_SIZE", 4000)
     shared = prepare(books, tmp_path / "shared", workers=2)
-    monkeypatch.setattr(reading, "LARGE", 1000)  # every file is read here, its documents shared out
+    monkeypatch.setattr(
+        stages, "LARGE_FILE", 1000
+    )  # every file is read here, its documents shared out
     parted = prepare(books, tmp_path / "parted", workers=2)
     assert content_of(alone.path) == content_of(shared.path) == content_of(parted.path)
 
@@ -185,7 +187,7 @@ def test_a_finished_store_is_returned_at_once(
     books = write_books(tmp_path / "books", 3)
     first = prepare(books, tmp_path / "store")
     monkeypatch.setattr(
-        "nextword.tokens.prepare.read_all", lambda *_: pytest.fail("it is prepared again")
+        "nextword.tokens.prepare.read_shards", lambda *_: pytest.fail("it is prepared again")
     )
     assert prepare(books, tmp_path / "store").manifest == first.manifest
 
@@ -198,7 +200,7 @@ def test_a_store_inside_its_data_does_not_read_itself(tmp_path: Path) -> None:
 
 def command(books: Path, out: Path) -> list[str]:
     program = (
-        "from nextword.tokens import prepare as p, reading; reading.UNIT = 30_000;"
+        "from nextword.tokens import prepare as p, stages; stages.SHARD_SIZE = 30_000;"
         f"p.prepare({str(books)!r}, {str(out)!r}, workers=2, vocab_size=600)"
     )
     return [sys.executable, "-c", program]
@@ -237,9 +239,9 @@ def stopped_at(stage: str, number: int, books: Path, out: Path) -> list[str]:
     program = f"""
 import os, signal, time
 from nextword.cli.main import main
-from nextword.tokens import prepare as p, reading, stages
-reading.UNIT = 30_000
-p.ALONE = 0
+from nextword.tokens import prepare as p, stages
+stages.SHARD_SIZE = 30_000
+p.SMALL_CORPUS = 0
 def stop(*_):
     try:  # of the two workers one alone sends it: a second signal ends the run without a word
         os.close(os.open({str(out) + ".sent"!r}, os.O_CREAT | os.O_EXCL))

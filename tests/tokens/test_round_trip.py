@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from kinds import CONTROLS, PROSE, random_text, sentence_piece_bpe
 
-from nextword.tokens.fast import LLAMA3_WORDS
+from nextword.tokens.fast_encoders import LLAMA3_PATTERN
 from nextword.tokens.tokenizer import Tokenizer
-from nextword.tokens.training import bytes_tokenizer, characters, train_bpe
+from nextword.tokens.tokenizer_training import byte_tokenizer, character_tokenizer, train_bpe
 
 AT_ONCE = 10_000  # texts
 
@@ -37,14 +37,14 @@ def as_gpt2() -> Tokenizer:
 
 def as_llama3() -> Tokenizer:
     cutting = json.loads(trained().definition)["pre_tokenizer"]
-    cutting["pretokenizers"][0]["pattern"]["Regex"] = LLAMA3_WORDS
+    cutting["pretokenizers"][0]["pattern"]["Regex"] = LLAMA3_PATTERN
     return with_cutting(cutting)
 
 
 KINDS: dict[str, Callable[[], Tokenizer]] = {
     "bpe": trained,
-    "bytes": bytes_tokenizer,
-    "chars": lambda: characters(map(chr, [*range(0xD800), *range(0xE000, 0x30000)])),
+    "bytes": byte_tokenizer,
+    "chars": lambda: character_tokenizer(map(chr, [*range(0xD800), *range(0xE000, 0x30000)])),
     "gpt2": as_gpt2,
     "llama3": as_llama3,
     "sentencepiece": lambda: Tokenizer(sentence_piece_bpe().to_str()),
@@ -89,7 +89,7 @@ def test_a_million_random_unicode_strings_come_back(kind: str) -> None:
 def test_a_repeated_character_takes_at_most_ten_times_prose_s_time(
     kind: str, character: str
 ) -> None:
-    ours = KINDS[kind]() if kind != "chars" else characters([PROSE, "a^ \n中"])
+    ours = KINDS[kind]() if kind != "chars" else character_tokenizer([PROSE, "a^ \n中"])
     size = 10**6 if kind != "sentencepiece" else 10**5
     text = character * (size // len(character.encode()))
     prose = PROSE * (size // len(PROSE.encode()))

@@ -8,13 +8,13 @@ import pytest
 
 from nextword.errors import UserError
 from nextword.tokens.store import SplitWriter, Store, id_dtype, is_store, read_split, write_manifest
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
 DOCUMENTS = {"train": ["one", "zwei", "三"], "val": ["four"]}
 
 
 def make_store(path: Path) -> Path:
-    tokenizer = bytes_tokenizer()
+    tokenizer = byte_tokenizer()
     path.mkdir()
     splits = {}
     for name, texts in DOCUMENTS.items():
@@ -152,7 +152,7 @@ def test_a_flipped_bit_in_an_index_never_reads_outside(offset: int, tmp_path: Pa
 def test_another_tokenizer_is_noticed(tmp_path: Path) -> None:
     path = make_store(tmp_path / "store")
     manifest = (path / "manifest.json").read_text()
-    sha = bytes_tokenizer().sha256
+    sha = byte_tokenizer().sha256
     (path / "manifest.json").write_text(manifest.replace(sha, "0" * 64, 1))
     with pytest.raises(UserError, match=r"tokenizer"):
         _ = Store.open(path).tokenizer

@@ -12,11 +12,17 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
 from nextword.errors import UserError
-from nextword.tokens import fast
-from nextword.tokens.plain import byte_alphabet
-from nextword.tokens.specials import CAUSAL, DENOISE, MASKED, Specials
+from nextword.tokens import fast_encoders
+from nextword.tokens.control_tokens import (
+    CAUSAL,
+    DENOISE,
+    MASKED,
+    ControlTokens,
+    control_tokens,
+)
+from nextword.tokens.fast_encoders import byte_alphabet
 from nextword.tokens.tokenizer import Frame, Tokenizer
-from nextword.tokens.training import bytes_tokenizer, characters, train_bpe
+from nextword.tokens.tokenizer_training import byte_tokenizer, character_tokenizer, train_bpe
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +54,8 @@ def test_auto_tokenizer_opens_what_is_saved_with_identical_ids(kind: str, tmp_pa
     text = PROSE[:2000]
     made = {
         "bpe": lambda: train_bpe([PROSE], 700, 10**6),
-        "bytes": bytes_tokenizer,
-        "chars": lambda: characters([text]),
+        "bytes": byte_tokenizer,
+        "chars": lambda: character_tokenizer([text]),
     }[kind]()
     theirs = as_hugging_face(made, tmp_path)
     assert theirs(text)["input_ids"] == made.encode(text)
@@ -65,7 +71,7 @@ def test_ids_are_those_of_tokenizers_on_published_text(shared_data: Path) -> Non
     files = [file for file in sorted(shared_data.rglob("*")) if file.is_file()]
     texts = [file.read_text(encoding="utf-8", errors="replace")[:60_000] for file in files]
     ours = train_bpe([text[:8000] for text in texts], 8192, 10**7)
-    assert ours._fast is not None, "the fast encoder is not in use"
+    assert ours.fast_encoder is not None, "the fast encoder is not in use"
     definition = json.loads(ours.definition) | {"added_tokens": []}
     reference = tokenizers.Tokenizer.from_str(json.dumps(definition))
     flat, lengths = ours.encode_batch(texts)
@@ -76,7 +82,7 @@ def test_ids_are_those_of_tokenizers_on_published_text(shared_data: Path) -> Non
 
 def test_characters_classed_differently_by_gigatoken_still_get_the_ids_of_tokenizers() -> None:
     ours = every_pair_merges()
-    assert ours._fast is not None
+    assert ours.fast_encoder is not None
     rng = random.Random(5)
     texts = [f"ab{c}cd {c}x 1{c}{c}'s\n{c} " for c in "\u088f\u0c5c\ua7ce\U00010940\U00032400"]
     texts += [random_text(rng, 40) for _ in range(3000)]
@@ -91,7 +97,7 @@ def test_a_tokenizer_with_nfc_is_fast_and_identical() -> None:
     definition = json.loads(train_bpe([PROSE], 700, 10**6).definition)
     definition["normalizer"] = {"type": "NFC"}
     ours = Tokenizer(json.dumps(definition))
-    assert ours._fast is not None
+    assert ours.fast_encoder is not None
     reference = tokenizers.Tokenizer.from_str(ours.definition)
     for text in (PROSE, "cafe\u0301 naïve", "e\u0301" * 2000, "\u1100\u1161\u11a8가"):
         assert ours.encode(text) == reference.encode(text).ids
@@ -100,9 +106,12 @@ def test_a_tokenizer_with_nfc_is_fast_and_identical() -> None:
 def test_an_encoder_whose_probe_differs_is_not_used(trained: Tokenizer) -> None:
     plain = json.loads(trained.definition) | {"added_tokens": []}
     other = tokenizers.Tokenizer.from_str(train_bpe(["zz zz zz qq"], 262, 100).definition)
-    assert fast.byte_pairs(plain, other) is None
+    assert fast_encoders.byte_pair_encoder(plain, other) is None
     plain["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"\p{L}+|\P{L}"
-    assert fast.byte_pairs(plain, tokenizers.Tokenizer.from_str(json.dumps(plain))) is None
+    assert (
+        fast_encoders.byte_pair_encoder(plain, tokenizers.Tokenizer.from_str(json.dumps(plain)))
+        is None
+    )
 
 
 def unigram() -> tokenizers.Tokenizer:
@@ -122,15 +131,15 @@ def test_text_never_becomes_a_control_token(kind: str, trained: Tokenizer) -> No
     definition["added_tokens"].append(think)
     ours = {
         "bpe": lambda: trained,
-        "bytes": bytes_tokenizer,
-        "chars": lambda: characters(["".join(CONTROLS) + "<think></s>[SEP] ab"]),
+        "bytes": byte_tokenizer,
+        "chars": lambda: character_tokenizer(["".join(CONTROLS) + "<think></s>[SEP] ab"]),
         "unigram": lambda: Tokenizer(unigram().to_str()),
         "sentencepiece": lambda: Tokenizer(sentence_piece_bpe().to_str()),
         "markup": lambda: Tokenizer(json.dumps(definition)),
     }[kind]()
-    names = [*ours._controls.values(), *CONTROLS, "<think>", "</s>"]
+    names = [*control_tokens(json.loads(ours.definition)).values(), *CONTROLS, "<think>", "</s>"]
     assert len(ours.special_ids) >= 3
-    unknown = ours._whole.token_to_id("<unk>")
+    unknown = next((id for id in range(ours.vocab_size) if ours.id_to_token(id) == "<unk>"), None)
     for name in names:
         for text in (name, f"a{name}b", f" {name} ", name * 3, f"a {name}" * 900):
             for ids in (ours.encode(text), ours.encode_batch([text, "a"])[0].tolist()):
@@ -184,7 +193,7 @@ def test_a_stream_joins_to_the_decoded_text_and_never_splits_a_character(
 
 
 def test_half_a_character_after_broken_bytes_is_held_back() -> None:
-    ours = bytes_tokenizer()
+    ours = byte_tokenizer()
     stream = ours.stream()
     ids = [0xFF, 0xFF, 0xFF, *"🙂".encode()]
     assert "".join(map(stream.feed, ids)) == "\ufffd\ufffd\ufffd🙂"
@@ -200,11 +209,11 @@ def test_bytes_of_tokens_add_up_to_the_text(trained: Tokenizer) -> None:
 
 def test_a_lone_surrogate_and_an_unknown_character_are_named() -> None:
     with pytest.raises(UserError, match=r"U\+D83D.* at character 3"):
-        bytes_tokenizer().encode("abc\ud83d")
+        byte_tokenizer().encode("abc\ud83d")
     with pytest.raises(UserError, match=r"'é' \(U\+00E9\) at character 2"):
-        characters(["abc"]).encode("abé")
+        character_tokenizer(["abc"]).encode("abé")
     with pytest.raises(UserError, match="'é'"):
-        characters(["abc"]).encode_batch(["abc", "é"])
+        character_tokenizer(["abc"]).encode_batch(["abc", "é"])
 
 
 @pytest.mark.parametrize(
@@ -229,7 +238,7 @@ def test_what_is_no_tokenizer_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_the_end_of_a_document_is_found_by_name_or_configuration() -> None:
     assert Tokenizer(unigram().to_str()).end_id == 1
-    definition = json.loads(bytes_tokenizer().definition)
+    definition = json.loads(byte_tokenizer().definition)
     definition["added_tokens"] = []
     definition["model"]["vocab"] = {
         k: v for k, v in definition["model"]["vocab"].items() if v < 256
@@ -243,9 +252,9 @@ def test_the_end_of_a_document_is_found_by_name_or_configuration() -> None:
 @pytest.mark.parametrize("pair", [False, True])
 @pytest.mark.parametrize("specials", [CAUSAL, MASKED, DENOISE])
 def test_a_frame_is_what_transformers_puts_around_a_text_of_characters(
-    specials: Specials, pair: bool, tmp_path: Path
+    specials: ControlTokens, pair: bool, tmp_path: Path
 ) -> None:
-    tokenizer = characters(["床前明月光，疑是地上霜。 "], specials)
+    tokenizer = character_tokenizer(["床前明月光，疑是地上霜。 "], specials)
     theirs = as_hugging_face(tokenizer, tmp_path)
     texts = ["明月", "地上"][: 1 + pair]
     first, second = tokenizer.encode(texts[0]), tokenizer.encode(texts[-1])

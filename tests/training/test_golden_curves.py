@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nextword.training.groups import layer_rates
+from nextword.training.learning import learning
 from torch.overrides import TorchFunctionMode
 
 from nextword.models.encoder_decoder import writer
@@ -31,12 +33,10 @@ from nextword.objectives import causal, labels, tokens
 from nextword.objectives.labels import LabelBatch
 from nextword.objectives.tokens import TokenBatch
 from nextword.settings import PretrainSettings
-from nextword.tokens.packing import Example, ExampleLoader, completions, pack
-from nextword.tokens.specials import specials_for
+from nextword.tokens.control_tokens import control_tokens_for
+from nextword.tokens.packing import Example, ExampleLoader, collate_examples, pack
 from nextword.tokens.store import Split
-from nextword.tokens.training import bytes_tokenizer
-from nextword.training.groups import layer_rates
-from nextword.training.learning import learning
+from nextword.tokens.tokenizer_training import byte_tokenizer
 from nextword.training.loop import train_step
 from nextword.training.optimizers import build
 from nextword.training.parallel import Group, Objective
@@ -157,7 +157,7 @@ def curve(
 def pretrained(name: str) -> list[float]:
     given, changes = PRETRAINED[name]
     settings = PretrainSettings(**SHAPE, **given)
-    tokenizer = bytes_tokenizer(specials_for(settings))
+    tokenizer = byte_tokenizer(control_tokens_for(settings))
     documents = [[*tokenizer.encode(text), tokenizer.end_id] for text in TEXTS]
     split = Split(
         "train",
@@ -202,7 +202,7 @@ def written(family: str, start_id: int | None = None) -> Any:
     model = body_of(family, start_id=start_id)
 
     def collate(numbers: list[int], samples: list[tuple[int, int]]) -> Any:
-        return completions([EXAMPLES[number] for number in numbers], samples, 16, start_id)
+        return collate_examples([EXAMPLES[number] for number in numbers], samples, 16, start_id)
 
     return model, causal.loss, examples(collate)
 

@@ -13,7 +13,7 @@ from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.objectives.causal import hidden_states, loss
 from nextword.settings import ModelSettings
-from nextword.tokens.loader import IGNORE, Batch, BlockLoader
+from nextword.tokens.loader import IGNORE_INDEX, Batch, BlockLoader
 from nextword.tokens.store import Store
 from nextword.training import optimizers
 from nextword.training.loop import NonFiniteError, train_step
@@ -33,8 +33,8 @@ def ragged(batch: Batch) -> Batch:
     """Rows with fewer and fewer targets, the last with a single one."""
     targets = batch.targets.clone()
     for row in range(len(targets)):
-        targets[row, : (row * CONTEXT) // len(targets)] = IGNORE
-    targets[-1, :-1] = IGNORE
+        targets[row, : (row * CONTEXT) // len(targets)] = IGNORE_INDEX
+    targets[-1, :-1] = IGNORE_INDEX
     return replace(batch, targets=targets)
 
 
@@ -92,7 +92,7 @@ def test_the_loss_is_that_of_torch_with_each_document_alone(store: Path) -> None
             hidden = model(batch.tokens[row, mine][None])
             logits = hidden @ model.output_weight.t()
             nats += torch.nn.functional.cross_entropy(
-                logits[0], batch.targets[row, mine], ignore_index=IGNORE, reduction="sum"
+                logits[0], batch.targets[row, mine], ignore_index=IGNORE_INDEX, reduction="sum"
             ).item()
     assert loss(model, batch).item() == pytest.approx(nats, rel=1e-9)
 
@@ -134,7 +134,7 @@ def test_every_token_is_a_target_once_an_epoch(store: Path) -> None:
     loader = BlockLoader(split, CONTEXT, seed=5)
     batch = loader.batch(0, loader.blocks)
     assert batch.target_count == len(split)
-    scored = batch.targets[batch.targets != IGNORE]
+    scored = batch.targets[batch.targets != IGNORE_INDEX]
     assert torch.equal(
         scored.sort().values, torch.from_numpy(split.tokens.astype("int64")).sort().values
     )

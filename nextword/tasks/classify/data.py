@@ -17,7 +17,7 @@ from nextword.hub.labels import Kind, Outputs
 from nextword.settings import TaskSettings
 from nextword.tasks.columns import Columns, choose_column, columns_of
 from nextword.tasks.records import Record
-from nextword.text.columns import NAMES as TEXT_NAMES
+from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "sentiment", "tag", "score", "y")
 PAIRS = [  # the usual names of a first text and of its second

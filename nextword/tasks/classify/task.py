@@ -138,10 +138,10 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
         items, cut = [], 0
         for text, target in zip(texts, targets, strict=True):
             parts = (text.joined, None) if joined else (text.text, text.pair)
-            ids, types = self.tokenizer.encode_texts(*parts)
+            ids, types = self.tokenizer.encode_with_types(*parts)
             if len(ids) > limit:
                 cut += 1
-                ids, types = self.tokenizer.encode_texts(*parts, limit)
+                ids, types = self.tokenizer.encode_with_types(*parts, limit)
             kept = np.array(
                 without_padding(ids or [self.tokenizer.end_id], self.tokenizer.pad_id), np.int64
             )

@@ -21,7 +21,7 @@ from nextword.tasks.generate.encoding import EncodedPrompts, GenerationExample, 
 from nextword.tasks.generate.prompts import main_language
 from nextword.tasks.generate.task import TextOutputs, Unscored
 from nextword.tasks.records import Record, TextFiles
-from nextword.text.columns import NAMES as TEXT_NAMES
+from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.tokens.packing import Example
 
 

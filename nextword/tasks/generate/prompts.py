@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nextword.errors import UserError, nearest
-from nextword.text.language import language
+from nextword.text.cleaning import detect_language
 
 SAMPLE = 200  # texts whose language decides on that of a template
 _FIELD = re.compile(r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]")
@@ -47,7 +47,7 @@ def default_template(task: str, spoken: str, apart: bool = False) -> str:
 
 def main_language(texts: Iterable[str]) -> str:
     """The language of most of the characters of some texts: "en", "zh", ..."""
-    return language("\n".join(list(texts)[:SAMPLE]))
+    return detect_language("\n".join(list(texts)[:SAMPLE]))
 
 
 def parse_template(text: str, known: Sequence[str], where: str = "--prompt") -> list[Piece]:

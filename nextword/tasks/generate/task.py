@@ -44,7 +44,7 @@ from nextword.tasks.generate.encoding import (
 from nextword.tasks.generate.writing import example_losses, write_answers
 from nextword.tasks.records import Record, TextFiles
 from nextword.tasks.task_file import TaskFile
-from nextword.tokens.packing import completions
+from nextword.tokens.packing import collate_examples
 from nextword.tokens.tokenizer import Tokenizer
 
 VALIDATED = 200  # answers written at a validation, spread over the examples; all at the end
@@ -131,7 +131,7 @@ class Generate(Task[E, GenerationExample, TextOutputs]):
 
     def collate(self, items: Sequence[GenerationExample], samples: list[tuple[int, int]]) -> Any:
         examples = [item.example for item in items]
-        return completions(examples, samples, self.row_length, self.model.config.start_id)
+        return collate_examples(examples, samples, self.row_length, self.model.config.start_id)
 
     def loss(self, model: Any, batch: Any) -> Tensor:
         return causal.loss(model, batch)

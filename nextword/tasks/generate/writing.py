@@ -14,8 +14,8 @@ from nextword.inference.generate import generate
 from nextword.models.encoder_decoder import Writer
 from nextword.objectives import causal
 from nextword.settings import GenerateSettings
-from nextword.tokens.loader import IGNORE
-from nextword.tokens.packing import Example, completions, rows_for
+from nextword.tokens.loader import IGNORE_INDEX
+from nextword.tokens.packing import Example, assign_rows, collate_examples
 from nextword.tokens.tokenizer import Tokenizer
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
@@ -54,13 +54,13 @@ def example_losses(
     with evaluating(model):
         for first in range(0, len(examples), batch_size):
             some = examples[first : first + batch_size]
-            batch = completions(some, [], row_length, model.config.start_id)
+            batch = collate_examples(some, [], row_length, model.config.start_id)
             losses = causal.token_losses(model, batch.to(device)).double().numpy()
             assert batch.documents is not None
-            for row, members in enumerate(rows_for(some, row_length, model.config.start_id)):
+            for row, members in enumerate(assign_rows(some, row_length, model.config.start_id)):
                 for order, index in enumerate(members, start=1):
                     own = batch.documents[row].numpy() == order
-                    scored = own & (batch.targets[row].numpy() != IGNORE)
+                    scored = own & (batch.targets[row].numpy() != IGNORE_INDEX)
                     nats[first + index] = losses[row, scored].sum()
                     tokens[first + index] = scored.sum()
     return nats, tokens

@@ -13,7 +13,7 @@ from nextword.evaluation.entities import OUTSIDE, Entity, entities_of, iob2
 from nextword.settings import TaskSettings
 from nextword.tasks.columns import Columns, choose_column
 from nextword.tasks.records import Record
-from nextword.text.columns import NAMES as TEXT_NAMES
+from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.tokens.tokenizer import Tokenizer
 
 WORDS = ("tokens", "words")

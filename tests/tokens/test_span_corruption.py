@@ -6,22 +6,22 @@ import torch
 
 from nextword.errors import UserError
 from nextword.settings import MaskSettings
-from nextword.tokens.corruption import (
-    Corruption,
+from nextword.tokens.control_tokens import DENOISE
+from nextword.tokens.loader import IGNORE_INDEX, ShuffledBlocks
+from nextword.tokens.span_corruption import (
     DenoisingLoader,
+    SpanCorruption,
     corrupt,
-    corruption_of,
     noise_mask,
-    text_length,
+    span_corruption_for,
+    uncorrupted_length,
 )
-from nextword.tokens.loader import IGNORE, Blocks
-from nextword.tokens.specials import DENOISE
 from nextword.tokens.store import Split
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
 PAD, END, FIRST, VOCABULARY = 898, 899, 900, 1000
 SENTINELS = np.arange(FIRST, VOCABULARY)
-T5 = Corruption(0.15, 3.0, SENTINELS, END, PAD)
+T5 = SpanCorruption(0.15, 3.0, SENTINELS, END, PAD)
 
 
 def make_split(documents: int = 60, longest: int = 90) -> Split:
@@ -52,7 +52,7 @@ def restored(read: list[int], written: list[int]) -> list[int]:
 def test_noise_has_the_share_and_the_spans_of_the_paper(
     length: int, rate: float, span: float
 ) -> None:
-    corruption = Corruption(rate, span, SENTINELS, END, PAD)
+    corruption = SpanCorruption(rate, span, SENTINELS, END, PAD)
     rng = np.random.default_rng(length)
     ids = rng.integers(0, PAD, length)
     noise = min(max(round(length * rate), 1), length - 1)
@@ -68,7 +68,9 @@ def test_noise_has_the_share_and_the_spans_of_the_paper(
 
 
 def test_every_way_to_cut_is_equally_likely() -> None:
-    corruption = Corruption(0.5, 2.0, SENTINELS, END, PAD)  # 4 of 8 tokens in 2 spans: 3 × 3 ways
+    corruption = SpanCorruption(
+        0.5, 2.0, SENTINELS, END, PAD
+    )  # 4 of 8 tokens in 2 spans: 3 × 3 ways
     rng = np.random.default_rng(0)
     masks = [tuple(noise_mask(8, corruption, rng.random((2, 8)))) for _ in range(4500)]
     counts = [masks.count(mask) for mask in set(masks)]
@@ -78,7 +80,7 @@ def test_every_way_to_cut_is_equally_likely() -> None:
 
 def test_t5s_lengths() -> None:
     """512 tokens of source come of 568 of text, with 114 of target (Raffel et al. 2020, 3.1.4)."""
-    assert text_length(512, T5) == 568
+    assert uncorrupted_length(512, T5) == 568
     mask = noise_mask(568, T5, np.random.default_rng(0).random((2, 568)))
     read, written = corrupt(np.zeros(568, np.int64), mask, T5)
     assert (len(read), len(written)) == (512, 114)
@@ -87,7 +89,7 @@ def test_t5s_lengths() -> None:
 def test_rows_hold_documents_that_restore_their_own_text() -> None:
     split = make_split()
     batches = DenoisingLoader(split, 128, 3, T5)
-    blocks = batches._blocks.count
+    blocks = batches.blocks
     batch = batches.batch(0, blocks)
     found: list[int] = []
     for row in range(blocks):
@@ -98,7 +100,7 @@ def test_rows_hold_documents_that_restore_their_own_text() -> None:
             here, there = batch.documents[row] == number, batch.source_documents[row] == number
             written = batch.targets[row][here].tolist()
             if number == 0:  # padding
-                assert set(written) == {IGNORE}
+                assert set(written) == {IGNORE_INDEX}
                 continue
             assert batch.tokens[row][here].tolist() == [PAD, *written[:-1]]
             assert batch.positions[row][here].tolist() == list(range(len(written)))
@@ -120,7 +122,7 @@ def test_spans_are_drawn_anew_each_epoch_and_found_again_at_once(
     ids = np.array([*range(140), END], np.uint16)
     single = DenoisingLoader(Split("train", ids, np.array([0, 141]), END, VOCABULARY), 128, 3, T5)
     start = np.zeros(1, np.int64), np.zeros(1, np.int64)
-    monkeypatch.setattr(Blocks, "places", lambda *_: start)  # the same text in each epoch
+    monkeypatch.setattr(ShuffledBlocks, "places", lambda *_: start)  # the same text in each epoch
     assert (
         len({tuple(sorted(single.batch(epoch, 1).targets[0].tolist())) for epoch in range(9)}) == 9
     )
@@ -128,6 +130,6 @@ def test_spans_are_drawn_anew_each_epoch_and_found_again_at_once(
 
 def test_a_tokenizer_without_sentinels_is_refused_with_what_mends_it() -> None:
     with pytest.raises(UserError, match=r"<extra_id_0>.*prepare the text again with --objective"):
-        corruption_of(bytes_tokenizer(), MaskSettings())
-    corruption = corruption_of(bytes_tokenizer(DENOISE), MaskSettings(mask_rate=0.2))
+        span_corruption_for(byte_tokenizer(), MaskSettings())
+    corruption = span_corruption_for(byte_tokenizer(DENOISE), MaskSettings(mask_rate=0.2))
     assert (corruption.rate, len(corruption.sentinels)) == (0.2, 100)

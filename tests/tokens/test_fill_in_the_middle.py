@@ -5,11 +5,15 @@ import pytest
 import torch
 
 from nextword.errors import UserError
-from nextword.tokens.infilling import Infilling, InfillingLoader, infilling_of
-from nextword.tokens.loader import IGNORE, Batch, BlockLoader
-from nextword.tokens.specials import INFILLING
+from nextword.tokens.control_tokens import CAUSAL_WITH_FIM
+from nextword.tokens.fill_in_the_middle import (
+    FillInTheMiddle,
+    FillInTheMiddleLoader,
+    fill_in_the_middle_for,
+)
+from nextword.tokens.loader import IGNORE_INDEX, Batch, BlockLoader
 from nextword.tokens.store import Split
-from nextword.tokens.training import bytes_tokenizer
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
 PREFIX, MIDDLE, SUFFIX, END, VOCABULARY = 996, 997, 998, 999, 1000
 
@@ -25,8 +29,10 @@ def make_split(documents: int = 80, longest: int = 60) -> Split:
     return Split("train", tokens, starts, END, VOCABULARY)
 
 
-def loader(rate: float, context: int = 256) -> InfillingLoader:
-    return InfillingLoader(make_split(), context, 5, Infilling(rate, PREFIX, MIDDLE, SUFFIX, END))
+def loader(rate: float, context: int = 256) -> FillInTheMiddleLoader:
+    return FillInTheMiddleLoader(
+        make_split(), context, 5, FillInTheMiddle(rate, PREFIX, MIDDLE, SUFFIX, END)
+    )
 
 
 def put_back(ids: list[int]) -> list[int]:
@@ -52,7 +58,7 @@ def test_the_parts_of_a_moved_document_restore_it() -> None:
     for row in range(40):
         pieces = documents_of(batch, row)
         for tokens, targets in pieces[:-1]:  # the last may be cut off by the row's end
-            if IGNORE in targets:
+            if IGNORE_INDEX in targets:
                 partly_scored += 1
                 assert PREFIX not in targets, "what another block scored is not moved"
                 continue
@@ -72,7 +78,7 @@ def test_a_share_of_documents_is_moved_and_the_others_are_as_they_were() -> None
     assert 0.4 < np.mean(moved) < 0.6
     for row in range(60):
         for tokens, targets in documents_of(batch, row):
-            if PREFIX not in targets and IGNORE not in targets:
+            if PREFIX not in targets and IGNORE_INDEX not in targets:
                 assert tokens[1:] == targets[:-1]
 
 
@@ -86,5 +92,5 @@ def test_batches_are_found_again_at_once_and_have_their_documents_marked() -> No
 
 def test_a_tokenizer_without_the_control_tokens_is_refused_with_what_mends_it() -> None:
     with pytest.raises(UserError, match=r"<\|fim_prefix\|>.*prepare the text again with --fim"):
-        infilling_of(bytes_tokenizer(), 0.5)
-    assert infilling_of(bytes_tokenizer(INFILLING), 0.5).end_id == 256
+        fill_in_the_middle_for(byte_tokenizer(), 0.5)
+    assert fill_in_the_middle_for(byte_tokenizer(CAUSAL_WITH_FIM), 0.5).end_id == 256

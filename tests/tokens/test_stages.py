@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from nextword.settings import PrepareSettings
-from nextword.text.sources import Source, expand
-from nextword.tokens import reading
-from nextword.tokens.pool import Workers
-from nextword.tokens.shards import Shard
+from nextword.text.sources import Source, find_sources
+from nextword.tokens import stages
+from nextword.tokens.select import Shard
+from nextword.tokens.workers import WorkerPool
 
 
 @pytest.fixture
@@ -29,36 +29,38 @@ def test_a_shard_under_way_when_the_run_was_killed_is_read_again(
     tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The count of a large file is written when its last documents are handed out, not done."""
-    monkeypatch.setattr(reading, "LARGE", 1000)
-    monkeypatch.setattr(reading, "UNIT", 500)
+    monkeypatch.setattr(stages, "LARGE_FILE", 1000)
+    monkeypatch.setattr(stages, "SHARD_SIZE", 500)
     lines = [json.dumps({"text": f"line {n} " + "word " * 20}) for n in range(100)]
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
-    sources, settings = expand([str(tmp_path / "a.jsonl")]), PrepareSettings()
-    with Workers(1) as workers:
-        shards = reading.read_all(sources, settings, work, workers)
+    sources, settings = find_sources([str(tmp_path / "a.jsonl")]), PrepareSettings()
+    with WorkerPool(1) as workers:
+        shards = stages.read_shards(sources, settings, work, workers)
         whole = texts(shards)
         assert len(shards) > 10 and len(whole) == 100
         shards[-1].unlink()
         shards[3].unlink()
-        assert texts(reading.read_all(sources, settings, work, workers)) == whole
+        assert texts(stages.read_shards(sources, settings, work, workers)) == whole
 
 
 def test_a_finished_large_file_is_not_read_again(
     tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "LARGE", 10)
+    monkeypatch.setattr(stages, "LARGE_FILE", 10)
     (tmp_path / "a.txt").write_text("some words " * 30)
-    sources, settings = expand([str(tmp_path / "a.txt")]), PrepareSettings()
-    with Workers(1) as workers:
-        first = reading.read_all(sources, settings, work, workers)
-        monkeypatch.setattr(reading, "read", lambda *_, **__: pytest.fail("it is read again"))
-        assert reading.read_all(sources, settings, work, workers) == first
+    sources, settings = find_sources([str(tmp_path / "a.txt")]), PrepareSettings()
+    with WorkerPool(1) as workers:
+        first = stages.read_shards(sources, settings, work, workers)
+        monkeypatch.setattr(
+            stages, "read_documents", lambda *_, **__: pytest.fail("it is read again")
+        )
+        assert stages.read_shards(sources, settings, work, workers) == first
 
 
 def test_very_many_small_files_are_grouped_in_no_time(work: Path) -> None:
     sources = [Source(f"{number}.txt", "text", None, 7) for number in range(200_000)]
     begin = time.process_time()
-    units = list(reading._units(sources, PrepareSettings(), work))
+    units = list(stages.shard_inputs(sources, PrepareSettings(), work))
     assert [source for _, found, _ in units for source in found] == sources
     assert len({name for name, _, _ in units}) == len(units) > 1
     assert sum(size for _, _, size in units) == 7 * 200_000
@@ -68,9 +70,9 @@ def test_very_many_small_files_are_grouped_in_no_time(work: Path) -> None:
 def test_progress_of_a_large_file_adds_up_to_its_size(
     tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "LARGE", 1000)
-    monkeypatch.setattr(reading, "UNIT", 500)
+    monkeypatch.setattr(stages, "LARGE_FILE", 1000)
+    monkeypatch.setattr(stages, "SHARD_SIZE", 500)
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": "é" * 90}) for _ in range(60)))
-    [source] = expand([str(tmp_path / "a.jsonl")])
-    sizes = [size for _, _, size in reading._units([source], PrepareSettings(), work)]
+    [source] = find_sources([str(tmp_path / "a.jsonl")])
+    sizes = [size for _, _, size in stages.shard_inputs([source], PrepareSettings(), work)]
     assert sum(sizes) == source.size and len(sizes) > 5 and max(sizes[:-1]) < source.size / 5

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from nextword.errors import UserError
-from nextword.tokens.training import (
-    bytes_tokenizer,
-    characters,
+from nextword.tokens.tokenizer_training import (
+    byte_tokenizer,
+    character_tokenizer,
     choose_vocab_size,
     common_characters,
     train_bpe,
@@ -77,7 +77,7 @@ def test_words_are_cut_as_qwen2_cuts_them() -> None:
 
 
 def test_bytes_are_their_own_ids_and_characters_are_in_order() -> None:
-    assert bytes_tokenizer().encode("aé") == [97, 0xC3, 0xA9]
-    made = characters(["cab", "\n"])
+    assert byte_tokenizer().encode("aé") == [97, 0xC3, 0xA9]
+    made = character_tokenizer(["cab", "\n"])
     assert made.encode("\nabc") == [0, 1, 2, 3]
     assert made.decode([0, 1, 2, 3]) == "\nabc"

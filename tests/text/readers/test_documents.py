@@ -11,7 +11,7 @@ import samples
 from samples import ReadBytes
 
 from nextword.errors import UserError
-from nextword.text import limits
+from nextword.text.readers import documents
 
 
 def test_a_page_loses_its_menu_scripts_and_styles(read_bytes: ReadBytes) -> None:
@@ -88,7 +88,7 @@ def test_a_scanned_pdf_is_named(read_bytes: ReadBytes) -> None:
 
 def test_a_parser_that_does_not_end_is_stopped() -> None:
     started = time.monotonic()
-    with pytest.raises(limits.TookTooLong), limits.deadline(0.2):
+    with pytest.raises(documents.ParsingTimeout), documents.time_limit(0.2):
         while True:
             try:
                 sum(range(1000))
