@@ -209,11 +209,11 @@ def accuracy_run(side: str, data: Path, given: argparse.Namespace, out: Path) ->
     else:
         from transformers import set_seed
 
-        from nextword.hub.resolve import resolve
+        from nextword.hub.model_files import find_directory
 
         set_seed(given.seed)
         trainer = trainer_for(
-            str(resolve(given.accuracy)),
+            str(find_directory(given.accuracy)),
             texts,
             labels,
             bf16=True,

@@ -52,7 +52,7 @@ def nextword() -> None:
         weight_decay=0.1,
         momentum=0.0,
         betas=(0.9, 0.95),
-        row_blocks={},
+        fused_splits={},
         dtype=torch.bfloat16,
     )
     parameters, objective = list(model.parameters()), LossModule(model, causal.loss)

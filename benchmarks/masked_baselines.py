@@ -106,7 +106,9 @@ def main() -> None:
         right.setdefault("trigram, both sides", []).append(targets == trigram.guess(batch))
         for run, model in models.items():
             with torch.no_grad():
-                right.setdefault(str(run), []).append(masked.token_results(model, batch)[1].numpy())
+                right.setdefault(str(run), []).append(
+                    masked.score_hidden_tokens(model, batch)[1].numpy()
+                )
     rows = []
     for name, parts in right.items():
         found = np.concatenate(parts)

@@ -23,7 +23,7 @@ _VERBS = {
     "prepare": "nextword.tokens.prepare",
     "pretrain": "nextword.verbs.pretrain",
     "finetune": "nextword.verbs.finetune",
-    "load": "nextword.inference.loading",
+    "load": "nextword.inference.language_model",
     "load_task": "nextword.verbs.load_task",
     "evaluate": "nextword.verbs.evaluate",
     "evaluate_task": "nextword.verbs.evaluate",
@@ -52,8 +52,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from nextword.errors import UserError
-    from nextword.inference.language_model import generate
-    from nextword.inference.loading import load
+    from nextword.inference.language_model import generate, load
     from nextword.reports.report import report
     from nextword.tokens.prepare import prepare
     from nextword.verbs.compare import compare

@@ -26,9 +26,9 @@ def generate(parsed: argparse.Namespace, settings: GenerateSettings) -> None:
     prompt = read_standard_input() if parsed.prompt == "-" else parsed.prompt or ""
     suffix = settings.suffix or ""
 
-    from nextword.inference.language_model import load
+    from nextword.inference.language_model import load_language_model
 
-    model = load(parsed.model, precision=settings.precision)
+    model = load_language_model(parsed.model, precision=settings.precision)
     if parsed.json:
         samples = [
             {"text": sample.text, "tokens": sample.tokens, "finish": sample.finish}
@@ -51,9 +51,9 @@ def generate(parsed: argparse.Namespace, settings: GenerateSettings) -> None:
 def fill(parsed: argparse.Namespace, settings: FillSettings) -> None:
     text = read_standard_input() if parsed.text == "-" else parsed.text
 
-    from nextword.inference.masked_model import load_masked
+    from nextword.inference.masked_model import load_masked_model
 
-    model = load_masked(parsed.model, precision=settings.precision)
+    model = load_masked_model(parsed.model, precision=settings.precision)
     filled = model.fill(text, settings.top_k)
     if parsed.json:
         print_json({"model": model.name, "prompt": text} | dataclasses.asdict(filled))

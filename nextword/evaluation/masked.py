@@ -74,7 +74,7 @@ def evaluate_hidden(
     started = time.monotonic()
     own = model.transformer.config.context_length
     context = settings.context_length or min(own, LONGEST_DEFAULT)
-    if context > model.transformer.config.most_tokens:
+    if context > model.transformer.config.context_limit:
         raise UserError(
             f"the model was made for {own:,} tokens at once, not {context:,}",
             mend=f"--context-length can be at most {own}",
@@ -158,7 +158,7 @@ def _scores(model: MaskedLanguageModel | LanguageModel, batch: Batch | Seq2SeqBa
         losses = causal.token_losses(model.transformer, batch)
         return losses.double().sum(1).numpy(), None, counts
     assert isinstance(model.transformer, Transformer)
-    losses, found = masked.token_results(model.transformer, batch)
+    losses, found = masked.score_hidden_tokens(model.transformer, batch)
     row = np.repeat(np.arange(len(counts)), counts)  # of each hidden token
     nats, right = (
         np.bincount(row, of_token.double().cpu().numpy(), len(counts)).astype(np.float64)

@@ -1,1 +1,0 @@
-"""Hugging Face directories in and out."""

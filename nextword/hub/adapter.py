@@ -1,7 +1,7 @@
 """Low-rank updates in peft's format: adapter_config.json and adapter_model.safetensors.
 
-Where our matrix is several of theirs along its rows (query, key and value; gate and input), their
-B's are the rows of ours and their A's all the same one.
+Where our matrix is several of theirs along its rows (query, key and value; gate and input), each of
+their B's is some rows of ours, and their A's are equal.
 """
 
 from __future__ import annotations
@@ -21,27 +21,30 @@ from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.files import read_json, whole_directory, write_json
-from nextword.hub.names import pieces, span_name
-from nextword.hub.resolve import inside
-from nextword.hub.tensors import get, opened
+from nextword.hub.heads import HEADS
+from nextword.hub.model_files import inside, open_tensors, read_tensor
+from nextword.hub.weight_map import span_name, stored_tensors
 from nextword.models.config import TransformerConfig
-from nextword.models.encoder_decoder import EncoderDecoder, Writer
-from nextword.models.heads import Classifier, Headed, SpanFinder, Tagger
+from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
+from nextword.models.heads import HEAD_PARAMETERS, ModelWithHead, QuestionAnsweringModel
 from nextword.models.layers import Linear
-from nextword.models.lora import HEADS, LowRankLinear, learn_updates_only, matrices, updates
+from nextword.models.lora import (
+    LowRankLinear,
+    block_matrices,
+    freeze_all_but_updates,
+    low_rank_modules,
+)
 from nextword.models.transformer import Transformer
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-Model = Writer | Headed
+Model = GenerativeModel | ModelWithHead
 TASKS: dict[type, str] = {
     EncoderDecoder: "SEQ_2_SEQ_LM",
     Transformer: "CAUSAL_LM",
-    Classifier: "SEQ_CLS",
-    SpanFinder: "QUESTION_ANS",
-    Tagger: "TOKEN_CLS",
+    **{head.model: head.peft_task for head in HEADS.values()},
 }
-WITHIN = "base_model.model."  # what peft calls the model it wraps
-# What peft can do beside plain LoRA and is not built: it would give wrong results without a word.
+WRAPPED = "base_model.model."  # peft's name of the model that it wraps
+# What peft can do beside plain LoRA is not supported: ignoring it would give wrong results.
 PLAIN: dict[str, Any] = {
     "use_dora": False,
     "use_qalora": False,
@@ -57,38 +60,38 @@ PLAIN: dict[str, Any] = {
 
 
 def save_adapter(directory: str | PathLike[str], model: Model, base: str | None = None) -> None:
-    """Write a model's updates, and a new head's weights, as peft does; or nothing.
+    """Write all of a model's updates, and a new head's weights, as peft does, or nothing.
 
     `base` names the model they belong to. Opens with `peft.PeftModel.from_pretrained(base, …)`.
     Raises UserError where there are no updates, or the directory holds something else.
     """
-    directory, adapted, head = Path(directory), updates(model), _head(model)
+    directory, adapted, head = Path(directory), low_rank_modules(model), _head(model)
     if not adapted:
         raise UserError("the model has no low-rank updates to save")
     if directory.exists() and not (directory / CONFIG).is_file() and any(directory.iterdir()):
         raise UserError(
             "holds something else than an adapter", where=directory, mend="choose another directory"
         )
-    tensors: dict[str, Tensor] = {WITHIN + name: tensor for name, tensor in head.items()}
-    shares: dict[str, tuple[int, float]] = {}  # rank and alpha by their name
+    tensors: dict[str, Tensor] = {WRAPPED + name: tensor for name, tensor in head.items()}
+    ranks: dict[str, tuple[int, float]] = {}  # rank and alpha by the module's name
     for name, module in adapted.items():
         for theirs, rows in _parts(model, name, module):
-            tensors[f"{WITHIN}{theirs}.lora_A.weight"] = module.lora_a
-            tensors[f"{WITHIN}{theirs}.lora_B.weight"] = module.lora_b[rows]
+            tensors[f"{WRAPPED}{theirs}.lora_A.weight"] = module.lora_a
+            tensors[f"{WRAPPED}{theirs}.lora_B.weight"] = module.lora_b[rows]
             rank = module.lora_a.shape[0]
-            shares[theirs] = rank, module.scale * rank
-    rank, alpha = min(shares.values())
-    plain, writes = isinstance(model, Transformer), _config(model).causal
+            ranks[theirs] = rank, module.scale * rank
+    rank, alpha = min(ranks.values())
+    is_masked = isinstance(model, Transformer) and not model.config.causal
     values = {
         "peft_type": "LORA",
-        "task_type": TASKS[type(model)] if writes or not plain else None,
+        "task_type": None if is_masked else TASKS[type(model)],
         "base_model_name_or_path": base,
         "r": rank,
         "lora_alpha": alpha,
-        "rank_pattern": {name: r for name, (r, _) in shares.items() if r != rank},
-        "alpha_pattern": {name: a for name, (_, a) in shares.items() if a != alpha},
+        "rank_pattern": {name: r for name, (r, _) in ranks.items() if r != rank},
+        "alpha_pattern": {name: a for name, (_, a) in ranks.items() if a != alpha},
         "lora_dropout": next(iter(adapted.values())).dropout,
-        "target_modules": sorted({re.sub(r"^.*\.\d+\.", "", name) for name in shares}),
+        "target_modules": sorted({re.sub(r"^.*\.\d+\.", "", name) for name in ranks}),
         "modules_to_save": sorted({_module(name) for name in head}) or None,
         "fan_in_fan_out": _config(model).family == "gpt2",
         "bias": "none",
@@ -101,44 +104,43 @@ def save_adapter(directory: str | PathLike[str], model: Model, base: str | None 
 
 
 def load_adapter(directory: str | PathLike[str], model: Model) -> None:
-    """Add the updates that a directory holds to the model they belong to, in place, to be used or
-    trained on.
+    """Add the updates in a directory to the model they belong to, in place, for use or training.
 
-    Each of theirs may have an A and a rank of its own: ours then has the sum of the ranks. Raises
-    UserError for kinds of updates that are not built and for those that do not fit the model.
+    Where their matrices have A's or ranks of their own, our matrix's rank is the sum of the ranks.
+    Raises UserError for updates that are not supported or do not fit the model.
     """
     directory = Path(directory)
-    if updates(model):
+    if low_rank_modules(model):
         raise UserError("the model has low-rank updates already", mend="merge them first")
     values, where = _read_config(directory), inside(directory, WEIGHTS)
     stored = _read_tensors(where)
-    made: dict[str, LowRankLinear] = {}
-    for name, linear in matrices(model):
+    modules: dict[str, LowRankLinear] = {}
+    for name, linear in block_matrices(model):
         factors = []
         for theirs, rows in _parts(model, name, linear):
             if factor := _take(stored, theirs, rows.stop - rows.start, linear, where):
                 scale = _scale(values, theirs, len(factor[0]), directory / CONFIG)
                 factors.append(Factor(rows, *factor, scale))
         if factors:
-            made[name] = _joined(linear, factors, values["lora_dropout"])
+            modules[name] = _join(linear, factors, values["lora_dropout"])
     heads = []
     for name, parameter in _head(model).items():
-        tensor = stored.pop(WITHIN + name, None)
+        tensor = stored.pop(WRAPPED + name, None)
         if tensor is not None and tensor.shape != parameter.shape:
             raise UserError(
                 f"its {name} has shape {list(tensor.shape)}, the model's {list(parameter.shape)}",
                 where=where,
             )
         heads += [] if tensor is None else [(parameter, tensor)]
-    if stored or not made:
+    if stored or not modules:
         what = f"holds {min(stored)!r}, which is no part of the model" if stored else "is empty"
         raise UserError(what, where=where, mend="it belongs to another model")
-    for name, module in made.items():
+    for name, module in modules.items():
         model.set_submodule(name, module)
     with torch.no_grad():
         for parameter, tensor in heads:
             parameter.copy_(tensor)
-    learn_updates_only(model)
+    freeze_all_but_updates(model)
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,8 @@ class Factor:
 
 
 @torch.no_grad()
-def _joined(linear: Linear, factors: list[Factor], dropout: float) -> LowRankLinear:
-    """One update of a matrix from those of its rows: A's that are equal are one, others stacked."""
+def _join(linear: Linear, factors: list[Factor], dropout: float) -> LowRankLinear:
+    """Join the updates of a matrix's rows to one: equal A's are shared, others are stacked."""
     first = factors[0]
     shared = all(torch.equal(factor.a, first.a) for factor in factors)
     rank = len(first.a) if shared else sum(len(factor.a) for factor in factors)
@@ -169,29 +171,29 @@ def _joined(linear: Linear, factors: list[Factor], dropout: float) -> LowRankLin
 
 
 def _parts(model: Model, name: str, linear: Linear) -> Iterator[tuple[str, slice]]:
-    """Their modules that one of our matrices is made of, with the rows of each."""
+    """Yield the names of the modules that our matrix consists of, with the rows of each."""
     config = _config(model)
-    for piece in pieces(config, {f"{name}.weight": tuple(linear.weight.shape)}):
-        theirs = piece.theirs.removesuffix(".weight")
-        spans = isinstance(model, SpanFinder)
-        yield span_name(theirs, config.family) if spans else theirs, piece.rows
+    for tensor in stored_tensors(config, {f"{name}.weight": tuple(linear.weight.shape)}):
+        theirs = tensor.name.removesuffix(".weight")
+        is_span = isinstance(model, QuestionAnsweringModel)
+        yield span_name(theirs, config.family) if is_span else theirs, tensor.rows
 
 
 def _head(model: Model) -> dict[str, Tensor]:
-    """The parameters of a new head by their names: they are kept whole beside the updates."""
-    own = {name: p for name, p in model.named_parameters() if name.startswith(HEADS)}
+    """Return the parameters of a new head by their names; they are stored whole."""
+    own = {name: p for name, p in model.named_parameters() if name.startswith(HEAD_PARAMETERS)}
     shapes = {name: tuple(p.shape) for name, p in own.items()}
-    return {piece.theirs: own[piece.parameter] for piece in pieces(_config(model), shapes)}
+    return {t.name: own[t.parameter] for t in stored_tensors(_config(model), shapes)}
 
 
 def _module(name: str) -> str:
-    """What peft is told to save whole: a part of the model beside its body, or BERT's pooler."""
+    """Return the module that peft saves whole: a part beside the model's body, or BERT's pooler."""
     first, second, *_ = name.split(".")
     return second if first == "bert" else first
 
 
 def _config(model: Model) -> TransformerConfig:
-    return model.config if isinstance(model, Writer) else model.transformer.config
+    return model.config if isinstance(model, GenerativeModel) else model.transformer.config
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
@@ -209,7 +211,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
 
 
 def _scale(values: dict[str, Any], theirs: str, rank: int, where: Path) -> float:
-    """How much a module's update counts: alpha / rank, or / √rank (Kalajdzievski 2023)."""
+    """Return the scale of a module's update: alpha / rank, or / √rank (Kalajdzievski 2023)."""
     alpha, patterns = values.get("lora_alpha", 8), values.get("alpha_pattern") or {}
     for pattern, own in patterns.items() if isinstance(patterns, dict) else ():
         if not re.fullmatch(r"[\w.]+", pattern):
@@ -223,9 +225,9 @@ def _scale(values: dict[str, Any], theirs: str, rank: int, where: Path) -> float
 
 def _read_tensors(where: Path) -> dict[str, Tensor]:
     tensors = {}
-    with opened(where) as file:
+    with open_tensors(where) as file:
         for name in file.keys():  # noqa: SIM118
-            tensors[name] = get(file, where, name)
+            tensors[name] = read_tensor(file, where, name)
             if not tensors[name].is_floating_point():
                 raise UserError(f"tensor {name!r} is no float", where=where)
     return tensors
@@ -234,8 +236,8 @@ def _read_tensors(where: Path) -> dict[str, Tensor]:
 def _take(
     stored: dict[str, Tensor], theirs: str, rows: int, linear: Linear, where: Path
 ) -> tuple[Tensor, Tensor] | None:
-    """A module's A [rank, inputs] and B [rows, rank], in fp32, taken out of what is stored."""
-    names = [f"{WITHIN}{theirs}.lora_{factor}.weight" for factor in "AB"]
+    """Take a module's A [rank, inputs] and B [rows, rank] out of `stored`; return them in fp32."""
+    names = [f"{WRAPPED}{theirs}.lora_{factor}.weight" for factor in "AB"]
     a, b = (stored.pop(name, None) for name in names)
     if a is None and b is None:
         return None

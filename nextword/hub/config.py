@@ -1,57 +1,71 @@
-"""config.json to TransformerConfig and back, in the words Hugging Face's families use."""
+"""config.json to TransformerConfig and back: one table of the families that Hugging Face has."""
 
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from nextword.errors import UserError
 from nextword.files import read_json
+from nextword.hub.config_reader import ConfigReader
 from nextword.hub.decoder_config import read_gpt2, read_llama, write_gpt2, write_llama
-from nextword.hub.encoder_config import read_bert, read_modernbert, write_bert, write_modernbert
-from nextword.hub.t5 import read_t5, write_t5
-from nextword.hub.values import Values
-from nextword.models.config import ENCODERS, FAMILIES, Family, TransformerConfig
+from nextword.hub.encoder_config import (
+    read_bert,
+    read_modernbert,
+    read_t5,
+    write_bert,
+    write_modernbert,
+    write_t5,
+)
+from nextword.hub.heads import Head
+from nextword.models.config import FAMILIES, Family, TransformerConfig
 
-NAMES: dict[Family, str] = {
-    "gpt2": "GPT2",
-    "llama": "Llama",
-    "mistral": "Mistral",
-    "qwen2": "Qwen2",
-    "qwen3": "Qwen3",
-    "modernbert": "ModernBert",
-    "bert": "Bert",
-    "roberta": "Roberta",
-    "t5": "T5",
-}
-Head = Literal["language", "classifier", "spans", "tags"]
-HEADS: dict[Head, str] = {
-    "language": "ForCausalLM",
-    "classifier": "ForSequenceClassification",
-    "spans": "ForQuestionAnswering",
-    "tags": "ForTokenClassification",
-}
 
-# What is not built: a config that asks for it would give wrong results without a word.
-BERT_ALONE: dict[str, Any] = {
+@dataclass(frozen=True)
+class FamilyFormat:
+    """How config.json describes the models of a family.
+
+    `name` is that of transformers' classes, `language` ends the name of the one with a language
+    model's head. A config that has another value than the `only` supported one would give wrong
+    results without a word, and is refused.
+    """
+
+    name: str
+    read: Callable[[ConfigReader, Family], TransformerConfig]
+    write: Callable[[TransformerConfig], dict[str, Any]]
+    language: str = "ForCausalLM"
+    only: dict[str, Any] = field(default_factory=dict)
+
+
+BERT_ONLY = {
     "position_embedding_type": "absolute",
     "is_decoder": False,
     "add_cross_attention": False,
 }
-UNSUPPORTED: dict[str, dict[str, Any]] = {
-    "gpt2": {
-        "scale_attn_weights": True,
-        "scale_attn_by_inverse_layer_idx": False,
-        "add_cross_attention": False,
-    },
-    "bert": BERT_ALONE,
-    "roberta": BERT_ALONE,
+GPT2_ONLY = {
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "add_cross_attention": False,
+}
+FORMATS: dict[Family, FamilyFormat] = {
+    "gpt2": FamilyFormat("GPT2", read_gpt2, write_gpt2, "LMHeadModel", GPT2_ONLY),
+    "llama": FamilyFormat("Llama", read_llama, write_llama),
+    "mistral": FamilyFormat("Mistral", read_llama, write_llama),
+    "qwen2": FamilyFormat("Qwen2", read_llama, write_llama),
+    "qwen3": FamilyFormat("Qwen3", read_llama, write_llama),
+    "modernbert": FamilyFormat("ModernBert", read_modernbert, write_modernbert, "ForMaskedLM"),
+    "bert": FamilyFormat("Bert", read_bert, write_bert, "ForMaskedLM", BERT_ONLY),
+    "roberta": FamilyFormat("Roberta", read_bert, write_bert, "ForMaskedLM", BERT_ONLY),
+    "t5": FamilyFormat("T5", read_t5, write_t5, "ForConditionalGeneration"),
 }
 
 
 def read_config(path: Path) -> TransformerConfig:
-    """A model's config.json. Raises UserError for what is not known, missing or of a wrong type."""
+    """Read a model's config.json. Raises UserError for a value that is missing, of a wrong type, or
+    of something that is not supported."""
     values = read_json(path)
     if not isinstance(values, dict):
         raise UserError("is not a JSON object", where=path)
@@ -64,61 +78,31 @@ def read_config(path: Path) -> TransformerConfig:
         )
     if values.get("quantization_config"):
         raise UserError("the weights are quantised", where=path, mend="use the original weights")
-    for key, only in UNSUPPORTED.get(family, {}).items():
+    for key, only in FORMATS[family].only.items():
         if values.get(key, only) != only:
             raise UserError(f"{key} = {reprlib.repr(values[key])} is not supported", where=path)
     try:
-        return _read(Values(values, path), family)
+        return FORMATS[family].read(ConfigReader(values, path), family)
     except UserError as error:
         if error.where is not None:
             raise
         raise UserError(error.what, where=path) from None
 
 
-def _read(values: Values, family: Family) -> TransformerConfig:
-    if family == "gpt2":
-        return read_gpt2(values)
-    if family == "modernbert":
-        return read_modernbert(values)
-    if family == "t5":
-        return read_t5(values)
-    return read_bert(values, family) if family in ENCODERS else read_llama(values, family)
-
-
 def write_config(
-    config: TransformerConfig, dtype: str = "float32", head: Head = "language"
+    config: TransformerConfig, dtype: str = "float32", head: Head[Any] | None = None
 ) -> dict[str, Any]:
-    """What config.json holds for this model; Hugging Face's older words, which all tools read."""
+    """Return what config.json holds for a model with this head, by default a language model's.
+
+    The keys are Hugging Face's older ones, which all tools read.
+    """
+    form = FORMATS[config.family]
     common = {
-        "architectures": [class_name(config.family, head)],
+        "architectures": [form.name + (form.language if head is None else head.suffix)],
         "model_type": config.family,
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tied,
         "initializer_range": config.init_std,
         "dtype": dtype,
     }
-    if config.family == "gpt2":
-        return common | write_gpt2(config)
-    if config.family == "modernbert":
-        return common | write_modernbert(config)
-    if config.family == "t5":
-        return common | write_t5(config)
-    return common | (write_bert(config) if config.family in ENCODERS else write_llama(config))
-
-
-def class_name(family: Family, head: Head = "language") -> str:
-    """What transformers calls a model of this family with this head."""
-    if family == "gpt2" and head == "language":
-        return "GPT2LMHeadModel"
-    if family in ENCODERS and head == "language":
-        return NAMES[family] + "ForMaskedLM"
-    if family == "t5":
-        return "T5ForConditionalGeneration"
-    return NAMES[family] + HEADS[head]
-
-
-def head_of(architectures: Any) -> Head | None:
-    """The head of a model whose config.json names these classes; None where they do not say."""
-    named = architectures if isinstance(architectures, list) else []
-    ends = {end: head for head, end in HEADS.items()}
-    return next((ends[end] for name in named for end in ends if str(name).endswith(end)), None)
+    return common | form.write(config)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,139 +10,113 @@ import torch
 
 from nextword.errors import UserError
 from nextword.files import read_json, whole_directory, write_json
-from nextword.hub.card import classifier_card, model_card, span_card, tag_card
-from nextword.hub.config import Head, head_of, read_config, write_config
-from nextword.hub.labels import Outputs, label_names, read_labels, write_labels
-from nextword.hub.names import weight_name
-from nextword.hub.padding import for_classifier, pad_token, with_pad
-from nextword.hub.resolve import inside, resolve
-from nextword.hub.tensors import locations
-from nextword.hub.weights import begin, read_classifier, read_model, read_span_finder, read_tagger
-from nextword.hub.writing import SHARD_BYTES, write_weights
+from nextword.hub.card import language_model_usage, render_card
+from nextword.hub.config import read_config, write_config
+from nextword.hub.heads import (
+    TAGS,
+    Head,
+    Model,
+    Outputs,
+    head_of,
+    head_of_model,
+    pad_for_classifier,
+    pad_token,
+    with_pad,
+)
+from nextword.hub.model_files import (
+    WeightFormat,
+    find_directory,
+    inside,
+    locate_tensors,
+    write_weights,
+)
+from nextword.hub.weight_map import weight_name
+from nextword.hub.weights import read_headed, read_model, start_head
 from nextword.models.config import TransformerConfig
-from nextword.models.encoder_decoder import Writer
-from nextword.models.heads import Classifier, Headed, SpanFinder, Tagger
-from nextword.models.lora import merge
+from nextword.models.encoder_decoder import GenerativeModel
+from nextword.models.heads import ModelWithHead
+from nextword.models.lora import merge_lora
 from nextword.tokens.tokenizer import Tokenizer
 
 FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-WEIGHTS_OF: dict[Head, str] = {
-    "language": "head",
-    "classifier": "score",
-    "spans": "span",
-    "tags": "tag",
-}
-MARKS = {"config.json", "model.safetensors"}  # of a directory that a save may replace
+REPLACEABLE = {"config.json", "model.safetensors"}  # mark a directory that a save may replace
+FP32 = WeightFormat()
 
 
-def load(name_or_path: str | PathLike[str]) -> tuple[Writer, Tokenizer]:
-    """A model and its tokenizer from a run, a Hugging Face directory or the Hub.
+def load(name_or_path: str | PathLike[str]) -> tuple[GenerativeModel, Tokenizer]:
+    """Load a language model and its tokenizer from a run, a Hugging Face directory or the Hub.
 
-    Weights are fp32 and dropout is off. Raises UserError where anything is missing or damaged.
+    Weights are fp32, and the model is in evaluation mode. Raises UserError where anything is
+    missing or damaged.
     """
-    directory = resolve(name_or_path)
+    directory = find_directory(name_or_path)
     tokenizer, config = _open(directory)
     return read_model(directory, config).eval(), tokenizer
 
 
-def load_model(directory: str | PathLike[str]) -> Writer:
-    """The model alone, in evaluation mode."""
+def load_model(directory: str | PathLike[str]) -> GenerativeModel:
+    """Load a language model alone, in evaluation mode. Raises UserError as `load`."""
     directory = Path(directory)
     return read_model(directory, read_config(inside(directory, "config.json"))).eval()
 
 
-def load_classifier(
-    name_or_path: str | PathLike[str],
-) -> tuple[Classifier, Tokenizer, Outputs]:
-    """A classifier, its tokenizer and what its outputs mean, from a run, a directory or the Hub.
+def load_headed(
+    name_or_path: str | PathLike[str], head: Head[Model]
+) -> tuple[Model, Tokenizer, Outputs]:
+    """Load a model with a head, its tokenizer and the meaning of its outputs.
 
-    The tokenizer's `pad_id` is the model's: texts are to be read `without_padding` of it. Weights
-    are fp32 and dropout is off. Raises UserError for a model that is no classifier, and as `load`.
+    A classifier's tokenizer has the model's padding token as its `pad_id`, which is to be stripped
+    from texts with `strip_padding`. Weights are fp32, and the model is in evaluation mode. Raises
+    UserError for a model with another head, and as `load`.
     """
-    directory = resolve(name_or_path)
+    directory = find_directory(name_or_path)
     tokenizer, config = _open(directory)
-    model = read_classifier(directory, config)
-    values = read_json(directory / "config.json")
-    outputs = read_labels(values, model.score.weight.shape[0], directory / "config.json")
-    pad = values.get("pad_token_id")
-    occurs = type(pad) is int and 0 <= pad < tokenizer.vocab_size
-    return model.eval(), with_pad(tokenizer, pad if occurs else None), outputs
+    model = read_headed(directory, config, head)
+    model.eval()
+    count = len(model.get_parameter(f"{head.modules[0]}.weight"))
+    where = directory / "config.json"
+    values = read_json(where)
+    if head.pads:
+        pad = values.get("pad_token_id")
+        is_token = type(pad) is int and 0 <= pad < tokenizer.vocab_size
+        tokenizer = with_pad(tokenizer, pad if is_token else None)
+    return model, tokenizer, head.read_outputs(values, count, where)
 
 
-def start_classifier(
-    name_or_path: str | PathLike[str], outputs: Outputs, seed: int = 0
-) -> tuple[Classifier, Tokenizer]:
-    """A classifier to be trained, from any model: the head that it has is left out, and one for
-    `outputs` drawn, unless it classifies into the same ones already.
+def start_headed(
+    name_or_path: str | PathLike[str], head: Head[Model], outputs: Outputs, seed: int = 0
+) -> tuple[Model, Tokenizer]:
+    """Load any model as the start of one with this head, and its tokenizer.
 
-    The tokenizer's `pad_id` is the one to train and save with. Raises UserError as `load`, and
-    where the tokenizer has no token to pad with.
+    A head that the model has for the same outputs is kept, any other is left out and a new one
+    initialised from the seed. A classifier's tokenizer has the padding token to train and to save
+    with. Raises UserError as `load`, for an encoder–decoder, and where a classifier's tokenizer has
+    no token to pad with.
     """
-    directory = resolve(name_or_path)
+    directory = find_directory(name_or_path)
     tokenizer, config = _open(directory)
-    if has_head(directory, config, "classifier"):
-        there, its_tokenizer, held = load_classifier(directory)
-        if held == outputs:
-            return there, its_tokenizer
-    tokenizer = with_pad(tokenizer, pad_token(tokenizer))
-    count = len(outputs.names)
-    model = begin(directory, config, lambda body: Classifier(body, count, seed), seed)
-    return model.eval(), tokenizer
+    if _has_head(directory, config, head):
+        model, its_tokenizer, its_outputs = load_headed(directory, head)
+        if its_outputs == outputs:
+            return model, its_tokenizer
+    if head.pads:
+        tokenizer = with_pad(tokenizer, pad_token(tokenizer))
+    model = start_head(directory, config, head, len(outputs.names), seed)
+    model.eval()
+    return model, tokenizer
 
 
-def load_span_finder(name_or_path: str | PathLike[str]) -> tuple[SpanFinder, Tokenizer]:
-    """A model that finds answers in texts, and its tokenizer. Raises UserError as `load`."""
-    directory = resolve(name_or_path)
-    tokenizer, config = _open(directory)
-    return read_span_finder(directory, config).eval(), tokenizer
-
-
-def start_span_finder(
-    name_or_path: str | PathLike[str], seed: int = 0
-) -> tuple[SpanFinder, Tokenizer]:
-    """A model that is to learn to find answers, from any model; a head for it is kept."""
-    directory = resolve(name_or_path)
-    tokenizer, config = _open(directory)
-    if has_head(directory, config, "spans"):
-        return read_span_finder(directory, config).eval(), tokenizer
-    model = begin(directory, config, lambda body: SpanFinder(body, seed), seed)
-    return model.eval(), tokenizer
-
-
-def load_tagger(name_or_path: str | PathLike[str]) -> tuple[Tagger, Tokenizer, tuple[str, ...]]:
-    """A model that tags words, its tokenizer and its tags. Raises UserError as `load`."""
-    directory = resolve(name_or_path)
-    tokenizer, config = _open(directory)
-    model, where = read_tagger(directory, config), directory / "config.json"
-    values = read_json(where) | {"problem_type": None}
-    return model.eval(), tokenizer, read_labels(values, model.tag.weight.shape[0], where).names
-
-
-def start_tagger(
-    name_or_path: str | PathLike[str], tags: tuple[str, ...], seed: int = 0
-) -> tuple[Tagger, Tokenizer]:
-    """A model that is to learn to tag words, from any model; a head for the same tags is kept."""
-    directory = resolve(name_or_path)
-    tokenizer, config = _open(directory)
-    if has_head(directory, config, "tags"):
-        there, _, held = load_tagger(directory)
-        if held == tags:
-            return there, tokenizer
-    model = begin(directory, config, lambda body: Tagger(body, len(tags), seed), seed)
-    return model.eval(), tokenizer
-
-
-def has_head(directory: Path, config: TransformerConfig, head: Head) -> bool:
-    """Whether a directory's weights have this head; some call several by one name, and their
-    config.json says which it is."""
-    if weight_name(config.family, WEIGHTS_OF[head]) not in locations(directory):
+def _has_head(directory: Path, config: TransformerConfig, head: Head[Any]) -> bool:
+    """Whether a directory's weights have this head. Where heads share a weight's name, config.json
+    says which it is."""
+    if weight_name(config.family, head.modules[0]) not in locate_tensors(directory):
         return False
-    named = head_of(read_json(directory / "config.json").get("architectures"))
-    return named == head or (config.causal and "tags" not in (head, named))
+    name = head_of(read_json(directory / "config.json").get("architectures"))
+    return name == head.name or (config.causal and TAGS.name not in (head.name, name))
 
 
 def _open(directory: Path) -> tuple[Tokenizer, TransformerConfig]:
-    """Tokenizer and config, checked against each other before any weights are read."""
+    """Load tokenizer and config, and check them against each other before weights are read."""
     for file in FILES:
         inside(directory, file)
     tokenizer = Tokenizer.load(directory)
@@ -161,140 +133,93 @@ def _open(directory: Path) -> tuple[Tokenizer, TransformerConfig]:
 
 def save(
     directory: str | PathLike[str],
-    model: Writer,
+    model: GenerativeModel,
     tokenizer: Tokenizer | None = None,
-    generation: dict[str, Any] | None = None,
     card: str | None = None,
     *,
     start_id: int | None = None,
     only_pretrained: bool = False,
-    dtype: torch.dtype = torch.float32,
-    shard_bytes: int = SHARD_BYTES,
+    weights: WeightFormat = FP32,
 ) -> None:
-    """Write all of a model's directory, or nothing: an older model there is replaced in one step.
+    """Write all of a language model's directory, or nothing; replace an older model in one step.
 
-    `generation` is added to generation_config.json, `card` is what the README says about the
-    model, `start_id` what a text begins with where the tokenizer does not say it. An
-    encoder–decoder that is `only_pretrained` knows no task that the README could name. Opens in
-    transformers with AutoModelForCausalLM, ...ForMaskedLM or ...ForSeq2SeqLM, and AutoTokenizer.
-    Low-rank updates are merged into what is written. Raises UserError where the directory holds
-    something else than a model.
+    `card` is what the README says about the model, `start_id` the token that texts begin with where
+    the tokenizer does not say it. The README of an encoder–decoder that is `only_pretrained` names
+    no task. Low-rank updates are merged into the weights. Opens in transformers with
+    AutoModelForCausalLM, ...ForMaskedLM or ...ForSeq2SeqLM, and AutoTokenizer. Raises UserError
+    where the directory holds anything but a model.
     """
     config = model.config
     ids = _special_ids(tokenizer, config)
     if start_id is not None and not config.decoder_layers:
         ids["bos_token_id"] = start_id
-    values = write_config(config, _name(dtype)) | ids
     mask = None
     if tokenizer is not None and tokenizer.mask_id is not None:
         mask = tokenizer.id_to_token(tokenizer.mask_id)
-    readme = model_card(config, card, mask=mask, only_pretrained=only_pretrained)
-    with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes) as aside:
-        if config.writes:
-            write_json(aside / "generation_config.json", ids | (generation or {}))
+    json_files = {"config.json": write_config(config, _name(weights.dtype)) | ids}
+    if config.is_generative:
+        json_files["generation_config.json"] = ids
+    readme = render_card(language_model_usage(config, only_pretrained), config, card, mask=mask)
+    _write(Path(directory), model, tokenizer, json_files, readme, weights)
 
 
-def save_classifier(
+def save_headed(
     directory: str | PathLike[str],
-    model: Classifier,
+    model: ModelWithHead,
     tokenizer: Tokenizer,
     outputs: Outputs,
     card: str | None = None,
     *,
-    dtype: torch.dtype = torch.float32,
-    shard_bytes: int = SHARD_BYTES,
+    weights: WeightFormat = FP32,
 ) -> None:
-    """Write a classifier as `save` does a language model.
+    """Write a model with a head as `save` does a language model.
 
-    Opens in transformers with AutoModelForSequenceClassification, labels and padding token
-    included. The tokenizer is the one that was trained with: texts are read up to its padding
-    token. Raises UserError also where it has none and no token is left to be one.
+    Opens in transformers with the AutoModel class of its head, names of outputs included. A
+    classifier's tokenizer is the one that it was trained with: texts are scored before its padding
+    token. Raises UserError also where it has none and no token is left to pad with.
     """
-    config = model.transformer.config
-    tokenizer = for_classifier(tokenizer, config.context_length)
-    named = {"pad_token_id": tokenizer.pad_id} | write_labels(outputs)
-    readme = classifier_card(config, outputs, card)
-    _save_head(directory, model, "classifier", named, tokenizer, readme, dtype, shard_bytes)
+    config, head = model.transformer.config, head_of_model(model)
+    named: dict[str, Any] = {}
+    if head.pads:
+        tokenizer = pad_for_classifier(tokenizer, config.context_length)
+        named = {"pad_token_id": tokenizer.pad_id}
+    values = write_config(config, _name(weights.dtype), head) | _special_ids(tokenizer, config)
+    json_files = {"config.json": values | named | head.write_outputs(outputs)}
+    readme = render_card(head.usage, config, card, outputs=head.outputs_text(outputs))
+    _write(Path(directory), model, tokenizer, json_files, readme, weights)
 
 
-def save_span_finder(
-    directory: str | PathLike[str],
-    model: SpanFinder,
-    tokenizer: Tokenizer,
-    card: str | None = None,
-    *,
-    dtype: torch.dtype = torch.float32,
-    shard_bytes: int = SHARD_BYTES,
-) -> None:
-    """Write a model that finds answers; opens with AutoModelForQuestionAnswering."""
-    readme = span_card(model.transformer.config, card)
-    _save_head(directory, model, "spans", {}, tokenizer, readme, dtype, shard_bytes)
-
-
-def save_tagger(
-    directory: str | PathLike[str],
-    model: Tagger,
-    tokenizer: Tokenizer,
-    tags: tuple[str, ...],
-    card: str | None = None,
-    *,
-    dtype: torch.dtype = torch.float32,
-    shard_bytes: int = SHARD_BYTES,
-) -> None:
-    """Write a model that tags words; opens with AutoModelForTokenClassification, tags included."""
-    readme = tag_card(model.transformer.config, tags, card)
-    named = label_names(tags)
-    _save_head(directory, model, "tags", named, tokenizer, readme, dtype, shard_bytes)
-
-
-def _save_head(
-    directory: str | PathLike[str],
-    model: Headed,
-    head: Head,
-    named: dict[str, Any],
-    tokenizer: Tokenizer,
-    readme: str,
-    dtype: torch.dtype,
-    shard_bytes: int,
-) -> None:
-    """`named` is what config.json says of the head's outputs."""
-    config = model.transformer.config
-    values = write_config(config, _name(dtype), head) | _special_ids(tokenizer, config) | named
-    with _written(Path(directory), model, values, tokenizer, readme, dtype, shard_bytes):
-        pass
-
-
-@contextlib.contextmanager
-def _written(
+def _write(
     directory: Path,
-    model: Writer | Headed,
-    values: dict[str, Any],
+    model: GenerativeModel | ModelWithHead,
     tokenizer: Tokenizer | None,
+    json_files: dict[str, dict[str, Any]],
     readme: str,
-    dtype: torch.dtype,
-    shard_bytes: int,
-) -> Iterator[Path]:
-    """A directory with config, weights, tokenizer and card, to which the block adds."""
+    weights: WeightFormat,
+) -> None:
     if directory.exists():
         present = {path.name for path in directory.iterdir()} if directory.is_dir() else {"a file"}
-        if present and not present & MARKS:
+        if present and not present & REPLACEABLE:
             raise UserError(
                 "holds something else than a model",
                 where=directory,
                 mend="choose another directory",
             )
     with whole_directory(directory) as aside:
-        write_json(aside / "config.json", values)
-        write_weights(aside, merge(model), dtype, shard_bytes)
+        for file, values in json_files.items():
+            write_json(aside / file, values)
+        write_weights(aside, merge_lora(model), weights)
         if tokenizer is not None:
             tokenizer.save(aside)
         (aside / "README.md").write_text(readme, encoding="utf-8")
-        yield aside
 
 
 def _special_ids(tokenizer: Tokenizer | None, config: TransformerConfig) -> dict[str, int | None]:
-    """What config.json says of control tokens. Raises UserError where a RoBERTa and its tokenizer
-    differ in the padding token, from whose id transformers counts positions."""
+    """Return what config.json says of control tokens.
+
+    Raises UserError where a RoBERTa's padding token is not its tokenizer's: transformers counts
+    positions from that token's id.
+    """
     if tokenizer is None:
         return {}
     if config.decoder_layers:
@@ -311,8 +236,8 @@ def _special_ids(tokenizer: Tokenizer | None, config: TransformerConfig) -> dict
             mend="use the tokenizer that it was made with, or another family",
         )
     roles = {"pad": "pad", "bos": "cls", "eos": "sep", "cls": "cls", "sep": "sep"}
-    kept = roles if config.family == "modernbert" else ("pad", "bos", "eos")
-    return {f"{name}_token_id": tokenizer.role_id(f"{roles[name]}_token") for name in kept}
+    names = roles if config.family == "modernbert" else ("pad", "bos", "eos")
+    return {f"{name}_token_id": tokenizer.role_id(f"{roles[name]}_token") for name in names}
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -1,87 +1,96 @@
-"""Weights read from safetensors files, one or several; nothing else is ever opened."""
+"""Models read from safetensors files, with a language model's head or another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.hub.config import head_of
-from nextword.hub.names import (
+from nextword.hub.heads import HEADS, Head, Model, head_of
+from nextword.hub.model_files import count_numbers, locate_tensors, open_tensors, read_tensor
+from nextword.hub.weight_map import (
     BODY,
     IGNORED,
     LEFT_OUT,
-    PREFIX,
-    Piece,
+    NAMES,
+    StoredTensor,
     bias_names,
     head_names,
-    pieces,
+    stored_tensors,
     weight_name,
 )
-from nextword.hub.tensors import get, locations, numbers_in, opened
 from nextword.models.config import TransformerConfig
-from nextword.models.encoder_decoder import Writer, writer
-from nextword.models.heads import Classifier, SpanFinder, Tagger, draw, headless
+from nextword.models.encoder_decoder import GenerativeModel, build_model
+from nextword.models.heads import HEAD_PARAMETERS, headless_config
+from nextword.models.initialization import initialize_linear
 from nextword.models.sizes import parameter_count
 from nextword.models.transformer import Transformer
 from nextword.terminal import warn
 
-DRAWN = (
-    "score.",
-    "span.",
-    "tag.",
-    "pooler.",
-    "transformer.transform.",
-)  # where a checkpoint has none
-OLDER = {".gamma": ".weight", ".beta": ".bias"}  # of norms, as BERT's first checkpoints call them
-Head = TypeVar("Head", bound=nn.Module)
+OLDER = {".gamma": ".weight", ".beta": ".bias"}  # of norms, in BERT's first checkpoints
 FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
-def read_model(directory: Path, config: TransformerConfig) -> Writer:
-    """The model that a directory's safetensors hold, in fp32 whatever float type they have.
+def read_model(directory: Path, config: TransformerConfig) -> GenerativeModel:
+    """Read a language model, in fp32 whatever float type its safetensors have.
 
-    Raises UserError, naming file and tensor, for a damaged file, a tensor that is missing, that
-    nothing needs, or whose shape or type does not fit. A config that asks for far more than the
-    files hold is refused before memory is taken for it.
+    Raises UserError, naming file and tensor, for a damaged file, a tensor that is missing or that
+    nothing needs, or one of another shape or type. A config that describes far more than the files
+    hold is refused before memory is allocated for it.
     """
-    where, can = locations(directory), "write" if config.writes else "fill in words"
-    for head in (weight_name(config.family, module) for module in ("span", "score", "tag")):
-        if head in where:
-            what = "finds answers in texts" if head == "qa_outputs.weight" else "classifies texts"
-            what = "tags words" if _names_tags(directory) else what
-            raise UserError(
-                f"{what} and cannot {can}: it has {head!r} where a language model has its head",
-                where=directory,
-                mend="use `nextword predict`, or the model it was made from",
-            )
-    _check_size(where, config, directory)
-    if config.family == "t5":  # what its config.json says of this is not meant
-        config = replace(config, tied=not _has_own_head(where, config))
-    elif config.tied and _has_own_head(where, config):
+    weights = _Weights(directory, config, locate_tensors(directory))
+    weights.refuse_heads()
+    weights.check_size()
+    own_head = weights.has_own_head()
+    if config.family == "t5":  # whose config.json does not say it
+        config = replace(config, tied=not own_head)
+    elif config.tied and own_head:
         warn(
             f"{directory}: config.json ties the output head to the embedding, but the weights hold "
             "two that differ: both are used"
         )
         config = replace(config, tied=False)
-    model = writer(config, seed=None)
-    _fill(model, config, where, directory)
+    model = build_model(config, seed=None)
+    replace(weights, config=config).fill(model)
     return model
 
 
-def begin(
-    directory: Path, config: TransformerConfig, head: Callable[[Transformer], Head], seed: int
-) -> Head:
-    """A head to be trained, on the model that a directory has under another or none.
+def read_headed(directory: Path, config: TransformerConfig, head: Head[Model]) -> Model:
+    """Read a model with a head, with as many outputs as the head has rows. Raises as read_model."""
+    weights = _Weights(directory, config, locate_tensors(directory))
+    name = weight_name(config.family, head.modules[0])
+    if name not in weights.files:
+        raise UserError(
+            f"is not a model for this: it has no {name!r}",
+            where=directory,
+            mend=f"make one of it with `nextword finetune --task {head.task}`",
+        )
+    with open_tensors(weights.files[name]) as file:
+        shape = tuple(file.get_slice(name).get_shape())
+    if head.describes and (len(shape) != 2 or shape[0] < 1 or shape[1] != config.width):
+        raise UserError(
+            f"tensor {name!r} has shape {list(shape)}, not [{head.rows}, {config.width}]",
+            where=weights.files[name],
+        )
+    weights = weights.below_head(*head.modules)
+    weights.check_size()
+    model = head.build(Transformer(weights.config, seed=None), shape[0] if shape else 0, 0)
+    weights.fill(model)
+    return model
+
+
+def start_head(
+    directory: Path, config: TransformerConfig, head: Head[Model], outputs: int, seed: int
+) -> Model:
+    """Return a model with a new head on the body that a directory has, under any head.
 
     What comes before an encoder's scores (a pooler, ModernBERT's transform) is the directory's
-    where it has one, else drawn. Raises as read_model.
+    where it has one, else new. Raises as read_model, and for an encoder–decoder.
     """
     if config.decoder_layers:
         raise UserError(
@@ -89,183 +98,144 @@ def begin(
             where=directory,
             mend="use --task qa, summarize or translate, or fine-tune an encoder or a decoder",
         )
-    where, inner = _headless(locations(directory), config)
-    _check_size(where, inner, directory)
-    body = Transformer(inner, seed=None)
+    weights = _Weights(directory, config, locate_tensors(directory)).below_head()
+    weights.check_size()
+    body = Transformer(weights.config, seed=None)
     if body.transform is not None:
-        draw(body.transform, inner.init_std, seed)
-    model = head(body)
-    _fill(model, inner, where, directory, drawn=DRAWN)
+        initialize_linear(body.transform, config.init_std, seed)
+    model = head.build(body, outputs, seed)
+    weights.fill(model, optional=HEAD_PARAMETERS)
     return model
 
 
-def read_classifier(directory: Path, config: TransformerConfig) -> Classifier:
-    """A classifier with as many outputs as its head has rows. Raises as read_model."""
-    return _read_head(directory, config, ("score", "pooler"), "classify", Classifier, "labels")
+@dataclass(frozen=True)
+class _Weights:
+    """A directory's tensors: `files` has the file of each, `config` is that of the model."""
 
+    directory: Path
+    config: TransformerConfig
+    files: dict[str, Path]
 
-def read_span_finder(directory: Path, config: TransformerConfig) -> SpanFinder:
-    """A model that finds answers. Raises as read_model."""
-    return _read_head(directory, config, ("span",), "qa", lambda body, _: SpanFinder(body))
-
-
-def read_tagger(directory: Path, config: TransformerConfig) -> Tagger:
-    """A model that tags words with as many tags as its head has rows. Raises as read_model."""
-    return _read_head(directory, config, ("tag",), "tag", Tagger, "tags")
-
-
-def _read_head(
-    directory: Path,
-    config: TransformerConfig,
-    modules: tuple[str, ...],
-    task: str,
-    head: Callable[[Transformer, int], Head],
-    rows: str | None = None,
-) -> Head:
-    """A model with a head made of `modules`, the first of which scores; where its number of
-    outputs is free, `rows` is what they are."""
-    where, score = locations(directory), weight_name(config.family, modules[0])
-    shape = _shape_of(where, score, directory, task)
-    if rows and (len(shape) != 2 or shape[0] < 1 or shape[1] != config.width):
+    def refuse_heads(self) -> None:
+        """Raise UserError for a model with another head than a language model's."""
+        stored = {name: weight_name(self.config.family, h.modules[0]) for name, h in HEADS.items()}
+        present = [name for name, weight in stored.items() if weight in self.files]
+        if not present:
+            return
+        architectures = read_json(self.directory / "config.json").get("architectures")
+        named = head_of(architectures)
+        name = named if named in present else present[0]
+        can = "write" if self.config.is_generative else "fill in words"
         raise UserError(
-            f"tensor {score!r} has shape {list(shape)}, not [{rows}, {config.width}]",
-            where=where[score],
-        )
-    held, inner = _headless(where, config, *modules)
-    _check_size(held, inner, directory)
-    model = head(Transformer(inner, seed=None), shape[0] if shape else 0)
-    _fill(model, inner, held, directory)
-    return model
-
-
-def _names_tags(directory: Path) -> bool:
-    values = read_json(directory / "config.json")
-    return head_of(values.get("architectures")) == "tags"
-
-
-def _headless(
-    where: dict[str, Path], config: TransformerConfig, *modules: str
-) -> tuple[dict[str, Path], TransformerConfig]:
-    """The tensors and the config of the model inside a head, those of the head's `modules` too."""
-    inner = headless(config)
-    shared = ["transform.dense", "transform.norm"] * inner.transform + ["head"] * config.tied
-    kept = head_names(config.family, *shared, *modules) if shared or modules else ()
-    left, biases = head_names(config.family), bias_names(config)
-    held = {
-        name: path
-        for name, path in where.items()
-        if name not in biases and (name.startswith(kept) or not name.startswith(left))
-    }
-    return held, inner
-
-
-def _shape_of(where: dict[str, Path], head: str, directory: Path, task: str) -> tuple[int, ...]:
-    if head not in where:
-        raise UserError(
-            f"is not a model for this: it has no {head!r}",
-            where=directory,
-            mend=f"make one of it with `nextword finetune --task {task}`",
-        )
-    with opened(where[head]) as file:
-        return tuple(file.get_slice(head).get_shape())
-
-
-def _check_size(where: dict[str, Path], config: TransformerConfig, directory: Path) -> None:
-    asked, held = parameter_count(config), sum(map(numbers_in, sorted(set(where.values()))))
-    if asked > 4 * held + 10_000:
-        raise UserError(
-            f"describes {asked:,} parameters, but the weights beside it are {held:,}",
-            where=directory / "config.json",
+            f"{HEADS[name].does} and cannot {can}: it has {stored[name]!r} where a language model "
+            "has its head",
+            where=self.directory,
+            mend="use `nextword predict`, or the model it was made from",
         )
 
+    def check_size(self) -> None:
+        """Raise UserError where the config describes far more than the files hold."""
+        described = parameter_count(self.config)
+        held = sum(map(count_numbers, sorted(set(self.files.values()))))
+        if described > 4 * held + 10_000:
+            raise UserError(
+                f"describes {described:,} parameters, but the weights beside it are {held:,}",
+                where=self.directory / "config.json",
+            )
 
-@torch.no_grad()
-def _fill(
-    model: nn.Module,
-    config: TransformerConfig,
-    where: dict[str, Path],
-    directory: Path,
-    drawn: tuple[str, ...] = (),
-) -> None:
-    """Every parameter from the tensor that is its own; those `drawn` may have none."""
-    parameters = dict(model.named_parameters())
-    shapes = {name: tuple(p.shape) for name, p in parameters.items()}
-    wanted = {piece.theirs: piece for piece in pieces(config, shapes)}
-    found = _match(where, wanted, config, directory, drawn)
-    by_file: dict[Path, list[tuple[str, Piece]]] = {}
-    for stored, piece in found.items():
-        by_file.setdefault(where[stored], []).append((stored, piece))
-    for path, members in by_file.items():
-        with opened(path) as file:
-            for stored, piece in members:
-                tensor = _tensor(file, path, stored, piece)
-                target = parameters[piece.parameter][piece.rows]
-                target.copy_(tensor.t() if piece.transposed else tensor)
+    def has_own_head(self) -> bool:
+        """Whether there is an output head that differs from the embedding, whatever config.json
+        says."""
+        stored_as = {name: stored for stored, name in self._full_names().items()}
+        tensors = []
+        for module in ("embedding", "head"):
+            stored = stored_as.get(weight_name(self.config.family, module))
+            if stored is None:
+                return False
+            with open_tensors(self.files[stored]) as file:
+                tensors.append(read_tensor(file, self.files[stored], stored))
+        return not torch.equal(*tensors)
 
+    def below_head(self, *modules: str) -> _Weights:
+        """Return the tensors and the config of the body, with the tensors of a head's `modules`."""
+        config, family = headless_config(self.config), self.config.family
+        shared = ["transform.dense", "transform.norm"] * config.transform
+        shared += ["head"] * self.config.tied
+        included = head_names(family, *shared, *modules) if shared or modules else ()
+        excluded, biases = head_names(family), bias_names(self.config)
+        files = {
+            name: path
+            for name, path in self.files.items()
+            if name not in biases and (name.startswith(included) or not name.startswith(excluded))
+        }
+        return _Weights(self.directory, config, files)
 
-def _match(
-    where: dict[str, Path],
-    wanted: dict[str, Piece],
-    config: TransformerConfig,
-    directory: Path,
-    drawn: tuple[str, ...],
-) -> dict[str, Piece]:
-    """Stored names and the pieces they hold: each piece once, nothing left over."""
-    full, embedding = _full_names(where, config), weight_name(config.family, "embedding")
-    head, bias = weight_name(config.family, "head"), bias_names(config)
-    found, unexpected = {}, []
-    for stored, name in full.items():
-        if name in bias[1:]:  # the same once more, or in its place
-            if bias[0] not in full.values() and bias[0] in wanted:
-                found[stored] = wanted[bias[0]]
-        elif name == head and config.tied:  # the embedding once more, or in its place
-            if embedding not in full.values():
-                found[stored] = wanted[embedding]
-        elif name in wanted:
-            found[stored] = wanted[name]
-        elif not name.endswith(IGNORED) and not name.startswith(LEFT_OUT):
-            unexpected.append(stored)
-    missing = wanted.keys() - {piece.theirs for piece in found.values()}
-    missing -= {name for name in missing if wanted[name].parameter.startswith(drawn)}
-    if missing:
-        names = [name for name in wanted if name in missing]
-        raise UserError(f"{_listing(names)} missing", where=directory)
-    if unexpected:
-        raise UserError(
-            f"{_listing(unexpected)} not part of a {config.family} model as config.json "
-            "describes it",
-            where=where[unexpected[0]],
-        )
-    return found
+    @torch.no_grad()
+    def fill(self, model: nn.Module, optional: tuple[str, ...] = ()) -> None:
+        """Copy the tensors into a model's parameters; those that begin with one of the `optional`
+        prefixes may have none and are left as they are."""
+        parameters = dict(model.named_parameters())
+        shapes = {name: tuple(p.shape) for name, p in parameters.items()}
+        by_file: dict[Path, list[tuple[str, StoredTensor]]] = {}
+        for stored, tensor in self._match(shapes, optional).items():
+            by_file.setdefault(self.files[stored], []).append((stored, tensor))
+        for path, tensors in by_file.items():
+            with open_tensors(path) as file:
+                for stored, tensor in tensors:
+                    values = _read_checked(file, path, stored, tensor)
+                    rows = parameters[tensor.parameter][tensor.rows]
+                    rows.copy_(values.t() if tensor.transposed else values)
 
+    def _match(
+        self, shapes: dict[str, tuple[int, ...]], optional: tuple[str, ...]
+    ) -> dict[str, StoredTensor]:
+        """Return what each stored tensor is: each tensor of the model once, nothing left over."""
+        expected = {tensor.name: tensor for tensor in stored_tensors(self.config, shapes)}
+        full, bias = self._full_names(), bias_names(self.config)
+        embedding, head = (weight_name(self.config.family, m) for m in ("embedding", "head"))
+        matched, unexpected = {}, []
+        for stored, name in full.items():
+            if name in bias[1:]:  # a copy of the first bias, or in its place
+                if bias[0] not in full.values() and bias[0] in expected:
+                    matched[stored] = expected[bias[0]]
+            elif name == head and self.config.tied:  # a copy of the embedding, or in its place
+                if embedding not in full.values():
+                    matched[stored] = expected[embedding]
+            elif name in expected:
+                matched[stored] = expected[name]
+            elif not name.endswith(IGNORED) and not name.startswith(LEFT_OUT):
+                unexpected.append(stored)
+        present = {tensor.name for tensor in matched.values()}
+        missing = [
+            name
+            for name, tensor in expected.items()
+            if name not in present and not tensor.parameter.startswith(optional)
+        ]
+        if missing:
+            raise UserError(f"{_listing(missing)} missing", where=self.directory)
+        if unexpected:
+            raise UserError(
+                f"{_listing(unexpected)} not part of a {self.config.family} model as config.json "
+                "describes it",
+                where=self.files[unexpected[0]],
+            )
+        return matched
 
-def _full_names(where: Iterable[str], config: TransformerConfig) -> dict[str, str]:
-    """Stored names, each with the name it has where a model is saved with its head."""
-    prefix = PREFIX[config.family]
-    heads = head_names(config.family) + bias_names(config)
-    stored_prefix = next((p for p in (prefix, BODY) if any(n.startswith(p) for n in where)), "")
-    full = {}
-    for stored in where:
-        name = stored
-        for old, new in OLDER.items() if not config.causal else ():
-            name = name.removesuffix(old) + new if name.endswith(old) else name
-        if name.startswith(stored_prefix) and not name.startswith(heads):
-            name = prefix + name.removeprefix(stored_prefix)
-        full[stored] = name
-    return full
-
-
-def _has_own_head(where: dict[str, Path], config: TransformerConfig) -> bool:
-    """Whether there is an output head that is not the embedding, whatever config.json says."""
-    stored = {name: stored for stored, name in _full_names(where, config).items()}
-    names = [stored.get(weight_name(config.family, module)) for module in ("embedding", "head")]
-    tensors = []
-    for name in names:
-        if name is None:
-            return False
-        with opened(where[name]) as file:
-            tensors.append(get(file, where[name], name))
-    return not torch.equal(*tensors)
+    def _full_names(self) -> dict[str, str]:
+        """Return stored names, each with the one it has where a model is saved with its head."""
+        prefix = NAMES[self.config.family].prefix
+        heads = head_names(self.config.family) + bias_names(self.config)
+        prefixes = (p for p in (prefix, BODY) if any(name.startswith(p) for name in self.files))
+        stored_prefix = next(prefixes, "")
+        full = {}
+        for stored in self.files:
+            name = stored
+            for old, new in OLDER.items() if not self.config.causal else ():
+                name = name.removesuffix(old) + new if name.endswith(old) else name
+            if name.startswith(stored_prefix) and not name.startswith(heads):
+                name = prefix + name.removeprefix(stored_prefix)
+            full[stored] = name
+        return full
 
 
 def _listing(names: list[str]) -> str:
@@ -274,14 +244,15 @@ def _listing(names: list[str]) -> str:
     return f"tensor {shown} is" if len(names) == 1 else f"tensors {shown}{more} are"
 
 
-def _tensor(file: Any, path: Path, stored: str, piece: Piece) -> Tensor:
+def _read_checked(file: Any, path: Path, stored: str, tensor: StoredTensor) -> Tensor:
+    """Read a tensor whose shape and type must be those of the model's."""
     header = file.get_slice(stored)
     shape, kind = tuple(header.get_shape()), header.get_dtype()
-    if shape != piece.shape:
+    if shape != tensor.shape:
         raise UserError(
-            f"tensor {stored!r} has shape {list(shape)}, config.json says {list(piece.shape)}",
+            f"tensor {stored!r} has shape {list(shape)}, config.json says {list(tensor.shape)}",
             where=path,
         )
     if kind not in FLOATS:
         raise UserError(f"tensor {stored!r} is of type {kind}, which is no float", where=path)
-    return get(file, path, stored)
+    return read_tensor(file, path, stored)

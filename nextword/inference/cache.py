@@ -1,4 +1,8 @@
-"""Keys and values of the tokens read so far, so that each new token costs one step."""
+"""A key–value cache, and the two ways to run a model with it: prefill and decode_step.
+
+A decoder continues its prompts. For an encoder–decoder prompts are sources, and its decoder begins
+with the start token.
+"""
 
 from __future__ import annotations
 
@@ -7,42 +11,43 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nextword.errors import UserError
 from nextword.models.config import TransformerConfig
-from nextword.models.transformer import Attention
+from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
+from nextword.models.transformer import Attention, Transformer
 
 FIRST_ROOM = 256  # slots beyond the prompt; doubled when they are full, up to `limit`
 
 
-class Sources:
-    """What each row has read: `states` [rows, source time, width], and where they are no padding:
-    `mask`, bool [rows, 1, 1, source time], None for everywhere. `made` are the keys and values
-    that each layer makes of them, by its number."""
+class SourceCache:
+    """The encoded sources of an encoder–decoder: `states` [rows, source time, width], and `mask`,
+    bool [rows, 1, 1, source time], True where they are no padding; None without padding.
+    `keys_values` are those of each layer, by its number."""
 
     def __init__(self, states: Tensor, mask: Tensor | None) -> None:
         self.states, self.mask = states, mask
-        self.made: dict[int, tuple[Tensor, Tensor]] = {}
-        self._of = list(range(len(states)))  # the source of each row
+        self.keys_values: dict[int, tuple[Tensor, Tensor]] = {}
+        self._source_of_row = list(range(len(states)))
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all rows but these, in this order. Beams that change places within one source move
-        nothing."""
-        of = [self._of[row] for row in rows]
-        if of == self._of:
+        """Keep only these rows, in this order. Nothing is copied where beams of one source change
+        places."""
+        source_of_row = [self._source_of_row[row] for row in rows]
+        if source_of_row == self._source_of_row:
             return
-        chosen = torch.tensor(rows, dtype=torch.int64, device=self.states.device)
-        self._of, self.states = of, self.states[chosen]
-        self.mask = None if self.mask is None else self.mask[chosen]
-        self.made = {layer: (k[chosen], v[chosen]) for layer, (k, v) in self.made.items()}
+        index = torch.tensor(rows, dtype=torch.int64, device=self.states.device)
+        self._source_of_row, self.states = source_of_row, self.states[index]
+        self.mask = None if self.mask is None else self.mask[index]
+        self.keys_values = {n: (k[index], v[index]) for n, (k, v) in self.keys_values.items()}
 
 
 class KVCache:
-    """Rows of different length: slot p of a row holds its token at position p.
+    """Rows of different lengths: slot p of a row holds its token at position p.
 
     Prompts are padded on the right, so a row's padding lies after its end, is never seen, and is
-    written over. What a row sees is told by `lengths` alone, never by token ids. `limit` is the
-    most tokens a row will ever hold; memory is taken as the rows grow.
-
-    `sources` is what the rows of an encoder–decoder write to.
+    overwritten. What a row sees depends on `lengths` alone, never on token ids. `limit` is the most
+    tokens that a row will ever hold; memory is allocated as the rows grow. `sources` are those of
+    an encoder–decoder.
     """
 
     def __init__(
@@ -61,19 +66,19 @@ class KVCache:
         self._longest = 0
         self._equal = True  # all rows are of the same length
         self._prefilling = False
-        self.sources: Sources | None = None
+        self.sources: SourceCache | None = None
 
     def begin(self, lengths: Sequence[int], padded: int) -> None:
-        """Announce prompts of these lengths, padded on the right to `padded` tokens."""
+        """Prepare for prompts of these lengths, padded on the right to `padded` tokens."""
         self._prefilling = True
         self._reserve(padded)
         self._set_lengths(list(lengths))
 
     def advance(self) -> tuple[Tensor, Tensor | None]:
-        """Announce one more token for every row.
+        """Prepare for one more token in every row.
 
-        Returns its positions, [batch, 1], and the mask, bool [batch, 1, 1, seen]; None where every
-        row sees all `seen` slots.
+        Returns their positions, [batch, 1], and the mask, bool [batch, 1, 1, seen]; None where
+        every row sees all `seen` slots.
         """
         self._prefilling = False
         positions = self.lengths[:, None]
@@ -102,21 +107,21 @@ class KVCache:
         return keys[:, :, : self._longest], values[:, :, : self._longest]
 
     def source(self, attention: Attention, source: Tensor) -> tuple[Tensor, Tensor]:
-        """A layer's keys and values of the sources, made when it is first asked for them."""
+        """Return a layer's keys and values of the sources, computed once."""
         assert self.sources is not None
-        made = self.sources.made
-        if attention.layer not in made:
-            made[attention.layer] = attention.of_source(source)
-        return made[attention.layer]
+        keys_values = self.sources.keys_values
+        if attention.layer not in keys_values:
+            keys_values[attention.layer] = attention.key_value(source)
+        return keys_values[attention.layer]
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all rows but these, in this order."""
+        """Keep only these rows, in this order."""
         if self.sources is not None:
             self.sources.keep(rows)
-        chosen = torch.tensor(rows, dtype=torch.int64, device=self.lengths.device)
-        self.keys = self.keys.index_select(1, chosen)
-        self.values = self.values.index_select(1, chosen)
-        self._set_lengths(self.lengths[chosen].tolist())
+        index = torch.tensor(rows, dtype=torch.int64, device=self.lengths.device)
+        self.keys = self.keys.index_select(1, index)
+        self.values = self.values.index_select(1, index)
+        self._set_lengths(self.lengths[index].tolist())
 
     def _set_lengths(self, lengths: list[int]) -> None:
         self.lengths = torch.tensor(lengths, dtype=torch.int64, device=self.lengths.device)
@@ -132,7 +137,96 @@ class KVCache:
 
 
 def _widened(cached: Tensor, slots: int) -> Tensor:
-    # Zeros, not whatever memory held: masked slots still enter the product, and 0 x NaN is NaN.
+    # Zeros, not uninitialised memory: masked slots still enter the product, and 0 x NaN is NaN.
     wider = cached.new_zeros(*cached.shape[:3], slots, cached.shape[4])
     wider[:, :, :, : cached.shape[3]] = cached
     return wider
+
+
+def decoder_prompts(model: GenerativeModel, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return what the decoder begins with: the prompts, or with sources the start token alone."""
+    if (start := model.config.start_id) is not None:
+        return [[start] for _ in prompts]
+    return [list(prompt) for prompt in prompts]
+
+
+def prefill(
+    model: GenerativeModel, prompts: Sequence[Sequence[int]], max_new_tokens: int
+) -> tuple[KVCache, Tensor]:
+    """Return a cache that holds the prompts, with room for `max_new_tokens` or as many as the
+    context has, and the hidden states of the last tokens, [rows, width]."""
+    device, dtype = model.embedding.weight.device, model.activation_dtype
+    texts = decoder_prompts(model, prompts)
+    limit = min(model.config.context_limit, max(map(len, texts)) + max_new_tokens)
+    tokens, lengths = _pad(prompts)
+    if isinstance(model, Transformer):
+        cache = KVCache(model.config, len(prompts), limit, dtype, device)
+        cache.begin(lengths, tokens.shape[1])
+        hidden = model(tokens.to(device), cache=cache)
+        return cache, hidden[torch.arange(len(lengths), device=device), cache.lengths - 1]
+    cache = KVCache(model.decoder.config, len(prompts), limit, dtype, device)
+    mask = None
+    if min(lengths) < tokens.shape[1]:
+        is_token = torch.arange(tokens.shape[1]) < torch.tensor(lengths)[:, None]
+        mask = is_token[:, None, None].to(device)
+    cache.sources = SourceCache(model.encode(tokens.to(device), mask=mask), mask)
+    cache.begin([1] * len(texts), 1)
+    return cache, _decode(model, cache, torch.tensor(texts, device=device))
+
+
+def decode_step(model: GenerativeModel, cache: KVCache, tokens: Tensor) -> Tensor:
+    """Return the hidden states, [rows, width], of one more token in each row; tokens [rows]."""
+    positions, mask = cache.advance()
+    if isinstance(model, EncoderDecoder):
+        return _decode(model, cache, tokens[:, None], positions, mask)
+    hidden: Tensor = model(tokens[:, None], positions=positions, mask=mask, cache=cache)
+    return hidden[:, 0]
+
+
+def _pad(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
+    """Return prompts side by side, [rows, time], padded on the right, and their lengths."""
+    lengths = [len(prompt) for prompt in prompts]
+    tokens = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
+    for row, prompt in enumerate(prompts):
+        tokens[row, : len(prompt)] = torch.tensor(prompt)
+    return tokens, lengths
+
+
+def _decode(
+    model: EncoderDecoder,
+    cache: KVCache,
+    tokens: Tensor,
+    positions: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Return the hidden states, [rows, width], of one token in each row; tokens [rows, 1]."""
+    assert cache.sources is not None
+    hidden = model.decode(
+        tokens,
+        cache.sources.states,
+        positions=positions,
+        mask=mask,
+        source_mask=cache.sources.mask,
+        cache=cache,
+    )
+    return hidden[:, 0]
+
+
+def check_prompts(model: GenerativeModel, prompts: Sequence[Sequence[int]]) -> None:
+    """Raise UserError for a prompt that is empty, too long, or of another tokenizer."""
+    limit, vocab_size = model.config.context_limit, model.config.vocab_size
+    for number, prompt in enumerate(prompts, 1):
+        name = "the prompt" if len(prompts) == 1 else f"prompt {number}"
+        if not len(prompt):
+            raise UserError(f"{name} is empty", mend="begin it with the start-of-text token")
+        if len(prompt) >= limit:
+            raise UserError(
+                f"{name} is {len(prompt):,} tokens long and the model sees {limit:,} at once, "
+                "which leaves no room for an answer",
+                mend=f"shorten it to at most {limit - 1:,} tokens",
+            )
+        if not 0 <= min(prompt) <= max(prompt) < vocab_size:
+            raise UserError(
+                f"{name} has token ids outside 0 … {vocab_size - 1:,}",
+                mend="use the tokenizer that belongs to the model",
+            )

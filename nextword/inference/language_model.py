@@ -1,35 +1,36 @@
-"""A model and its tokenizer together: text in, text out."""
+"""A model and its tokenizer together: text in, text out, and how they are loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from nextword.errors import UserError
-from nextword.files import read_json
+from nextword.hub.config import read_config
+from nextword.hub.model_files import find_directory
+from nextword.inference.cache import check_prompts, decoder_prompts
 from nextword.inference.generate import Decoder, Finish, batches, sample_numbers
-from nextword.inference.opening import open_model
-from nextword.inference.reading import begun, check_prompts
-from nextword.inference.stops import StopFilter
-from nextword.models.encoder_decoder import Writer
+from nextword.inference.loading import Precision, boundary_ids, open_model, require_generative
+from nextword.inference.masked_model import MaskedLanguageModel, load_masked_model
+from nextword.models.encoder_decoder import GenerativeModel
 from nextword.settings import GenerateSettings, resolve
 from nextword.terminal import say
 from nextword.tokens.fill_in_the_middle import fill_in_the_middle_for, infilling_prompt
 from nextword.tokens.tokenizer import Tokenizer
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
-JOINED = 4  # tokens that are there already, with which what follows is decoded
+DECODED_WITH = 4  # tokens of the prompt with which the generated ones are decoded
 PRECISIONS = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
 @dataclass
 class Completion:
-    """`text` continues the prompt; `tokens` counts what was written for it, `finish` says why it
-    ended: "end", "stop", "length" or "context"."""
+    """The continuation of a prompt: its text, its number of tokens, and why it ended ("end",
+    "stop", "length" or "context")."""
 
     prompt: str
     text: str
@@ -39,10 +40,10 @@ class Completion:
 
 @dataclass
 class LanguageModel:
-    """What `load` returns. A text begins with `start_id` and ends at any of `end_ids`."""
+    """A generative model. A text begins with `start_id` and ends with any of `end_ids`."""
 
     name: str
-    transformer: Writer
+    transformer: GenerativeModel
     tokenizer: Tokenizer
     start_id: int
     end_ids: frozenset[int]
@@ -53,45 +54,46 @@ class LanguageModel:
         settings: GenerateSettings | None = None,
         **overrides: Any,
     ) -> str | list[Any]:
-        """Continue a prompt, or each of several; without one the model begins a new text. With a
-        `suffix`, write what stands between the prompt and that.
+        """Continue a prompt, or each of several; without one begin a new text. With a `suffix`,
+        generate the text between the prompt and the suffix.
 
-        Returns what was written, a string for each prompt; with `num_samples` above 1 a list of
-        that many in its place. Settings are GenerateSettings' names: `temperature=0`, `stop=[...]`.
+        Returns the generated text, a string for each prompt; with `num_samples` above 1 a list of
+        that many in its place. Overrides are named as in GenerateSettings: `temperature=0`,
+        `stop=[...]`. Raises UserError for a setting or a prompt that does not fit.
         """
         settings = _settings(settings, overrides)
-        several = None if prompt is None or isinstance(prompt, str) else list(prompt)
-        prompts = several if several is not None else [str(prompt or "")]
+        is_single = prompt is None or isinstance(prompt, str)
+        prompts = [str(prompt or "")] if is_single else list(prompt or [])
         texts = [completion.text for completion in self.complete(prompts, settings)]
         count = settings.num_samples
         grouped = [texts[start : start + count] for start in range(0, len(texts), count)]
         answers = grouped if count > 1 else texts
-        return answers[0] if several is None else answers
+        return answers[0] if is_single else answers
 
     def stream(
         self, prompt: str | None = None, settings: GenerateSettings | None = None, **overrides: Any
     ) -> Iterator[str]:
-        """Continue one prompt, a piece of text at a time; joined they are what `generate` gives."""
+        """Continue one prompt and yield its text in pieces; joined they are that of `generate`."""
         settings = _settings(settings, overrides)
         if settings.num_samples != 1:
             raise UserError("only one continuation can be streamed", mend="leave num_samples at 1")
-        written = self._write([prompt or ""], settings)
-        return (piece for _, piece in written if isinstance(piece, str))
+        pieces = self._stream_rows([prompt or ""], settings)
+        return (piece for _, piece in pieces if isinstance(piece, str))
 
     def complete(self, prompts: Sequence[str], settings: GenerateSettings) -> list[Completion]:
-        """`num_samples` continuations of each prompt, those of the first prompt first."""
-        wanted = [prompt for prompt in prompts for _ in range(settings.num_samples)]
-        completions = {
-            row: piece for row, piece in self._write(wanted, settings) if not isinstance(piece, str)
-        }
-        return [completions[row] for row in range(len(wanted))]
+        """Return `num_samples` continuations of each prompt, those of the first prompt first."""
+        rows = [prompt for prompt in prompts for _ in range(settings.num_samples)]
+        pieces = self._stream_rows(rows, settings)
+        completions = {row: piece for row, piece in pieces if not isinstance(piece, str)}
+        return [completions[row] for row in range(len(rows))]
 
     def encode_prompt(self, prompt: str, suffix: str | None = None) -> list[int]:
-        """A prompt's ids, begun as the tokenizer's template says; a start token if it is empty.
+        """Return a prompt's ids, begun as the tokenizer's template begins a text; a start token
+        where it is empty.
 
-        With a `suffix` they are of both, so that what stands between follows. Names of special
-        tokens in a text are read as the characters they are. Raises UserError for a suffix where
-        the tokenizer has no tokens that say where it stands.
+        With a `suffix` they are those of both, so that the text between them comes next. Names of
+        special tokens in a text are encoded as plain characters. Raises UserError for a suffix
+        where the tokenizer has no tokens for infilling.
         """
         if suffix is not None:
             mend = "leave the suffix out, or train with `pretrain --fim-rate`"
@@ -100,25 +102,25 @@ class LanguageModel:
             return infilling_prompt(infilling, *texts)
         return self.tokenizer.encode(prompt, template=True) or [self.start_id]
 
-    def _write(
+    def _stream_rows(
         self, prompts: Sequence[str], settings: GenerateSettings
     ) -> Iterator[tuple[int, str | Completion]]:
-        """(row, piece of text) as it is written, and (row, completion) when a row is done.
+        """Yield (row, piece of text) as text is generated and (row, completion) when a row is done.
 
-        What is wrong with the prompts or settings is raised at once, before anything is written.
+        Prompts and settings are checked at once, not at the first piece.
         """
         self._check_precision(settings)
         StopFilter(settings.stop)
-        known = {p: self.encode_prompt(p, settings.suffix) for p in dict.fromkeys(prompts)}
-        check_prompts(self.transformer, list(known.values()))
-        context = self.transformer.config.most_tokens
-        texts = begun(self.transformer, list(known.values()))
+        encoded = {p: self.encode_prompt(p, settings.suffix) for p in dict.fromkeys(prompts)}
+        check_prompts(self.transformer, list(encoded.values()))
+        context = self.transformer.config.context_limit
+        texts = decoder_prompts(self.transformer, list(encoded.values()))
         room = context - max(map(len, texts), default=0)
         if "max_new_tokens" in settings.model_fields_set and settings.max_new_tokens > room:
             say(f"the model sees {context:,} tokens at once, prompt included: it writes {room:,}")
-        return self._written(prompts, [known[prompt] for prompt in prompts], settings)
+        return self._generate_rows(prompts, [encoded[prompt] for prompt in prompts], settings)
 
-    def _written(
+    def _generate_rows(
         self, prompts: Sequence[str], encoded: list[list[int]], settings: GenerateSettings
     ) -> Iterator[tuple[int, str | Completion]]:
         numbers = sample_numbers(encoded)
@@ -132,76 +134,132 @@ class LanguageModel:
                 samples=[numbers[row] for row in rows],
                 vocab_size=self.tokenizer.vocab_size,
             )
-            texts = begun(self.transformer, [encoded[row] for row in rows])
-            writers = [_Writer(self.tokenizer, text, settings.stop) for text in texts]
-            open_rows = set(range(len(rows)))
-            while open_rows:
+            texts = decoder_prompts(self.transformer, [encoded[row] for row in rows])
+            streams = [_TextStream(self.tokenizer, text, settings.stop) for text in texts]
+            unfinished = list(range(len(rows)))
+            while unfinished:
                 for index, token in decoder.step():
-                    if piece := writers[index].write(token):
+                    if piece := streams[index].feed(token):
                         yield rows[index], piece
-                    if writers[index].stops.stopped:
+                    if streams[index].stops.stopped:
                         decoder.stop(index)
-                for index in sorted(open_rows):
-                    result = decoder.results[index]
-                    if result.finish is None:
-                        continue
-                    open_rows.discard(index)
-                    if piece := writers[index].finish():
+                for index in [index for index in unfinished if decoder.results[index].finish]:
+                    unfinished.remove(index)
+                    if piece := streams[index].flush():
                         yield rows[index], piece
-                    finish = "stop" if writers[index].stops.stopped else result.finish
-                    text = "".join(writers[index].pieces)
-                    yield (
-                        rows[index],
-                        Completion(prompts[rows[index]], text, len(result.ids), finish),
-                    )
+                    result, stopped = decoder.results[index], streams[index].stops.stopped
+                    assert result.finish is not None
+                    finish = "stop" if stopped else result.finish
+                    text, row = "".join(streams[index].pieces), rows[index]
+                    yield row, Completion(prompts[row], text, len(result.ids), finish)
 
     def _check_precision(self, settings: GenerateSettings) -> None:
-        present = PRECISIONS[self.transformer.activation_dtype]
-        if settings.precision not in ("auto", present):
+        loaded = PRECISIONS[self.transformer.activation_dtype]
+        if settings.precision not in ("auto", loaded):
             raise UserError(
-                f"the model was loaded in {present}, not {settings.precision}",
+                f"the model was loaded in {loaded}, not {settings.precision}",
                 mend=f"load it with precision={settings.precision!r}",
             )
 
 
-class _Writer:
-    """One row's text: whole characters, up to the first stop string."""
+class _TextStream:
+    """The text of one row as it is generated: whole characters, up to the first stop string."""
 
-    def __init__(self, tokenizer: Tokenizer, begun: Sequence[int], stops: Sequence[str]) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str]) -> None:
         self.stops = StopFilter(stops)
         self.pieces: list[str] = []
         self._characters = tokenizer.stream()
-        for token in begun[-JOINED:]:  # some tokenizers drop the space a text begins with
+        for token in prompt[-DECODED_WITH:]:  # some tokenizers drop the space a text begins with
             self._characters.feed(token)
         self._characters.flush()
 
-    def write(self, token: int) -> str:
-        return self._keep(self.stops.feed(self._characters.feed(token)))
+    def feed(self, token: int) -> str:
+        """Add a token; return the text that is complete with it."""
+        return self._add(self.stops.feed(self._characters.feed(token)))
 
-    def finish(self) -> str:
-        """The rest, without a character that was left unfinished."""
+    def flush(self) -> str:
+        """Return the rest, without a character that was left incomplete."""
         rest = self._characters.flush().rstrip(UNFINISHED)
-        return self._keep(self.stops.feed(rest) + self.stops.flush())
+        return self._add(self.stops.feed(rest) + self.stops.flush())
 
-    def _keep(self, piece: str) -> str:
+    def _add(self, piece: str) -> str:
         if piece:
             self.pieces.append(piece)
         return piece
 
 
+class StopFilter:
+    """Passes text on up to the first stop string, however it is cut into pieces.
+
+    Text that may be the beginning of a stop string is held back until that is known. Raises
+    UserError for an empty stop string.
+    """
+
+    def __init__(self, stops: Iterable[str]) -> None:
+        self.stops = tuple(dict.fromkeys(stops))
+        if "" in self.stops:
+            raise UserError("a stop string is empty", mend="leave it out, or name some text")
+        self.stopped = False
+        self._held = ""
+        self._beginnings = {stop[:end] for stop in self.stops for end in range(1, len(stop))}
+        self._longest = max(map(len, self._beginnings), default=0)
+
+    def feed(self, piece: str) -> str:
+        """Add a piece; return the text that is certain to come before any stop string."""
+        if self.stopped:
+            return ""
+        text = self._held + piece
+        places = [place for stop in self.stops if (place := text.find(stop)) >= 0]
+        if places:
+            self.stopped, self._held = True, ""
+            return text[: min(places)]
+        held = self._held_back(text)
+        self._held = text[len(text) - held :]
+        return text[: len(text) - held]
+
+    def flush(self) -> str:
+        """Return the text still held back, after the last piece."""
+        text, self._held = self._held, ""
+        return text
+
+    def _held_back(self, text: str) -> int:
+        """Return how many characters at the end may be the beginning of a stop string."""
+        for length in range(min(self._longest, len(text)), 0, -1):
+            if text[-length:] in self._beginnings:
+                return length
+        return 0
+
+
 def load(
     name: str | Path,
     *,
-    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    precision: Precision | None = None,
+    device: str | torch.device | None = None,
+) -> LanguageModel | MaskedLanguageModel:
+    """Load a model from a run directory, a Hugging Face directory or the Hub: one to `generate`
+    with, or an encoder to `fill` gaps with.
+
+    `precision` defaults to "auto", for an encoder to "fp32"; `device` to a GPU where there is one.
+    Raises UserError where anything is missing or damaged.
+    """
+    if read_config(find_directory(name) / "config.json").is_generative:
+        return load_language_model(name, precision=precision or "auto", device=device)
+    return load_masked_model(name, precision=precision or "fp32", device=device)
+
+
+def load_language_model(
+    name: str | Path,
+    *,
+    precision: Precision = "auto",
     device: str | torch.device | None = None,
 ) -> LanguageModel:
-    """Open a run directory, a Hugging Face directory or a Hub name, to generate with.
+    """Load a generative model from a run directory, a Hugging Face directory or the Hub.
 
-    `device` is a GPU where there is one, if not given.
+    `device` defaults to a GPU where there is one. Raises UserError for an encoder, and as `load`.
     """
     directory, transformer, tokenizer = open_model(name, precision, device)
-    check_writes(transformer, name)
-    start_id, end_ids = boundaries(directory, tokenizer)
+    require_generative(transformer, name)
+    start_id, end_ids = boundary_ids(directory, tokenizer)
     return LanguageModel(str(name), transformer, tokenizer, start_id, end_ids)
 
 
@@ -213,42 +271,14 @@ def generate(
 ) -> str | list[Any]:
     """Continue a prompt, or each of several, as `LanguageModel.generate` does.
 
-    To write more than once, `load` the model and keep it.
+    To generate more than once, `load` the model and keep it.
     """
     settings = _settings(settings, overrides)
     if not isinstance(model, LanguageModel):
-        model = load(model, precision=settings.precision)
+        model = load_language_model(model, precision=settings.precision)
     return model.generate(prompt, settings)
 
 
-def check_writes(transformer: Writer, name: str | Path, task: str = "") -> None:
-    """Raises UserError for an encoder, with what it can do of a task."""
-    if not transformer.config.writes:
-        other = "use `nextword fill`, or finetune it with --task classify, tag, or qa and --extract"
-        raise UserError(
-            f"is an encoder ({transformer.config.family}): it fills in words that are masked, and "
-            "cannot go on with a text",
-            where=name,
-            mend="add --extract: it points at the answer in the text" if task == "qa" else other,
-        )
-
-
-def boundaries(directory: Path, tokenizer: Tokenizer) -> tuple[int, frozenset[int]]:
-    """What a text begins with, and what ends it: as the model's files say, else its tokenizer."""
-    said: dict[str, Any] = {}
-    for file in (directory / "config.json", directory / "generation_config.json"):
-        values = read_json(file) if file.is_file() else None
-        if isinstance(values, dict):
-            said |= {name: value for name, value in values.items() if value is not None}
-    start = said.get("bos_token_id", tokenizer.bos_id)
-    if not isinstance(start, int) or not 0 <= start < tokenizer.vocab_size:
-        start = tokenizer.end_id
-    ends = said.get("eos_token_id", [])
-    ends = ends if isinstance(ends, list) else [ends]
-    end_ids = frozenset(number for number in ends if isinstance(number, int))
-    return start, end_ids | {tokenizer.end_id}
-
-
-def _settings(given: GenerateSettings | None, overrides: dict[str, Any]) -> GenerateSettings:
-    values = given.model_dump(exclude_unset=True) if given else {}
+def _settings(settings: GenerateSettings | None, overrides: dict[str, Any]) -> GenerateSettings:
+    values = settings.model_dump(exclude_unset=True) if settings else {}
     return resolve(GenerateSettings, values | overrides)

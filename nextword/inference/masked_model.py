@@ -1,15 +1,14 @@
-"""An encoder and its tokenizer together: a text with gaps in, what may stand in them out."""
+"""An encoder and its tokenizer together: a text with gaps in, candidates for the gaps out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from nextword.errors import UserError
-from nextword.inference.opening import open_model
+from nextword.inference.loading import Precision, open_model
 from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.transformer import Transformer
 from nextword.settings import FillSettings, resolve
@@ -18,7 +17,7 @@ from nextword.tokens.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Candidate:
-    """A token for a gap: `word` is its text without the space before it."""
+    """A token for a gap: `word` is its text without the space around it."""
 
     word: str
     probability: float
@@ -26,8 +25,8 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Filled:
-    """`text` has the likeliest token in each gap; `gaps` are the candidates for each, the likeliest
+class FilledText:
+    """A text with the likeliest token in each gap; `gaps` are the candidates for each, likeliest
     first."""
 
     text: str
@@ -36,50 +35,49 @@ class Filled:
 
 @dataclass
 class MaskedLanguageModel:
-    """What `load` returns for an encoder."""
+    """A masked language model: it fills gaps in a text."""
 
     name: str
     transformer: Transformer
     tokenizer: Tokenizer
 
     @torch.no_grad()
-    def fill(self, text: str, top_k: int = 5) -> Filled:
-        """The likeliest tokens for each gap of a text, written as the mask token's name, [MASK].
+    def fill(self, text: str, top_k: int = 5) -> FilledText:
+        """Return the likeliest tokens for each gap of a text; a gap is the mask token's name.
 
-        The candidates for a gap are those given the rest of the text, in which the other gaps stay
-        gaps. Raises UserError for a text without a gap, or longer than the model's context, and for
-        less than one candidate.
+        Each gap is filled given the rest of the text, in which the other gaps stay gaps. Raises
+        UserError for a text without a gap or longer than the model's context, and for a `top_k`
+        below 1.
         """
         top_k = resolve(FillSettings, {"top_k": top_k}).top_k
         mask, mask_id = self._mask()
         ids = self.tokenizer.encode_masked(text)
-        places = [place for place, id in enumerate(ids) if id == mask_id]
-        if not places:
+        masked = [index for index, id in enumerate(ids) if id == mask_id]
+        if not masked:
             raise UserError(f"the text has no {mask}", mend=f"write {mask} where a word is missing")
-        longest = self.transformer.config.context_length
-        if len(ids) > longest:
+        limit = self.transformer.config.context_length
+        if len(ids) > limit:
             raise UserError(
-                f"the text is {len(ids):,} tokens long, and the model sees {longest:,} at once",
+                f"the text is {len(ids):,} tokens long, and the model sees {limit:,} at once",
                 mend="give a shorter text",
             )
         device = self.transformer.embedding.weight.device
-        hidden = self.transformer.eval()(torch.tensor([ids], device=device))[0, places]
+        hidden = self.transformer.eval()(torch.tensor([ids], device=device))[0, masked]
         scores = self.transformer.logits(hidden).float()[:, : self.tokenizer.vocab_size]
-        found = scores.softmax(-1).topk(min(top_k, scores.shape[1]))
+        likeliest = scores.softmax(-1).topk(min(top_k, scores.shape[1]))
         gaps = [
             [
                 Candidate(self.tokenizer.decode([id], skip_special=False).strip(), probability, id)
-                for id, probability in zip(likeliest, probabilities, strict=True)
+                for id, probability in zip(*gap, strict=True)
             ]
-            for likeliest, probabilities in zip(
-                found.indices.tolist(), found.values.tolist(), strict=True
-            )
+            for gap in zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
         ]
-        for place, candidates in zip(places, gaps, strict=True):
-            ids[place] = candidates[0].id
-        return Filled(self.tokenizer.decode(ids), gaps)
+        for index, candidates in zip(masked, gaps, strict=True):
+            ids[index] = candidates[0].id
+        return FilledText(self.tokenizer.decode(ids), gaps)
 
     def _mask(self) -> tuple[str, int]:
+        """Return the mask token's name and id."""
         id = self.tokenizer.role_id("mask_token")
         name = None if id is None else self.tokenizer.id_to_token(id)
         if id is None or name is None:
@@ -91,13 +89,14 @@ class MaskedLanguageModel:
         return name, id
 
 
-def load_masked(
+def load_masked_model(
     name: str | Path,
     *,
-    precision: Literal["auto", "bf16", "fp32"] = "fp32",
+    precision: Precision = "fp32",
     device: str | torch.device | None = None,
 ) -> MaskedLanguageModel:
-    """Open an encoder to fill gaps with. Raises UserError for a model of another kind."""
+    """Load an encoder to fill gaps with. Raises UserError for a model of another kind, and where
+    anything is missing or damaged."""
     _, transformer, tokenizer = open_model(name, precision, device)
     if isinstance(transformer, EncoderDecoder):
         raise UserError(

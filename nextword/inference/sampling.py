@@ -1,7 +1,7 @@
-"""From scores to the next token: penalties, truncation, and the draw itself.
+"""From logits to the next token: penalties, temperature, truncation, and sampling.
 
-All functions take logits [batch, vocabulary] in fp32 and return new ones; a token ruled out is at
--infinity. They do exactly what transformers' logits processors of the same name do, in its order.
+Functions take logits [batch, vocabulary] in fp32 and return new ones, in which an excluded token is
+at -infinity. They do exactly what transformers' logits processors do, and in the same order.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from torch import Tensor
 from nextword.errors import UserError
 from nextword.settings import GenerateSettings
 
-COLDEST = 1e-30  # a smaller temperature would not be a number in fp32
+MIN_TEMPERATURE = 1e-30  # smaller ones are 0 in fp32
 
 
 def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     """Divide positive scores by the penalty and multiply negative ones (Keskar et al. 2019).
 
-    seen bool [batch, vocabulary]: tokens of the prompt or written since.
+    seen bool [batch, vocabulary]: the tokens of the prompt and the generated ones.
     """
     lowered = torch.where(logits < 0, logits * penalty, logits / penalty)
     return torch.where(seen, lowered, logits)
 
 
-def penalize_written(logits: Tensor, counts: Tensor, presence: float, frequency: float) -> Tensor:
-    """Lower what was written already, once and for each time it was, as OpenAI's API does.
+def penalize_generated(logits: Tensor, counts: Tensor, presence: float, frequency: float) -> Tensor:
+    """Lower tokens that were generated already, once and once per occurrence, as OpenAI's API does.
 
-    counts int [batch, vocabulary]: how often each token was written; the prompt does not count.
+    counts int [batch, vocabulary]: how often each token was generated; prompts do not count.
     """
     return logits - presence * (counts > 0) - frequency * counts
 
 
-def heat(logits: Tensor, temperature: float) -> Tensor:
-    """Divide by the temperature, after moving the highest score to 0 so that none overflows."""
-    return (logits - logits.amax(dim=-1, keepdim=True)) / max(temperature, COLDEST)
+def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
+    """Divide by the temperature, after shifting the highest logit to 0 so that none overflows."""
+    return (logits - logits.amax(dim=-1, keepdim=True)) / max(temperature, MIN_TEMPERATURE)
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
@@ -62,8 +62,8 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
 
 
 def warp(logits: Tensor, settings: GenerateSettings) -> Tensor:
-    """Temperature, then each truncation that was asked for."""
-    logits = heat(logits, settings.temperature)
+    """Apply the temperature, then the truncations that the settings name."""
+    logits = apply_temperature(logits, settings.temperature)
     if settings.top_k:
         logits = keep_top_k(logits, settings.top_k)
     if settings.top_p < 1:
@@ -73,20 +73,24 @@ def warp(logits: Tensor, settings: GenerateSettings) -> Tensor:
     return logits
 
 
-def draw(logits: Tensor, chances: Sequence[float]) -> Tensor:
-    """Tokens [batch], each the one at which a row's cumulative probability passes its chance.
+def draw_tokens(logits: Tensor, uniforms: Sequence[float]) -> Tensor:
+    """Sample tokens [batch] by inversion: each is where its row's cumulative probability passes the
+    row's uniform number.
 
-    chances [batch] are in [0, 1). A row's token depends on its own scores and chance alone.
+    uniforms [batch] are in [0, 1). A row's token depends on its own logits and number alone.
     """
     cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
     total = cumulative[:, -1:]
-    wanted = torch.tensor(chances, dtype=torch.float64, device=logits.device)[:, None] * total
-    wanted = torch.minimum(wanted, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, wanted, right=True).squeeze(1)
+    points = torch.tensor(uniforms, dtype=torch.float64, device=logits.device)[:, None] * total
+    points = torch.minimum(points, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, points, right=True).squeeze(1)
 
 
-def choose(logits: Tensor, settings: GenerateSettings, chances: Sequence[float]) -> Tensor:
-    """The next token of each row, [batch]; temperature 0 takes the likeliest."""
+def sample(logits: Tensor, settings: GenerateSettings, uniforms: Sequence[float]) -> Tensor:
+    """Sample the next token of each row, [batch]; temperature 0 takes the likeliest.
+
+    uniforms [batch] are in [0, 1). Raises UserError for logits that are not finite.
+    """
     if not bool(logits.amax(dim=-1).isfinite().all()):
         raise UserError(
             "the model's scores are not finite numbers",
@@ -94,11 +98,11 @@ def choose(logits: Tensor, settings: GenerateSettings, chances: Sequence[float])
         )
     if settings.temperature == 0:
         return logits.argmax(dim=-1)
-    return draw(warp(logits, settings), chances)
+    return draw_tokens(warp(logits, settings), uniforms)
 
 
-class History:
-    """What penalties need to know of each row; kept only where one is asked for."""
+class TokenHistory:
+    """The tokens of each row that penalties depend on."""
 
     def __init__(
         self, prompts: Sequence[Sequence[int]], vocab_size: int, device: torch.device
@@ -110,7 +114,8 @@ class History:
             self.seen[row, ids[ids < vocab_size]] = True
 
     @staticmethod
-    def wanted(settings: GenerateSettings) -> bool:
+    def is_needed(settings: GenerateSettings) -> bool:
+        """Whether the settings have a penalty."""
         return (
             settings.repetition_penalty != 1
             or settings.presence_penalty != 0
@@ -118,20 +123,22 @@ class History:
         )
 
     def penalize(self, logits: Tensor, settings: GenerateSettings) -> Tensor:
+        """Apply the settings' penalties."""
         if settings.repetition_penalty != 1:
             logits = penalize_repetition(logits, self.seen, settings.repetition_penalty)
         if settings.presence_penalty or settings.frequency_penalty:
-            logits = penalize_written(
+            logits = penalize_generated(
                 logits, self.counts, settings.presence_penalty, settings.frequency_penalty
             )
         return logits
 
     def add(self, tokens: Tensor) -> None:
-        """One written token for each row, [batch]."""
+        """Add one generated token for each row, [batch]."""
         rows = torch.arange(len(tokens), device=tokens.device)
         self.seen[rows, tokens] = True
         self.counts[rows, tokens] += 1
 
     def keep(self, rows: Sequence[int]) -> None:
-        chosen = torch.tensor(rows, dtype=torch.int64, device=self.seen.device)
-        self.seen, self.counts = self.seen[chosen], self.counts[chosen]
+        """Keep only these rows, in this order."""
+        index = torch.tensor(rows, dtype=torch.int64, device=self.seen.device)
+        self.seen, self.counts = self.seen[index], self.counts[index]

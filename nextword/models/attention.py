@@ -1,23 +1,28 @@
-"""Attention: who sees whom (masks), where tokens are (rotary positions), and the mixing itself."""
+"""Attention: its masks, its positions (rotary and relative), and the product itself.
+
+The backward pass in bf16 on a CPU is written out, because autograd's own is slow there.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nextword.models.config import TransformerConfig
-from nextword.models.fused import flash_attention
+
+BLOCK = 128  # keys whose scores are held at once, for all queries: fits a core's cache
 
 
 def document_mask(documents: Tensor, sources: Tensor | None = None) -> Tensor:
-    """Which tokens are of one document; that a decoder's see none after them, it knows itself.
+    """Return the mask that keeps packed documents apart; causal masking is not part of it.
 
-    documents [batch, time], a number a document; returns bool [batch, 1, time, time], True where
-    the row's token sees the column's. With `sources` [batch, source time] the columns are those
-    of an encoder; a token whose document it does not hold (padding) sees all of them.
+    documents [batch, time] numbers the documents; the mask is bool [batch, 1, time, time], True
+    where the row's token sees the column's. With `sources` [batch, source time] the columns are an
+    encoder's tokens; a token whose document is not among them (padding) sees all of them.
     """
     same = documents[:, :, None] == (documents if sources is None else sources)[:, None, :]
     if sources is not None:
@@ -26,18 +31,18 @@ def document_mask(documents: Tensor, sources: Tensor | None = None) -> Tensor:
 
 
 def visible(distance: Tensor, causal: bool, window: int | None = None) -> Tensor:
-    """Which tokens are seen from a `distance` (positive: they came before), as bool."""
+    """Return, as bool, which tokens are seen at a `distance` (positive for earlier tokens)."""
     seen = distance >= 0 if causal else torch.ones_like(distance, dtype=torch.bool)
     return seen if window is None else seen & (distance.abs() < window)
 
 
 def distances(time: int, seen: int, device: torch.device | None = None) -> Tensor:
-    """How far back each token is from each query, [time, seen]; negative for later ones."""
+    """Return how far back each token is from each query, [time, seen]; negative for later ones."""
     tokens = torch.arange(seen, device=device)
     return tokens[seen - time :, None] - tokens
 
 
-def attend(
+def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -47,20 +52,20 @@ def attend(
     window: int | None = None,
     scale: float | None = None,
 ) -> Tensor:
-    """Softmax attention (Vaswani et al. 2017); heads may share keys (Ainslie et al. 2023).
+    """Compute softmax attention (Vaswani et al. 2017); heads may share keys (Ainslie et al. 2023).
 
-    query [batch, heads, time, head], key and value [batch, kv_heads, seen, head]. `bias` [batch or
-    1, heads or 1, time, seen] is added to the scores (see score_bias) and then alone says who sees
-    whom. Without it the queries are the last `time` of the `seen` tokens; if `causal`, each sees
-    itself and those before it; and none as far away as `window`. `scale` is 1 / sqrt(head) if not
-    given. Returns [batch, heads, time, head].
+    query [batch, heads, time, head], key and value [batch, kv_heads, seen, head]; returns [batch,
+    heads, time, head]. A `bias` [batch or 1, heads or 1, time, seen], made by score_bias, is added
+    to the scores and is then the only mask. Without one, the queries are the last `time` of the
+    `seen` tokens, and each sees tokens less than `window` away, if `causal` none after itself.
+    `scale` defaults to 1 / sqrt(head).
     """
     time, seen = query.shape[-2], key.shape[-2]
     narrow = window is not None and window < seen
     if bias is None and (narrow or (causal and time not in (1, seen))):
         mask = visible(distances(time, seen, query.device), causal, window)
         bias = score_bias(mask, query.dtype)[None, None]
-    if needs_own_gradient(query) and (time == seen or not causal):
+    if _needs_own_gradient(query) and (time == seen or not causal):
         groups = query.shape[1] // key.shape[1]
         if groups > 1:
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
@@ -76,22 +81,23 @@ def attend(
     )
 
 
-def needs_own_gradient(query: Tensor) -> bool:
+def _needs_own_gradient(query: Tensor) -> bool:
+    """Whether PyTorch's backward pass would be slow: on a CPU in bf16."""
     slow = query.device.type == "cpu" and query.dtype == torch.bfloat16
     return slow and query.requires_grad and not torch.compiler.is_compiling()
 
 
 def score_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """What a mask adds to the scores, made once for all layers: 0 where seen, else -infinity."""
+    """Return what a mask adds to the scores: 0 where it is True, elsewhere -infinity."""
     bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
     return bias.masked_fill_(~mask, -math.inf)
 
 
 def relative_bucket(distance: Tensor, causal: bool, buckets: int, furthest: int) -> Tensor:
-    """Which of the `buckets` a distance falls into (Raffel et al. 2020, 2.1): half of them hold
-    one distance each, the others ever wider ranges, up to `furthest`.
+    """Return the bucket of each distance (Raffel et al. 2020, 2.1).
 
-    An encoder's first half of the buckets is for tokens before, the second for those after.
+    Half of the `buckets` hold one distance each, the others ever wider ranges, up to `furthest`.
+    Unless `causal`, the first half of them is for earlier tokens and the second for later ones.
     """
     if causal:
         shift, distance = torch.zeros_like(distance), distance.clamp(min=0)
@@ -105,11 +111,10 @@ def relative_bucket(distance: Tensor, causal: bool, buckets: int, furthest: int)
 
 
 def rotary_frequencies(config: TransformerConfig, local: bool = False) -> tuple[Tensor, float]:
-    """Radians a position for each pair of a head, [head / 2], and a factor on cos and sin; those of
-    local layers, if they are wanted.
+    """Return radians per position for each pair of a head, [head / 2], and a factor on cos and sin.
 
-    Su et al. 2021, with the stretchings known as linear (Chen et al. 2023), llama3 (Llama 3.1's
-    own) and yarn (Peng et al. 2023).
+    Su et al. 2021, with the scalings linear (Chen et al. 2023), llama3 (Llama 3.1) and yarn (Peng
+    et al. 2023). With `local`, those of the layers that have a window.
     """
     half, theta = config.head_width // 2, config.rope_theta
     if local:
@@ -126,15 +131,15 @@ def rotary_frequencies(config: TransformerConfig, local: bool = False) -> tuple[
     trained = scaling.get("original_max_position_embeddings") or config.context_length
     if scaling["rope_type"] == "llama3":
         low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-        turns = trained * frequencies / (2 * math.pi)  # over the context trained on
-        kept = ((turns - low) / (high - low)).clamp(0, 1)
-        return frequencies * (kept + (1 - kept) / factor), 1.0
+        rotations = trained * frequencies / (2 * math.pi)  # over the context trained on
+        unscaled = ((rotations - low) / (high - low)).clamp(0, 1)
+        return frequencies * (unscaled + (1 - unscaled) / factor), 1.0
 
-    def pair_that_turns(turns: float) -> float:
-        return half * math.log(trained / (turns * 2 * math.pi)) / math.log(theta)
+    def pair_with(rotations: float) -> float:
+        return half * math.log(trained / (rotations * 2 * math.pi)) / math.log(theta)
 
-    first = pair_that_turns(scaling.get("beta_fast") or 32)
-    last = pair_that_turns(scaling.get("beta_slow") or 1)
+    first = pair_with(scaling.get("beta_fast") or 32)
+    last = pair_with(scaling.get("beta_slow") or 1)
     if scaling.get("truncate", True):
         first, last = math.floor(first), math.ceil(last)
     first, last = max(first, 0), min(last, config.head_width - 1)
@@ -155,9 +160,9 @@ def _yarn_attention_factor(scaling: dict[str, float]) -> float:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair of numbers (i, i + head / 2) by its position's angle.
+    """Rotate each pair of numbers (i, i + head / 2) by its position's angle (Su et al. 2021).
 
-    x [batch, time, heads, head]; cos, sin [batch or 1, time, 1, head] as `rotation` makes them.
+    x [batch, time, heads, head]; cos, sin [batch or 1, time, 1, head] as `rotation` returns them.
     """
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
@@ -165,10 +170,100 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def rotation(
     positions: Tensor, frequencies: Tensor, factor: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """cos and sin, [batch or 1, time, 1, head], for `rotate`; the sine of a first half is negated.
+    """Return cos and sin, [batch or 1, time, 1, head], for `rotate`.
 
-    positions [batch or 1, time], frequencies [head / 2].
+    positions [batch or 1, time], frequencies [head / 2]. The sines of the first half are negated.
     """
     angles = positions[:, :, None, None] * frequencies
     cos, sin = angles.cos() * factor, angles.sin() * factor
     return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
+
+
+def flash_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    *,
+    causal: bool = True,
+    scale: float | None = None,
+) -> Tensor:
+    """Compute attention on a CPU in bf16, with a backward pass made of matrix products.
+
+    PyTorch's forward pass (Dao et al. 2022) is exact and fast; its backward pass for CPUs takes
+    two to four times as long as this one where sequences are short. query [batch, heads, time,
+    head], key and value [batch, heads, seen, head]. A `bias` [batch or 1, heads or 1, time, seen]
+    is added to the scores and is then the only mask: if `causal` (`seen` is `time`), it must hide
+    later tokens too. `scale` defaults to 1 / sqrt(head). Saves only inputs and outputs.
+    """
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    output: Tensor = _FlashAttention.apply(query, key, value, bias, causal, scale)
+    return output
+
+
+class _FlashAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        bias: Tensor | None,
+        causal: bool,
+        scale: float,
+    ) -> Tensor:
+        output, normaliser = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, 0.0, causal and bias is None, attn_mask=bias, scale=scale
+        )
+        ctx.save_for_backward(query, key, value, bias, output, normaliser)
+        ctx.causal, ctx.scale = causal, scale
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, bias, output, normaliser = ctx.saved_tensors
+        scale, dtype = ctx.scale, query.dtype
+        batch, heads, time, _ = query.shape
+        shape, other, seen = query.shape, key.shape, key.shape[2]
+        bias_gradient = None
+        if bias is not None and bias.requires_grad:
+            bias_gradient = torch.zeros(bias.shape, device=bias.device)
+        rounded = normaliser.to(dtype)
+        # Rounding it makes all of a row's weights too large or small by one factor, up to several
+        # hundredths. A row's gradient carries the factor's inverse into all products there are.
+        inverse = (rounded - normaliser).exp_().unsqueeze(-1)
+        gradient = torch.mul(gradients[0], inverse, out=torch.empty_like(output))
+        pull = (gradient * output).sum(-1, keepdim=True, dtype=torch.float32)
+        pull = pull.neg_().to(dtype).flatten(0, 1)  # [batch · heads, time, 1]
+        normaliser = rounded.neg_().reshape(-1, time, 1)
+        query = (query * scale).flatten(0, 1)  # [batch · heads, time, head], as all below
+        key, value, gradient = key.flatten(0, 1), value.flatten(0, 1), gradient.flatten(0, 1)
+        query_gradient = torch.zeros_like(query)
+        key_gradient, value_gradient = torch.empty_like(key), torch.empty_like(value)
+        for start in range(0, seen, BLOCK):
+            block = slice(start, min(start + BLOCK, seen))
+            # Queries before this block of keys do not see it. [batch · heads, queries, keys]
+            rest = slice(start if ctx.causal else 0, None)
+            weights = torch.baddbmm(normaliser[:, rest], query[:, rest], key[:, block].mT)
+            if bias is not None:
+                by_row = weights.view(batch, heads, *weights.shape[1:])
+                by_row.add_(bias[:, :, rest, block])
+            weights.exp_()
+            if bias is None and ctx.causal:
+                weights[:, : block.stop - start].tril_()
+            torch.bmm(weights.mT, gradient[:, rest], out=value_gradient[:, block])
+            scores = torch.baddbmm(pull[:, rest], gradient[:, rest], value[:, block].mT)
+            scores.mul_(weights)
+            if bias_gradient is not None:
+                part = bias_gradient[:, :, rest, block]
+                part += scores.view(batch, heads, *scores.shape[1:]).float().sum_to_size(part.shape)
+            torch.bmm(scores.mT, query[:, rest], out=key_gradient[:, block])
+            query_gradient[:, rest].baddbmm_(scores, key[:, block], alpha=scale)
+        return (
+            query_gradient.view(shape),
+            key_gradient.view(other),
+            value_gradient.view(other),
+            None if bias_gradient is None else bias_gradient.to(dtype),
+            None,
+            None,
+        )

@@ -1,4 +1,4 @@
-"""What a Transformer is made of. GPT-2, Llama, BERT and T5 are values of this, not classes."""
+"""The config of a Transformer. GPT-2, Llama, BERT and T5 are values of it, not classes."""
 
 from __future__ import annotations
 
@@ -22,20 +22,19 @@ ROPE_SCALINGS = ("linear", "llama3", "yarn")
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """The shape of a model. Widths are in numbers, lengths in tokens.
+    """The shape of a model. Lengths are in tokens.
 
-    `rope_scaling` stretches rotary positions beyond the context trained on: {"rope_type": "linear",
-    "factor": 4.0} and so on, with the keys Hugging Face uses. `windowed_layers` are the layers in
-    which a token sees only tokens less than `window` away, and whose rotary positions turn by
-    `local_rope_theta`. `attention_bias` is on queries, keys and values, `output_bias` on what
-    attention gives.
+    `rope_scaling` extends rotary positions beyond the context trained on: {"rope_type": "linear",
+    "factor": 4.0} and so on, with Hugging Face's keys. In the `windowed_layers` a token sees only
+    tokens less than `window` away, and rotary positions use `local_rope_theta`. `attention_bias` is
+    that of queries, keys and values, `output_bias` that of attention's output.
 
-    An encoder is not `causal`. Where tokens are predicted by more than a linear map, it is the
-    `transform`: a linear map, the activation and a norm before it. An encoder–decoder has
-    `decoder_layers`; its `layers` are the encoder's, and its config that of both stacks but for
-    `causal` and `cross`, attention to what the encoder gives.
+    An encoder is not `causal`. With `transform`, a masked language model has a linear map, the
+    activation and a norm before its output head. An encoder–decoder has `decoder_layers`; `layers`
+    are then the encoder's, and both stacks share the config but for `causal` and `cross`
+    (attention to the encoder's states).
 
-    Raises UserError where the numbers do not fit each other.
+    Raises UserError where the numbers do not fit together.
     """
 
     family: Family
@@ -56,7 +55,7 @@ class TransformerConfig:
     positions: Literal["learned", "rotary", "relative"] = "rotary"
     position_offset: int = 0  # entries of learned positions before that of the first token
     relative_buckets: int = 32
-    relative_distance: int = 128  # from here on all positions are one bucket
+    relative_distance: int = 128  # all distances from here on share one bucket
     token_types: int = 0
     rope_theta: float = 10_000.0
     local_rope_theta: float | None = None
@@ -79,7 +78,7 @@ class TransformerConfig:
     causal: bool = True
     cross: bool = False
     decoder_layers: int = 0
-    start_id: int | None = None  # the token before the first that an encoder–decoder writes
+    start_id: int | None = None  # the token that an encoder–decoder's target begins with
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
@@ -93,7 +92,7 @@ class TransformerConfig:
             )
         if self.positions == "rotary" and self.head_width % 2:
             raise UserError(
-                f"rotary positions turn pairs of numbers, and a head is {self.head_width} wide",
+                f"rotary positions rotate pairs of numbers, and a head is {self.head_width} wide",
                 mend="choose heads so that width / heads is even",
             )
         kind = (self.rope_scaling or {"rope_type": "linear"}).get("rope_type")
@@ -107,21 +106,35 @@ class TransformerConfig:
         return self.mlp in GATED
 
     @property
-    def writes(self) -> bool:
-        """Whether it writes texts, as a decoder does: alone, or at an encoder's side."""
+    def query_width(self) -> int:
+        return self.heads * self.head_width
+
+    @property
+    def key_width(self) -> int:
+        return self.kv_heads * self.head_width
+
+    @property
+    def qkv_rows(self) -> list[int]:
+        """The rows of queries, keys and values in their fused matrix."""
+        return [self.query_width, self.key_width, self.key_width]
+
+    @property
+    def is_generative(self) -> bool:
+        """Whether it generates text: a decoder, alone or with an encoder."""
         return self.causal or self.decoder_layers > 0
 
     @property
-    def most_tokens(self) -> int:
-        """The most that can be seen at once: no number where positions are relative, as these know
-        no last one, and `context_length` is only what the model was trained on."""
+    def context_limit(self) -> int:
+        """The most tokens that can be seen at once. Relative positions have no limit: for them
+        `context_length` is only the length trained on."""
         return sys.maxsize if self.positions == "relative" else self.context_length
 
     def window_of(self, layer: int) -> int | None:
-        """How near tokens must be for one of this layer to see them; None for no limit."""
+        """Return the window of a layer in tokens, None for no limit."""
         return self.window if layer in self.windowed_layers else None
 
 
 def divisors(number: int) -> list[int]:
+    """Return the divisors of a positive number, ascending."""
     small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
     return sorted({*small, *(number // n for n in small)})

@@ -1,5 +1,5 @@
-"""The encoder–decoder (Vaswani et al. 2017; Raffel et al. 2020): one Transformer reads, another
-writes, attending to what the first made of its text."""
+"""The encoder–decoder (Vaswani et al. 2017; Raffel et al. 2020): one Transformer encodes a source,
+another generates the target, attending to the first one's states."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class EncoderDecoder(nn.Module):
     """Two stacks with one embedding: source tokens and target tokens in, hidden states out."""
 
     def __init__(self, config: TransformerConfig, seed: int | None = 0) -> None:
-        """With `seed` None the weights are left to be filled by the caller."""
+        """Leave the weights uninitialised where `seed` is None."""
         super().__init__()
         self.config = config
-        reads = replace(config, tied=True, decoder_layers=0)
-        writes = replace(
+        encoder = replace(config, tied=True, decoder_layers=0)
+        decoder = replace(
             config, layers=config.decoder_layers, decoder_layers=0, causal=True, cross=True
         )
-        self.encoder = Transformer(reads, seed)
-        self.decoder = Transformer(writes, None if seed is None else seed + 1)
+        self.encoder = Transformer(encoder, seed)
+        self.decoder = Transformer(decoder, None if seed is None else seed + 1)
         self.decoder.embedding = self.encoder.embedding
         self.encoder.embedding.sparse = False  # used twice, and its rows are added to densely
 
@@ -40,11 +40,11 @@ class EncoderDecoder(nn.Module):
         documents: Tensor | None = None,
         positions: Tensor | None = None,
     ) -> Tensor:
-        """The decoder's final hidden states, [batch, time, width], of tokens [batch, time] that
-        follow a source [batch, source time].
+        """Return the decoder's final hidden states, [batch, time, width], of target tokens [batch,
+        time], given source tokens [batch, source time].
 
-        Documents and positions are of the same shapes; a token attends to the source tokens of its
-        own document alone.
+        Documents and positions have the shapes of their tokens; a token attends only to the source
+        tokens of its own document.
         """
         if source_documents is None or documents is None:
             return self.decode(tokens, self.encode(source), positions=positions)
@@ -60,7 +60,7 @@ class EncoderDecoder(nn.Module):
     def encode(
         self, source: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Source tokens [batch, source time] to states [batch, source time, width]."""
+        """Map source tokens [batch, source time] to states [batch, source time, width]."""
         states: Tensor = self.encoder(source, positions=positions, mask=mask)
         return states
 
@@ -74,7 +74,10 @@ class EncoderDecoder(nn.Module):
         source_mask: Tensor | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
-        """Tokens [batch, time] that follow an encoded source, as Transformer.forward takes them."""
+        """Return the hidden states of target tokens [batch, time], given the source's states.
+
+        The arguments are those of Transformer.forward.
+        """
         hidden: Tensor = self.decoder(
             tokens,
             positions=positions,
@@ -90,9 +93,11 @@ class EncoderDecoder(nn.Module):
         return self.encoder.embedding
 
     def to_output(self, hidden: Tensor) -> Tensor:
+        """Return hidden states as the output weight takes them, [..., width]."""
         return self.decoder.to_output(hidden)
 
     def logits(self, hidden: Tensor) -> Tensor:
+        """Return the vocabulary's scores, [..., vocabulary], in the activations' type."""
         return self.decoder.logits(hidden)
 
     @property
@@ -108,22 +113,23 @@ class EncoderDecoder(nn.Module):
         self.encoder.activation_dtype = self.decoder.activation_dtype = dtype
 
     def set_dropout(self, dropout: float) -> None:
+        """Set the dropout used in training; a loaded model has none."""
         self.config = replace(self.config, dropout=dropout)
         self.encoder.set_dropout(dropout)
         self.decoder.set_dropout(dropout)
 
-    def row_blocks(self) -> dict[str, list[int]]:
-        """As a Transformer's, of both stacks."""
+    def fused_splits(self) -> dict[str, list[int]]:
+        """Return the splits of both stacks' fused matrices, as Transformer.fused_splits does."""
         return {
             f"{name}.{parameter}": rows
             for name, stack in (("encoder", self.encoder), ("decoder", self.decoder))
-            for parameter, rows in stack.row_blocks().items()
+            for parameter, rows in stack.fused_splits().items()
         }
 
 
-Writer = Transformer | EncoderDecoder  # what writes a text, of a prompt or of a source
+GenerativeModel = Transformer | EncoderDecoder
 
 
-def writer(config: TransformerConfig, seed: int | None = 0) -> Writer:
-    """The model that a config describes."""
+def build_model(config: TransformerConfig, seed: int | None = 0) -> GenerativeModel:
+    """Return the model that a config describes; its weights are uninitialised if `seed` is None."""
     return EncoderDecoder(config, seed) if config.decoder_layers else Transformer(config, seed)

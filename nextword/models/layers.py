@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nextword.models.attention import relative_bucket
 from nextword.models.config import TransformerConfig
-from nextword.models.fused import rms_norm
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
@@ -26,7 +27,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Linear(nn.Module):
-    """y = x Wᵀ + b in the type of x. The weight, [outputs, inputs], is left uninitialised."""
+    """y = x Wᵀ + b in the type of x. The weight, [outputs, inputs], is uninitialised."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool) -> None:
         super().__init__()
@@ -34,7 +35,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
 
     def forward(self, x: Tensor, rows: slice | None = None) -> Tensor:
-        """x [..., inputs] to [..., outputs], or to those outputs alone that `rows` are."""
+        """Map x [..., inputs] to [..., outputs]; with `rows` to those outputs alone."""
         weight: Tensor = self.weight
         bias: Tensor | None = self.bias
         if rows is not None:  # a slice of all would cost a copy of the gradient
@@ -43,9 +44,9 @@ class Linear(nn.Module):
 
 
 class Embedding(nn.Module):
-    """A row of the weight, [entries, width], for each number. Left uninitialised.
+    """A row of the weight, [entries, width], for each number. The weight is uninitialised.
 
-    With `sparse` the gradient, on a CPU, comes as the rows that were used. A tied output head has
+    With `sparse`, the gradient on a CPU holds only the rows that were used. A tied output head has
     a dense gradient for the same weight, and adding a few rows to that is far cheaper than adding
     another matrix of the vocabulary's size.
     """
@@ -63,9 +64,23 @@ class Embedding(nn.Module):
 
 
 def _make_dense(parameter: Tensor) -> None:
-    """For a loss that does not go through the output head: nothing dense was there to add to."""
+    """Convert the gradient of a loss that did not go through the tied output head."""
     if parameter.grad is not None and parameter.grad.is_sparse:
         parameter.grad = parameter.grad.to_dense()
+
+
+class RelativePositions(Embedding):
+    """A bias on the attention scores for each head and bucket of distances (Raffel et al. 2020)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config.relative_buckets, config.heads)
+        self.causal, self.furthest = config.causal, config.relative_distance
+
+    def forward(self, distance: Tensor) -> Tensor:
+        """Map [time, seen] or [batch, 1, time, seen] to biases [batch or 1, heads, time, seen]."""
+        buckets = relative_bucket(distance, self.causal, len(self.weight), self.furthest)
+        bias = super().forward(buckets).movedim(-1, -3)  # [..., heads, time, seen]
+        return bias[None] if distance.dim() == 2 else bias.squeeze(1)
 
 
 class LayerNorm(nn.Module):
@@ -81,6 +96,38 @@ class LayerNorm(nn.Module):
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
 
 
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """Return x / sqrt(mean(x²) + epsilon) · weight over the last dimension, computed in fp32.
+
+    x [..., width], and the result of x's type; the weight broadcasts against x: [width], or [heads,
+    width] for x [..., heads, width] (Zhang and Sennrich 2019). The gradient is written out, because
+    autograd's own holds more than x.
+    """
+    normed: Tensor = _RMSNorm.apply(x, weight, epsilon)
+    return normed
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        exact = torch.promote_types(x.dtype, torch.float32)
+        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact).square_()
+        inverse = square.div_(x.shape[-1]).add_(epsilon).rsqrt_()
+        ctx.save_for_backward(x, weight, inverse)
+        return (x * inverse).mul_(weight).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, inverse = ctx.saved_tensors
+        gradient = gradients[0].to(inverse.dtype)
+        normed = x * inverse
+        weight_gradient = (gradient * normed).sum_to_size(weight.shape)
+        pulled = gradient * weight
+        along = torch.linalg.vecdot(pulled, normed).unsqueeze(-1).div_(x.shape[-1])
+        x_gradient = pulled.addcmul_(normed, along, value=-1).mul_(inverse)
+        return x_gradient.to(x.dtype), weight_gradient.to(weight.dtype), None
+
+
 class RMSNorm(nn.Module):
     """Root mean square 1 over the last dimension, in fp32 (Zhang and Sennrich 2019)."""
 
@@ -93,8 +140,8 @@ class RMSNorm(nn.Module):
         return rms_norm(x, self.weight, self.epsilon)
 
 
-def norm_of(config: TransformerConfig) -> LayerNorm | RMSNorm:
-    """A norm over the model's width."""
+def build_norm(config: TransformerConfig) -> LayerNorm | RMSNorm:
+    """Return a new norm over the model's width."""
     if config.norm == "rmsnorm":
         return RMSNorm(config.width, config.norm_epsilon)
     return LayerNorm(config.width, config.norm_epsilon, config.norm_bias)
@@ -122,13 +169,13 @@ class FeedForward(nn.Module):
 
 
 class Transform(nn.Module):
-    """What masked language models do to a state before they score words (Devlin et al. 2018)."""
+    """The layer between a masked language model's states and its scores (Devlin et al. 2018)."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.dense = Linear(config.width, config.width, config.transform_bias)
         self.activation = ACTIVATIONS[config.mlp]
-        self.norm = norm_of(config)
+        self.norm = build_norm(config)
 
     def forward(self, x: Tensor) -> Tensor:  # [..., width] -> the same
         normed: Tensor = self.norm(self.activation(self.dense(x)))

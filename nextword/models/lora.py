@@ -1,6 +1,6 @@
 """Low-rank updates of a model's matrices (LoRA, Hu et al. 2021): y = x Wᵀ + alpha / rank · x Aᵀ Bᵀ.
 
-W stays as it is; A and B are learnt. B begins as zeros, so that training begins at the model.
+W is frozen; A and B are learned. B is initially zero, so that training begins at the model.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextword.errors import UserError
+from nextword.models.heads import HEAD_PARAMETERS
 from nextword.models.layers import Linear
 
 Targets = Literal["attention", "mlp", "all"]
-# New heads, and what leads to them, learn in full beside the updates.
-HEADS = ("score.", "span.", "tag.", "pooler.", "transformer.transform.")
 Model = TypeVar("Model", bound=nn.Module)
 
 
 class LowRankLinear(Linear):
-    """A Linear with an update: weight and bias keep their names, `lora_a` [rank, inputs] and
-    `lora_b` [outputs, rank] stand beside them. Dropout falls on what the update reads."""
+    """A Linear with an update: `lora_a` [rank, inputs] and `lora_b` [outputs, rank] beside weight
+    and bias, which keep their names. Dropout applies to the update's input."""
 
     def __init__(self, linear: Linear, rank: int, scale: float, dropout: float = 0.0) -> None:
         nn.Module.__init__(self)
@@ -35,13 +34,13 @@ class LowRankLinear(Linear):
         self.scale, self.dropout = scale, dropout
 
     def forward(self, x: Tensor, rows: slice | None = None) -> Tensor:
-        read = F.dropout(x, self.dropout, self.training) if self.dropout else x
-        low = F.linear(read, self.lora_a.to(x.dtype)) * self.scale  # [..., rank]
+        dropped = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        low = F.linear(dropped, self.lora_a.to(x.dtype)) * self.scale  # [..., rank]
         high = self.lora_b if rows is None else self.lora_b[rows]
         return super().forward(x, rows) + F.linear(low, high.to(x.dtype))
 
     def update(self) -> Tensor:
-        """What is added to the weight, [outputs, inputs]."""
+        """Return what is added to the weight, [outputs, inputs]."""
         return self.lora_b.detach() @ self.lora_a.detach() * self.scale
 
 
@@ -54,32 +53,33 @@ def add_lora(
     targets: Targets = "all",
     seed: int = 0,
 ) -> None:
-    """Add updates to the blocks' matrices, in place, and freeze all but them and a new head.
+    """Add updates to the blocks' matrices, in place, and freeze all else but a new head.
 
-    `targets` are the matrices of attention, of the feed-forward networks, or both. A is uniform up
-    to 1 / √inputs, as peft draws it, from the seed alone. Raises UserError where there are updates
-    already.
+    `targets` are the matrices of attention, of the feed-forward networks, or both. A is uniform
+    within ±1 / √inputs, as in peft, from the seed alone. Raises UserError where the model has
+    updates already.
     """
     if any(isinstance(module, LowRankLinear) for module in model.modules()):
         raise UserError("the model has low-rank updates already", mend="merge them first")
     generator = torch.Generator().manual_seed(seed)
-    for name, linear in list(matrices(model, targets)):
+    for name, linear in list(block_matrices(model, targets)):
         adapted = LowRankLinear(linear, rank, alpha / rank, dropout)
         bound = linear.weight.shape[1] ** -0.5
         drawn = torch.empty(adapted.lora_a.shape).uniform_(-bound, bound, generator=generator)
         with torch.no_grad():
             adapted.lora_a.copy_(drawn)
         model.set_submodule(name, adapted)
-    learn_updates_only(model)
+    freeze_all_but_updates(model)
 
 
-def learn_updates_only(model: nn.Module) -> None:
+def freeze_all_but_updates(model: nn.Module) -> None:
+    """Train only the updates and a new head."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_("lora_" in name or name.startswith(HEADS))
+        parameter.requires_grad_("lora_" in name or name.startswith(HEAD_PARAMETERS))
 
 
-def matrices(model: nn.Module, targets: Targets = "all") -> Iterator[tuple[str, Linear]]:
-    """The blocks' matrices by name."""
+def block_matrices(model: nn.Module, targets: Targets = "all") -> Iterator[tuple[str, Linear]]:
+    """Yield the blocks' matrices by name."""
     for name, module in model.named_modules():
         if isinstance(module, Linear) and "blocks." in name:
             part = name.split(".")[-2]  # attention, cross (attention to a source) or mlp
@@ -87,18 +87,19 @@ def matrices(model: nn.Module, targets: Targets = "all") -> Iterator[tuple[str, 
                 yield name, module
 
 
-def updates(model: nn.Module) -> dict[str, LowRankLinear]:
-    """The matrices that have an update, by name."""
+def low_rank_modules(model: nn.Module) -> dict[str, LowRankLinear]:
+    """Return the matrices that have an update, by name."""
     return {n: m for n, m in model.named_modules() if isinstance(m, LowRankLinear)}
 
 
 @torch.no_grad()
-def merge(model: Model) -> Model:
-    """The model with its updates added to its matrices, none left beside them.
+def merge_lora(model: Model) -> Model:
+    """Return the model with its updates added to its matrices.
 
-    A new one that shares all else with `model`, which stays as it is; without updates, `model`.
+    It is a new model that shares all other parameters with `model`, which is unchanged; `model`
+    itself where it has no updates.
     """
-    adapted = updates(model)
+    adapted = low_rank_modules(model)
     if not adapted:
         return model
     known = {id(parameter): parameter for parameter in model.parameters()}
@@ -112,7 +113,8 @@ def merge(model: Model) -> Model:
     return merged
 
 
-def trainable(model: nn.Module) -> tuple[int, int]:
-    """How many numbers learn, and how many the model has in all."""
-    every = list(model.parameters())
-    return sum(p.numel() for p in every if p.requires_grad), sum(p.numel() for p in every)
+def count_trainable(model: nn.Module) -> tuple[int, int]:
+    """Return the number of trainable parameters, and of all."""
+    parameters = list(model.parameters())
+    trainable = sum(p.numel() for p in parameters if p.requires_grad)
+    return trainable, sum(p.numel() for p in parameters)

@@ -1,4 +1,4 @@
-"""Named sizes and what they cost: a person's wishes to a config, its parameters and its work."""
+"""Named sizes: settings to a config, and the parameters and floating-point operations of it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from nextword.settings import ModelSettings
 DEFAULT_SIZE = "10m"
 DEFAULT_CONTEXT = 1024
 HEAD_WIDTHS = (64, 32, 128, 96, 80, 48, 40, 16, 8)  # tried in this order
-# Tokens this far away are not seen by a new encoder's local layers. With ModernBERT's own 65 it
-# takes thousands of steps to learn that neighbours matter most.
-NEAR = 4
+# The window of a new encoder's local layers, in tokens. With ModernBERT's own 65 it takes thousands
+# of steps to learn that neighbours matter most.
+LOCAL_WINDOW = 4
 WIDTH_A_LAYER = 64  # Kaplan et al. 2020: loss hardly depends on the shape near this
 
 
 @dataclass(frozen=True)
 class Size:
-    """A shape. It is named by its parameters with a vocabulary of `vocab_size`."""
+    """A shape, named by its number of parameters with a vocabulary of `vocab_size`."""
 
     layers: int
     width: int
@@ -50,7 +50,7 @@ SIZES: dict[str, Size] = {
     "gpt2-xl": Size(48, 1600, 25, 25, 50257),
 }
 
-SHARING = ("llama", "mistral", "qwen2", "qwen3")  # heads may share keys and values
+GROUPED_QUERY = ("llama", "mistral", "qwen2", "qwen3")  # heads may share keys and values
 BERT: dict[str, Any] = {
     "norm": "layernorm",
     "norm_epsilon": 1e-12,
@@ -111,10 +111,10 @@ STYLES: dict[Family, dict[str, Any]] = {
 
 
 def config_for(settings: ModelSettings, vocab_size: int) -> TransformerConfig:
-    """The model that was asked for: a named size, changed by any dimension given beside it.
+    """Return the config of a named size, changed by any dimension given beside it.
 
-    GPT-2's sizes are of its family unless another is asked for. Raises UserError where dimensions
-    do not fit.
+    GPT-2's sizes are of its family unless another is given. Raises UserError where dimensions do
+    not fit together.
     """
     family: Family = settings.family or "qwen3"
     if settings.family is None and settings.size and settings.size.startswith("gpt2"):
@@ -133,7 +133,7 @@ def config_for(settings: ModelSettings, vocab_size: int) -> TransformerConfig:
             f" or --width {heads * max(1, round(width / heads))}",
         )
     kv_heads = settings.kv_heads or (size.kv_heads if heads == size.heads else heads)
-    if family not in SHARING:
+    if family not in GROUPED_QUERY:
         if settings.kv_heads not in (None, heads):
             raise UserError(
                 f"{family} has a key/value head for every head, not {settings.kv_heads} for "
@@ -142,9 +142,9 @@ def config_for(settings: ModelSettings, vocab_size: int) -> TransformerConfig:
             )
         kv_heads = heads
     style = STYLES[family]
-    if family == "modernbert":  # every third layer sees the whole text, the others what is near
-        near = tuple(layer for layer in range(layers) if layer % 3)
-        style = style | {"window": NEAR, "windowed_layers": near}
+    if family == "modernbert":  # every third layer sees the whole text, the others near tokens
+        local = tuple(layer for layer in range(layers) if layer % 3)
+        style = style | {"window": LOCAL_WINDOW, "windowed_layers": local}
     return TransformerConfig(
         family=family,
         vocab_size=vocab_size,
@@ -173,7 +173,7 @@ def _size(settings: ModelSettings) -> Size:
 
 
 def _heads(width: int) -> int:
-    """Heads of a usual width, if one divides the model's."""
+    """Return a number of heads of a usual width, 1 where none divides the model's."""
     for head_width in HEAD_WIDTHS:
         if width % head_width == 0 and width // head_width > 1:
             return width // head_width
@@ -181,7 +181,7 @@ def _heads(width: int) -> int:
 
 
 def _mlp_width(size: Size, width: int, mlp: str) -> int:
-    """Four times the width; two thirds of that where a gate adds a third matrix (Shazeer 2020)."""
+    """Return four times the width; two thirds of that with a gate's third matrix (Shazeer 2020)."""
     if mlp not in GATED:
         return 4 * width
     if size.mlp_width and width == size.width:
@@ -191,10 +191,10 @@ def _mlp_width(size: Size, width: int, mlp: str) -> int:
 
 
 def parameter_count(config: TransformerConfig) -> int:
-    """All parameters; a tied head counts once."""
+    """Return the number of parameters; a tied head counts once."""
     width = config.width
     norm = width * (2 if config.norm == "layernorm" and config.norm_bias else 1)
-    queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
+    queries, keys = config.query_width, config.key_width
     attention = width * (queries + 2 * keys) + queries * width
     if config.attention_bias:
         attention += queries + 2 * keys
@@ -224,37 +224,37 @@ def parameter_count(config: TransformerConfig) -> int:
 
 
 def flops_per_token(config: TransformerConfig, context: int, scored: float = 1.0) -> float:
-    """Multiplications and additions to train on one token, forward and backward.
+    """Return the floating-point operations to train on one token, forward and backward.
 
-    Six a weight that is multiplied by (a lookup is not; the vocabulary is scored for the share
-    `scored` of the tokens, and an encoder–decoder writes as many), and the attention over half the
-    context on average, an encoder's over all of it, or over the window where it is shorter
-    (Chowdhery et al. 2022, appendix B, who count all of it).
+    Six for each weight of a matrix product, and those of attention: over half the context on
+    average, in an encoder over all of it, or over the window where that is shorter (Chowdhery et
+    al. 2022, appendix B, who count all of it). `scored` is the fraction of tokens whose vocabulary
+    is scored; an encoder–decoder's targets are that fraction of its source.
     """
     if config.decoder_layers:
         return flops_per_pair(config, context, scored * context) / context
-    queries = config.heads * config.head_width
     weights = config.layers * _block_weights(config) + scored * config.vocab_size * config.width
-    share, sides = (0.5, 1) if config.causal else (1.0, 2)
+    fraction, sides = (0.5, 1) if config.causal else (1.0, 2)
     seen = sum(
-        min(context * share, sides * (config.window_of(layer) or context))
+        min(context * fraction, sides * (config.window_of(layer) or context))
         for layer in range(config.layers)
     )
-    return 6.0 * weights + 12.0 * queries * seen
+    return 6.0 * weights + 12.0 * config.query_width * seen
 
 
 def flops_per_pair(config: TransformerConfig, source: float, target: float) -> float:
-    """As flops_per_token, of an encoder–decoder that reads `source` tokens and writes `target`."""
-    queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
+    """Return the floating-point operations to train an encoder–decoder on a pair of a `source` and
+    a `target` of so many tokens."""
+    queries, keys = config.query_width, config.key_width
     block, width = _block_weights(config), config.width
-    reading = config.layers * block + config.decoder_layers * 2 * width * keys
-    writing = config.decoder_layers * (block + 2 * width * queries) + config.vocab_size * width
+    encoding = config.layers * block + config.decoder_layers * 2 * width * keys
+    decoding = config.decoder_layers * (block + 2 * width * queries) + config.vocab_size * width
     seen = config.layers * source**2 + config.decoder_layers * target * (target / 2 + source)
-    return 6.0 * (source * reading + target * writing) + 12.0 * queries * seen
+    return 6.0 * (source * encoding + target * decoding) + 12.0 * queries * seen
 
 
 def _block_weights(config: TransformerConfig) -> int:
-    """The matrices of a block, without attention to a source."""
-    queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
+    """Return the number of weights in a block's matrices, cross-attention left out."""
+    queries, keys = config.query_width, config.key_width
     matrices = 3 if config.gated else 2
     return config.width * (2 * queries + 2 * keys + matrices * config.mlp_width)

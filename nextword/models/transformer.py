@@ -1,8 +1,9 @@
-"""The Transformer, whole. What it is made of is said by its config."""
+"""The Transformer. Its config says which norms, positions, attention and MLP it has."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -11,9 +12,8 @@ from torch import Tensor, nn
 
 from nextword.errors import UserError
 from nextword.models.attention import (
-    attend,
+    attention,
     distances,
-    relative_bucket,
     rotary_frequencies,
     rotate,
     rotation,
@@ -21,22 +21,30 @@ from nextword.models.attention import (
     visible,
 )
 from nextword.models.config import TransformerConfig
-from nextword.models.fused import rms_norm
-from nextword.models.initial import draw_weights
-from nextword.models.layers import Embedding, FeedForward, Linear, RMSNorm, Transform, norm_of
+from nextword.models.initialization import initialize_weights
+from nextword.models.layers import (
+    Embedding,
+    FeedForward,
+    Linear,
+    RelativePositions,
+    RMSNorm,
+    Transform,
+    build_norm,
+    rms_norm,
+)
 
 Rotation = tuple[Tensor, Tensor]  # cos and sin, [batch or 1, time, 1, head]
 
 
 class Cache(Protocol):
-    """Keys and values of what was read before."""
+    """Keys and values of earlier tokens."""
 
     def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add these, [batch, kv_heads, time, head]; return all, [batch, kv_heads, seen, head]."""
         ...
 
     def source(self, attention: Attention, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the source, [batch, kv_heads, source time, head], made once."""
+        """Return keys and values of the source, [batch, kv_heads, source time, head]."""
         ...
 
 
@@ -49,14 +57,11 @@ class Attention(nn.Module):
         self.layer, self.causal = layer, config.causal and not cross
         self.window = None if cross else config.window_of(layer)
         self.scale = config.attention_scale
-        outputs = (config.heads + 2 * config.kv_heads) * config.head_width
-        self.qkv = Linear(config.width, outputs, config.attention_bias)
-        self.output = Linear(config.heads * config.head_width, config.width, config.output_bias)
-        self.query_norm: RMSNorm | None = None
-        self.key_norm: RMSNorm | None = None
-        if config.qk_norm:
-            self.query_norm = RMSNorm(config.head_width, config.norm_epsilon)
-            self.key_norm = RMSNorm(config.head_width, config.norm_epsilon)
+        self.qkv = Linear(config.width, sum(config.qkv_rows), config.attention_bias)
+        self.output = Linear(config.query_width, config.width, config.output_bias)
+        norm = partial(RMSNorm, config.head_width, config.norm_epsilon)
+        self.query_norm = norm() if config.qk_norm else None
+        self.key_norm = norm() if config.qk_norm else None
 
     def forward(
         self,
@@ -66,59 +71,59 @@ class Attention(nn.Module):
         cache: Cache | None = None,
         source: Tensor | None = None,
     ) -> Tensor:
-        """x [batch, time, width] attends to itself, or to `source` [batch, source time, width]."""
+        """Let x [batch, time, width] attend to itself or a `source` [batch, source time, width]."""
         if source is None:
-            query, key, value = self._own(x, rotation)
+            query, key, value = self.project(x, rotation)
             if cache is not None:
                 key, value = cache.update(self.layer, key, value)
         else:
             query = self._heads(x, slice(0, self.heads * self.head))
-            key, value = self.of_source(source) if cache is None else cache.source(self, source)
-        mixed = attend(
+            key, value = self.key_value(source) if cache is None else cache.source(self, source)
+        output = attention(
             query, key, value, bias, causal=self.causal, window=self.window, scale=self.scale
         )
-        return self.output(mixed.transpose(1, 2).flatten(2))
+        return self.output(output.transpose(1, 2).flatten(2))
 
-    def of_source(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values, [batch, kv_heads, source time, head], of what is attended to."""
-        both = self._heads(source, slice(self.heads * self.head, None))
-        key, value = both.chunk(2, dim=1)
+    def key_value(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys and values, [batch, kv_heads, source time, head], of the source."""
+        key, value = self._heads(source, slice(self.heads * self.head, None)).chunk(2, dim=1)
         return key, value
 
-    def _own(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries [batch, heads, time, head]; keys, values [batch, kv_heads, time, head]."""
         heads = self.qkv(x).unflatten(-1, (-1, self.head))
-        turned, value = heads.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
+        # Queries and keys are normed and rotated together, as one tensor.
+        query_key, value = heads.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
         if self.query_norm is not None and self.key_norm is not None:
-            weight = torch.cat(  # [heads + kv_heads, head]: queries and keys at once
+            weight = torch.cat(  # [heads + kv_heads, head]
                 (
                     self.query_norm.weight.expand(self.heads, -1),
                     self.key_norm.weight.expand(self.kv_heads, -1),
                 )
             )
-            turned = rms_norm(turned, weight, self.query_norm.epsilon)
+            query_key = rms_norm(query_key, weight, self.query_norm.epsilon)
         if rotation is not None:
-            turned = rotate(turned, *rotation)
+            query_key = rotate(query_key, *rotation)
         # [batch, time, heads, head] -> [batch, heads, time, head]
-        turned, value = turned.transpose(1, 2), value.transpose(1, 2)
-        query, key = turned.split([self.heads, self.kv_heads], dim=1)
-        return query, key, value
+        query, key = query_key.transpose(1, 2).split([self.heads, self.kv_heads], dim=1)
+        return query, key, value.transpose(1, 2)
 
     def _heads(self, x: Tensor, rows: slice) -> Tensor:
         return self.qkv(x, rows).unflatten(-1, (-1, self.head)).transpose(1, 2)
 
 
 class Block(nn.Module):
-    """Attention, to a source too where there is one, then the feed-forward network, each added to
-    the residual stream."""
+    """Attention, cross-attention in a decoder with a source, then the feed-forward network, each
+    added to the residual stream."""
 
     def __init__(self, config: TransformerConfig, layer: int) -> None:
         super().__init__()
-        self.attention_norm = norm_of(config) if layer or config.first_norm else nn.Identity()
+        self.attention_norm = build_norm(config) if layer or config.first_norm else nn.Identity()
         self.attention = Attention(config, layer)
         if config.cross:
-            self.cross_norm = norm_of(config)
+            self.cross_norm = build_norm(config)
             self.cross = Attention(config, layer, cross=True)
-        self.mlp_norm = norm_of(config)
+        self.mlp_norm = build_norm(config)
         self.mlp = FeedForward(config)
         self.post_norm, self.dropout = config.post_norm, config.dropout
 
@@ -132,14 +137,12 @@ class Block(nn.Module):
         source_bias: Tensor | None = None,
     ) -> Tensor:
         if self.post_norm:
-            mixed = self._drop(self.attention(x, rotation, bias, cache))
-            x = self.attention_norm(x + mixed)
-            normed: Tensor = self.mlp_norm(x + self._drop(self.mlp(x)))
-            return normed
+            x = self.attention_norm(x + self._drop(self.attention(x, rotation, bias, cache)))
+            output: Tensor = self.mlp_norm(x + self._drop(self.mlp(x)))
+            return output
         x = x + self._drop(self.attention(self.attention_norm(x), rotation, bias, cache))
         if source is not None:
-            mixed = self.cross(self.cross_norm(x), None, source_bias, cache, source)
-            x = x + self._drop(mixed)
+            x = x + self._drop(self.cross(self.cross_norm(x), None, source_bias, cache, source))
         return x + self._drop(self.mlp(self.mlp_norm(x)))
 
     def _drop(self, x: Tensor) -> Tensor:
@@ -150,31 +153,29 @@ class Transformer(nn.Module):
     """A decoder or an encoder: tokens in, hidden states out; `logits` scores the vocabulary.
 
     Weights are fp32. Activations are of type `activation_dtype`, which may be set at any time.
-    Dropout, where the config has it, falls on the embeddings and on what each layer adds, not on
-    the attention weights, so that attention stays fused.
+    Dropout applies to the embeddings and to what each layer adds, not to the attention weights, so
+    that attention stays fused.
     """
 
     def __init__(self, config: TransformerConfig, seed: int | None = 0) -> None:
-        """With `seed` None the weights are left to be filled by the caller."""
+        """Leave the weights uninitialised where `seed` is None."""
         super().__init__()
         self.config = config
         self.activation_dtype = torch.float32
         self.embedding = Embedding(config.vocab_size, config.width, sparse=config.tied)
         self.positions: Embedding | None = None
-        self.relative: Embedding | None = None
+        self.relative: RelativePositions | None = None
         if config.positions == "learned":
             entries = config.position_offset + config.context_length
             self.positions = Embedding(entries, config.width)
         elif config.positions == "relative":
-            self.relative = Embedding(config.relative_buckets, config.heads)
+            self.relative = RelativePositions(config)
         self.types = Embedding(config.token_types, config.width) if config.token_types else None
-        self.embedding_norm = norm_of(config) if config.embedding_norm else None
+        self.embedding_norm = build_norm(config) if config.embedding_norm else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
-        self.norm = nn.Identity() if config.post_norm else norm_of(config)
+        self.norm = nn.Identity() if config.post_norm else build_norm(config)
         self.transform = Transform(config) if config.transform else None
-        self.head: Linear | None = None
-        if not config.tied:
-            self.head = Linear(config.width, config.vocab_size, bias=False)
+        self.head = None if config.tied else Linear(config.width, config.vocab_size, bias=False)
         self.vocabulary_bias: nn.Parameter | None = None
         if config.vocabulary_bias:
             self.vocabulary_bias = nn.Parameter(torch.empty(config.vocab_size))
@@ -185,7 +186,7 @@ class Transformer(nn.Module):
             if config.window is not None:
                 self.rotary[config.window] = rotary_frequencies(config, local=True)
         if seed is not None:
-            draw_weights(self.named_parameters(), config, seed)
+            initialize_weights(self.named_parameters(), config, seed)
 
     def forward(
         self,
@@ -198,15 +199,15 @@ class Transformer(nn.Module):
         source: Tensor | None = None,
         source_mask: Tensor | None = None,
     ) -> Tensor:
-        """Final hidden states, [batch, time, width], of tokens [batch, time].
+        """Return the final hidden states, [batch, time, width], of tokens [batch, time].
 
-        `positions` [batch, time] are 0, 1, 2 … if not given; a cache that holds something needs
-        them. `mask` is bool [batch or 1, 1, time, seen], True where a token sees another; without
-        one every token sees all others, a decoder's itself and those before it. With a sliding
-        window, `seen` counts positions from 0. `cache` adds the keys and values of the tokens
-        before these. `types` [batch, time] are those of tokens, 0 if not given or the model has one
-        alone. A decoder attends to `source` [batch, source time, width], where `source_mask` [batch
-        or 1, 1, time or 1, source time] is True.
+        `positions` [batch, time] default to 0, 1, 2 …; a cache that is not empty needs them. `mask`
+        is bool [batch or 1, 1, time, seen], True where a token sees another; without one every
+        token sees all others, in a decoder itself and those before it. With a sliding window,
+        `seen` counts positions from 0. `cache` holds the keys and values of earlier tokens. `types`
+        [batch, time] are token types, by default 0. A decoder attends to `source` [batch, source
+        time, width] where `source_mask` [batch or 1, 1, time or 1, source time] is True. Raises
+        UserError for more tokens than there are learned positions.
         """
         time = tokens.shape[1]
         if self.positions is not None and time > self.config.context_length:
@@ -226,40 +227,40 @@ class Transformer(nn.Module):
         x = x.to(self.activation_dtype)
         if self.config.dropout and self.training:
             x = F.dropout(x, self.config.dropout)
-        turns = {}
+        rotations = {}
         for window, (frequencies, factor) in self.rotary.items():
             self.rotary[window] = frequencies.to(x.device), factor
-            turns[window] = rotation(at, self.rotary[window][0], factor, x.dtype)
+            rotations[window] = rotation(at, self.rotary[window][0], factor, x.dtype)
         biases = self._biases(time, mask, None if cache is None else at)
         source_bias = None if source_mask is None else score_bias(source_mask, x.dtype)
         for layer, block in enumerate(self.blocks):
             window = self.config.window_of(layer)
-            x = block(x, turns.get(window), biases[window], cache, source, source_bias)
+            x = block(x, rotations.get(window), biases[window], cache, source, source_bias)
         hidden: Tensor = self.norm(x)
         return hidden
 
     def to_output(self, hidden: Tensor) -> Tensor:
-        """Hidden states as the output weight reads them, [..., width]."""
+        """Return hidden states as the output weight takes them, [..., width]."""
         if self.transform is not None:
             hidden = self.transform(hidden)
         scale = self.config.vocabulary_scale
         return hidden if scale == 1 else hidden * scale
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores of every token of the vocabulary, [..., vocabulary], in the activations' type."""
+        """Return the vocabulary's scores, [..., vocabulary], in the activations' type."""
         hidden = self.to_output(hidden)
         bias = None if self.vocabulary_bias is None else self.vocabulary_bias.to(hidden.dtype)
         return F.linear(hidden, self.output_weight.to(hidden.dtype), bias)
 
     @property
     def output_weight(self) -> Tensor:
-        """The output head, [vocabulary, width]: the embedding itself where they are tied."""
+        """Return the output head, [vocabulary, width]: the embedding itself where it is tied."""
         return self.embedding.weight if self.head is None else self.head.weight
 
     def _biases(
         self, time: int, mask: Tensor | None, at: Tensor | None
     ) -> dict[int | None, Tensor | None]:
-        """What is added to the scores, made once for all layers with the same window."""
+        """Return the biases of attention scores by window, shared by all layers that have it."""
         window, causal, dtype = self.config.window, self.config.causal, self.activation_dtype
         if mask is None and self.relative is None:
             return {None: None, window: None}
@@ -277,35 +278,23 @@ class Transformer(nn.Module):
             biases[width] = score_bias(near if mask is None else mask & near, dtype)
         if self.relative is None:
             return biases
-        relative = self._relative_bias(distance).to(dtype)
+        relative = self.relative(distance).to(dtype)
         return {width: relative + bias for width, bias in biases.items() if bias is not None}
 
-    def _relative_bias(self, distance: Tensor) -> Tensor:
-        """distance [time, seen], or [batch, 1, time, seen], to [batch or 1, heads, time, seen]."""
-        assert self.relative is not None
-        config = self.config
-        buckets = relative_bucket(
-            distance, config.causal, config.relative_buckets, config.relative_distance
-        )
-        added = self.relative(buckets).movedim(-1, -3)  # [..., heads, time, seen]
-        return added[None] if distance.dim() == 2 else added.squeeze(1)
-
     def set_dropout(self, dropout: float) -> None:
-        """For training from now on; a loaded model has none."""
+        """Set the dropout used in training; a loaded model has none."""
         self.config = replace(self.config, dropout=dropout)
         for block in self.blocks:
             assert isinstance(block, Block)
             block.dropout = dropout
 
-    def row_blocks(self) -> dict[str, list[int]]:
-        """How matrices that are several side by side split along their rows, by parameter name."""
+    def fused_splits(self) -> dict[str, list[int]]:
+        """Return, by parameter name, the rows of the matrices that a fused matrix consists of."""
         config = self.config
-        queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
-        blocks = {}
-        for layer in range(config.layers):
-            blocks[f"blocks.{layer}.attention.qkv.weight"] = [queries, keys, keys]
-            if config.cross:
-                blocks[f"blocks.{layer}.cross.qkv.weight"] = [queries, keys, keys]
-            if config.gated:
-                blocks[f"blocks.{layer}.mlp.input.weight"] = [config.mlp_width] * 2
-        return blocks
+        parts = {"attention.qkv": config.qkv_rows}
+        if config.cross:
+            parts["cross.qkv"] = config.qkv_rows
+        if config.gated:
+            parts["mlp.input"] = [config.mlp_width] * 2
+        layers = range(config.layers)
+        return {f"blocks.{n}.{part}.weight": rows for n in layers for part, rows in parts.items()}

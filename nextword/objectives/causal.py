@@ -1,5 +1,5 @@
-"""Next-word prediction: every token is predicted from those before it in its own document, and from
-the document's source where it has one."""
+"""Next-word prediction: each token is predicted from those before it in its own document, and from
+the document's source if it has one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from nextword.models.attention import document_mask
-from nextword.models.encoder_decoder import Writer
+from nextword.models.encoder_decoder import GenerativeModel
 from nextword.objectives.cross_entropy import linear_cross_entropy, per_token_cross_entropy
 from nextword.tokens.loader import IGNORE_INDEX, Batch
 from nextword.tokens.packing import Seq2SeqBatch
 
 
-def hidden_states(model: Writer, batch: Batch | Seq2SeqBatch) -> Tensor:
-    """Final hidden states, [batch, time, width]; documents packed in a row never see each other."""
+def hidden_states(model: GenerativeModel, batch: Batch | Seq2SeqBatch) -> Tensor:
+    """Return the final hidden states, [batch, time, width]; packed documents stay apart."""
     if isinstance(batch, Seq2SeqBatch):
         states: Tensor = model(
             batch.source,
@@ -30,8 +30,8 @@ def hidden_states(model: Writer, batch: Batch | Seq2SeqBatch) -> Tensor:
     return hidden
 
 
-def loss(model: Writer, batch: Batch | Seq2SeqBatch) -> Tensor:
-    """The sum, in nats, over all targets of the batch.
+def loss(model: GenerativeModel, batch: Batch | Seq2SeqBatch) -> Tensor:
+    """Return the sum, in nats, over all targets of the batch.
 
     It is a sum so that the mean can be taken once, over every micro-batch and rank of a step.
     """
@@ -41,11 +41,10 @@ def loss(model: Writer, batch: Batch | Seq2SeqBatch) -> Tensor:
 
 
 @torch.no_grad()
-def token_losses(model: Writer, batch: Batch | Seq2SeqBatch) -> Tensor:
-    """Losses in nats, float32 [batch, time]; 0 where there is no target."""
+def token_losses(model: GenerativeModel, batch: Batch | Seq2SeqBatch) -> Tensor:
+    """Return the losses in nats, float32 [batch, time]; they are 0 where there is no target."""
     losses = torch.zeros(batch.targets.shape, dtype=torch.float32)
     hidden = model.to_output(hidden_states(model, batch))
-    kept = (batch.targets != IGNORE_INDEX).to(hidden.device)
-    scored = per_token_cross_entropy(hidden, model.output_weight, batch.targets)
-    losses[kept.cpu()] = scored.float().cpu()
+    target_losses = per_token_cross_entropy(hidden, model.output_weight, batch.targets)
+    losses[(batch.targets != IGNORE_INDEX).cpu()] = target_losses.float().cpu()
     return losses

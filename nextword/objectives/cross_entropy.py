@@ -1,7 +1,7 @@
 """Cross-entropy of a linear head without ever holding [tokens, vocabulary] in fp32.
 
-Logits are made a chunk of tokens at a time in the activations' type, turned in place into their own
-gradient block by block (blocks fit the processor's cache), and dropped. The idea is that of Cut
+Logits are computed a chunk of tokens at a time in the activations' type, replaced in place by their
+own gradient block by block (blocks fit the processor's cache), and dropped. The idea is that of Cut
 Cross-Entropy (Wijmans et al. 2024) and Liger Kernel: the gradient of a loss that is a plain sum is
 known in the forward pass, up to one scalar.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 from nextword.tokens.loader import IGNORE_INDEX
 
 CHUNK_LOGITS = 1 << 26  # logits held at once: 128 MiB in bf16
-BLOCK_LOGITS = 1 << 19  # logits in full precision at once: 2 MiB, a core's share of cache
+BLOCK_LOGITS = 1 << 19  # logits in full precision at once: 2 MiB, one core's part of the cache
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -74,18 +74,18 @@ def _accumulator(dtype: torch.dtype) -> torch.dtype:
 
 
 def _losses_(logits: Tensor, targets: Tensor, make_gradient: bool) -> Tensor:
-    """Losses in nats, [rows]; the logits are overwritten by softmax − one-hot where asked."""
+    """Return losses in nats, [rows]; with `make_gradient` overwrite logits by softmax − one-hot."""
     losses = torch.empty(len(logits), dtype=_accumulator(logits.dtype), device=logits.device)
     rows = max(1, BLOCK_LOGITS // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
     for start in range(0, len(logits), rows):
         block = logits[start : start + rows]
-        wanted = targets[start : start + rows, None]
+        ids = targets[start : start + rows, None]
         scores = block.to(losses.dtype)  # a copy, unless the logits are in full precision already
         normaliser = scores.logsumexp(dim=1, keepdim=True)
-        losses[start : start + rows] = (normaliser - scores.gather(1, wanted)).squeeze(1)
+        losses[start : start + rows] = (normaliser - scores.gather(1, ids)).squeeze(1)
         if make_gradient:
             scores = scores.sub_(normaliser).exp_()
-            scores.scatter_add_(1, wanted, torch.full_like(normaliser, -1.0))
+            scores.scatter_add_(1, ids, torch.full_like(normaliser, -1.0))
             block.copy_(scores)
     return losses
 
@@ -93,10 +93,10 @@ def _losses_(logits: Tensor, targets: Tensor, make_gradient: bool) -> Tensor:
 def linear_cross_entropy(
     hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """The summed cross-entropy, in nats, of the tokens that have a target.
+    """Return the summed cross-entropy, in nats, of the tokens that have a target.
 
     hidden [..., width], weight [vocabulary, width], bias [vocabulary], targets [...] with IGNORE
-    where there is none. Returns a scalar in fp32 (fp64 for fp64 hidden states), differentiable in
+    where there is none. The sum is in fp32 (fp64 for fp64 hidden states) and differentiable in
     hidden, weight and bias.
     """
     return per_token_cross_entropy(hidden, weight, targets, bias).sum()
@@ -105,13 +105,13 @@ def linear_cross_entropy(
 def per_token_cross_entropy(
     hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """Cross-entropies in nats of the tokens that have a target, [tokens with a target], in order.
+    """Return the cross-entropies in nats of the tokens that have a target, [targets], in order.
 
-    Only their plain sum may be differentiated: the gradient is computed for equal weights.
+    Only their plain sum can be differentiated: the gradient is computed for equal weights.
     """
     hidden, targets = hidden.flatten(0, -2), targets.flatten()
-    kept = targets != IGNORE_INDEX
-    if not bool(kept.all()):
-        hidden, targets = hidden[kept], targets[kept]
+    is_target = targets != IGNORE_INDEX
+    if not bool(is_target.all()):
+        hidden, targets = hidden[is_target], targets[is_target]
     losses: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, bias)
     return losses

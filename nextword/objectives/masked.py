@@ -12,29 +12,29 @@ from nextword.objectives.cross_entropy import CHUNK_LOGITS, linear_cross_entropy
 from nextword.tokens.loader import IGNORE_INDEX, Batch
 
 
-def at_targets(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Final hidden states [targets, width] and ids [targets] of the hidden places alone, so that
-    nothing that scores the vocabulary is computed for the others."""
-    kept = batch.targets != IGNORE_INDEX
-    return hidden_states(model, batch)[kept], batch.targets[kept]
+def select_targets(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the final hidden states [targets, width] and the ids [targets] of the hidden tokens
+    alone, so that the vocabulary is scored for no others."""
+    is_target = batch.targets != IGNORE_INDEX
+    return hidden_states(model, batch)[is_target], batch.targets[is_target]
 
 
 def loss(model: Transformer, batch: Batch) -> Tensor:
-    """The sum, in nats, over all hidden tokens of the batch."""
-    hidden, targets = at_targets(model, batch)
+    """Return the sum, in nats, over all hidden tokens of the batch."""
+    hidden, targets = select_targets(model, batch)
     weight, bias = model.output_weight, model.vocabulary_bias
     return linear_cross_entropy(model.to_output(hidden), weight, targets, bias)
 
 
 @torch.no_grad()
-def token_results(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Of each hidden token in order: its loss in nats, float32 [targets], and whether the likeliest
+def score_hidden_tokens(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the loss of each hidden token in nats, float32 [targets], and whether the likeliest
     token is the right one, bool [targets]."""
-    hidden, targets = at_targets(model, batch)
-    losses, right = [], []
+    hidden, targets = select_targets(model, batch)
+    losses, correct = [], []
     rows = max(1, CHUNK_LOGITS // model.config.vocab_size)
-    for states, wanted in zip(hidden.split(rows), targets.split(rows), strict=True):
+    for states, ids in zip(hidden.split(rows), targets.split(rows), strict=True):
         logits = model.logits(states).float()
-        losses.append(F.cross_entropy(logits, wanted, reduction="none"))
-        right.append(logits.argmax(-1) == wanted)
-    return torch.cat(losses), torch.cat(right)
+        losses.append(F.cross_entropy(logits, ids, reduction="none"))
+        correct.append(logits.argmax(-1) == ids)
+    return torch.cat(losses), torch.cat(correct)

@@ -19,9 +19,8 @@ from torch import Tensor
 from nextword.errors import UserError, nearest
 from nextword.evaluation.classification import Bin, ClassReport
 from nextword.evaluation.metrics import Direction, Floats, Ints, Metric, ratio
-from nextword.inference.language_model import boundaries
-from nextword.models.encoder_decoder import Writer
-from nextword.models.heads import Headed
+from nextword.models.encoder_decoder import GenerativeModel
+from nextword.models.heads import ModelWithHead
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks.columns import Columns, fit_settings
 from nextword.tasks.records import Record, TextFiles
@@ -242,16 +241,16 @@ class Task(ABC, Generic[E, I, O]):
             warn(note)
 
     @property
-    def body(self) -> Writer:
+    def body(self) -> GenerativeModel:
         """The Transformer, without the head of a task."""
-        return self.model.transformer if isinstance(self.model, Headed) else self.model
+        return self.model.transformer if isinstance(self.model, ModelWithHead) else self.model
 
     @property
     def max_length(self) -> int:
         """Tokens of an example at most. Raises UserError where the model cannot see so many."""
         config = self.body.config
         asked = self.settings.max_length
-        if asked is not None and asked > config.most_tokens:
+        if asked is not None and asked > config.context_limit:
             raise UserError(
                 f"--max-length {asked} is more than the {config.context_length:,} tokens that the "
                 "model sees at once",
@@ -288,11 +287,6 @@ class Opening:
     settings: TaskSettings
     asked: frozenset[str]
     batch_size: int
-
-    def fields(self, tokenizer: Tokenizer, directory: Path | None = None) -> dict[str, Any]:
-        """Return a task's fields but for its model; with the start token of a `directory`."""
-        start = None if directory is None else boundaries(directory, tokenizer)[0]
-        return {**vars(self), "tokenizer": tokenizer, "start_id": start}
 
 
 def _plain(name: str) -> str:

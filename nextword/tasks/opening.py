@@ -11,16 +11,14 @@ import torch
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.hub.config import Head, head_of
-from nextword.hub.resolve import resolve as find_directory
-from nextword.inference.precision import choose_dtype
+from nextword.hub.heads import HEADS, SPANS, Head, head_of
+from nextword.hub.model_files import find_directory
+from nextword.inference.loading import choose_dtype
 from nextword.registry import EXTRACTIVE, TASKS
 from nextword.settings import ColumnSettings, PredictSettings, TaskSettings, resolve
 from nextword.tasks import task_file
 from nextword.tasks.base import Opening, Task
 
-OF_HEAD: dict[Head, str] = {"classifier": "classify", "tags": "tag", "spans": "qa"}
-DOES = {"classify": "classifies texts", "tag": "tags words", "qa": "finds answers in texts"}
 DOES_NOT = {"classify": "is no classifier", "tag": "tags no words"}
 
 AnyTask = Task[Any, Any, Any]
@@ -41,17 +39,16 @@ def open_task(name: str | Path, settings: PredictSettings) -> AnyTask:
     saved = task_file.read(Path(name))
     directory = find_directory(name)
     head = _head(directory)
-    of_head = OF_HEAD.get(head) if head else None
-    task = settings.task or (saved.task if saved else of_head)
+    task = settings.task or (saved.task if saved else head.task if head else None)
     if task is None:
         raise UserError(
             "does not say what task it was trained for",
             where=name,
             mend=f"name it: --task {', '.join(TASKS)}",
         )
-    if task != of_head and (of_head is not None or task in DOES_NOT):
+    if (head and task != head.task) or (not head and task in DOES_NOT):
         raise UserError(
-            f"{DOES[of_head] if of_head else DOES_NOT[task]}: it cannot be used with --task {task}",
+            f"{head.does if head else DOES_NOT[task]}: it cannot be used with --task {task}",
             where=name,
             mend="leave --task out, or fine-tune a model for that task",
         )
@@ -63,7 +60,7 @@ def open_task(name: str | Path, settings: PredictSettings) -> AnyTask:
         frozenset(asked),
         settings.batch_size,
     )
-    opened = task_class(task, extract=head == "spans").open(directory, saved, base)
+    opened = task_class(task, extract=head is SPANS).open(directory, saved, base)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     body = opened.body
     body.activation_dtype = choose_dtype(settings.precision, body, device)
@@ -76,8 +73,9 @@ def task_of(name: str | Path) -> str | None:
     if saved := task_file.read(Path(name)):
         return saved.task
     head = _head(find_directory(name))
-    return OF_HEAD.get(head) if head else None
+    return head.task if head else None
 
 
-def _head(directory: Path) -> Head | None:
-    return head_of(read_json(directory / "config.json").get("architectures"))
+def _head(directory: Path) -> Head[Any] | None:
+    name = head_of(read_json(directory / "config.json").get("architectures"))
+    return HEADS[name] if name else None

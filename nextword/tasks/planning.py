@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.models.lora import trainable
+from nextword.models.lora import count_trainable
 from nextword.registry import TASKS
 from nextword.settings import FinetuneSettings
 from nextword.tasks.base import Dataset, Encoded, Task
@@ -113,7 +113,7 @@ def tell(
     precision: str,
 ) -> None:
     """Say what is about to be done and why, with one example as the model sees it."""
-    learning, everything = trainable(task.model)
+    learning, everything = count_trainable(task.model)
     say(
         f"  {len(encoded.items):,} examples of {quantity(sum(encoded.lengths), 'tokens')}, "
         f"{held_out:,} held out"

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from nextword.inference.evaluating import evaluating
 from nextword.inference.generate import generate
+from nextword.inference.loading import eval_mode
 from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.settings import GenerateSettings
 from nextword.tokens.loader import derive_key
@@ -87,7 +87,7 @@ class DenoisingValidator:
         source = batch.source[0][batch.source_documents[0] == 1].tolist()
         settings = GenerateSettings(max_new_tokens=max(1, len(source)), temperature=0)
         # Each length of a text being written would be compiled anew, for one sample.
-        with evaluating(model), torch.compiler.set_stance("force_eager"):
+        with eval_mode(model), torch.compiler.set_stance("force_eager"):
             (written,) = generate(model, [source], settings, {self._tokenizer.end_id})
         shown = source[:SAMPLE_TOKENS]
         filled = fill(shown, written.ids, frozenset(self._corruption.sentinels.tolist()))

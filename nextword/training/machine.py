@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from nextword.models.config import TransformerConfig
-from nextword.models.encoder_decoder import writer
+from nextword.models.encoder_decoder import build_model
 from nextword.settings import PretrainSettings
 from nextword.tokens.store import Store
 from nextword.training.objective import Objective
@@ -97,10 +97,10 @@ class SpeedTest:
     def __call__(self, config: TransformerConfig, batch_size: int, micro_batch: int) -> float:
         """Return tokens a second for a model of this shape: the best of a few steps."""
         device = self.group.device
-        model = writer(config, seed=self.settings.seed).to(device)
+        model = build_model(config, seed=self.settings.seed).to(device)
         model.activation_dtype = self.precision.dtype
         nothing = OptimizerSettings(self.settings.optimizer, 0.0, 0.0, 0.9, (0.9, 0.95))
-        parts = build_optimizers(model, nothing, self.precision.dtype, model.row_blocks())
+        parts = build_optimizers(model, nothing, self.precision.dtype, model.fused_splits())
         loader = self.objective.loader(self.store.train, config.context_length)
         rows = self.group.shard(batch_size)
         best, began = 0.0, time.perf_counter()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nextword.errors import UserError
-from nextword.inference.evaluating import evaluating
+from nextword.inference.loading import eval_mode
 from nextword.models.transformer import Transformer
 from nextword.objectives import masked
 from nextword.tokens.loader import IGNORE_INDEX, Batch, derive_key
@@ -76,11 +76,11 @@ class MaskedValidator:
     def measure(self, model: Transformer, group: Group, interrupt: Interrupt) -> Validation | None:
         """Mean loss in nats a hidden token, and the share of them that the model finds."""
         nats, right, targets = 0.0, 0, 0
-        with evaluating(model):
+        with eval_mode(model):
             for batch in self.batches(group.shard(len(self._starts))):
                 if interrupt.requested and group.size == 1:
                     return None
-                losses, found = masked.token_results(model, batch.to(group.device))
+                losses, found = masked.score_hidden_tokens(model, batch.to(group.device))
                 nats += float(losses.double().sum())
                 right += int(found.sum())
                 targets += len(found)
@@ -99,7 +99,7 @@ class MaskedValidator:
         """The beginning of a held-out row with its masks, and as the model fills it in."""
         batch = self._batch(self._starts[:1] or [0]).to(model.embedding.weight.device)
         # A row of another length would be compiled anew, for one sample.
-        with evaluating(model), torch.compiler.set_stance("force_eager"):
+        with eval_mode(model), torch.compiler.set_stance("force_eager"):
             found = model.logits(masked.hidden_states(model, batch)).argmax(-1)
         hidden = batch.targets[0] != IGNORE_INDEX
         filled = torch.where(hidden, found[0], batch.tokens[0])[:SAMPLE_TOKENS]

@@ -45,7 +45,7 @@ class Muon(torch.optim.Optimizer):
 
     The update has the root mean square of an AdamW update ("Muon is Scalable for LLM Training",
     Liu et al. 2025), so that both take the same learning rate. Matrices of one shape are
-    orthogonalised together. A parameter may be split along its rows first: `row_blocks[name]`
+    orthogonalised together. A parameter may be split along its rows first: `fused_splits[name]`
     in its group says into which sizes (fused query/key/value weights are three matrices).
     `dtype` is the type to orthogonalise in: what the machine multiplies fastest.
     """
@@ -73,7 +73,7 @@ class Muon(torch.optim.Optimizer):
                     state["momentum"] = torch.zeros_like(parameter)
                 momentum = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
                 direction = parameter.grad.lerp(momentum, group["momentum"])  # Nesterov
-                blocks = group.get("row_blocks") or [len(parameter)]
+                blocks = group.get("fused_splits") or [len(parameter)]
                 for weight, part in zip(
                     parameter.split(blocks), direction.split(blocks), strict=True
                 ):
@@ -143,14 +143,14 @@ def build_optimizers(
     model: nn.Module,
     settings: OptimizerSettings,
     dtype: torch.dtype,
-    row_blocks: dict[str, list[int]],
+    fused_splits: dict[str, list[int]],
     rate_shares: dict[str, float] | None = None,
 ) -> Optimizers:
     """Return the optimizers of what a model learns. Weight decay is for matrices inside the blocks
     and heads. `dtype` is what Muon orthogonalises in; weights and states are fp32.
 
     Muon takes the matrices inside the blocks, one group each, split along their rows where
-    `row_blocks` says so by the Transformer's own names; embeddings, norms, biases and heads are
+    `fused_splits` says so by the Transformer's own names; embeddings, norms, biases and heads are
     AdamW's. `rate_shares` [by parameter name] are shares of the learning rate, 1 if not given.
     """
     members = list(trainable_parameters(model, rate_shares))
@@ -167,7 +167,7 @@ def build_optimizers(
         matrices = [
             {
                 "params": [member.parameter],
-                "row_blocks": row_blocks.get(member.name),
+                "fused_splits": fused_splits.get(member.name),
                 "lr": rate * member.share,
             }
             for member in members

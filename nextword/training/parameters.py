@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from nextword.errors import UserError
-from nextword.models.encoder_decoder import EncoderDecoder, Writer
-from nextword.models.heads import Headed
+from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
+from nextword.models.heads import ModelWithHead
 from nextword.models.transformer import Transformer
 
 BODY = "transformer."  # what a Transformer inside a head is called
@@ -52,14 +52,14 @@ def _within(name: str) -> str:
     return name.removeprefix(stack)
 
 
-def _transformer(model: Writer | Headed) -> Transformer:
+def _transformer(model: GenerativeModel | ModelWithHead) -> Transformer:
     """The one at the bottom, which reads."""
     if isinstance(model, EncoderDecoder):
         return model.encoder
     return model if isinstance(model, Transformer) else model.transformer
 
 
-def freeze(model: Writer | Headed, layers: int) -> None:
+def freeze(model: GenerativeModel | ModelWithHead, layers: int) -> None:
     """Leave the lowest `layers` blocks, of an encoder–decoder the encoder's, and the embeddings
     under them, as they are.
 
@@ -76,7 +76,7 @@ def freeze(model: Writer | Headed, layers: int) -> None:
             module.requires_grad_(False)
 
 
-def layer_rates(model: Writer | Headed, layer_decay: float) -> dict[str, float]:
+def layer_rates(model: GenerativeModel | ModelWithHead, layer_decay: float) -> dict[str, float]:
     """Each parameter's share of the learning rate: 1 for heads, the final norm and the top block,
     `layer_decay` times that of the block above for each other, the embeddings lowest (Howard and
     Ruder 2018, 3.2). Of an encoder–decoder each stack counts from its own top."""

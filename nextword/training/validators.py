@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
-from nextword.inference.evaluating import evaluating
 from nextword.inference.generate import generate
-from nextword.models.encoder_decoder import Writer
+from nextword.inference.loading import eval_mode
+from nextword.models.encoder_decoder import GenerativeModel
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import GenerateSettings
@@ -37,11 +37,14 @@ def parts(starts: list[int], size: int) -> Iterator[list[int]]:
 
 
 def mean_loss(
-    model: Writer, batches: Iterable[Batch | Seq2SeqBatch], group: Group, interrupt: Interrupt
+    model: GenerativeModel,
+    batches: Iterable[Batch | Seq2SeqBatch],
+    group: Group,
+    interrupt: Interrupt,
 ) -> float | None:
     """Nats a target, over all ranks' batches; None when a stop was asked for meanwhile."""
     nats, targets = 0.0, 0
-    with evaluating(model):
+    with eval_mode(model):
         for batch in batches:
             if interrupt.requested and group.size == 1:
                 return None
@@ -103,6 +106,6 @@ class TextValidator:
         settings = GenerateSettings(max_new_tokens=SAMPLE_TOKENS, temperature=0.8, seed=self._seed)
         end = self._tokenizer.end_id
         # Each length of a text being written would be compiled anew, for one sample.
-        with evaluating(model), torch.compiler.set_stance("force_eager"):
+        with eval_mode(model), torch.compiler.set_stance("force_eager"):
             (written,) = generate(model, [[end]], settings, {end})
         return "", self._tokenizer.decode(written.ids)

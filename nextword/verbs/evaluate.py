@@ -20,8 +20,7 @@ from nextword.evaluation.language_model import Evaluation, evaluate_language_mod
 from nextword.evaluation.masked import HiddenEvaluation, evaluate_hidden
 from nextword.evaluation.metrics import Estimate, estimate
 from nextword.evaluation.seed_stats import SeedStats, seed_stats
-from nextword.inference.language_model import LanguageModel
-from nextword.inference.loading import load
+from nextword.inference.language_model import LanguageModel, load
 from nextword.inference.masked_model import MaskedLanguageModel
 from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.runs import configuration

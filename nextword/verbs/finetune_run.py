@@ -24,7 +24,7 @@ from nextword.evaluation.metrics import Direction, Estimate, estimate
 from nextword.evaluation.seed_stats import SeedStats
 from nextword.files import recover, write_atomically, write_json
 from nextword.hub.adapter import save_adapter
-from nextword.hub.resolve import resolve as find_directory
+from nextword.hub.model_files import find_directory
 from nextword.models.lora import add_lora
 from nextword.models.sizes import flops_per_pair, flops_per_token
 from nextword.runs import configuration
@@ -259,7 +259,7 @@ def _optimizers(task: AnyTask, plan: FinetunePlan, settings: FinetuneSettings, d
     chosen = OptimizerSettings(
         settings.optimizer, plan.learning_rate, plan.weight_decay, plan.momentum, (0.9, 0.999)
     )
-    return build_optimizers(task.model, chosen, dtype, task.body.row_blocks(), shares)
+    return build_optimizers(task.model, chosen, dtype, task.body.fused_splits(), shares)
 
 
 @dataclass

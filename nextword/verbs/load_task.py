@@ -42,7 +42,7 @@ class TaskModel:
     @property
     def labels(self) -> tuple[str, ...]:
         """A classifier's labels, in the order of its probabilities."""
-        return self.trained.labels.names if isinstance(self.trained, Classify) else ()
+        return self.trained.outputs.names if isinstance(self.trained, Classify) else ()
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         """A prediction for each row of columns, named as in the data that the model learnt from."""

@@ -14,7 +14,7 @@ import torch
 from nextword.errors import UserError
 from nextword.files import recover
 from nextword.hub.directory import save as save_directory
-from nextword.models.encoder_decoder import Writer, writer
+from nextword.models.encoder_decoder import GenerativeModel, build_model
 from nextword.models.sizes import flops_per_token
 from nextword.models.transformer import Block
 from nextword.runs import configuration
@@ -201,7 +201,7 @@ class PretrainRun:
     ) -> Trainer:
         settings, group = self.settings, self.group
         config = replace(plan.config, dropout=settings.dropout, start_id=objective.start_id)
-        model = writer(config, seed=settings.seed).to(group.device)
+        model = build_model(config, seed=settings.seed).to(group.device)
         model.activation_dtype = precision.dtype
         if plan.compile:
             for module in model.modules():
@@ -233,7 +233,7 @@ class PretrainRun:
                     (settings.beta1, settings.beta2),
                 ),
                 precision.dtype,
-                model.row_blocks(),
+                model.fused_splits(),
             ),
             plan,
             settings,
@@ -247,7 +247,7 @@ class PretrainHooks:
     """What is logged of pretraining, said of its model, and saved. `peak` is in FLOP/s over all
     ranks, `source` what the model learns from, in words."""
 
-    model: Writer
+    model: GenerativeModel
     store: Store
     objective: Objective
     plan: PretrainPlan

@@ -10,9 +10,9 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from nextword.cli.main import main
-from nextword.hub.directory import save_classifier
-from nextword.hub.labels import Outputs
-from nextword.models.heads import Classifier
+from nextword.hub.directory import save_headed
+from nextword.hub.heads import Outputs
+from nextword.models.heads import SequenceClassificationModel
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
@@ -28,7 +28,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for seed, name in enumerate(("one", "other")):
         body = Transformer(config_for(size, tokenizer.vocab_size), seed=seed)
         outputs = Outputs("single", ("no", "yes"))
-        save_classifier(tmp_path / name, Classifier(body, 2, seed=seed), tokenizer, outputs)
+        save_headed(
+            tmp_path / name, SequenceClassificationModel(body, 2, seed=seed), tokenizer, outputs
+        )
     rows = [{"text": f"{n} boxes", "label": ("no", "yes")[n % 2]} for n in range(40)]
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(tmp_path)

@@ -8,7 +8,7 @@ import torch
 
 from nextword.cli.main import main
 from nextword.hub.directory import save
-from nextword.inference.language_model import load
+from nextword.inference.language_model import load_language_model
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
@@ -29,7 +29,7 @@ def test_the_prompt_and_its_continuation_are_written(
     model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["generate", model, "It was", "--max-new-tokens", "9", "--temperature", "0"]) == 0
-    expected = load(model).generate("It was", max_new_tokens=9, temperature=0)
+    expected = load_language_model(model).generate("It was", max_new_tokens=9, temperature=0)
     assert capsys.readouterr().out == f"It was{expected}\n"
 
 

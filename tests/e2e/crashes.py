@@ -26,7 +26,7 @@ import torch
 from nextword.files import sha256
 from nextword.hub import directory
 from nextword.tokens.prepare import prepare
-from nextword.training import checkpoint, loop, validators
+from nextword.training import checkpoint, loop, machine, validators
 from nextword.verbs import pretrain
 from nextword.verbs import pretrain_run as pretraining
 
@@ -197,7 +197,7 @@ def phases(folder: Path, data: Path, whole: dict[str, Any], every: int) -> int:
     points: dict[str, Hook] = {
         "preparing": at(pretraining, "prepare", 1, kill, 0.05),
         "planning": at(pretraining.planning, "plan", 1, kill),
-        "before run.json": at(pretraining.run_files, "write_json", 1, kill),
+        "before run.json": at(pretraining.configuration, "write_json", 1, kill),
         "before the first step": at(pretraining.session, "train", 1, kill),
         "evaluating": at(validators, "make_batch", 3, kill),
         "keeping a model": at(directory, "write_weights", 2, kill),
@@ -228,7 +228,7 @@ def signals(folder: Path, data: Path, whole: dict[str, Any], every: int) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         points: dict[str, Hook] = {
             "prepare": at(pretraining, "prepare", 1, number, 0.05),
-            "plan": at(pretraining, "tokens_per_second", 1, number, 0.005),
+            "plan": at(machine, "build_optimizers", 1, number, 0.005),
             "train": at(loop, "train_step", 7, number),
             "evaluate": at(validators, "make_batch", 3, number),
             "sample": at(validators, "generate", 1, number),

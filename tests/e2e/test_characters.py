@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from nextword.verbs.finetune import finetune
-from nextword.verbs.pretrain import pretrain
-from nextword.verbs.pretrain import train as train
+from nextword.verbs.pretrain import pretrain, run_pretraining
 
 TEXT = "床前明月光，疑是地上霜。举头望明月，低头思故乡。李白在长安问：明月在哪里？"
 SMALL: dict[str, Any] = {
@@ -45,7 +44,7 @@ def test_a_decoder_is_measured_when_its_run_ends(text: Path, tmp_path: Path) -> 
 def test_an_encoder_learns_tags_and_answers(
     wanted: dict[str, Any], record: dict[str, Any], text: Path, tmp_path: Path
 ) -> None:
-    train(text, tmp_path / "encoder", objective="masked", **SMALL)
+    run_pretraining(text, tmp_path / "encoder", objective="masked", **SMALL)
     line = json.dumps(record, ensure_ascii=False)
     (tmp_path / "data.jsonl").write_text(f"{line}\n" * 9, encoding="utf-8")
     data, out = str(tmp_path / "data.jsonl"), str(tmp_path / "out")

@@ -15,17 +15,17 @@ from torch import Tensor, nn
 
 from nextword.hub import directory as hub
 from nextword.hub.adapter import load_adapter, save_adapter
-from nextword.hub.labels import Outputs
+from nextword.hub.heads import Outputs
 from nextword.models.config import TransformerConfig
-from nextword.models.heads import Classifier
-from nextword.models.lora import add_lora, trainable
+from nextword.models.heads import SequenceClassificationModel
+from nextword.models.lora import add_lora, count_trainable
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
-from nextword.objectives.labels import loss
-from nextword.tasks.classify.task import label_batch
+from nextword.settings import TaskSettings
+from nextword.tasks.classify.task import Classify, LabelledExample
 from nextword.tokens.packing import Example
 from nextword.tokens.tokenizer_training import byte_tokenizer
-from nextword.training import optimizers
+from nextword.training.optimizers import OptimizerSettings, build_optimizers
 
 BATCH, RATE, DECAY, CLIP = 4, 1e-3, 0.1, 1.0
 WORDS = ["the", "oak", "fell", "on", "a", "quiet", "road", "while", "nobody", "saw", "or", "heard"]
@@ -59,8 +59,8 @@ def start(directory: Path, kind: str = "single") -> None:
         outputs = Outputs("several", outputs.names)
     if kind == "amount":
         outputs = Outputs("amount", ("amount",))
-    model = Classifier(Transformer(config, seed=1), len(outputs.names), seed=2)
-    hub.save_classifier(directory, model, byte_tokenizer(), outputs)
+    model = SequenceClassificationModel(Transformer(config, seed=1), len(outputs.names), seed=2)
+    hub.save_headed(directory, model, byte_tokenizer(), outputs)
 
 
 def labels_of(kind: str, numbers: list[int]) -> Tensor:
@@ -73,32 +73,25 @@ def labels_of(kind: str, numbers: list[int]) -> Tensor:
 
 def train_here(
     directory: Path, kind: str, adapter: Path | None = None
-) -> tuple[list[float], Classifier]:
-    model, tokenizer, _ = hub.load_classifier(directory)
+) -> tuple[list[float], SequenceClassificationModel]:
+    model, tokenizer, outputs = hub.load_classifier(directory)
     if adapter is not None:
         load_adapter(adapter, model)
     model.train()
-    parts = optimizers.build_optimizers(
-        model,
-        "adamw",
-        learning_rate=RATE,
-        weight_decay=DECAY,
-        momentum=0.0,
-        betas=(0.9, 0.999),
-        row_blocks=model.transformer.row_blocks(),
-        dtype=torch.float32,
-    )
+    labels = Outputs(outputs.kind, outputs.names)
+    task = Classify(str(directory), model, tokenizer, TaskSettings(task="classify"), outputs=labels)
+    settings = OptimizerSettings("adamw", RATE, DECAY, momentum=0.0, betas=(0.9, 0.999))
+    fused_splits = model.transformer.fused_splits()
+    parts = build_optimizers(model, settings, torch.float32, fused_splits)
     data, losses = examples(), []
     for begin in range(0, len(data), BATCH):
         members = data[begin : begin + BATCH]
         ids = [np.array(tokenizer.encode(text, template=True)) for text, _ in members]
-        batch = label_batch(
-            [Example(i, np.zeros(len(i), bool)) for i in ids],
-            list(labels_of(kind, [label for _, label in members]).numpy()),
-            [],
-            room=128,
-        )
-        mean = loss(model, batch) / batch.target_count
+        texts = [Example(i, np.zeros(len(i), bool)) for i in ids]
+        targets = labels_of(kind, [label for _, label in members]).numpy()
+        items = [LabelledExample(text, target) for text, target in zip(texts, targets, strict=True)]
+        batch = task.collate(items, [])
+        mean = task.loss(model, batch) / batch.target_count
         mean.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         parts.step(1 - begin / len(data))
@@ -195,7 +188,7 @@ def test_an_epoch_of_low_rank_updates_is_an_epoch_of_peft(tmp_path: Path) -> Non
     theirs = peft.PeftModel.from_pretrained(base, tmp_path / "begun", is_trainable=True)
     trainer = trainer_for(tmp_path / "model", tmp_path / "trainer", theirs, "single")
     learning = [p for p in theirs.parameters() if p.requires_grad]
-    assert sum(p.numel() for p in learning) == trainable(ours)[0]
+    assert sum(p.numel() for p in learning) == count_trainable(ours)[0]
     optimizer = torch.optim.AdamW(learning, lr=RATE, betas=(0.9, 0.999), weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / STEPS)
     trainer.optimizer, trainer.lr_scheduler = optimizer, schedule
@@ -218,7 +211,7 @@ def test_what_was_trained_here_goes_on_in_their_trainer(tmp_path: Path) -> None:
     start(tmp_path / "model")
     _, ours = train_here(tmp_path / "model", "single")
     outputs = Outputs("single", ("short", "middle", "long"))
-    hub.save_classifier(tmp_path / "tuned", ours, byte_tokenizer(), outputs)
+    hub.save_headed(tmp_path / "tuned", ours, byte_tokenizer(), outputs)
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "tuned")
     before = theirs.score.weight.detach().clone()
     trainer = trainer_for(tmp_path / "tuned", tmp_path / "trainer", theirs, "single", max_steps=1)

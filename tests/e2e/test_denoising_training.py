@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from nextword.reports.uses import uses
 from safetensors.torch import load_file
 
 from nextword.cli.main import main
 from nextword.evaluation.masked import HiddenEvaluation
 from nextword.models.sizes import config_for, flops_per_pair, flops_per_token, parameter_count
+from nextword.reports.snippets import snippets
 from nextword.runs.record import read_run
 from nextword.settings import MaskSettings, ModelSettings
 from nextword.tokens.loader import derive_key
@@ -152,7 +152,7 @@ def test_what_a_report_and_a_card_say_to_do_with_it_works(
 ) -> None:
     run = tmp_path / "run"
     train(store, run, context_length=256, steps=2)
-    shown = {use.title: use.code for use in uses(read_run(run))}
+    shown = {use.title: use.code for use in snippets(read_run(run))}
     assert not any("CausalLM" in code or "--max-new-tokens" in code for code in shown.values())
     exec(shown["In transformers"], {})
     assert "<extra_id_0>" in shown["In transformers"] and capsys.readouterr().out

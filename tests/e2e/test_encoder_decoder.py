@@ -18,7 +18,7 @@ from nextword.cli.main import main
 from nextword.hub import directory as hub
 from nextword.inference.beam import beam_search
 from nextword.inference.generate import generate
-from nextword.inference.language_model import load
+from nextword.inference.language_model import load_language_model
 from nextword.models.config import TransformerConfig
 from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.sizes import STYLES
@@ -236,7 +236,7 @@ def test_a_vocabulary_larger_than_the_tokenizer_is_never_written_from(
     model.shared.weight.data[size:] *= 50
     model.save_pretrained(tmp_path)
     transformers.AutoTokenizer.from_pretrained(pieces).save_pretrained(tmp_path)
-    ours = load(tmp_path, precision="fp32")
+    ours = load_language_model(tmp_path, precision="fp32")
     source = ours.encode_prompt("An oak.")
     settings = GenerateSettings(temperature=0, max_new_tokens=8)
     (free,) = generate(ours.transformer, [source], settings)
@@ -462,7 +462,9 @@ def test_a_task_is_learnt_from_texts_longer_than_in_pretraining(
     few = FEW | {"steps": 1, "max_length": 2048, "val": [str(long)]}
     finetune(model, [str(long)], tmp_path / "run", **few, task="summarize")
     assert "cut" not in capsys.readouterr().err
-    written = load(model).generate("An oak. " * 300, temperature=0, max_new_tokens=280)
+    written = load_language_model(model).generate(
+        "An oak. " * 300, temperature=0, max_new_tokens=280
+    )
     assert written is not None
 
 

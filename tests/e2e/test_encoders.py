@@ -10,7 +10,7 @@ from small_models import DATA, encoders_tokenizer, some, their_encoder
 
 from nextword.cli.main import main
 from nextword.errors import UserError
-from nextword.inference.loading import load
+from nextword.inference.language_model import load
 from nextword.models.config import ENCODERS
 from nextword.tasks.records import read_records
 from nextword.tokens.tokenizer import Tokenizer

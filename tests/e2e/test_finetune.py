@@ -21,7 +21,7 @@ from small_models import ARGUMENTS, DATA, ours, some, their_encoder, theirs
 
 from nextword.cli.main import main
 from nextword.files import sha256
-from nextword.inference.language_model import load
+from nextword.inference.language_model import load_language_model
 from nextword.models.config import ENCODERS
 from nextword.runs.record import read_run
 from nextword.tasks.records import read_records
@@ -155,7 +155,7 @@ def test_texts_are_learnt_by_heart(model: Path, tmp_path: Path) -> None:
     data, _ = overfit("text", model, tmp_path, steps=150)
     text = read_records([str(data[0])])[0]["text"]
     half = text.rsplit(" ", 5)[0]
-    assert half + load(tmp_path / "run").generate(half, temperature=0) == text
+    assert half + load_language_model(tmp_path / "run").generate(half, temperature=0) == text
 
 
 @pytest.mark.parametrize(

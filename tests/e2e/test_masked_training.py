@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from nextword.cli.main import main
 from nextword.errors import UserError
 from nextword.evaluation.masked import HiddenEvaluation
-from nextword.inference.masked_model import load_masked
+from nextword.inference.masked_model import load_masked_model
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.objectives import masked
@@ -144,7 +144,7 @@ def test_an_encoder_trained_on_a_first_reader_knows_where_the_cat_sat(
     often = {"steps": 600, "vocab_size": 1024, "eval_every": 600, "sample_every": 0}
     rate = {"learning_rate": 0.01, "seed": seed}
     run_pretraining(READER, tmp_path / "run", objective="masked", **shape, **often, **rate)
-    (gap,) = load_masked(tmp_path / "run").fill("The cat sat on the [MASK].").gaps
+    (gap,) = load_masked_model(tmp_path / "run").fill("The cat sat on the [MASK].").gaps
     assert gap[0].word == "mat"
 
 
@@ -210,12 +210,12 @@ def test_rows_in_which_nothing_can_be_hidden_count_for_nothing(store: Path, tmp_
     assert alone.loss == pytest.approx(together.loss, rel=1e-5)
     assert alone.loss_interval == pytest.approx(together.loss_interval, rel=1e-5)
     assert alone.masked_accuracy == pytest.approx(together.masked_accuracy)
-    model = load_masked(run).transformer
+    model = load_masked_model(run).transformer
     split = Store.open(store)
     limits: dict[str, int] = {"context_length": 3, "batch_size": 1, "max_tokens": 10**6}
     masking = masking_for(split.tokenizer, MaskSettings())
     rows = MaskedValidator(val, split.tokenizer, masking, seed=1337, **limits)
-    nats = [masked.token_results(model, batch)[0] for batch in rows.batches()]
+    nats = [masked.score_hidden_tokens(model, batch)[0] for batch in rows.batches()]
     assert alone.loss == pytest.approx(float(torch.cat(nats).mean()), rel=1e-5)
     measured = rows.measure(model, Group(), Interrupt())
     assert measured is not None and measured.loss == pytest.approx(alone.loss, rel=1e-5)

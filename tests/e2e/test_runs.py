@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from nextword.errors import UserError
 from nextword.files import sha256
-from nextword.runs import pretraining
+from nextword.runs import configuration
+from nextword.runs.configuration import PretrainConfiguration
 from nextword.training import loop, periodic
 from nextword.training.budget import MEASURING
 from nextword.training.state import Validation
@@ -113,7 +114,7 @@ def test_averaged_weights_are_those_of_the_formula(
     start = (kept[name].double() - mean) / begun  # what is left is the weights it began with
     from nextword.models.transformer import Transformer
 
-    plan = pretraining.read(tmp_path / "run").plan
+    plan = configuration.read(tmp_path / "run", PretrainConfiguration).plan
     fresh = dict(Transformer(plan.config, seed=1337).named_parameters())[name]
     assert torch.allclose(start, fresh.detach().double(), atol=1e-4)
 

@@ -16,10 +16,14 @@ from torch import Tensor, nn
 from nextword.errors import UserError
 from nextword.hub import directory as hub
 from nextword.hub.adapter import TASKS, Model, load_adapter, save_adapter
-from nextword.hub.labels import Outputs
+from nextword.hub.heads import SPAN_ENDS, Outputs
 from nextword.models.config import DECODERS, ENCODERS, Family, TransformerConfig
-from nextword.models.heads import Classifier, SpanFinder
-from nextword.models.lora import HEADS, Targets, add_lora, merge, updates
+from nextword.models.heads import (
+    HEAD_PARAMETERS,
+    QuestionAnsweringModel,
+    SequenceClassificationModel,
+)
+from nextword.models.lora import Targets, add_lora, low_rank_modules, merge_lora
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer_training import byte_tokenizer
@@ -57,19 +61,23 @@ def make(family: Family, kind: str, **changes: Any) -> Model:
     body = transformer(family, **changes)
     if kind == "writes":
         return body
-    return (Classifier(body, 2, seed=1) if kind == "classifies" else SpanFinder(body, 1)).eval()
+    return (
+        SequenceClassificationModel(body, 2, seed=1)
+        if kind == "classifies"
+        else QuestionAnsweringModel(body, 1)
+    ).eval()
 
 
 def trained(model: nn.Module, targets: Targets = "all", alpha: float = 6.0) -> None:
     """Updates whose B is no longer zero."""
     add_lora(model, rank=4, alpha=alpha, dropout=0.1, targets=targets, seed=7)
     generator = torch.Generator().manual_seed(8)
-    for module in updates(model).values():
+    for module in low_rank_modules(model).values():
         with torch.no_grad():
             module.lora_b.normal_(0.0, 0.1, generator=generator)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.startswith(HEADS):
+            if name.startswith(HEAD_PARAMETERS):
                 parameter += 0.1
     model.eval()
 
@@ -80,7 +88,7 @@ def scores(model: Model) -> Tensor:
             return model.logits(model(ROW))
         hidden = model.transformer(ROW)
         read = hidden[:, -1 if model.transformer.config.causal else 0]
-        return model(read if isinstance(model, Classifier) else hidden)
+        return model(read if isinstance(model, SequenceClassificationModel) else hidden)
 
 
 def their_model(directory: Path, model: Model) -> Any:
@@ -89,8 +97,8 @@ def their_model(directory: Path, model: Model) -> Any:
         Transformer: transformers.AutoModelForCausalLM
         if writes
         else transformers.AutoModelForMaskedLM,
-        Classifier: transformers.AutoModelForSequenceClassification,
-        SpanFinder: transformers.AutoModelForQuestionAnswering,
+        SequenceClassificationModel: transformers.AutoModelForSequenceClassification,
+        QuestionAnsweringModel: transformers.AutoModelForQuestionAnswering,
     }
     return auto[type(model)].from_pretrained(directory).eval()
 
@@ -107,10 +115,10 @@ def their_scores(model: Any) -> Tensor:
 def written(directory: Path, model: Model) -> Path:
     if isinstance(model, Transformer):
         hub.save(directory, model, byte_tokenizer())
-    elif isinstance(model, SpanFinder):
-        hub.save_span_finder(directory, model, byte_tokenizer())
+    elif isinstance(model, QuestionAnsweringModel):
+        hub.save_headed(directory, model, byte_tokenizer(), SPAN_ENDS)
     else:
-        hub.save_classifier(directory, model, byte_tokenizer(), YES_NO)
+        hub.save_headed(directory, model, byte_tokenizer(), YES_NO)
     return directory
 
 
@@ -134,8 +142,8 @@ def test_ours_opens_in_peft_and_merged_in_transformers(
     save_adapter(tmp_path / "adapter", model, str(base))
     theirs = peft.PeftModel.from_pretrained(their_model(base, model), tmp_path / "adapter").eval()
     assert (their_scores(theirs) - after).abs().max() < TOLERANCE
-    merged = merge(model)
-    assert not updates(merged) and (scores(merged) - after).abs().max() < TOLERANCE
+    merged = merge_lora(model)
+    assert not low_rank_modules(merged) and (scores(merged) - after).abs().max() < TOLERANCE
     assert torch.equal(scores(model), after)  # and itself stays as it is
     there = their_model(written(tmp_path / "merged", model), model)
     assert (their_scores(there) - after).abs().max() < TOLERANCE
@@ -151,7 +159,9 @@ def test_ours_comes_back_as_it_was(family: Family, kind: str, tmp_path: Path) ->
     assert model.state_dict().keys() == again.state_dict().keys()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
-    for module, other in zip(updates(model).values(), updates(again).values(), strict=True):
+    for module, other in zip(
+        low_rank_modules(model).values(), low_rank_modules(again).values(), strict=True
+    ):
         assert module.scale == pytest.approx(other.scale) and module.dropout == other.dropout
     assert [p.requires_grad for p in model.parameters()] == (
         [p.requires_grad for p in again.parameters()]
@@ -237,7 +247,7 @@ def test_an_adapter_of_another_model_is_refused_and_changes_nothing(adapter: Pat
     ):
         with pytest.raises(UserError, match=sentence):
             load_adapter(adapter, other)
-        assert not updates(other)
+        assert not low_rank_modules(other)
     tensors = load_file(adapter / "adapter_model.safetensors")
     name = "base_model.model.model.layers.0.mlp.down_proj.lora_B.weight"
     del tensors[name]

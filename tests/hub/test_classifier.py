@@ -17,13 +17,20 @@ from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.hub import directory as hub
-from nextword.hub.labels import Outputs
+from nextword.hub.heads import CLASSIFIER, SPAN_ENDS, SPANS, TAGS, Outputs
+from nextword.hub.model_files import WeightFormat
 from nextword.models.config import DECODERS, ENCODERS, Family, TransformerConfig
-from nextword.models.heads import Classifier, SpanFinder, Tagger, without_padding
+from nextword.models.heads import (
+    QuestionAnsweringModel,
+    SequenceClassificationModel,
+    TokenClassificationModel,
+    strip_padding,
+)
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
-from nextword.objectives.labels import scores
-from nextword.tasks.classify.task import label_batch
+from nextword.objectives.heads import sequence_scores
+from nextword.settings import TaskSettings
+from nextword.tasks.classify.task import Classify, LabelledExample
 from nextword.tokens.control_tokens import to_json
 from nextword.tokens.packing import Example
 from nextword.tokens.tokenizer import Tokenizer
@@ -69,13 +76,21 @@ def transformer(
     return Transformer(config)
 
 
-def packed_scores(model: Classifier, tokenizer: Tokenizer, texts: Sequence[str] = TEXTS) -> Tensor:
+class NarrowRows(Classify):
+    row_length = 40
+
+
+def packed_scores(
+    model: SequenceClassificationModel, tokenizer: Tokenizer, texts: Sequence[str] = TEXTS
+) -> Tensor:
     """What ours gives for texts packed into rows of 40 tokens."""
-    ids = [without_padding(tokenizer.encode(t, template=True), tokenizer.pad_id) for t in texts]
-    examples = [Example(np.array(i), np.zeros(len(i), bool)) for i in ids]
-    batch = label_batch(examples, [0] * len(ids), [], room=40)
+    ids = [strip_padding(tokenizer.encode(t, template=True), tokenizer.pad_id) for t in texts]
+    items = [LabelledExample(Example(np.array(i), np.zeros(len(i), bool)), 0) for i in ids]
+    outputs = Outputs("single", tuple(map(str, range(len(model.score.weight)))))
+    settings = TaskSettings(task="classify")
+    batch = NarrowRows("A", model, tokenizer, settings, outputs=outputs).collate(items, [])
     with torch.no_grad():
-        return scores(model, batch)
+        return sequence_scores(model, batch)
 
 
 def padded_scores(directory: Path, texts: Sequence[str] = TEXTS) -> Tensor:
@@ -129,15 +144,17 @@ def ending_with(tokenizer: Tokenizer, name: str) -> Tokenizer:
 @pytest.mark.parametrize("family", [*ALL, "modernbert by the mean"])
 def test_our_classifier_opens_in_transformers(family: Any, tied: bool, tmp_path: Path) -> None:
     mean = family.endswith("mean")
-    model = Classifier(transformer(family.split()[0], tied=tied, mean=mean), 3, seed=2).eval()
-    hub.save_classifier(tmp_path / "model", model, byte_tokenizer(), MOODS, "On letters.")
+    model = SequenceClassificationModel(
+        transformer(family.split()[0], tied=tied, mean=mean), 3, seed=2
+    ).eval()
+    hub.save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS, "On letters.")
     there = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
     assert there.config.id2label == {0: "glad", 1: "sad", 2: "其他"}
     assert there.config.label2id == {"glad": 0, "sad": 1, "其他": 2}
     assert there.config.problem_type == "single_label_classification"
     assert there.config.pad_token_id == byte_tokenizer().pad_id
     assert "On letters." in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    ours, tokenizer, outputs = hub.load_classifier(tmp_path / "model")
+    ours, tokenizer, outputs = hub.load_headed(tmp_path / "model", CLASSIFIER)
     assert outputs == MOODS
     expected = padded_scores(tmp_path / "model")
     assert (packed_scores(model, byte_tokenizer()) - expected).abs().max() < TOLERANCE
@@ -163,7 +180,7 @@ def test_a_classifier_of_transformers_opens_here(
         pad_token_id=byte_tokenizer().pad_id,
         tie_word_embeddings=False,
     )
-    model, tokenizer, outputs = hub.load_classifier(tmp_path)
+    model, tokenizer, outputs = hub.load_headed(tmp_path, CLASSIFIER)
     assert outputs == Outputs("several", ("low", "middle", "high", "none"))
     difference = packed_scores(model, tokenizer) - padded_scores(tmp_path)
     assert difference.abs().max() < TOLERANCE
@@ -172,10 +189,10 @@ def test_a_classifier_of_transformers_opens_here(
 def test_labels_that_are_not_named_are_numbered_as_transformers_does(tmp_path: Path) -> None:
     write_theirs(tmp_path / "two", "gpt2", pad_token_id=259)
     assert "id2label" not in json.loads((tmp_path / "two" / "config.json").read_text())
-    _, _, outputs = hub.load_classifier(tmp_path / "two")
+    _, _, outputs = hub.load_headed(tmp_path / "two", CLASSIFIER)
     assert outputs == Outputs("single", ("LABEL_0", "LABEL_1"))
     write_theirs(tmp_path / "one", "llama", num_labels=1, pad_token_id=259)
-    _, _, outputs = hub.load_classifier(tmp_path / "one")
+    _, _, outputs = hub.load_headed(tmp_path / "one", CLASSIFIER)
     assert outputs == Outputs("amount", ("LABEL_0",))
 
 
@@ -183,7 +200,7 @@ def test_where_padding_also_ends_texts_the_token_before_is_read_as_there(tmp_pat
     write_theirs(tmp_path, "gpt2", pad_token_id=256, num_labels=3)
     ending = ending_with(byte_tokenizer(), "<|endoftext|>")
     Tokenizer(ending.definition, ending.config | {"pad_token": "<|endoftext|>"}).save(tmp_path)
-    model, tokenizer, _ = hub.load_classifier(tmp_path)
+    model, tokenizer, _ = hub.load_headed(tmp_path, CLASSIFIER)
     assert tokenizer.encode("No", template=True)[-1] == tokenizer.pad_id == 256
     expected = padded_scores(tmp_path)
     assert (packed_scores(model, tokenizer) - expected).abs().max() < TOLERANCE
@@ -200,9 +217,9 @@ def test_a_classifier_begun_here_never_pads_with_the_token_that_ends_a_text(
         ending.definition, ending.config | {"pad_token": "<|endoftext|>", "padding_side": "left"}
     )
     hub.save(tmp_path / "base", transformer("gpt2"), trap)
-    model, tokenizer = hub.start_classifier(tmp_path / "base", MOODS)
+    model, tokenizer = hub.start_headed(tmp_path / "base", CLASSIFIER, MOODS)
     assert tokenizer.pad_id == 259
-    hub.save_classifier(tmp_path / "model", model, tokenizer, MOODS)
+    hub.save_headed(tmp_path / "model", model, tokenizer, MOODS)
     saved = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
     assert (saved.pad_token, saved.padding_side) == ("<|pad|>", "right")
     ids = saved(TEXTS, padding=True)["input_ids"]
@@ -217,8 +234,8 @@ def test_a_classifier_that_reads_before_the_end_goes_on_doing_so(tmp_path: Path)
     ending = ending_with(byte_tokenizer(), "<|endoftext|>")
     trap = Tokenizer(ending.definition, ending.config | {"pad_token": "<|endoftext|>"})
     trap.save(tmp_path / "theirs")
-    model, tokenizer = hub.start_classifier(tmp_path / "theirs", MOODS)
-    hub.save_classifier(tmp_path / "ours", model, tokenizer, MOODS)
+    model, tokenizer = hub.start_headed(tmp_path / "theirs", CLASSIFIER, MOODS)
+    hub.save_headed(tmp_path / "ours", model, tokenizer, MOODS)
     difference = padded_scores(tmp_path / "ours") - padded_scores(tmp_path / "theirs")
     assert difference.abs().max() < TOLERANCE
 
@@ -229,28 +246,28 @@ def test_where_the_config_names_no_padding_the_very_last_token_is_read(tmp_path:
     ending = ending_with(byte_tokenizer(), "<|endoftext|>")
     trap = Tokenizer(ending.definition, ending.config | {"pad_token": "<|endoftext|>"})
     trap.save(tmp_path / "theirs")
-    model, tokenizer, _ = hub.load_classifier(tmp_path / "theirs")
+    model, tokenizer, _ = hub.load_headed(tmp_path / "theirs", CLASSIFIER)
     alone = torch.cat([padded_scores(tmp_path / "theirs", [text]) for text in TEXTS])
     assert tokenizer.pad_id is None
     assert (packed_scores(model, tokenizer) - alone).abs().max() < TOLERANCE
-    again, its_tokenizer = hub.start_classifier(tmp_path / "theirs", MOODS)
-    hub.save_classifier(tmp_path / "ours", again, its_tokenizer, MOODS)
+    again, its_tokenizer = hub.start_headed(tmp_path / "theirs", CLASSIFIER, MOODS)
+    hub.save_headed(tmp_path / "ours", again, its_tokenizer, MOODS)
     assert (padded_scores(tmp_path / "ours") - alone).abs().max() < TOLERANCE
 
 
 @pytest.mark.parametrize("pad", [-1, 260, 2**40, True, "0", [0], None])
 def test_a_padding_number_that_no_text_holds_pads_nothing(pad: Any, tmp_path: Path) -> None:
-    model = Classifier(transformer("gpt2"), 3)
-    hub.save_classifier(tmp_path / "model", model, byte_tokenizer(), MOODS)
+    model = SequenceClassificationModel(transformer("gpt2"), 3)
+    hub.save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS)
     path = tmp_path / "model" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": pad}))
-    _, tokenizer, _ = hub.load_classifier(tmp_path / "model")
+    _, tokenizer, _ = hub.load_headed(tmp_path / "model", CLASSIFIER)
     assert tokenizer.pad_id is None
 
 
 def test_a_text_longer_than_the_model_is_cut_by_their_tokenizer(tmp_path: Path) -> None:
-    model = Classifier(transformer("gpt2"), 3, seed=2).eval()
-    hub.save_classifier(tmp_path / "model", model, byte_tokenizer(), MOODS)
+    model = SequenceClassificationModel(transformer("gpt2"), 3, seed=2).eval()
+    hub.save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS)
     long = ["x" * 500, "y"]
     expected = packed_scores(model, byte_tokenizer(), ["x" * 64, "y"])
     assert (padded_scores(tmp_path / "model", long) - expected).abs().max() < TOLERANCE
@@ -263,10 +280,10 @@ def test_a_tokenizer_without_padding_is_given_a_token_for_it(
     definition = json.loads(byte_tokenizer().definition)
     definition["added_tokens"] = [t for t in definition["added_tokens"] if t["content"] in left]
     bare = Tokenizer(to_json(definition), {"eos_token": "<|endoftext|>"})
-    model = Classifier(transformer("llama"), 3, seed=2).eval()
+    model = SequenceClassificationModel(transformer("llama"), 3, seed=2).eval()
     if len(left) == 2:  # one of which ends every text
         bare = ending_with(bare, "<|endoftext|>")
-    hub.save_classifier(tmp_path / "model", model, bare, MOODS)
+    hub.save_headed(tmp_path / "model", model, bare, MOODS)
     saved = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
     assert saved.pad_token == left[-1]
     difference = packed_scores(model, bare) - padded_scores(tmp_path / "model")
@@ -280,7 +297,9 @@ def test_a_tokenizer_with_no_token_left_to_pad_with_is_refused(tmp_path: Path) -
     ]
     only = ending_with(Tokenizer(to_json(definition), {}), "<|endoftext|>")
     with pytest.raises(UserError, match="no token to pad with"):
-        hub.save_classifier(tmp_path / "m", Classifier(transformer("llama"), 3), only, MOODS)
+        hub.save_headed(
+            tmp_path / "m", SequenceClassificationModel(transformer("llama"), 3), only, MOODS
+        )
     assert not (tmp_path / "m").exists()
 
 
@@ -288,18 +307,18 @@ def test_a_tokenizer_with_no_token_left_to_pad_with_is_refused(tmp_path: Path) -
 def test_a_language_model_is_the_start_of_a_classifier(tied: bool, tmp_path: Path) -> None:
     body = transformer("qwen3", tied=tied)
     hub.save(tmp_path / "model", body, byte_tokenizer())
-    model, _ = hub.start_classifier(tmp_path / "model", MOODS, seed=5)
+    model, _ = hub.start_headed(tmp_path / "model", CLASSIFIER, MOODS, seed=5)
     assert model.score.weight.shape == (3, 48)
     assert not any("head" in name for name, _ in model.named_parameters())
     held = dict(body.named_parameters())
     for name, parameter in model.transformer.named_parameters():
         assert torch.equal(parameter, held[name]), name
-    again, _ = hub.start_classifier(tmp_path / "model", MOODS, seed=5)
-    other, _ = hub.start_classifier(tmp_path / "model", MOODS, seed=6)
+    again, _ = hub.start_headed(tmp_path / "model", CLASSIFIER, MOODS, seed=5)
+    other, _ = hub.start_headed(tmp_path / "model", CLASSIFIER, MOODS, seed=6)
     assert torch.equal(again.score.weight, model.score.weight)
     assert not torch.equal(other.score.weight, model.score.weight)
     with pytest.raises(UserError, match=r"has no 'score.weight'; make one of it"):
-        hub.load_classifier(tmp_path / "model")
+        hub.load_headed(tmp_path / "model", CLASSIFIER)
 
 
 def test_a_bare_body_of_transformers_is_a_start_too(tmp_path: Path) -> None:
@@ -307,7 +326,7 @@ def test_a_bare_body_of_transformers_is_a_start_too(tmp_path: Path) -> None:
     body = transformers.AutoModel.from_config(config)
     body.save_pretrained(tmp_path)
     byte_tokenizer().save(tmp_path)
-    model, _ = hub.start_classifier(tmp_path, MOODS)
+    model, _ = hub.start_headed(tmp_path, CLASSIFIER, MOODS)
     assert torch.equal(model.transformer.embedding.weight, body.embed_tokens.weight)
 
 
@@ -318,21 +337,20 @@ def test_an_output_head_is_never_taken_for_a_missing_embedding(tmp_path: Path) -
     del tensors["model.embed_tokens.weight"]
     save_file(tensors, weights)
     with pytest.raises(UserError, match=r"tensor 'model.embed_tokens.weight' is missing"):
-        hub.start_classifier(tmp_path / "model", MOODS)
+        hub.start_headed(tmp_path / "model", CLASSIFIER, MOODS)
 
 
 def test_a_classifier_may_be_written_in_bf16_and_in_shards(tmp_path: Path) -> None:
-    model = Classifier(transformer("qwen3"), 3, seed=2)
-    hub.save_classifier(
+    model = SequenceClassificationModel(transformer("qwen3"), 3, seed=2)
+    hub.save_headed(
         tmp_path / "model",
         model,
         byte_tokenizer(),
         MOODS,
-        dtype=torch.bfloat16,
-        shard_bytes=20_000,
+        weights=WeightFormat(torch.bfloat16, 20_000),
     )
     assert len(list((tmp_path / "model").glob("*.safetensors"))) > 2
-    ours, tokenizer, _ = hub.load_classifier(tmp_path / "model")
+    ours, tokenizer, _ = hub.load_headed(tmp_path / "model", CLASSIFIER)
     for mine, exact in zip(ours.parameters(), model.parameters(), strict=True):
         assert torch.equal(mine, exact.bfloat16().float())
     there = transformers.AutoModelForSequenceClassification.from_pretrained(
@@ -345,17 +363,20 @@ def test_a_classifier_may_be_written_in_bf16_and_in_shards(tmp_path: Path) -> No
 
 
 def test_a_classifier_goes_on_with_its_head_only_for_the_same_labels(tmp_path: Path) -> None:
-    model = Classifier(transformer("gpt2"), 3, seed=2)
-    hub.save_classifier(tmp_path / "model", model, byte_tokenizer(), MOODS)
-    same, _ = hub.start_classifier(tmp_path / "model", MOODS)
+    model = SequenceClassificationModel(transformer("gpt2"), 3, seed=2)
+    hub.save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS)
+    same, _ = hub.start_headed(tmp_path / "model", CLASSIFIER, MOODS)
     assert torch.equal(same.score.weight, model.score.weight)
-    other, _ = hub.start_classifier(tmp_path / "model", Outputs("single", ("a", "b", "c")))
+    other, _ = hub.start_headed(tmp_path / "model", CLASSIFIER, Outputs("single", ("a", "b", "c")))
     assert not torch.equal(other.score.weight, model.score.weight)
 
 
 def test_a_classifier_is_no_language_model(tmp_path: Path) -> None:
-    hub.save_classifier(
-        tmp_path / "model", Classifier(transformer("qwen2"), 3), byte_tokenizer(), MOODS
+    hub.save_headed(
+        tmp_path / "model",
+        SequenceClassificationModel(transformer("qwen2"), 3),
+        byte_tokenizer(),
+        MOODS,
     )
     with pytest.raises(UserError, match="classifies texts and cannot write"):
         hub.load(tmp_path / "model")
@@ -377,12 +398,12 @@ def test_a_classifier_is_no_language_model(tmp_path: Path) -> None:
 def test_labels_that_do_not_fit_are_refused(
     changes: dict[str, Any], sentence: str, tmp_path: Path
 ) -> None:
-    model = Classifier(transformer("gpt2"), 3)
-    hub.save_classifier(tmp_path / "model", model, byte_tokenizer(), MOODS)
+    model = SequenceClassificationModel(transformer("gpt2"), 3)
+    hub.save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS)
     path = tmp_path / "model" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(UserError, match=sentence) as caught:
-        hub.load_classifier(tmp_path / "model")
+        hub.load_headed(tmp_path / "model", CLASSIFIER)
     assert "config.json" in str(caught.value)
 
 
@@ -397,23 +418,26 @@ def test_labels_that_do_not_fit_are_refused(
     ],
 )
 def test_a_head_that_does_not_fit_is_refused(tensor: Tensor, sentence: str, tmp_path: Path) -> None:
-    hub.save_classifier(
-        tmp_path / "model", Classifier(transformer("gpt2"), 3), byte_tokenizer(), MOODS
+    hub.save_headed(
+        tmp_path / "model",
+        SequenceClassificationModel(transformer("gpt2"), 3),
+        byte_tokenizer(),
+        MOODS,
     )
     weights = tmp_path / "model" / "model.safetensors"
     save_file(load_file(weights) | {"score.weight": tensor}, weights)
     with pytest.raises(UserError, match=sentence):
-        hub.load_classifier(tmp_path / "model")
+        hub.load_headed(tmp_path / "model", CLASSIFIER)
 
 
 @pytest.mark.parametrize("family", ALL)
 def test_a_finder_of_answers_opens_in_transformers_and_theirs_here(
     family: Family, tmp_path: Path
 ) -> None:
-    model = SpanFinder(transformer(family, tied=False), seed=3).eval()
+    model = QuestionAnsweringModel(transformer(family, tied=False), seed=3).eval()
     with torch.no_grad():
         model.span.bias.copy_(torch.tensor([0.5, -0.25]))
-    hub.save_span_finder(tmp_path / "ours", model, byte_tokenizer())
+    hub.save_headed(tmp_path / "ours", model, byte_tokenizer(), SPAN_ENDS)
     ids = torch.tensor([byte_tokenizer().encode("Where? Under the oak.")])
     there = transformers.AutoModelForQuestionAnswering.from_pretrained(tmp_path / "ours").eval()
     there.save_pretrained(tmp_path / "theirs")
@@ -424,7 +448,7 @@ def test_a_finder_of_answers_opens_in_transformers_and_theirs_here(
     with torch.no_grad():
         answer = there(ids)
         expected = torch.stack((answer.start_logits, answer.end_logits), -1)
-        for found in (model, hub.load_span_finder(tmp_path / "theirs")[0]):
+        for found in (model, hub.load_headed(tmp_path / "theirs", SPANS)[0]):
             assert (found(found.transformer(ids)) - expected).abs().max() < TOLERANCE
     with pytest.raises(UserError, match=r"(answers in|classifies) texts and cannot (write|fill)"):
         hub.load(tmp_path / "ours")
@@ -440,10 +464,10 @@ def test_an_encoders_classifier_begins_with_what_was_pretrained(
     kind: Any = pretrained or transformers.AutoModelForMaskedLM
     kind.from_config(their_config(family)).save_pretrained(tmp_path)
     byte_tokenizer().save(tmp_path)
-    model, _ = hub.start_classifier(tmp_path, MOODS)
+    model, _ = hub.start_headed(tmp_path, CLASSIFIER, MOODS)
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
     held, drawn = theirs.state_dict(), {"classifier", "classifier.dense", "classifier.out_proj"}
-    hub.save_classifier(tmp_path / "begun", model, byte_tokenizer(), MOODS)
+    hub.save_headed(tmp_path / "begun", model, byte_tokenizer(), MOODS)
     begun = load_file(tmp_path / "begun" / "model.safetensors")
     assert begun.keys() == held.keys()
     for name, tensor in begun.items():
@@ -453,30 +477,30 @@ def test_an_encoders_classifier_begins_with_what_was_pretrained(
     bare = transformers.AutoModel.from_config(their_config(family), **without)
     bare.save_pretrained(tmp_path / "bare")
     byte_tokenizer().save(tmp_path / "bare")
-    fresh, _ = hub.start_classifier(tmp_path / "bare", MOODS)
+    fresh, _ = hub.start_headed(tmp_path / "bare", CLASSIFIER, MOODS)
     assert all(torch.isfinite(parameter).all() for parameter in fresh.parameters())
 
 
 @pytest.mark.parametrize("family", DECODERS)
 def test_a_tagger_opens_in_transformers_and_theirs_here(family: Family, tmp_path: Path) -> None:
     tags = ("O", "B-人", "I-人")
-    model = Tagger(transformer(family, tied=False), 3, seed=3).eval()
+    model = TokenClassificationModel(transformer(family, tied=False), 3, seed=3).eval()
     with torch.no_grad():
         model.tag.bias.copy_(torch.tensor([0.5, -0.25, 1.0]))
-    hub.save_tagger(tmp_path / "ours", model, byte_tokenizer(), tags)
+    hub.save_headed(tmp_path / "ours", model, byte_tokenizer(), Outputs("single", tags))
     ids = torch.tensor([byte_tokenizer().encode("Under the oak.")])
     there = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "ours").eval()
     assert there.config.id2label == dict(enumerate(tags))
     there.save_pretrained(tmp_path / "theirs")
     byte_tokenizer().save(tmp_path / "theirs")
-    found, _, names = hub.load_tagger(tmp_path / "theirs")
-    again, _ = hub.start_tagger(tmp_path / "theirs", tags)
-    assert names == tags
+    found, _, outputs = hub.load_headed(tmp_path / "theirs", TAGS)
+    again, _ = hub.start_headed(tmp_path / "theirs", TAGS, outputs)
+    assert outputs == Outputs("single", tags)
     with torch.no_grad():
         for tagger in (model, found, again):
             difference = tagger(tagger.transformer(ids)) - there(ids).logits
             assert difference.abs().max() < TOLERANCE
     with pytest.raises(UserError, match="tags words and cannot write"):
         hub.load(tmp_path / "ours")
-    classifier, _ = hub.start_classifier(tmp_path / "ours", MOODS)
+    classifier, _ = hub.start_headed(tmp_path / "ours", CLASSIFIER, MOODS)
     assert classifier.score.weight.shape == (3, 48)

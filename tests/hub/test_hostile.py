@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 from nextword.errors import UserError
 from nextword.hub import directory as hub
-from nextword.inference.language_model import load
+from nextword.inference.language_model import load_language_model
 from nextword.models.config import DECODERS
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
@@ -93,7 +93,7 @@ def test_a_pickle_in_the_place_of_any_file_is_refused_and_never_opened(
     opened = directory.parent / "opened"
     (directory / slot).write_bytes(wrapped(Trap(opened), way))
     with pytest.raises(UserError) as caught:
-        load(directory)
+        load_language_model(directory)
     assert slot in str(caught.value) and len(str(caught.value)) < 500
     assert not opened.exists()
 
@@ -102,7 +102,7 @@ def test_a_pickle_in_the_place_of_any_file_is_refused_and_never_opened(
 def test_a_pickle_beside_the_model_is_left_alone(directory: Path, slot: str) -> None:
     opened = directory.parent / "opened"
     (directory / slot).write_bytes(pickle.dumps(Trap(opened)))
-    load(directory)
+    load_language_model(directory)
     assert not opened.exists()
 
 
@@ -115,11 +115,11 @@ def test_pickled_weights_alone_are_named_and_never_opened(
     (directory / "model.safetensors").unlink()
     (directory / name).write_bytes(wrapped(Trap(opened), way))
     with pytest.raises(UserError, match="holds pickled weights"):
-        load(directory)
+        load_language_model(directory)
     index = {"weight_map": {"model.norm.weight": name}}
     (directory / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match="holds pickled weights"):
-        load(directory)
+        load_language_model(directory)
     assert not opened.exists()
 
 
@@ -145,7 +145,7 @@ def test_code_and_templates_that_come_with_a_model_are_not_run(directory: Path) 
     for file, change in changes.items():
         values = json.loads((directory / file).read_text())
         (directory / file).write_text(json.dumps(values | change))
-    model = load(directory)
+    model = load_language_model(directory)
     assert isinstance(model.generate("x", max_new_tokens=2), str)
     assert not opened.exists()
     hub.save(directory.parent / "again", model.transformer)
@@ -186,13 +186,13 @@ def test_links_of_the_hubs_cache_are_followed_and_no_others(directory: Path) -> 
     for file in directory.iterdir():
         shutil.copy(file, blobs / file.name)
         (snapshot / file.name).symlink_to(Path("../../blobs") / file.name)
-    load(snapshot)
+    load_language_model(snapshot)
     (cache / "blobs_x").mkdir()
     shutil.move(blobs / "model.safetensors", cache / "blobs_x" / "model.safetensors")
     (snapshot / "model.safetensors").unlink()
     (snapshot / "model.safetensors").symlink_to("../../blobs_x/model.safetensors")
     with pytest.raises(UserError, match="outside the model's directory"):
-        load(snapshot)
+        load_language_model(snapshot)
 
 
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])

@@ -7,27 +7,27 @@ import pytest
 from huggingface_hub import errors
 
 from nextword.errors import UserError
-from nextword.hub.resolve import resolve
+from nextword.hub.model_files import find_directory
 
 
 def test_a_run_is_its_model_and_a_directory_itself(tmp_path: Path) -> None:
     (tmp_path / "run" / "model").mkdir(parents=True)
     (tmp_path / "run" / "model" / "config.json").write_text("{}")
-    assert resolve(tmp_path / "run") == tmp_path / "run" / "model"
-    assert resolve(str(tmp_path / "run" / "model")) == tmp_path / "run" / "model"
+    assert find_directory(tmp_path / "run") == tmp_path / "run" / "model"
+    assert find_directory(str(tmp_path / "run" / "model")) == tmp_path / "run" / "model"
 
 
 def test_what_is_no_model_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no model"):
-        resolve(tmp_path)
+        find_directory(tmp_path)
     (tmp_path / "config.yaml").write_text("")
     with pytest.raises(UserError, match="this run has kept no model yet"):
-        resolve(tmp_path)
+        find_directory(tmp_path)
     with pytest.raises(UserError, match="is a file"):
-        resolve(tmp_path / "config.yaml")
+        find_directory(tmp_path / "config.yaml")
     for name in ("./absent", "/absent/model", "../x", "a/b/c", "a..b"):
         with pytest.raises(UserError, match="no such directory"):
-            resolve(name)
+            find_directory(name)
 
 
 def test_only_safetensors_json_text_and_templates_are_asked_of_the_hub(
@@ -40,7 +40,7 @@ def test_only_safetensors_json_text_and_templates_are_asked_of_the_hub(
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert resolve("openai-community/gpt2") == tmp_path
+    assert find_directory("openai-community/gpt2") == tmp_path
     assert asked["name"] == "openai-community/gpt2"
     assert sorted(asked["allow_patterns"]) == ["*.jinja", "*.json", "*.safetensors", "*.txt"]
 
@@ -62,9 +62,9 @@ def test_the_hubs_refusals_are_sentences(
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     with pytest.raises(UserError, match=sentence):
-        resolve("somebody/something")
+        find_directory("somebody/something")
 
 
 def test_the_hub_is_not_reached_from_these_tests() -> None:
     with pytest.raises(UserError, match="the Hub cannot be reached"):
-        resolve("nextword-tests/absent")
+        find_directory("nextword-tests/absent")

@@ -9,7 +9,7 @@ import transformers
 
 from nextword.errors import UserError
 from nextword.hub.directory import load_model
-from nextword.inference.beam import beam_search
+from nextword.inference.beam import BeamSettings, beam_search
 from nextword.inference.generate import generate
 from nextword.models.transformer import Transformer
 from nextword.settings import GenerateSettings
@@ -110,11 +110,11 @@ def test_answers_equal_those_of_transformers(
     ends: list[int],
 ) -> None:
     theirs, ours = both
-    settings = {"length_penalty": length_penalty, "early_stopping": early_stopping}
+    settings: dict[str, Any] = {"length_penalty": length_penalty, "early_stopping": early_stopping}
     finishes = set()
     for seed in range(3):
         rows = prompts(seed)
-        results = beam_search(ours, rows, beams, 20, ends, **settings)
+        results = beam_search(ours, rows, BeamSettings(beams, 20, **settings), ends)
         assert [r.ids for r in results] == of_transformers(
             theirs, rows, beams, 20, ends, **settings
         )
@@ -128,7 +128,9 @@ def test_one_beam_is_greedy(both: tuple[Any, Transformer]) -> None:
     _, ours = both
     rows = prompts(9)
     greedy = generate(ours, rows, GenerateSettings(temperature=0, max_new_tokens=15), [1])
-    assert [r.ids for r in beam_search(ours, rows, 1, 15, [1])] == [r.ids for r in greedy]
+    assert [r.ids for r in beam_search(ours, rows, BeamSettings(1, 15), [1])] == [
+        r.ids for r in greedy
+    ]
 
 
 def test_a_prompt_is_answered_the_same_alone_and_in_any_batch(
@@ -136,8 +138,9 @@ def test_a_prompt_is_answered_the_same_alone_and_in_any_batch(
 ) -> None:
     _, ours = both
     rows = prompts(4)
-    together = [result.ids for result in beam_search(ours, rows, 3, 20, [1, 2])]
-    assert together == [beam_search(ours, [row], 3, 20, [1, 2])[0].ids for row in rows]
+    settings = BeamSettings(3, 20)
+    together = [result.ids for result in beam_search(ours, rows, settings, [1, 2])]
+    assert together == [beam_search(ours, [row], settings, [1, 2])[0].ids for row in rows]
 
 
 def test_writing_stops_where_the_context_is_full_and_a_full_prompt_is_refused(
@@ -146,15 +149,15 @@ def test_writing_stops_where_the_context_is_full_and_a_full_prompt_is_refused(
     theirs, ours = both
     generator = torch.Generator().manual_seed(1)
     rows = [torch.randint(0, VOCABULARY, (n,), generator=generator).tolist() for n in (60, 7, 63)]
-    results = beam_search(ours, rows, 3, 500)
+    results = beam_search(ours, rows, BeamSettings(3, 500))
     assert [len(r.ids) for r in results] == [4, 57, 1]
     assert {r.finish for r in results} == {"context"}
     assert results[0].ids == of_transformers(theirs, rows[:1], 3, 4, [])[0]
     with pytest.raises(UserError, match="64 tokens long and the model sees 64"):
-        beam_search(ours, [[3] * 64], 3, 5)
+        beam_search(ours, [[3] * 64], BeamSettings(3, 5))
 
 
 def test_ids_beyond_the_tokenizer_are_never_written(both: tuple[Any, Transformer]) -> None:
     _, ours = both
-    results = beam_search(ours, prompts(2), 4, 20, vocab_size=12)
+    results = beam_search(ours, prompts(2), BeamSettings(4, 20), vocab_size=12)
     assert max(token for result in results for token in result.ids) < 12

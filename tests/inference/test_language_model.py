@@ -11,7 +11,7 @@ import transformers
 from nextword.cli.main import main
 from nextword.errors import UserError
 from nextword.hub.directory import save
-from nextword.inference.language_model import LanguageModel, load
+from nextword.inference.language_model import LanguageModel, load_language_model
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import GenerateSettings, ModelSettings
@@ -44,7 +44,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(directory: Path) -> LanguageModel:
-    return load(directory)
+    return load_language_model(directory)
 
 
 class Scripted:
@@ -54,11 +54,11 @@ class Scripted:
         self.ids = [*model.tokenizer.encode(text), model.tokenizer.end_id]
         self.steps = 0
 
-        def choose(logits: torch.Tensor, *_: object) -> torch.Tensor:
+        def sample(logits: torch.Tensor, *_: object) -> torch.Tensor:
             self.steps += 1
             return torch.full((len(logits),), self.ids[self.steps - 1])
 
-        monkeypatch.setattr("nextword.inference.generate.choose", choose)
+        monkeypatch.setattr("nextword.inference.generate.sample", sample)
 
 
 def test_streamed_pieces_are_whole_characters_and_join_to_the_text(
@@ -140,7 +140,7 @@ def test_greedy_text_equals_transformers(tmp_path: Path) -> None:
     save(tmp_path, Transformer(config, seed=1), tokenizer)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
     their_tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    ours = load(tmp_path)
+    ours = load_language_model(tmp_path)
     for prompt in ("It was a dark", "从前有座", "🙂 "):
         ids = their_tokenizer(prompt, return_tensors="pt")
         answer = theirs.generate(**ids, max_new_tokens=64, do_sample=False, pad_token_id=0)[0]
@@ -156,7 +156,7 @@ def test_end_tokens_are_those_the_model_names(directory: Path, tmp_path: Path) -
 
     shutil.copytree(directory, tmp_path / "model")
     (tmp_path / "model" / "generation_config.json").write_text(json.dumps({"eos_token_id": [5, 7]}))
-    model = load(tmp_path / "model")
+    model = load_language_model(tmp_path / "model")
     assert model.end_ids == {5, 7, model.tokenizer.end_id}
 
 
@@ -176,7 +176,7 @@ def test_what_is_wrong_with_a_call_is_said(model: LanguageModel) -> None:
 
 
 def test_bf16_is_used_throughout_where_it_is_asked_for(directory: Path) -> None:
-    model = load(directory, precision="bf16")
+    model = load_language_model(directory, precision="bf16")
     assert model.transformer.activation_dtype == torch.bfloat16
     assert model.transformer.output_weight.dtype == torch.bfloat16
     assert model.transformer.rotary[None][0].dtype == torch.float32
@@ -205,7 +205,7 @@ def infilling(tmp_path: Path) -> Path:
 
 
 def test_a_middle_is_asked_for_as_it_was_learnt(infilling: Path) -> None:
-    model = load(infilling)
+    model = load_language_model(infilling)
     tokens = fill_in_the_middle_for(model.tokenizer, 1.0)
     text, end = "def f(x):\n    return x\n", model.tokenizer.end_id
     ids = [*model.tokenizer.encode(text), end]
@@ -232,7 +232,7 @@ def test_a_middle_is_asked_for_as_it_was_learnt(infilling: Path) -> None:
 def test_a_middle_is_written_and_printed_between_what_surrounds_it(
     infilling: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = load(infilling)
+    model = load_language_model(infilling)
     Scripted(model, "(x)", monkeypatch)
     assert model.generate("def f", suffix=": pass") == "(x)"
     Scripted(model, "(x)", monkeypatch)

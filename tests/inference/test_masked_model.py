@@ -8,9 +8,14 @@ import torch
 from nextword.cli.main import main
 from nextword.errors import UserError
 from nextword.hub.directory import save
-from nextword.inference import precision
-from nextword.inference.loading import load
-from nextword.inference.masked_model import Candidate, Filled, MaskedLanguageModel, load_masked
+from nextword.inference import loading
+from nextword.inference.language_model import load
+from nextword.inference.masked_model import (
+    Candidate,
+    FilledText,
+    MaskedLanguageModel,
+    load_masked_model,
+)
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
@@ -48,7 +53,7 @@ def test_candidates_are_those_of_transformers_pipeline(directory: Path, prompt: 
 
     theirs = pipeline("fill-mask", str(directory), top_k=7)(prompt)
     gaps = theirs if isinstance(theirs[0], list) else [theirs]
-    ours = load_masked(directory, precision="fp32").fill(prompt, top_k=7).gaps
+    ours = load_masked_model(directory, precision="fp32").fill(prompt, top_k=7).gaps
     assert len(ours) == len(gaps) == prompt.count("[MASK]")
     for gap, expected in zip(ours, gaps, strict=True):
         assert [one.id for one in gap] == [one["token"] for one in expected]
@@ -67,7 +72,7 @@ def test_what_stands_in_the_gaps_is_the_likeliest(directory: Path) -> None:
 
 
 def test_what_cannot_be_filled_is_said(directory: Path, tmp_path: Path) -> None:
-    model = load_masked(directory)
+    model = load_masked_model(directory)
     with pytest.raises(UserError, match=r"has no \[MASK\]; write \[MASK\] where a word is missing"):
         model.fill("The cat sat on the mat. [SEP]")
     with pytest.raises(UserError, match="tokens long, and the model sees 64 at once"):
@@ -76,7 +81,7 @@ def test_what_cannot_be_filled_is_said(directory: Path, tmp_path: Path) -> None:
     tokenizer = train_bpe([TEXT], 300, 10**6, CAUSAL)
     save(tmp_path, Transformer(config_for(settings, tokenizer.vocab_size)), tokenizer)
     with pytest.raises(UserError, match=r"is a decoder .*use `nextword generate`"):
-        load_masked(tmp_path)
+        load_masked_model(tmp_path)
     with pytest.raises(UserError, match="top_k = 0: expected at least 1"):
         model.fill("[MASK]", top_k=0)
 
@@ -84,11 +89,11 @@ def test_what_cannot_be_filled_is_said(directory: Path, tmp_path: Path) -> None:
 def test_a_large_encoder_is_opened_in_the_precision_that_the_command_uses(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "LARGE", 0)
-    monkeypatch.setattr(precision, "_multiplies_bf16", lambda: True)
+    monkeypatch.setattr(loading, "LARGE", 0)
+    monkeypatch.setattr(loading, "multiplies_bf16", lambda: True)
     if torch.backends.mkldnn.is_available():
         assert load(directory, precision="auto").transformer.activation_dtype == torch.bfloat16
-    for opened in (load(directory), load_masked(directory)):
+    for opened in (load(directory), load_masked_model(directory)):
         assert opened.transformer.activation_dtype == torch.float32
 
 
@@ -97,7 +102,7 @@ def test_candidates_stand_in_columns_and_space_can_be_seen(
 ) -> None:
     space = Tokenizer.load(directory).encode("a\n")[-1]
     gap = [Candidate("床", 0.5, 9), Candidate("mat", 0.25, 8), Candidate("", 0.125, space)]
-    found = Filled("A 床.", [gap])
+    found = FilledText("A 床.", [gap])
     monkeypatch.setattr(MaskedLanguageModel, "fill", lambda *_: found)
     assert main(["fill", str(directory), "A [MASK]."]) == 0
     lines = capsys.readouterr().out.splitlines()[2:]

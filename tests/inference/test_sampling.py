@@ -61,7 +61,7 @@ def test_all_settings_together_give_the_probabilities_of_transformers(logits: to
 
 
 def test_presence_and_frequency_penalties_count_what_was_written_not_the_prompt() -> None:
-    history = sampling.History([[1, 1, 2]], 5, torch.device("cpu"))
+    history = sampling.TokenHistory([[1, 1, 2]], 5, torch.device("cpu"))
     for token in (3, 3, 4):
         history.add(torch.tensor([token]))
     settings = GenerateSettings(presence_penalty=1.0, frequency_penalty=0.25)
@@ -72,10 +72,10 @@ def test_presence_and_frequency_penalties_count_what_was_written_not_the_prompt(
 def test_draws_follow_the_distribution() -> None:
     weights = torch.tensor([0.5, 0.0, 0.3, 0.15, 0.05])
     rng = random.Random(7)
-    chances = [rng.random() for _ in range(40_000)]
-    drawn = sampling.draw(weights.log().expand(len(chances), -1), chances)
+    uniforms = [rng.random() for _ in range(40_000)]
+    drawn = sampling.draw_tokens(weights.log().expand(len(uniforms), -1), uniforms)
     observed = torch.bincount(drawn, minlength=5).double()
-    expected = weights.double() * len(chances)
+    expected = weights.double() * len(uniforms)
     possible = expected > 0
     assert observed[~possible].sum() == 0
     squares = (observed - expected)[possible] ** 2 / expected[possible]
@@ -86,7 +86,7 @@ def test_draws_follow_the_distribution() -> None:
 def test_a_token_ruled_out_is_never_drawn(chance: float) -> None:
     logits = torch.full((1, 1000), -math.inf)
     logits[0, [200, 600]] = 0.0
-    assert sampling.draw(logits, [chance]).item() in (200, 600)
+    assert sampling.draw_tokens(logits, [chance]).item() in (200, 600)
 
 
 @pytest.mark.parametrize("temperature", [1e-9, 1e-300, 5e-324])
@@ -94,11 +94,11 @@ def test_a_temperature_next_to_nothing_takes_the_likeliest(
     logits: torch.Tensor, temperature: float
 ) -> None:
     settings = GenerateSettings(temperature=temperature)
-    chosen = sampling.choose(logits, settings, [0.1, 0.3, 0.5, 0.7, 0.9])
+    chosen = sampling.sample(logits, settings, [0.1, 0.3, 0.5, 0.7, 0.9])
     assert torch.equal(chosen, logits.argmax(-1))
 
 
 def test_scores_that_are_not_numbers_are_refused(logits: torch.Tensor) -> None:
     logits[2, 5] = math.nan
     with pytest.raises(UserError, match="not finite"):
-        sampling.choose(logits, GenerateSettings(), [0.5] * 5)
+        sampling.sample(logits, GenerateSettings(), [0.5] * 5)

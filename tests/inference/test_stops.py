@@ -5,7 +5,7 @@ import random
 import pytest
 
 from nextword.errors import UserError
-from nextword.inference.stops import StopFilter
+from nextword.inference.language_model import StopFilter
 
 
 def pass_through(text: str, stops: list[str], cuts: list[int]) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from nextword.models.attention import (
-    attend,
+    attention,
     distances,
     document_mask,
     relative_bucket,
@@ -49,7 +49,7 @@ def test_queries_are_the_last_of_the_tokens_seen(kv_heads: int, time: int, seen:
     key, value = (heads(2, kv_heads, seen, 8, torch.float32) for _ in range(2))
     mask = torch.ones(seen, seen, dtype=torch.bool).tril()[-time:]
     expected = by_hand(query, key, value, mask)
-    torch.testing.assert_close(attend(query, key, value).double(), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(attention(query, key, value).double(), expected, atol=1e-5, rtol=0)
 
 
 def test_a_window_ends_the_sight_of_a_token() -> None:
@@ -58,7 +58,7 @@ def test_a_window_ends_the_sight_of_a_token() -> None:
     assert visible(far, False, window=2).int().tolist() == [[0, 0, 1, 1, 1], [0, 0, 0, 1, 1]]
     query, key, value = (heads(1, 2, 12, 8, torch.float32) for _ in range(3))
     for causal in (True, False):
-        mixed = attend(query, key, value, window=3, causal=causal)
+        mixed = attention(query, key, value, window=3, causal=causal)
         expected = by_hand(query, key, value, visible(distances(12, 12), causal, 3))
         torch.testing.assert_close(mixed.double(), expected, atol=1e-5, rtol=0)
 
@@ -92,7 +92,7 @@ def test_gradients_in_bf16_are_those_of_exact_attention(
         bias = score_bias(mask, torch.bfloat16)
     ours = [part.clone().requires_grad_() for part in parts]
     exact = [part.double().requires_grad_() for part in parts]
-    mixed, expected = attend(*ours, bias), by_hand(*exact, mask)
+    mixed, expected = attention(*ours, bias), by_hand(*exact, mask)
     mixed.backward(pull)
     expected.backward(pull.double())
     assert (mixed - expected).norm() < 0.01 * expected.norm()
@@ -112,7 +112,7 @@ def test_gradients_in_bf16_are_exact_in_both_directions_and_to_a_learned_bias(
     pull = torch.randn(2, 4, time, 32).bfloat16()
     ours = [part.clone().requires_grad_() for part in parts]
     exact = [part.double().requires_grad_() for part in parts]
-    mixed = attend(*ours, causal=False, scale=0.3)
+    mixed = attention(*ours, causal=False, scale=0.3)
     query, key, value, bias = exact
     expected = (query @ key.mT * 0.3 + bias).softmax(-1) @ value
     mixed.backward(pull)
@@ -141,7 +141,7 @@ def test_gradients_in_bf16_are_about_as_exact_as_pytorchs(sharpness: float) -> N
         ]
 
     pytorchs = errors(partial(F.scaled_dot_product_attention, is_causal=True))
-    for ours, theirs in zip(errors(attend), pytorchs, strict=True):
+    for ours, theirs in zip(errors(attention), pytorchs, strict=True):
         assert ours < 3 * theirs
 
 
@@ -150,7 +150,7 @@ def test_a_query_that_sees_nothing_gives_nothing_and_no_nan() -> None:
     mask[5] = False
     bias = score_bias(mask, torch.bfloat16)[None, None]
     parts = [heads(1, 2, 16, 32, torch.bfloat16).requires_grad_() for _ in range(3)]
-    mixed = attend(*parts, bias)
+    mixed = attention(*parts, bias)
     mixed.sum().backward()
     assert not mixed[:, :, 5].any()
     query, _, value = (part.grad for part in parts)

@@ -9,8 +9,14 @@ from torch import Tensor, distributed, nn
 
 from nextword.errors import UserError
 from nextword.models.config import DECODERS, Family, TransformerConfig
-from nextword.models.heads import Classifier
-from nextword.models.lora import add_lora, matrices, merge, trainable, updates
+from nextword.models.heads import SequenceClassificationModel
+from nextword.models.lora import (
+    add_lora,
+    block_matrices,
+    count_trainable,
+    low_rank_modules,
+    merge_lora,
+)
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
 
@@ -51,7 +57,7 @@ def test_training_begins_at_the_model_itself(family: Family) -> None:
 
 @pytest.mark.parametrize("family", DECODERS)
 def test_only_a_and_b_learn_all_of_them_and_a_new_head_with_them(family: Family) -> None:
-    model = Classifier(transformer(family), 3)
+    model = SequenceClassificationModel(transformer(family), 3)
     add_lora(model, rank=4, alpha=8)
     for step in range(2):  # in the first step B is zero, and A has no gradient but zeros
         model.zero_grad()
@@ -63,7 +69,7 @@ def test_only_a_and_b_learn_all_of_them_and_a_new_head_with_them(family: Family)
             else:
                 assert parameter.grad is None, name
         with torch.no_grad():
-            for module in updates(model).values():
+            for module in low_rank_modules(model).values():
                 assert module.lora_b.grad is not None
                 module.lora_b -= module.lora_b.grad
 
@@ -71,19 +77,19 @@ def test_only_a_and_b_learn_all_of_them_and_a_new_head_with_them(family: Family)
 def test_the_update_is_alpha_over_rank_times_b_a() -> None:
     model = transformer()
     add_lora(model, rank=4, alpha=6)
-    name, module = next(iter(updates(model).items()))
+    name, module = next(iter(low_rank_modules(model).items()))
     x = torch.randn(5, 48, generator=torch.Generator().manual_seed(2))
     torch.nn.init.normal_(module.lora_b)
     expected = x @ module.weight.T + 1.5 * (x @ module.lora_a.T @ module.lora_b.T)
     torch.testing.assert_close(module(x), expected, atol=1e-5, rtol=0)
-    merged = dict(merge(model).named_parameters())[f"{name}.weight"]
+    merged = dict(merge_lora(model).named_parameters())[f"{name}.weight"]
     torch.testing.assert_close(x @ merged.T, expected, atol=1e-5, rtol=0)
 
 
 def test_dropout_falls_on_the_update_alone_and_in_training_alone() -> None:
     model = transformer()
     add_lora(model, rank=4, alpha=8, dropout=0.5)
-    module = next(iter(updates(model).values()))
+    module = next(iter(low_rank_modules(model).values()))
     nn.init.normal_(module.lora_b)
     x = torch.randn(64, 48, generator=torch.Generator().manual_seed(2))
     plain = x @ module.weight.T
@@ -102,11 +108,11 @@ def test_dropout_falls_on_the_update_alone_and_in_training_alone() -> None:
 def test_targets_are_the_matrices_of_one_part_or_both(targets: str, parts: set[str] | None) -> None:
     model = transformer()
     add_lora(model, rank=4, alpha=8, targets=targets)  # type: ignore[arg-type]
-    names = {tuple(name.split(".")[2:]) for name in updates(model)}
+    names = {tuple(name.split(".")[2:]) for name in low_rank_modules(model)}
     chosen = ("attention", "mlp") if targets == "all" else (targets,)
     assert {part for part, _ in names} == set(chosen)
     assert parts is None or {matrix for _, matrix in names} == parts
-    assert len(updates(model)) == len(list(matrices(model, targets)))  # type: ignore[arg-type]
+    assert len(low_rank_modules(model)) == len(list(block_matrices(model, targets)))  # type: ignore[arg-type]
 
 
 def test_the_share_that_learns_is_counted() -> None:
@@ -114,7 +120,7 @@ def test_the_share_that_learns_is_counted() -> None:
     every = sum(p.numel() for p in model.parameters())
     add_lora(model, rank=4, alpha=8, targets="attention")
     qkv, output = 4 * (48 + 80), 4 * (48 + 48)
-    assert trainable(model) == (2 * (qkv + output), every + 2 * (qkv + output))
+    assert count_trainable(model) == (2 * (qkv + output), every + 2 * (qkv + output))
 
 
 def test_a_is_a_function_of_the_seed_and_names_are_stable() -> None:
@@ -135,7 +141,7 @@ def test_a_checkpoint_of_updates_goes_back_in() -> None:
     model, again = transformer(), transformer()
     for one in (model, again):
         add_lora(one, rank=4, alpha=8, seed=3)
-    for module in updates(model).values():
+    for module in low_rank_modules(model).values():
         nn.init.normal_(module.lora_b)
     again.load_state_dict(model.state_dict())
     assert torch.equal(model(ROW), again(ROW))
@@ -144,7 +150,7 @@ def test_a_checkpoint_of_updates_goes_back_in() -> None:
 def test_gradients_add_up_over_micro_batches() -> None:
     model = transformer()
     add_lora(model, rank=4, alpha=8)
-    for module in updates(model).values():
+    for module in low_rank_modules(model).values():
         nn.init.normal_(module.lora_b, std=0.1)
     loss(model).backward()
     whole = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
@@ -159,7 +165,7 @@ def test_gradients_add_up_over_micro_batches() -> None:
 def test_bf16_activations_keep_fp32_updates_and_stay_close() -> None:
     model = transformer()
     add_lora(model, rank=4, alpha=8)
-    for module in updates(model).values():
+    for module in low_rank_modules(model).values():
         nn.init.normal_(module.lora_b, std=0.05)
     exact = model(ROW)
     model.activation_dtype = torch.bfloat16
@@ -167,7 +173,7 @@ def test_bf16_activations_keep_fp32_updates_and_stay_close() -> None:
     assert rounded.dtype == torch.bfloat16
     assert (rounded - exact).norm() < 0.03 * exact.norm()
     loss(model).backward()
-    for module in updates(model).values():
+    for module in low_rank_modules(model).values():
         assert module.lora_a.grad is not None and module.lora_a.grad.dtype == torch.float32
 
 
@@ -179,7 +185,7 @@ def test_no_parameter_is_unused_under_ddp(classifies: bool, tmp_path: Path) -> N
     try:
         for adapted in (True, False):
             body = transformer(tied=not classifies)
-            model = Classifier(body, 3) if classifies else body
+            model = SequenceClassificationModel(body, 3) if classifies else body
             if adapted:
                 add_lora(model, rank=4, alpha=8)
 
@@ -205,5 +211,5 @@ def test_updates_are_added_only_once() -> None:
     add_lora(model, rank=4, alpha=8)
     with pytest.raises(UserError, match="has low-rank updates already"):
         add_lora(model, rank=4, alpha=8)
-    assert merge(merge(model)) is not model
-    assert not any(p.requires_grad for p in merge(model).parameters() if p.ndim == 1)
+    assert merge_lora(merge_lora(model)) is not model
+    assert not any(p.requires_grad for p in merge_lora(model).parameters() if p.ndim == 1)

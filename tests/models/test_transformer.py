@@ -204,7 +204,7 @@ def test_heads_of_an_encoders_local_layers_begin_with_one_neighbour_each() -> No
     assert isinstance(attention, Attention)
     frequencies, factor = model.rotary[4]
     turns = rotation(torch.arange(time)[None], frequencies, factor, torch.float32)
-    query, key, _ = attention._own(torch.zeros(1, time, 48), turns)
+    query, key, _ = attention.project(torch.zeros(1, time, 48), turns)
     scores = query @ key.transpose(-1, -2) / 32**0.5  # [1, heads, time, time]
     seen = scores[0, :, 12].masked_fill(~visible(12 - torch.arange(time), False, 4), -torch.inf)
     assert (seen.argmax(-1) - 12).tolist() == [-1, 1, -2, 2, -3, 3, -1, 1]
@@ -216,7 +216,8 @@ def test_heads_of_an_encoders_local_layers_begin_with_one_neighbour_each() -> No
 @pytest.mark.parametrize("causal", [True, False])
 def test_heads_of_relative_positions_begin_with_what_is_near(causal: bool) -> None:
     model = Transformer(tiny("t5", causal=causal, init_std=1e-6))
-    bias = model._relative_bias(distances(40, 40))[0, :, 20, : 21 if causal else None].detach()
+    assert model.relative is not None
+    bias = model.relative(distances(40, 40))[0, :, 20, : 21 if causal else None].detach()
     nearness = 0 - (torch.arange(bias.shape[1]) - 20).abs()
     for head, slope in zip(bias, 2.0 ** (-8 * torch.arange(1, 7) / 6), strict=True):
         assert head.argmax() == 20
@@ -270,7 +271,7 @@ def test_gpt2_says_when_a_text_is_longer_than_its_positions() -> None:
     ("changes", "sentence"),
     [
         ({"heads": 6, "kv_heads": 4}, "6 heads cannot share 4 key/value heads equally"),
-        ({"head_width": 7}, "rotary positions turn pairs"),
+        ({"head_width": 7}, "rotary positions rotate pairs"),
         ({"layers": 0}, "layers = 0"),
         ({"rope_scaling": {"rope_type": "dynamic"}}, "rope_type 'dynamic' is not known"),
     ],

@@ -56,7 +56,7 @@ def test_the_loss_is_that_of_each_document_alone_at_its_hidden_places(family: st
             logits = network.logits(network(tokens))
             expected += float(F.cross_entropy(logits[0], targets[0], reduction="sum").detach())
     assert float(masked.loss(network, batch).detach()) == pytest.approx(expected, rel=1e-5)
-    losses, right = masked.token_results(network, batch)
+    losses, right = masked.score_hidden_tokens(network, batch)
     assert float(losses.sum()) == pytest.approx(expected, rel=1e-5)
     assert len(right) == batch.target_count
 

@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nextword.inference.language_model import LanguageModel
-from nextword.inference.stops import StopFilter
+from nextword.inference.language_model import LanguageModel, StopFilter
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings

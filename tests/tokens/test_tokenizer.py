@@ -13,13 +13,7 @@ from transformers import AutoTokenizer
 
 from nextword.errors import UserError
 from nextword.tokens import fast_encoders
-from nextword.tokens.control_tokens import (
-    CAUSAL,
-    DENOISE,
-    MASKED,
-    ControlTokens,
-    control_tokens,
-)
+from nextword.tokens.control_tokens import CAUSAL, DENOISE, MASKED, ControlTokens, control_tokens
 from nextword.tokens.fast_encoders import byte_alphabet
 from nextword.tokens.tokenizer import Frame, Tokenizer
 from nextword.tokens.tokenizer_training import byte_tokenizer, character_tokenizer, train_bpe

@@ -21,25 +21,33 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nextword.training.groups import layer_rates
-from nextword.training.learning import learning
 from torch.overrides import TorchFunctionMode
 
-from nextword.models.encoder_decoder import writer
-from nextword.models.heads import Classifier, SpanFinder, Tagger
+from nextword.models.encoder_decoder import build_model
+from nextword.models.heads import (
+    QuestionAnsweringModel,
+    SequenceClassificationModel,
+    TokenClassificationModel,
+)
 from nextword.models.lora import add_lora
 from nextword.models.sizes import STYLES, config_for
-from nextword.objectives import causal, labels, tokens
-from nextword.objectives.labels import LabelBatch
-from nextword.objectives.tokens import TokenBatch
+from nextword.objectives import causal
+from nextword.objectives.heads import (
+    SequenceBatch,
+    TokenBatch,
+    sequence_loss,
+    token_head_loss,
+)
 from nextword.settings import PretrainSettings
 from nextword.tokens.control_tokens import control_tokens_for
 from nextword.tokens.packing import Example, ExampleLoader, collate_examples, pack
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer_training import byte_tokenizer
 from nextword.training.loop import train_step
-from nextword.training.optimizers import build
-from nextword.training.parallel import Group, Objective
+from nextword.training.objective import objective_of
+from nextword.training.optimizers import OptimizerSettings, build_optimizers
+from nextword.training.parallel import Group, LossModule
+from nextword.training.parameters import layer_rates
 from nextword.training.schedule import Schedule
 
 CURVES = Path(__file__).with_name("golden_curves.json")
@@ -131,25 +139,24 @@ def curve(
     body = getattr(model, "transformer", model)
     model.train()
     body.activation_dtype = torch.float64
-    optimizers = build(
-        model,
+    settings = OptimizerSettings(
         optimizer,  # type: ignore[arg-type]
-        learning_rate=LEARNING_RATES[optimizer],
+        LEARNING_RATES[optimizer],
         weight_decay=0.1,
         momentum=0.9,
         betas=(0.9, 0.95),
-        row_blocks=body.row_blocks(),
-        dtype=torch.float64,
-        rate_shares=None if layer_decay is None else layer_rates(model, layer_decay),
     )
+    rates = None if layer_decay is None else layer_rates(model, layer_decay)
+    optimizers = build_optimizers(model, settings, torch.float64, body.fused_splits(), rates)
     schedule = Schedule("wsd", STEPS, warmup=4, decay=8)
-    objective, learn = Objective(model, loss), [p for p in model.parameters() if p.requires_grad]
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    loss_module = LossModule(model, loss)
     losses = []
     for step in range(STEPS):
         firsts = range(step * BATCH, (step + 1) * BATCH, MICRO_BATCH)
         batches = [loader.batch(first, MICRO_BATCH) for first in firsts]
-        share = schedule.share(step)
-        result = train_step(objective, optimizers, learn, batches, share, 1.0, Group())
+        lr_scale = schedule.lr_scale(step)
+        result = train_step(loss_module, optimizers, parameters, batches, lr_scale, 1.0, Group())
         losses.append(result.loss)
     return losses
 
@@ -166,11 +173,11 @@ def pretrained(name: str) -> list[float]:
         tokenizer.end_id,
         tokenizer.vocab_size,
     )
-    learned = learning(settings, tokenizer)
+    objective = objective_of(settings, tokenizer)
     config = config_for(settings, tokenizer.vocab_size)
-    model = writer(replace(config, start_id=learned.start_id, **changes), settings.seed)
-    loader = learned.loader(split, settings.context_length or 0)
-    return curve(model, learned.loss, loader, settings.optimizer)
+    model = build_model(replace(config, start_id=objective.start_id, **changes), settings.seed)
+    loader = objective.loader(split, settings.context_length or 0)
+    return curve(model, objective.loss, loader, settings.optimizer)
 
 
 # What is fine-tuned reads examples of 5 to 12 tokens; the last third of one is what is written.
@@ -190,7 +197,7 @@ UNSCORED = [replace(example, scored=np.zeros(len(example.ids), bool)) for exampl
 
 def body_of(family: str, **changes: Any) -> Any:
     config = config_for(PretrainSettings(**SHAPE, family=family), VOCABULARY)
-    return writer(replace(config, **changes), 7)
+    return build_model(replace(config, **changes), 7)
 
 
 def examples(collate: Callable[[list[int], list[tuple[int, int]]], Any]) -> ExampleLoader:
@@ -210,19 +217,19 @@ def written(family: str, start_id: int | None = None) -> Any:
 def labelled(family: str, targets: torch.Tensor, **changes: Any) -> Any:
     """A classifier; `targets` [examples] are classes, or [examples, outputs] labels or amounts."""
     outputs = targets.shape[1] if targets.is_floating_point() else int(targets.max()) + 1
-    model = Classifier(body_of(family, **changes), outputs, 7)
+    model = SequenceClassificationModel(body_of(family, **changes), outputs, 7)
 
-    def collate(numbers: list[int], samples: list[tuple[int, int]]) -> LabelBatch:
+    def collate(numbers: list[int], samples: list[tuple[int, int]]) -> SequenceBatch:
         packed, begins, lengths = laid_out(numbers)
         ends = begins + lengths - 1
-        return LabelBatch(*packed, begins, ends, targets[torch.tensor(numbers)], samples)
+        return SequenceBatch(*packed, begins, ends, targets[torch.tensor(numbers)], samples)
 
-    return model, labels.loss, examples(collate)
+    return model, sequence_loss, examples(collate)
 
 
 def tagged(family: str) -> Any:
     """A tagger of two words an example."""
-    model = Tagger(body_of(family), 3, 7)
+    model = TokenClassificationModel(body_of(family), 3, 7)
 
     def collate(numbers: list[int], samples: list[tuple[int, int]]) -> TokenBatch:
         packed, begins, lengths = laid_out(numbers)
@@ -230,12 +237,12 @@ def tagged(family: str) -> Any:
         targets = torch.tensor([[n % 3, (n // 2) % 3] for n in numbers]).flatten()
         return TokenBatch(*packed, read, targets, samples)
 
-    return model, tokens.loss, examples(collate)
+    return model, token_head_loss, examples(collate)
 
 
 def pointed(family: str) -> Any:
     """A finder of spans in the last half of an example."""
-    model = SpanFinder(body_of(family), 7)
+    model = QuestionAnsweringModel(body_of(family), 7)
 
     def collate(numbers: list[int], samples: list[tuple[int, int]]) -> TokenBatch:
         packed, begins, lengths = laid_out(numbers)
@@ -245,7 +252,7 @@ def pointed(family: str) -> Any:
         targets = torch.tensor([[n % 3, n % 3 and 1 + n % 3] for n in numbers])
         return TokenBatch(*packed, read, targets, samples)
 
-    return model, tokens.loss, examples(collate)
+    return model, token_head_loss, examples(collate)
 
 
 def laid_out(numbers: list[int]) -> Any:
@@ -294,7 +301,7 @@ def measured(name: str) -> list[float]:
 def test_the_losses_are_those_that_were_written_down(name: str) -> None:
     expected = json.loads(CURVES.read_text())[name]
     assert measured(name) == pytest.approx(expected, rel=0, abs=TOLERANCE)
-    assert expected[-1] < expected[0] - 0.1, "nothing would be learnt"
+    assert expected[-1] < expected[0] - 0.1, "nothing would be learned"
 
 
 def test_every_curve_that_was_written_down_is_compared() -> None:

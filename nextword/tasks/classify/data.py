@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import UserError, nearest
-from nextword.hub.labels import Kind, Outputs
+from nextword.hub.heads import OutputKind, Outputs
 from nextword.settings import TaskSettings
 from nextword.tasks.columns import Columns, choose_column, columns_of
 from nextword.tasks.records import Record
@@ -30,30 +30,6 @@ MOST_CLASSES = 1000
 SEPARATORS = ("|", ";", ",")  # between several labels in one text
 
 
-class Labels(Outputs):
-    """What the head's outputs mean: `names` [outputs]; an amount has one, "amount"."""
-
-    def encode(self, value: Any, place: str) -> int | NDArray[np.float32]:
-        """Return a record's label as the loss takes it. Raises UserError for an unknown one."""
-        if self.kind == "amount":
-            return np.array([_amount(value, place)], np.float32)
-        if self.kind == "several":
-            held = np.zeros(len(self.names), np.float32)
-            for name in names_of(value):
-                held[self._index(name, place)] = 1.0
-            return held
-        return self._index(name_of(value), place)
-
-    def _index(self, name: str, place: str) -> int:
-        if name in self.names:
-            return self.names.index(name)
-        raise UserError(
-            f"label {name!r} was never seen in training",
-            where=place,
-            mend=nearest(name, self.names[:20]),
-        )
-
-
 @dataclass(frozen=True)
 class LabelledText:
     """A text or a pair of texts; `label` is as it stands in the data, None where there is none."""
@@ -67,6 +43,28 @@ class LabelledText:
     def joined(self) -> str:
         """What the model reads: of a pair, one text under the other."""
         return self.text if self.pair is None else f"{self.text}\n{self.pair}"
+
+
+def encode_label(outputs: Outputs, text: LabelledText) -> int | NDArray[np.float32]:
+    """Return a text's label as the loss takes it. Raises UserError for an unknown one."""
+    if outputs.kind == "amount":
+        return np.array([_amount(text.label, text.place)], np.float32)
+    if outputs.kind == "several":
+        held = np.zeros(len(outputs.names), np.float32)
+        for name in names_of(text.label):
+            held[_index(outputs, name, text.place)] = 1.0
+        return held
+    return _index(outputs, name_of(text.label), text.place)
+
+
+def _index(outputs: Outputs, name: str, place: str) -> int:
+    if name in outputs.names:
+        return outputs.names.index(name)
+    raise UserError(
+        f"label {name!r} was never seen in training",
+        where=place,
+        mend=nearest(name, outputs.names[:20]),
+    )
 
 
 def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:
@@ -126,7 +124,7 @@ def _text(record: Record, column: str) -> str:
     raise UserError(f"column {column!r} {what}", where=record.place, mend="mend or remove the row")
 
 
-def kind_of(texts: Sequence[LabelledText]) -> Kind:
+def kind_of(texts: Sequence[LabelledText]) -> OutputKind:
     """Tell what kind of labels texts have: classes, several at once, or amounts.
 
     Lists are several labels, and names joined by bars, semicolons or commas that occur in other
@@ -139,13 +137,13 @@ def kind_of(texts: Sequence[LabelledText]) -> Kind:
     return "amount" if _are_amounts(texts) else "single"
 
 
-def labels_of(texts: Sequence[LabelledText], kind: Kind) -> Labels:
+def labels_of(texts: Sequence[LabelledText], kind: OutputKind) -> Outputs:
     """Return what labels of a kind the training texts have. Raises UserError for a single class,
     or so many that they are hardly classes."""
     if kind == "amount":
         for text in texts:
             _amount(text.label, text.place)
-        return Labels("amount", ("amount",))
+        return Outputs("amount", ("amount",))
     counts = Counter(name for text in texts for name in label_names(text, kind))
     names = sorted(counts, key=_natural)
     if len(names) < 2 and kind == "single":
@@ -160,10 +158,10 @@ def labels_of(texts: Sequence[LabelledText], kind: Kind) -> Labels:
             where=texts[0].place,
             mend="name another --label-column, or say --labels amount for numbers",
         )
-    return Labels(kind, tuple(names))
+    return Outputs(kind, tuple(names))
 
 
-def label_names(text: LabelledText, kind: Kind) -> list[str]:
+def label_names(text: LabelledText, kind: OutputKind) -> list[str]:
     """Return the names of a text's labels; none for an amount."""
     if kind == "amount":
         return []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,25 +22,25 @@ from nextword.evaluation.classification import (
     single_label_metrics,
 )
 from nextword.evaluation.metrics import Direction, Floats, Metric
-from nextword.hub.directory import load_classifier, save_classifier, start_classifier
-from nextword.inference.evaluating import evaluating
-from nextword.models.heads import Classifier, without_padding
-from nextword.models.transformer import Transformer
-from nextword.objectives import labels as objective
-from nextword.objectives.labels import LabelBatch
+from nextword.hub.heads import CLASSIFIER, Head, Outputs
+from nextword.inference.loading import eval_mode
+from nextword.models.heads import SequenceClassificationModel, strip_padding
+from nextword.objectives import heads as objective
+from nextword.objectives.heads import SequenceBatch
 from nextword.settings import FinetuneSettings, TaskSettings
-from nextword.tasks.base import CONVERGED, Dataset, Encoded, Opening, Outputs, Task
+from nextword.tasks import base
+from nextword.tasks.base import CONVERGED, Dataset, Encoded
 from nextword.tasks.classify.data import (
     LabelledText,
-    Labels,
+    encode_label,
     find_columns,
     kind_of,
     label_names,
     labels_of,
     read_texts,
 )
+from nextword.tasks.headed import HeadTask
 from nextword.tasks.records import Record
-from nextword.tasks.task_file import TaskFile
 from nextword.tokens.packing import Example, pack
 
 LARGE_AMOUNT = 30.0
@@ -72,7 +71,7 @@ class LabelledExample:
 
 
 @dataclass(frozen=True)
-class LabelOutputs(Outputs):
+class LabelOutputs(base.Outputs):
     """`scores` [examples, outputs]: probabilities of classes or of each label, or amounts."""
 
     scores: Floats
@@ -83,14 +82,14 @@ Items = Encoded[LabelledExample]
 
 
 @dataclass
-class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
+class Classify(HeadTask[LabelledText, LabelledExample, LabelOutputs]):
     name: ClassVar[str] = "classify"
+    head: ClassVar[Head[SequenceClassificationModel]] = CLASSIFIER
     settings_used: ClassVar[frozenset[str]] = frozenset(
         {"pair_column", "label_column", "labels", "class_weights"}
     )
 
-    model: Classifier
-    labels: Labels = field(kw_only=True)
+    model: SequenceClassificationModel
     class_weights: Tensor | None = field(default=None, kw_only=True)
 
     @classmethod
@@ -105,28 +104,19 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
     @classmethod
     def label_names(cls, dataset: Texts, settings: TaskSettings) -> list[list[str]]:
         kind = settings.labels or kind_of(dataset.examples)
+        labels_of(dataset.examples, kind)  # refuses what are no classes, before any is held out
         return [label_names(text, kind) for text in dataset.examples]
 
     @classmethod
-    def start(cls, place: str, train: Texts, settings: FinetuneSettings) -> Self:
-        labels = labels_of(train.examples, settings.labels or kind_of(train.examples))
-        model, tokenizer = start_classifier(place, labels, settings.seed)
-        if settings.random_weights:
-            body = Transformer(model.transformer.config, settings.seed)
-            model = Classifier(body, len(labels.names), settings.seed)
-        task = cls(place, model, tokenizer, settings, labels=labels)
-        if settings.class_weights == "balanced":
-            task.class_weights = _balanced(task._targets(train), labels)
-        return task
+    def outputs_of(cls, train: Texts, settings: FinetuneSettings) -> Outputs:
+        return labels_of(train.examples, settings.labels or kind_of(train.examples))
 
     @classmethod
-    def open(cls, directory: Path, saved: TaskFile | None, base: Opening) -> Self:
-        model, tokenizer, outputs = load_classifier(directory)
-        labels = Labels(outputs.kind, outputs.names)
-        return cls(model=model, labels=labels, **base.fields(tokenizer))
-
-    def save(self, directory: Path, card: str) -> None:
-        save_classifier(directory, self.model, self.tokenizer, self.labels, card)
+    def start(cls, place: str, train: Texts, settings: FinetuneSettings) -> Self:
+        task = super().start(place, train, settings)
+        if settings.class_weights == "balanced":
+            task.class_weights = _balanced(task._targets(train), task.outputs)
+        return task
 
     def encode(self, dataset: Texts, *, training: bool = False) -> Items:
         """Encode texts as transformers' tokenizer does, cut at `max_length`.
@@ -143,12 +133,12 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
                 cut += 1
                 ids, types = self.tokenizer.encode_with_types(*parts, limit)
             kept = np.array(
-                without_padding(ids or [self.tokenizer.end_id], self.tokenizer.pad_id), np.int64
+                strip_padding(ids or [self.tokenizer.end_id], self.tokenizer.pad_id), np.int64
             )
             of_kept = np.array([*types, 0][: len(kept)], np.int64)
             example = Example(kept, np.zeros(len(kept), np.bool_), text.place, of_kept)
             items.append(LabelledExample(example, target))
-        notes = _describe(targets, self.labels) if training else []
+        notes = _describe(targets, self.outputs) if training else []
         if cut:
             notes.append(
                 f"{cut:,} of {len(texts):,} texts are cut at {limit:,} tokens (--max-length)"
@@ -157,11 +147,11 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
         return Encoded(items, lengths, dataset.places, len(items), notes)
 
     def _targets(self, dataset: Texts) -> list[Any]:
-        return [self.labels.encode(text.label, text.place) for text in dataset.examples]
+        return [encode_label(self.outputs, text) for text in dataset.examples]
 
     def collate(
         self, items: Sequence[LabelledExample], samples: list[tuple[int, int]]
-    ) -> LabelBatch:
+    ) -> SequenceBatch:
         packed = pack([item.example for item in items], self.row_length)
         begins = torch.tensor(packed.places) @ torch.tensor([packed.tokens.shape[1], 1])
         lengths = torch.tensor([item.example.inputs for item in items])
@@ -170,7 +160,7 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
             labels = torch.from_numpy(np.stack(targets))  # type: ignore[arg-type]
         else:
             labels = torch.tensor([target or 0 for target in targets], dtype=torch.int64)
-        return LabelBatch(
+        return SequenceBatch(
             packed.tokens,
             packed.documents,
             packed.positions,
@@ -181,8 +171,8 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
             samples,
         )
 
-    def loss(self, model: Any, batch: LabelBatch) -> Tensor:
-        return objective.loss(model, batch, self.class_weights)
+    def loss(self, model: Any, batch: SequenceBatch) -> Tensor:
+        return objective.sequence_loss(model, batch, self.class_weights)
 
     def shown(self, encoded: Items, dataset: Texts) -> str:
         ids = encoded.items[0].example.ids.tolist()
@@ -192,13 +182,15 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
     @torch.no_grad()
     def predict(self, encoded: Items, dataset: Texts) -> LabelOutputs:
         device, parts = self.model.score.weight.device, []
-        with evaluating(self.model):
+        with eval_mode(self.model):
             for first in range(0, len(encoded.items), self.batch_size):
                 items = encoded.items[first : first + self.batch_size]
-                given = objective.scores(self.model, self.collate(items, []).to(device)).double()
-                if self.labels.kind == "single":
+                given = objective.sequence_scores(
+                    self.model, self.collate(items, []).to(device)
+                ).double()
+                if self.outputs.kind == "single":
                     given = given.softmax(1)
-                elif self.labels.kind == "several":
+                elif self.outputs.kind == "several":
                     given = given.sigmoid()
                 parts.append(given.cpu().numpy())
         scores = np.concatenate(parts)
@@ -209,23 +201,23 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
 
     def _losses(self, scores: Floats, targets: Sequence[Any]) -> Floats:
         """Nats of each example, or its squared error."""
-        if self.labels.kind == "single":
+        if self.outputs.kind == "single":
             chosen = scores[np.arange(len(scores)), np.array(targets)]
             losses: Floats = -np.log(np.maximum(chosen, 1e-300))
             return losses
         truth = np.stack(targets).astype(np.float64)
-        if self.labels.kind == "amount":
+        if self.outputs.kind == "amount":
             return np.square(truth - scores)[:, 0]
         near, far = np.maximum(scores, 1e-300), np.maximum(1 - scores, 1e-300)
         losses = -(truth * np.log(near) + (1 - truth) * np.log(far)).mean(1)
         return losses
 
     def _prediction(self, row: list[float]) -> dict[str, Any]:
-        names = self.labels.names
-        if self.labels.kind == "amount":
+        names = self.outputs.names
+        if self.outputs.kind == "amount":
             return {"amount": row[0]}
         probabilities = {"probabilities": dict(zip(names, row, strict=True))}
-        if self.labels.kind == "several":
+        if self.outputs.kind == "several":
             return {"labels": [n for n, p in zip(names, row, strict=True) if p >= 0.5]} | (
                 probabilities
             )
@@ -233,41 +225,41 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
 
     @property
     def directions(self) -> Mapping[str, Direction]:
-        return DIRECTIONS[self.labels.kind]
+        return DIRECTIONS[self.outputs.kind]
 
     def metrics(self, outputs: LabelOutputs, dataset: Texts) -> dict[str, Metric]:
         targets = self._targets(dataset)
-        if self.labels.kind == "single":
+        if self.outputs.kind == "single":
             return single_label_metrics(np.array(targets, np.int64), outputs.scores)
-        if self.labels.kind == "several":
+        if self.outputs.kind == "several":
             return multi_label_metrics(np.stack(targets) > 0.5, outputs.scores)
         truth = np.stack(targets)[:, 0].astype(np.float64)
         return regression_metrics(truth, outputs.scores[:, 0])
 
     def converged(self, outputs: LabelOutputs, dataset: Texts) -> float | None:
-        if self.labels.kind == "amount":
+        if self.outputs.kind == "amount":
             allowed = CONVERGED_AMOUNT * float(np.var(np.stack(self._targets(dataset))))
             return allowed if float(outputs.losses.mean()) < allowed else None
-        correct = "accuracy" if self.labels.kind == "single" else "all labels right"
+        correct = "accuracy" if self.outputs.kind == "single" else "all labels right"
         return CONVERGED if self.metrics(outputs, dataset)[correct].value == 1 else None
 
     def truth(self, dataset: Texts) -> list[Any]:
         targets = self._targets(dataset)
-        if self.labels.kind == "single":
-            return [self.labels.names[target] for target in targets]
-        if self.labels.kind == "amount":
+        if self.outputs.kind == "single":
+            return [self.outputs.names[target] for target in targets]
+        if self.outputs.kind == "amount":
             return [float(target[0]) for target in targets]
         return [
-            {name for name, held in zip(self.labels.names, target, strict=True) if held}
+            {name for name, held in zip(self.outputs.names, target, strict=True) if held}
             for target in targets
         ]
 
     def reports(self, outputs: LabelOutputs, dataset: Texts) -> tuple[list[ClassReport], list[Bin]]:
-        if self.labels.kind != "single":
+        if self.outputs.kind != "single":
             return [], []
         targets, guesses = np.array(self._targets(dataset)), outputs.scores.argmax(1)
         correct = (targets == guesses).astype(float)
-        reports = class_reports(self.labels.names, targets, guesses)
+        reports = class_reports(self.outputs.names, targets, guesses)
         return reports, reliability(correct, outputs.scores.max(1))
 
     def held_out_rows(self, outputs: LabelOutputs, dataset: Texts) -> list[dict[str, Any]]:
@@ -280,12 +272,12 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
             strict=True,
         ):
             row: dict[str, Any] = {"place": text.place, "text": text.joined}
-            if self.labels.kind == "single":
-                row |= {"label": self.labels.names[target], "prediction": predicted["label"]}
-            elif self.labels.kind == "amount":
+            if self.outputs.kind == "single":
+                row |= {"label": self.outputs.names[target], "prediction": predicted["label"]}
+            elif self.outputs.kind == "amount":
                 row |= {"label": float(target[0]), "prediction": predicted["amount"]}
             else:
-                held = [n for n, holds in zip(self.labels.names, target, strict=True) if holds]
+                held = [n for n, holds in zip(self.outputs.names, target, strict=True) if holds]
                 row |= {"label": held, "prediction": predicted["labels"]}
             row["loss"] = loss
             if "probabilities" in predicted:
@@ -294,7 +286,7 @@ class Classify(Task[LabelledText, LabelledExample, LabelOutputs]):
         return rows
 
 
-def _balanced(targets: Sequence[Any], labels: Labels) -> Tensor:
+def _balanced(targets: Sequence[Any], labels: Outputs) -> Tensor:
     """Return weights [classes] with which every class counts as much as any other."""
     if labels.kind != "single":
         raise UserError("--class-weights balanced is for one class an example")
@@ -302,7 +294,7 @@ def _balanced(targets: Sequence[Any], labels: Labels) -> Tensor:
     return torch.tensor(len(targets) / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
 
 
-def _describe(targets: Sequence[Any], labels: Labels) -> list[str]:
+def _describe(targets: Sequence[Any], labels: Outputs) -> list[str]:
     """Say how often each class occurs, and what to do if one of them hides the others."""
     if labels.kind == "amount":
         amounts = np.stack(targets)[:, 0]

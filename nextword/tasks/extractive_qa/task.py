@@ -14,17 +14,14 @@ from torch import Tensor
 from nextword.errors import UserError
 from nextword.evaluation.metrics import Direction, Floats, Metric
 from nextword.evaluation.question_answering import QA_SCORING
-from nextword.hub.directory import load_span_finder, save_span_finder, start_span_finder
-from nextword.hub.resolve import resolve as find_directory
-from nextword.inference.evaluating import evaluating
-from nextword.inference.language_model import boundaries
-from nextword.models.heads import SpanFinder
-from nextword.models.transformer import Transformer
-from nextword.objectives import tokens as objective
-from nextword.objectives.tokens import TokenBatch
+from nextword.hub.heads import SPAN_ENDS, SPANS, Head, Outputs
+from nextword.inference.loading import eval_mode
+from nextword.models.heads import QuestionAnsweringModel
+from nextword.objectives import heads as objective
+from nextword.objectives.heads import TokenBatch
 from nextword.settings import FinetuneSettings, TaskSettings
-from nextword.tasks import task_file
-from nextword.tasks.base import CONVERGED, Dataset, Encoded, Opening, Outputs, Prediction, Task
+from nextword.tasks import base, task_file
+from nextword.tasks.base import CONVERGED, Dataset, Encoded, Opening, Prediction
 from nextword.tasks.columns import Columns
 from nextword.tasks.extractive_qa.data import (
     EncodedQuestions,
@@ -37,6 +34,7 @@ from nextword.tasks.extractive_qa.data import (
     span_format,
 )
 from nextword.tasks.generate.data import PromptedExample, read_prompted
+from nextword.tasks.headed import HeadTask
 from nextword.tasks.records import Record
 from nextword.tasks.task_file import TaskFile
 from nextword.tokens.packing import pack
@@ -45,7 +43,7 @@ SHOWN = 3  # other answers that a prediction names
 
 
 @dataclass(frozen=True)
-class SpanOutputs(Outputs):
+class SpanOutputs(base.Outputs):
     """`questions` are those that were answered, `language` is the one of their answers."""
 
     questions: list[Question]
@@ -61,14 +59,15 @@ Windows = Encoded[Window]
 
 
 @dataclass
-class ExtractiveQA(Task[PromptedExample, Window, SpanOutputs]):
+class ExtractiveQA(HeadTask[PromptedExample, Window, SpanOutputs]):
     name: ClassVar[str] = "qa"
+    head: ClassVar[Head[QuestionAnsweringModel]] = SPANS
     settings_used: ClassVar[frozenset[str]] = frozenset(
         {"question_column", "target_column", "extract"}
     )
     DIRECTIONS: ClassVar[Mapping[str, Direction]] = QA_SCORING.directions
 
-    model: SpanFinder
+    model: QuestionAnsweringModel
     format: SpanFormat | None = field(default=None, kw_only=True)
 
     @classmethod
@@ -78,22 +77,15 @@ class ExtractiveQA(Task[PromptedExample, Window, SpanOutputs]):
         return read_prompted(records, settings, labelled=labelled)
 
     @classmethod
-    def start(cls, place: str, train: Questions, settings: FinetuneSettings) -> Self:
-        model, tokenizer = start_span_finder(place, settings.seed)
-        if settings.random_weights:
-            body = Transformer(model.transformer.config, settings.seed)
-            model = SpanFinder(body, settings.seed)
-        start_id, _ = boundaries(find_directory(place), tokenizer)
-        return cls(place, model, tokenizer, settings, start_id=start_id)
+    def outputs_of(cls, train: Questions, settings: FinetuneSettings) -> Outputs:
+        return SPAN_ENDS
 
     @classmethod
     def open(cls, directory: Path, saved: TaskFile | None, base: Opening) -> Self:
-        model, tokenizer = load_span_finder(directory)
-        format = task_file.read_format(SpanFormat, saved, base.place) if saved else None
-        return cls(model=model, format=format, **base.fields(tokenizer, directory))
-
-    def save(self, directory: Path, card: str) -> None:
-        save_span_finder(directory, self.model, self.tokenizer, card)
+        opened = super().open(directory, saved, base)
+        if saved is not None:
+            opened.format = task_file.read_format(SpanFormat, saved, base.place)
+        return opened
 
     def task_file(self, columns: Columns) -> TaskFile:
         format = vars(self.format) if self.format else None
@@ -132,7 +124,7 @@ class ExtractiveQA(Task[PromptedExample, Window, SpanOutputs]):
         )
 
     def loss(self, model: Any, batch: TokenBatch) -> Tensor:
-        return objective.loss(model, batch)
+        return objective.token_head_loss(model, batch)
 
     def shown(self, encoded: Windows, dataset: Questions) -> str:
         assert isinstance(encoded, EncodedQuestions)
@@ -161,11 +153,11 @@ class ExtractiveQA(Task[PromptedExample, Window, SpanOutputs]):
         of its text, 2] a window."""
         device, items = self.model.span.weight.device, encoded.items
         scores: list[Floats] = []
-        with evaluating(self.model):
+        with eval_mode(self.model):
             for first in range(0, len(items), self.batch_size):
                 some = items[first : first + self.batch_size]
                 batch = self.collate(some, []).to(device)
-                given = objective.scores(self.model, batch).double().cpu().numpy()
+                given = objective.token_scores(self.model, batch).double().cpu().numpy()
                 scores += [
                     rows[: 1 + window.end - window.begin]
                     for rows, window in zip(given, some, strict=True)
@@ -229,6 +221,8 @@ def _losses(encoded: EncodedQuestions, scores: Sequence[Floats]) -> Floats:
     sums, counts = np.zeros(count), np.zeros(count)
     for window, rows in zip(encoded.items, scores, strict=True):
         one = torch.from_numpy(rows)[None]
-        sums[window.question] += float(objective.losses(one, torch.tensor([window.target])))
+        sums[window.question] += float(
+            objective.token_head_losses(one, torch.tensor([window.target]))
+        )
         counts[window.question] += 1
     return sums / np.maximum(counts, 1)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nextword.errors import UserError, nearest
-from nextword.hub.resolve import inside
+from nextword.hub.model_files import inside
 from nextword.tokens.tokenizer import Tokenizer
 
 ROLES = ("system", "user", "assistant")

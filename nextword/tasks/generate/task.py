@@ -25,9 +25,9 @@ from nextword.evaluation.metrics import (
 )
 from nextword.evaluation.question_answering import QA_SCORING
 from nextword.hub.directory import load, save
-from nextword.hub.resolve import resolve as find_directory
-from nextword.inference.language_model import boundaries, check_writes
-from nextword.models.encoder_decoder import Writer, writer
+from nextword.hub.model_files import find_directory
+from nextword.inference.loading import boundary_ids, require_generative
+from nextword.models.encoder_decoder import GenerativeModel, build_model
 from nextword.objectives import causal
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import task_file
@@ -72,29 +72,30 @@ class Generate(Task[E, GenerationExample, TextOutputs]):
     unit: ClassVar[str] = "tokens"
     writes_alone: ClassVar[bool] = False  # needs a decoder: one text is not read and then another
 
-    model: Writer
+    model: GenerativeModel
     format: PromptFormat | None = field(default=None, kw_only=True)
 
     @classmethod
     def start(cls, place: str, train: Dataset[E], settings: FinetuneSettings) -> Self:
         model, tokenizer = load(place)
-        check_writes(model, place, settings.task)
+        require_generative(model, place, settings.task)
         if settings.random_weights:
-            model = writer(model.config, settings.seed)
+            model = build_model(model.config, settings.seed)
         start_id = start_id_of(model, tokenizer, find_directory(place))
         return cls(place, model, tokenizer, settings, start_id=start_id)
 
     @classmethod
     def open(cls, directory: Path, saved: TaskFile | None, base: Opening) -> Self:
         model, tokenizer = load(directory)
-        check_writes(model, base.place)
+        require_generative(model, base.place)
         format: PromptFormat | None = None
         if saved is not None and saved.task == base.settings.task:
             format = task_file.read_format(PromptFormat, saved, base.place)
         if format is not None and "prompt" in base.asked and base.settings.prompt is not None:
             format = replace(format, template=base.settings.prompt)
         start_id = start_id_of(model, tokenizer, directory)
-        return cls(model=model, format=format, **base.fields(tokenizer) | {"start_id": start_id})
+        fields = vars(base) | {"tokenizer": tokenizer, "start_id": start_id}
+        return cls(model=model, format=format, **fields)
 
     def save(self, directory: Path, card: str) -> None:
         save(directory, self.model, self.tokenizer, card=card, start_id=self.start_id)
@@ -304,6 +305,6 @@ def _references(dataset: Prompted) -> References:
     return [example.references for example in dataset.examples]
 
 
-def start_id_of(model: Writer, tokenizer: Tokenizer, directory: Path) -> int | None:
+def start_id_of(model: GenerativeModel, tokenizer: Tokenizer, directory: Path) -> int | None:
     """Return what a text begins with; None for an encoder–decoder, which has a start of its own."""
-    return None if model.config.start_id is not None else boundaries(directory, tokenizer)[0]
+    return None if model.config.start_id is not None else boundary_ids(directory, tokenizer)[0]

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from nextword.evaluation.metrics import Floats, Ints
-from nextword.inference.beam import beam_search
-from nextword.inference.evaluating import evaluating
+from nextword.inference.beam import BeamSettings, beam_search
 from nextword.inference.generate import generate
-from nextword.models.encoder_decoder import Writer
+from nextword.inference.loading import eval_mode
+from nextword.models.encoder_decoder import GenerativeModel
 from nextword.objectives import causal
 from nextword.settings import GenerateSettings
 from nextword.tokens.loader import IGNORE_INDEX
@@ -22,7 +22,7 @@ UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
 def write_answers(
-    model: Writer,
+    model: GenerativeModel,
     tokenizer: Tokenizer,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
@@ -32,10 +32,14 @@ def write_answers(
 ) -> list[str]:
     """Return what a model writes after each prompt: the likeliest word each time, or the best of
     several beams. A model that was being trained goes on being so."""
-    with evaluating(model):
+    with eval_mode(model):
         if beams > 1:
             results = beam_search(
-                model, prompts, beams, max_new_tokens, end_ids, vocab_size=tokenizer.vocab_size
+                model,
+                prompts,
+                BeamSettings(beams, max_new_tokens),
+                end_ids,
+                vocab_size=tokenizer.vocab_size,
             )
         else:
             settings = GenerateSettings(temperature=0, max_new_tokens=max_new_tokens)
@@ -45,13 +49,13 @@ def write_answers(
 
 @torch.no_grad()
 def example_losses(
-    model: Writer, examples: Sequence[Example], row_length: int, batch_size: int = 64
+    model: GenerativeModel, examples: Sequence[Example], row_length: int, batch_size: int = 64
 ) -> tuple[Floats, Ints]:
     """Return nats and how many tokens they are a sum over, [examples] each; 0 where nothing of an
     example is to be written."""
     device = model.embedding.weight.device
     nats, tokens = np.zeros(len(examples)), np.zeros(len(examples), np.int64)
-    with evaluating(model):
+    with eval_mode(model):
         for first in range(0, len(examples), batch_size):
             some = examples[first : first + batch_size]
             batch = collate_examples(some, [], row_length, model.config.start_id)

@@ -14,9 +14,8 @@ from torch import Tensor
 from nextword.errors import UserError
 from nextword.evaluation.metrics import Direction, Floats, Metric, accuracy
 from nextword.hub.directory import load, load_model, save
-from nextword.hub.resolve import resolve as find_directory
-from nextword.inference.evaluating import evaluating
-from nextword.inference.language_model import check_writes
+from nextword.hub.model_files import find_directory
+from nextword.inference.loading import eval_mode, require_generative
 from nextword.models.transformer import Transformer
 from nextword.objectives import preference as objective
 from nextword.objectives.preference import PreferenceBatch
@@ -102,7 +101,7 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
     @classmethod
     def start(cls, place: str, train: Preferences, settings: FinetuneSettings) -> Self:
         model, tokenizer = load(place)
-        check_writes(model, place, cls.name)
+        require_generative(model, place, cls.name)
         start_id = start_id_of(model, tokenizer, find_directory(place))
         if not isinstance(model, Transformer) or start_id is None:
             raise UserError(
@@ -141,7 +140,7 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
             assert isinstance(found, Transformer)
             reference = found
         assert isinstance(model, Transformer)
-        fields = base.fields(tokenizer) | {"start_id": start_id}
+        fields = vars(base) | {"tokenizer": tokenizer, "start_id": start_id}
         return cls(model=model, format=format, reference=reference, **fields)
 
     def save(self, directory: Path, card: str) -> None:
@@ -258,7 +257,7 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
         """log p(chosen) - log p(rejected) of each pair, [pairs]."""
         device, parts = model.embedding.weight.device, [np.empty(0)]
         pairs = max(self.batch_size // 2, 1)
-        with evaluating(model):
+        with eval_mode(model):
             for first in range(0, len(items), pairs):
                 batch = self.collate(items[first : first + pairs], []).to(device)
                 parts.append(objective.margins(model, batch).double().cpu().numpy())

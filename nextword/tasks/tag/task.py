@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,16 +15,15 @@ from torch import Tensor
 from nextword.evaluation.classification import Bin, ClassReport
 from nextword.evaluation.entities import entities_of, entity_metrics, entity_reports
 from nextword.evaluation.metrics import Direction, Floats, Metric
-from nextword.hub.directory import load_tagger, save_tagger, start_tagger
-from nextword.hub.resolve import resolve as find_directory
-from nextword.inference.evaluating import evaluating
-from nextword.inference.language_model import boundaries
-from nextword.models.heads import Tagger
-from nextword.models.transformer import Transformer
-from nextword.objectives import tokens as objective
-from nextword.objectives.tokens import TokenBatch
+from nextword.hub.heads import TAGS, Head, Outputs
+from nextword.inference.loading import eval_mode
+from nextword.models.heads import TokenClassificationModel
+from nextword.objectives import heads as objective
+from nextword.objectives.heads import TokenBatch
 from nextword.settings import FinetuneSettings, TaskSettings
-from nextword.tasks.base import CONVERGED, Dataset, Encoded, Opening, Outputs, Prediction, Task
+from nextword.tasks import base
+from nextword.tasks.base import CONVERGED, Dataset, Encoded, Prediction
+from nextword.tasks.headed import HeadTask
 from nextword.tasks.records import Record, TextFiles
 from nextword.tasks.tag.data import (
     TaggedText,
@@ -36,7 +34,6 @@ from nextword.tasks.tag.data import (
     tag_numbers,
     tags_for,
 )
-from nextword.tasks.task_file import TaskFile
 from nextword.tasks.windows import best_window, windows
 from nextword.tokens.packing import Example, pack
 
@@ -55,7 +52,7 @@ class TagWindow:
 
 
 @dataclass(frozen=True)
-class TagOutputs(Outputs):
+class TagOutputs(base.Outputs):
     """`tags` [texts] are those predicted for the words of each text, `word_losses` [texts] nats a
     word."""
 
@@ -68,8 +65,9 @@ Windows = Encoded[TagWindow]
 
 
 @dataclass
-class Tag(Task[TaggedText, TagWindow, TagOutputs]):
+class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
     name: ClassVar[str] = "tag"
+    head: ClassVar[Head[TokenClassificationModel]] = TAGS
     unit: ClassVar[str] = "words"
     settings_used: ClassVar[frozenset[str]] = frozenset({"label_column"})
     DIRECTIONS: ClassVar[Mapping[str, Direction]] = {
@@ -78,8 +76,7 @@ class Tag(Task[TaggedText, TagWindow, TagOutputs]):
     }
     text_files: ClassVar[TextFiles | None] = "conll"
 
-    model: Tagger
-    tags: tuple[str, ...] = field(kw_only=True)
+    model: TokenClassificationModel
 
     @classmethod
     def read(
@@ -97,22 +94,12 @@ class Tag(Task[TaggedText, TagWindow, TagOutputs]):
         ]
 
     @classmethod
-    def start(cls, place: str, train: Texts, settings: FinetuneSettings) -> Self:
-        tags = tags_for(train.examples)
-        model, tokenizer = start_tagger(place, tags, settings.seed)
-        if settings.random_weights:
-            body = Transformer(model.transformer.config, settings.seed)
-            model = Tagger(body, len(tags), settings.seed)
-        start_id, _ = boundaries(find_directory(place), tokenizer)
-        return cls(place, model, tokenizer, settings, start_id=start_id, tags=tags)
+    def outputs_of(cls, train: Texts, settings: FinetuneSettings) -> Outputs:
+        return Outputs("single", tags_for(train.examples))
 
-    @classmethod
-    def open(cls, directory: Path, saved: TaskFile | None, base: Opening) -> Self:
-        model, tokenizer, tags = load_tagger(directory)
-        return cls(model=model, tags=tags, **base.fields(tokenizer, directory))
-
-    def save(self, directory: Path, card: str) -> None:
-        save_tagger(directory, self.model, self.tokenizer, self.tags, card)
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return self.outputs.names
 
     def encode(self, dataset: Texts, *, training: bool = False) -> Windows:
         """Encode texts as a tagger reads them, each word once.
@@ -176,7 +163,7 @@ class Tag(Task[TaggedText, TagWindow, TagOutputs]):
         )
 
     def loss(self, model: Any, batch: TokenBatch) -> Tensor:
-        return objective.loss(model, batch)
+        return objective.token_head_loss(model, batch)
 
     def shown(self, encoded: Windows, dataset: Texts) -> str:
         text = dataset.examples[0]
@@ -206,11 +193,11 @@ class Tag(Task[TaggedText, TagWindow, TagOutputs]):
         """Return the probabilities of the tags of each text's words, [words, tags] a text."""
         weight, items = self.model.tag.weight, encoded.items
         found = [np.zeros((len(text.words), len(weight))) for text in dataset.examples]
-        with evaluating(self.model):
+        with eval_mode(self.model):
             for first in range(0, len(items), self.batch_size):
                 some = items[first : first + self.batch_size]
                 batch = self.collate(some, []).to(weight.device)
-                rows = objective.scores(self.model, batch).double().softmax(1).cpu().numpy()
+                rows = objective.token_scores(self.model, batch).double().softmax(1).cpu().numpy()
                 cuts = np.cumsum([len(item.words) for item in some])[:-1]
                 for item, part in zip(some, np.split(rows, cuts), strict=True):
                     found[item.text][item.words] = part

@@ -1,0 +1,160 @@
+"""Values of config.json, each checked for its type when it is read; words that families share."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from pathlib import Path
+from typing import Any
+
+from nextword.errors import UserError
+from nextword.models.config import ROPE_SCALINGS, TransformerConfig
+
+LIMITS = {"num_hidden_layers": 10_000, "n_layer": 10_000}  # a larger number means a damaged file
+LIMIT = 2**31 - 1
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+class ConfigReader:
+    """The `values` of a file `where`, by their keys. Each method raises UserError for a value of
+    another type; a value that is missing or null is the default."""
+
+    def __init__(self, values: dict[str, Any], where: Path) -> None:
+        self.values, self.where = values, where
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return any value."""
+        value = self.values.get(key)
+        return default if value is None else value
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """Return a positive whole number."""
+        value = self.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise self.wrong(key, "a positive whole number")
+        if value > (limit := LIMITS.get(key, LIMIT)):
+            raise self.wrong(key, f"a whole number up to {limit:,}")
+        return value
+
+    def number(self, key: str, default: float | None = None, *, above: float = -math.inf) -> float:
+        """Return a finite number."""
+        value = self.get(key, default)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise self.wrong(key, "a number")
+        if not above < value < math.inf:
+            raise self.wrong(key, "a finite number" + f" above {above:g}" * (above > -math.inf))
+        return float(value)
+
+    def boolean(self, key: str, default: bool) -> bool:
+        """Return a truth value."""
+        value = self.get(key, default)
+        if not isinstance(value, bool):
+            raise self.wrong(key, "true or false")
+        return value
+
+    def token(self, key: str, default: Any) -> int:
+        """Return the id of a token."""
+        value = self.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise self.wrong(key, "the number of a token")
+        return value
+
+    def fraction(self, key: str, default: float) -> float:
+        """Return a number of at least 0 and below 1."""
+        value = self.number(key, default)
+        if not 0 <= value < 1:
+            raise self.wrong(key, "a share of at least 0 and below 1")
+        return value
+
+    def choice(self, key: str, default: str, known: dict[str, Any]) -> Any:
+        """Return the entry of `known` that the value names."""
+        name = self.get(key, default)
+        if not isinstance(name, str) or name not in known:
+            raise UserError(
+                f"{key} {reprlib.repr(name)} is not supported",
+                where=self.where,
+                mend="known are " + ", ".join(known),
+            )
+        return known[name]
+
+    def section(self, key: str) -> ConfigReader:
+        """Return a reader of the object under a key."""
+        inner = self.get(key, {})
+        if not isinstance(inner, dict):
+            raise self.wrong(key, "an object")
+        return ConfigReader(inner, self.where)
+
+    def head_width(self, width: int, heads: int) -> int:
+        """Return the width of each head; raise UserError where they do not divide the model's."""
+        if width % heads:
+            raise UserError(f"width {width} is not divisible by {heads} heads", where=self.where)
+        return width // heads
+
+    def multi_head(self, width_key: str, heads_key: str) -> dict[str, int]:
+        """Return the dimensions of a model in which no heads share keys and values."""
+        width, heads = self.integer(width_key, 768), self.integer(heads_key, 12)
+        head_width = self.head_width(width, heads)
+        return {"width": width, "heads": heads, "kv_heads": heads, "head_width": head_width}
+
+    def windowed_layers(self, layers: int, usual: list[str]) -> tuple[int, ...]:
+        """Return the layers with a sliding window, by `layer_types` or else by what is `usual`."""
+        kinds = self.get("layer_types") or usual
+        known = (SLIDING, FULL)
+        if not isinstance(kinds, list) or any(kind not in known for kind in kinds):
+            raise self.wrong("layer_types", "a list of " + " and ".join(known))
+        if len(kinds) != layers:
+            raise UserError(
+                f"layer_types has {len(kinds)} entries for {layers} layers", where=self.where
+            )
+        return tuple(layer for layer, kind in enumerate(kinds) if kind == SLIDING)
+
+    def wrong(self, key: str, expected: str) -> UserError:
+        """Return the error for a value that is missing or not what is expected."""
+        value = self.get(key)
+        problem = "is missing" if value is None else f"= {reprlib.repr(value)} is not {expected}"
+        return UserError(f"{key} {problem}", where=self.where)
+
+
+def read_rope(
+    values: ConfigReader, scaling: ConfigReader, default_theta: float
+) -> tuple[float, dict[str, Any] | None]:
+    """Return theta and scaling of rotary positions.
+
+    `scaling` is rope_parameters, or in older files rope_scaling, with rope_theta beside it.
+    """
+    theta = scaling.number("rope_theta", default_theta, above=1)
+    if scaling.number("partial_rotary_factor", values.number("partial_rotary_factor", 1.0)) != 1:
+        raise UserError("partial_rotary_factor is not supported", where=values.where)
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    if kind == "default":
+        return theta, None
+    if kind not in ROPE_SCALINGS:
+        raise UserError(
+            f"rope_type {reprlib.repr(kind)} is not supported",
+            where=values.where,
+            mend="known are default, " + ", ".join(ROPE_SCALINGS),
+        )
+    rope_scaling: dict[str, Any] = {"rope_type": kind, "factor": scaling.number("factor", above=0)}
+    if kind == "llama3":
+        rope_scaling["low_freq_factor"] = low = scaling.number("low_freq_factor", above=0)
+        rope_scaling["high_freq_factor"] = scaling.number("high_freq_factor", above=low)
+    if kind in ("llama3", "yarn") and scaling.get("original_max_position_embeddings") is not None:
+        key = "original_max_position_embeddings"
+        rope_scaling[key] = scaling.integer(key)
+    if kind == "yarn":
+        for key in ("beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim"):
+            if scaling.get(key):
+                rope_scaling[key] = scaling.number(key, above=0)
+        if scaling.get("truncate") is not None:
+            rope_scaling["truncate"] = scaling.boolean("truncate", True)
+    return theta, rope_scaling
+
+
+def activation_name(activation: str, names: dict[str, str]) -> str:
+    """Return the first of a family's `names` that stands for an activation of ours."""
+    return next(name for name, ours in names.items() if ours == activation)
+
+
+def layer_types(config: TransformerConfig) -> list[str]:
+    """Return what config.json says of each layer's attention."""
+    return [SLIDING if config.window_of(layer) else FULL for layer in range(config.layers)]

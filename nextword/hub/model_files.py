@@ -1,0 +1,247 @@
+"""A model's files: where its directory is, and the tensors in its safetensors files.
+
+Only safetensors and JSON are ever opened.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nextword.errors import UserError
+from nextword.files import read_json
+from nextword.hub.weight_map import StoredTensor, bias_names, span_name, stored_tensors, weight_name
+from nextword.models.encoder_decoder import GenerativeModel
+from nextword.models.heads import ModelWithHead, QuestionAnsweringModel
+
+DOWNLOADED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
+IGNORED_FILES = ["*/*", "consolidated*", "*.onnx*", "training_args*"]
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.msgpack", "*.h5")
+PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # zipped or not
+
+
+def find_directory(name_or_path: str | PathLike[str]) -> Path:
+    """Return the directory that holds a model's config.json and weights.
+
+    It is that of a run, a Hugging Face directory, or a download from the Hub where nothing of that
+    name is on this machine; only safetensors, JSON, text and chat templates are downloaded. Raises
+    UserError where there is no such model.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return _model_in(path)
+    if path.exists():
+        raise UserError("is a file, not a model's directory", where=path)
+    name = str(name_or_path)
+    if HUB_NAME.fullmatch(name) and ".." not in name:
+        return _download(name)
+    raise UserError("no such directory", where=path)
+
+
+def _model_in(path: Path) -> Path:
+    for directory in (path, path / "model"):
+        if (directory / "config.json").is_file():
+            return directory
+    if (path / "config.yaml").is_file() or (path / "checkpoints").is_dir():
+        raise UserError(
+            "this run has kept no model yet",
+            where=path,
+            mend="go on with `nextword pretrain --resume` until its first validation",
+        )
+    raise UserError(
+        "holds no model: neither config.json nor model/config.json is there", where=path
+    )
+
+
+def inside(directory: Path, name: str) -> Path:
+    """Return the path of a file in a model's directory.
+
+    Raises UserError for a link to a file elsewhere. In the Hub's cache, whose snapshots are links
+    to the blobs beside them, both count as one directory.
+    """
+    path, root = directory / name, directory.resolve()
+    target = path.resolve()
+    cached = root.parent.name == "snapshots" and target.is_relative_to(root.parents[1] / "blobs")
+    if not (target.is_relative_to(root) or cached):
+        raise UserError(
+            f"is a link to {target}, outside the model's directory",
+            where=path,
+            mend="copy that file here",
+        )
+    return path
+
+
+def _download(name: str) -> Path:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                name, allow_patterns=DOWNLOADED, ignore_patterns=IGNORED_FILES
+            )
+        )
+    except errors.GatedRepoError:
+        what, mend = "asks you to accept its terms", "do so on its page, then `hf auth login`"
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        what, mend = "is neither a directory here nor a model on the Hub", "check the spelling"
+    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError):
+        what = "is not a directory here, and the Hub cannot be reached"
+        mend = "give a directory, or try again with a network"
+    raise UserError(what, where=name, mend=mend)
+
+
+def locate_tensors(directory: Path) -> dict[str, Path]:
+    """Return the file that holds each tensor. Raises UserError where files or tensors are missing,
+    and for weights of another format."""
+    if (directory / INDEX).is_file():
+        index = read_json(directory / INDEX)
+        weight_map = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise UserError("has no weight_map", where=directory / INDEX)
+        for name, file in weight_map.items():
+            if not isinstance(file, str) or Path(file).name != file or file in ("", ".."):
+                raise UserError(
+                    f"tensor {name!r} is said to be in {file!r}, which is not a plain file name",
+                    where=directory / INDEX,
+                )
+            if not file.endswith(".safetensors"):
+                raise _pickled(directory / file)
+        files = sorted(set(weight_map.values()))
+        present = {file: tensor_names(inside(directory, file)) for file in files}
+        for name, file in weight_map.items():
+            if name not in present[file]:
+                raise UserError(f"tensor {name!r} is missing", where=directory / file)
+        return {name: directory / file for file, names in present.items() for name in names}
+    if (directory / SINGLE).is_file():
+        return dict.fromkeys(tensor_names(inside(directory, SINGLE)), directory / SINGLE)
+    for pattern in PICKLED:
+        for path in sorted(directory.glob(pattern)):
+            raise _pickled(path)
+    raise UserError(f"holds no weights: {SINGLE} is missing", where=directory)
+
+
+def tensor_names(path: Path) -> list[str]:
+    """Return the names of a safetensors file's tensors."""
+    with open_tensors(path) as file:
+        return list(file.keys())
+
+
+def count_numbers(path: Path) -> int:
+    """Return how many numbers a safetensors file holds."""
+    with open_tensors(path) as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+
+
+def open_tensors(path: Path) -> Any:
+    """Open a safetensors file. Raises UserError for a damaged one or a pickle in its place."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+        # A safetensors file begins with its header's length, 8 bytes of any value, then "{".
+        if start.startswith(PICKLE_STARTS) and not start.endswith(b"{"):
+            raise _pickled(path)
+        return safe_open(path, framework="pt")
+    except FileNotFoundError:
+        raise UserError("no such file", where=path) from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"is not a whole safetensors file ({error})", where=path) from None
+
+
+def _pickled(path: Path) -> UserError:
+    return UserError(
+        "holds pickled weights, which can run any code when opened, and is never opened here",
+        where=path,
+        mend="save the model as safetensors: transformers' save_pretrained does",
+    )
+
+
+def read_tensor(file: Any, path: Path, stored: str) -> Tensor:
+    """Read one tensor of an open file."""
+    try:
+        tensor: Tensor = file.get_tensor(stored)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"tensor {stored!r} cannot be read ({error})", where=path) from None
+    return tensor
+
+
+@dataclass(frozen=True)
+class WeightFormat:
+    """How weights are stored: their float type, and how many bytes a file may have at most before
+    the weights are split into several."""
+
+    dtype: torch.dtype = torch.float32
+    shard_bytes: int = 5_000_000_000
+
+
+def write_weights(
+    directory: Path, model: GenerativeModel | ModelWithHead, form: WeightFormat
+) -> None:
+    """Write a model's parameters to safetensors files, several with an index if they are large."""
+    parameters = dict(model.named_parameters())
+    members, copies = _stored_pieces(model)
+    shards = list(_shards(members, form))
+    weight_map, total = {}, 0
+    for number, shard in enumerate(shards, start=1):
+        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors" if shards[1:] else SINGLE
+        tensors = {p.name: _stored(parameters[p.parameter], p, form.dtype) for p in shard}
+        tensors |= {name: tensors[name].clone() for name in copies if name in tensors}
+        save_file(tensors, directory / file, metadata={"format": "pt"})
+        weight_map.update(dict.fromkeys(tensors, file))
+        total += sum(tensor.nbytes for tensor in tensors.values())
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        (directory / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _stored_pieces(model: GenerativeModel | ModelWithHead) -> tuple[list[StoredTensor], list[str]]:
+    """Return a model's tensors as they are stored, and the names of those that are another's copy.
+
+    safetensors stores no tensor under two names, so that a copy needs memory of its own.
+    """
+    config = model.config if isinstance(model, GenerativeModel) else model.transformer.config
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    members = list(stored_tensors(config, shapes))
+    if isinstance(model, QuestionAnsweringModel):
+        members = [replace(p, name=span_name(p.name, config.family)) for p in members]
+    bias, *copies = bias_names(config) or ("",)
+    if not config.tied:  # both names are parameters of theirs, though only one counts
+        members += [replace(p, name=copy) for p in members if p.name == bias for copy in copies]
+    if config.family == "t5" and config.tied and config.vocabulary_scale == 1:
+        # Older versions of transformers tie only models whose states are scaled.
+        embedding, head = (weight_name("t5", module) for module in ("embedding", "head"))
+        members += [replace(p, name=head) for p in members if p.name == embedding]
+        copies.append(head)
+    return members, copies
+
+
+def _stored(parameter: Tensor, piece: StoredTensor, dtype: torch.dtype) -> Tensor:
+    rows = parameter.detach()[piece.rows].to("cpu", dtype)
+    return (rows.t() if piece.transposed else rows).contiguous()
+
+
+def _shards(members: Iterable[StoredTensor], form: WeightFormat) -> Iterator[list[StoredTensor]]:
+    """Yield the tensors of each file."""
+    shard: list[StoredTensor] = []
+    size = 0
+    for piece in members:
+        piece_bytes = form.dtype.itemsize * math.prod(piece.shape)
+        if shard and size + piece_bytes > form.shard_bytes:
+            yield shard
+            shard, size = [], 0
+        shard.append(piece)
+        size += piece_bytes
+    yield shard

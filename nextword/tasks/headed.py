@@ -1,0 +1,57 @@
+"""What tasks share whose model has a head of its own on a Transformer."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+from nextword.hub.directory import load_headed, save_headed, start_headed
+from nextword.hub.heads import Head, Outputs
+from nextword.hub.model_files import find_directory
+from nextword.inference.loading import boundary_ids
+from nextword.models.transformer import Transformer
+from nextword.settings import FinetuneSettings
+from nextword.tasks import base
+from nextword.tasks.base import Dataset, Opening, Task
+from nextword.tasks.task_file import TaskFile
+
+E = TypeVar("E")
+I = TypeVar("I")  # noqa: E741
+O = TypeVar("O", bound=base.Outputs)  # noqa: E741
+
+
+@dataclass
+class HeadTask(Task[E, I, O]):
+    """`head` is the row of the table of heads, `outputs` what the head's outputs mean."""
+
+    head: ClassVar[Head[Any]]
+
+    outputs: Outputs = field(kw_only=True)
+
+    @classmethod
+    @abstractmethod
+    def outputs_of(cls, train: Dataset[E], settings: FinetuneSettings) -> Outputs:
+        """Return what a head that learns from a data set predicts."""
+
+    @classmethod
+    def start(cls, place: str, train: Dataset[E], settings: FinetuneSettings) -> Self:
+        outputs = cls.outputs_of(train, settings)
+        model, tokenizer = start_headed(place, cls.head, outputs, settings.seed)
+        if settings.random_weights:
+            body = Transformer(model.transformer.config, settings.seed)
+            model = cls.head.build(body, len(outputs.names), settings.seed)
+        start_id, _ = boundary_ids(find_directory(place), tokenizer)
+        return cls(place, model, tokenizer, settings, start_id=start_id, outputs=outputs)
+
+    @classmethod
+    def open(cls, directory: Path, saved: TaskFile | None, base: Opening) -> Self:
+        model, tokenizer, outputs = load_headed(directory, cls.head)
+        start_id, _ = boundary_ids(directory, tokenizer)
+        return cls(
+            model=model, tokenizer=tokenizer, outputs=outputs, start_id=start_id, **vars(base)
+        )
+
+    def save(self, directory: Path, card: str) -> None:
+        save_headed(directory, self.model, self.tokenizer, self.outputs, card)
