@@ -21,11 +21,12 @@ from nextword.models.heads import Classifier
 from nextword.models.lora import add_lora, trainable
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
-from nextword.objectives.labels import loss
-from nextword.tasks.classify.task import label_batch
+from nextword.settings import TaskSettings
+from nextword.tasks.classify.data import Labels
+from nextword.tasks.classify.task import Classify, LabelledExample
 from nextword.tokens.packing import Example
 from nextword.tokens.training import bytes_tokenizer
-from nextword.training import optimizers
+from nextword.training.optimizers import OptimizerSettings, build_optimizers
 
 BATCH, RATE, DECAY, CLIP = 4, 1e-3, 0.1, 1.0
 WORDS = ["the", "oak", "fell", "on", "a", "quiet", "road", "while", "nobody", "saw", "or", "heard"]
@@ -74,31 +75,24 @@ def labels_of(kind: str, numbers: list[int]) -> Tensor:
 def train_here(
     directory: Path, kind: str, adapter: Path | None = None
 ) -> tuple[list[float], Classifier]:
-    model, tokenizer, _ = hub.load_classifier(directory)
+    model, tokenizer, outputs = hub.load_classifier(directory)
     if adapter is not None:
         load_adapter(adapter, model)
     model.train()
-    parts = optimizers.build_optimizers(
-        model,
-        "adamw",
-        learning_rate=RATE,
-        weight_decay=DECAY,
-        momentum=0.0,
-        betas=(0.9, 0.999),
-        row_blocks=model.transformer.row_blocks(),
-        dtype=torch.float32,
-    )
+    labels = Labels(outputs.kind, outputs.names)
+    task = Classify(str(directory), model, tokenizer, TaskSettings(task="classify"), labels=labels)
+    settings = OptimizerSettings("adamw", RATE, DECAY, momentum=0.0, betas=(0.9, 0.999))
+    row_blocks = model.transformer.row_blocks()
+    parts = build_optimizers(model, settings, torch.float32, row_blocks)
     data, losses = examples(), []
     for begin in range(0, len(data), BATCH):
         members = data[begin : begin + BATCH]
         ids = [np.array(tokenizer.encode(text, template=True)) for text, _ in members]
-        batch = label_batch(
-            [Example(i, np.zeros(len(i), bool)) for i in ids],
-            list(labels_of(kind, [label for _, label in members]).numpy()),
-            [],
-            room=128,
-        )
-        mean = loss(model, batch) / batch.target_count
+        texts = [Example(i, np.zeros(len(i), bool)) for i in ids]
+        targets = labels_of(kind, [label for _, label in members]).numpy()
+        items = [LabelledExample(text, target) for text, target in zip(texts, targets, strict=True)]
+        batch = task.collate(items, [])
+        mean = task.loss(model, batch) / batch.target_count
         mean.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         parts.step(1 - begin / len(data))

@@ -23,7 +23,9 @@ from nextword.models.heads import Classifier, SpanFinder, Tagger, without_paddin
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
 from nextword.objectives.labels import scores
-from nextword.tasks.classify.task import label_batch
+from nextword.settings import TaskSettings
+from nextword.tasks.classify.data import Labels
+from nextword.tasks.classify.task import Classify, LabelledExample
 from nextword.tokens.packing import Example
 from nextword.tokens.plain import dumps
 from nextword.tokens.tokenizer import Tokenizer
@@ -69,11 +71,19 @@ def transformer(
     return Transformer(config)
 
 
+class NarrowRows(Classify):
+    row_length = 40
+
+
 def packed_scores(model: Classifier, tokenizer: Tokenizer, texts: Sequence[str] = TEXTS) -> Tensor:
     """What ours gives for texts packed into rows of 40 tokens."""
     ids = [without_padding(tokenizer.encode(t, template=True), tokenizer.pad_id) for t in texts]
-    examples = [Example(np.array(i), np.zeros(len(i), bool)) for i in ids]
-    batch = label_batch(examples, [0] * len(ids), [], room=40)
+    items = [LabelledExample(Example(np.array(i), np.zeros(len(i), bool)), 0) for i in ids]
+    names = tuple(map(str, range(len(model.score.weight))))
+    task = NarrowRows(
+        "A", model, tokenizer, TaskSettings(task="classify"), labels=Labels("single", names)
+    )
+    batch = task.collate(items, [])
     with torch.no_grad():
         return scores(model, batch)
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from nextword.errors import UserError
+from nextword.tasks.generate.chat import Continue
+from nextword.tasks.generate.task import Summarize
 from nextword.tasks.records import PASSAGE, read_records
 
 
@@ -12,7 +14,7 @@ def test_a_book_to_go_on_reading_is_passages_with_their_lines(tmp_path: Path) ->
     book = tmp_path / "book.txt"
     paragraph = "word " * 100
     book.write_text("\n\n".join(f"{number} {paragraph}" for number in range(20)))
-    found = read_records([str(book)], "text")
+    found = read_records([str(book)], Continue.text_files)
     texts = [str(record["text"]) for record in found]
     assert "".join("".join(texts).split()) == "".join(book.read_text().split())
     assert all(PASSAGE <= len(text) < 2 * PASSAGE for text in texts[:-1])
@@ -25,12 +27,12 @@ def test_a_book_to_go_on_reading_is_passages_with_their_lines(tmp_path: Path) ->
 def test_a_book_is_no_table_of_examples(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text("A book.")
     with pytest.raises(UserError, match="is not a table of examples"):
-        read_records([str(tmp_path / "book.txt")], "summarize")
+        read_records([str(tmp_path / "book.txt")], Summarize.text_files)
 
 
 def test_a_page_is_read_as_its_text(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     words = "<p>" + "The mill stands by the river and has stood there for long. " * 9 + "</p>"
     page.write_text(f"<html><body><main>{words}<script>x()</script></main></body></html>")
-    (found,) = read_records([str(page)], "text")
+    (found,) = read_records([str(page)], Continue.text_files)
     assert "The mill stands" in found["text"] and "x()" not in found["text"]

@@ -35,11 +35,11 @@ from nextword.tokens.packing import Example, ExampleLoader, completions, pack
 from nextword.tokens.specials import specials_for
 from nextword.tokens.store import Split
 from nextword.tokens.training import bytes_tokenizer
-from nextword.training.groups import layer_rates
-from nextword.training.learning import learning
 from nextword.training.loop import train_step
-from nextword.training.optimizers import build
-from nextword.training.parallel import Group, Objective
+from nextword.training.objective import objective_of
+from nextword.training.optimizers import OptimizerSettings, build_optimizers
+from nextword.training.parallel import Group, LossModule
+from nextword.training.parameters import layer_rates
 from nextword.training.schedule import Schedule
 
 CURVES = Path(__file__).with_name("golden_curves.json")
@@ -131,25 +131,24 @@ def curve(
     body = getattr(model, "transformer", model)
     model.train()
     body.activation_dtype = torch.float64
-    optimizers = build(
-        model,
+    settings = OptimizerSettings(
         optimizer,  # type: ignore[arg-type]
-        learning_rate=LEARNING_RATES[optimizer],
+        LEARNING_RATES[optimizer],
         weight_decay=0.1,
         momentum=0.9,
         betas=(0.9, 0.95),
-        row_blocks=body.row_blocks(),
-        dtype=torch.float64,
-        rate_shares=None if layer_decay is None else layer_rates(model, layer_decay),
     )
+    rates = None if layer_decay is None else layer_rates(model, layer_decay)
+    optimizers = build_optimizers(model, settings, torch.float64, body.row_blocks(), rates)
     schedule = Schedule("wsd", STEPS, warmup=4, decay=8)
-    objective, learn = Objective(model, loss), [p for p in model.parameters() if p.requires_grad]
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    loss_module = LossModule(model, loss)
     losses = []
     for step in range(STEPS):
         firsts = range(step * BATCH, (step + 1) * BATCH, MICRO_BATCH)
         batches = [loader.batch(first, MICRO_BATCH) for first in firsts]
-        share = schedule.share(step)
-        result = train_step(objective, optimizers, learn, batches, share, 1.0, Group())
+        lr_scale = schedule.lr_scale(step)
+        result = train_step(loss_module, optimizers, parameters, batches, lr_scale, 1.0, Group())
         losses.append(result.loss)
     return losses
 
@@ -166,11 +165,11 @@ def pretrained(name: str) -> list[float]:
         tokenizer.end_id,
         tokenizer.vocab_size,
     )
-    learned = learning(settings, tokenizer)
+    objective = objective_of(settings, tokenizer)
     config = config_for(settings, tokenizer.vocab_size)
-    model = writer(replace(config, start_id=learned.start_id, **changes), settings.seed)
-    loader = learned.loader(split, settings.context_length or 0)
-    return curve(model, learned.loss, loader, settings.optimizer)
+    model = writer(replace(config, start_id=objective.start_id, **changes), settings.seed)
+    loader = objective.loader(split, settings.context_length or 0)
+    return curve(model, objective.loss, loader, settings.optimizer)
 
 
 # What is fine-tuned reads examples of 5 to 12 tokens; the last third of one is what is written.
@@ -294,7 +293,7 @@ def measured(name: str) -> list[float]:
 def test_the_losses_are_those_that_were_written_down(name: str) -> None:
     expected = json.loads(CURVES.read_text())[name]
     assert measured(name) == pytest.approx(expected, rel=0, abs=TOLERANCE)
-    assert expected[-1] < expected[0] - 0.1, "nothing would be learnt"
+    assert expected[-1] < expected[0] - 0.1, "nothing would be learned"
 
 
 def test_every_curve_that_was_written_down_is_compared() -> None:

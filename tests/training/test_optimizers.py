@@ -139,8 +139,8 @@ def test_every_step_is_that_of_the_textbook(kind: str, reference: object) -> Non
     """With the schedule's scale of the rate, and weight decay for matrices alone."""
     settings = ModelSettings(layers=1, width=16, heads=2, context_length=16, tied=False)
     model = Transformer(config_for(settings, 40), seed=1)
-    wanted = OptimizerSettings(kind, 0.01, 0.3, momentum=0.8, betas=(0.9, 0.95))  # type: ignore[arg-type]
-    optimizers = build_optimizers(model, wanted, torch.float32, model.row_blocks())
+    chosen = OptimizerSettings(kind, 0.01, 0.3, momentum=0.8, betas=(0.9, 0.95))  # type: ignore[arg-type]
+    optimizers = build_optimizers(model, chosen, torch.float32, model.row_blocks())
     draw = np.random.default_rng(0)
     scales = [0.5, 1.0, 0.25]
     starts = {name: p.detach().double().numpy().copy() for name, p in model.named_parameters()}
@@ -162,8 +162,8 @@ def test_every_step_is_that_of_the_textbook(kind: str, reference: object) -> Non
 def test_muon_takes_the_matrices_inside_the_blocks_and_nothing_else() -> None:
     settings = ModelSettings(layers=2, width=16, heads=2, context_length=16, tied=False)
     model = Transformer(config_for(settings, 40), seed=1)
-    wanted = OptimizerSettings("muon", 0.01, 0.1, momentum=0.95, betas=(0.9, 0.95))
-    parts = build_optimizers(model, wanted, torch.float32, model.row_blocks()).parts
+    chosen = OptimizerSettings("muon", 0.01, 0.1, momentum=0.95, betas=(0.9, 0.95))
+    parts = build_optimizers(model, chosen, torch.float32, model.row_blocks()).parts
     mine = {id(p) for group in parts["muon"].param_groups for p in group["params"]}
     theirs = {id(p) for group in parts["adamw"].param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():

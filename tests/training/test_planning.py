@@ -22,13 +22,13 @@ def measured(config: TransformerConfig, batch: int, micro: int) -> float:
 
 def planned(store: Path, **settings: object) -> PretrainPlan:
     opened = Store.open(store)
-    wanted = PretrainSettings.model_validate(settings)
-    return plan(wanted, opened.train, Machine(peak=PEAK, measure=measured))
+    chosen = PretrainSettings.model_validate(settings)
+    return plan(chosen, opened.train, Machine(peak=PEAK, measure=measured))
 
 
 def test_a_budget_is_filled_and_not_overrun(store: Path) -> None:
-    made = planned(store, budget="10m", size="1m", context_length=32)
-    assert 0.85 * 600 < made.expected_seconds <= 600
+    planned_run = planned(store, budget="10m", size="1m", context_length=32)
+    assert 0.85 * 600 < planned_run.expected_seconds <= 600
 
 
 def test_more_time_makes_a_model_no_smaller(store: Path) -> None:
@@ -37,9 +37,9 @@ def test_more_time_makes_a_model_no_smaller(store: Path) -> None:
 
 
 def test_epochs_and_steps_are_kept(store: Path) -> None:
-    made = planned(store, epochs=3.0, batch_size=2, context_length=32)
+    planned_run = planned(store, epochs=3.0, batch_size=2, context_length=32)
     tokens = len(Store.open(store).train)
-    assert made.schedule.steps == pytest.approx(3 * tokens / 64, abs=1)
+    assert planned_run.schedule.steps == pytest.approx(3 * tokens / 64, abs=1)
     assert planned(store, steps=17).schedule.steps == 17
 
 
