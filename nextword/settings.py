@@ -53,7 +53,7 @@ SettingsKind = TypeVar("SettingsKind", bound="Settings")
 
 
 class Settings(BaseModel):
-    """What every verb takes."""
+    """Settings that every verb takes."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
@@ -76,37 +76,49 @@ class Settings(BaseModel):
 
 
 class PrepareSettings(Settings):
-    """Raw text to a token store."""
+    """Settings for preparing raw text into a token store."""
 
     text_column: str | None = Field(None, description="field of JSON, CSV or Parquet holding text")
     skip_bad: bool = Field(
-        False, description="leave out what cannot be read, into a quarantine file"
+        False, description="skip what cannot be read, and list it in quarantine.jsonl"
     )
-    clean: bool = Field(True, description="normalise Unicode, drop control characters, boilerplate")
-    quality_filter: bool = Field(False, description="drop documents that do not read as prose")
+    clean: bool = Field(
+        True, description="normalise Unicode; drop control characters and boilerplate"
+    )
+    quality_filter: bool = Field(False, description="drop documents that are not prose")
     languages: list[str] | None = Field(None, description="keep only these languages, e.g. en zh")
     deduplicate: Literal["near", "exact", "none"] = Field(
-        "near", description="drop repeated documents: near (MinHash) and exact, exact only, or none"
+        "near",
+        description="drop repeated documents: near and exact copies (near), exact copies only "
+        "(exact), or none",
     )
     deduplicate_paragraphs: bool = Field(False, description="also drop paragraphs seen before")
-    similarity: float = Field(0.8, gt=0, le=1, description="Jaccard similarity of near duplicates")
+    similarity: float = Field(
+        0.8, gt=0, le=1, description="Jaccard similarity from which documents count as near copies"
+    )
     val_fraction: float = Field(0.1, ge=0, lt=1, description="share of the text held out")
     split: Literal["document", "position"] = Field(
         "document",
-        description="hold out whole documents (passages of a single one), or the text's last part",
+        description="hold out whole documents (or passages, if there is only one), or the end of "
+        "the text",
     )
     tokenizer: str = Field(
-        "bpe", description="bpe (trained on this text), bytes, chars, a Hub name, directory or file"
+        "bpe",
+        description="bpe (trained on this text), bytes or chars; or the name, directory or file "
+        "of an existing one",
     )
-    vocab_size: int | None = Field(None, ge=257, le=2**20, description="tokens in a new vocabulary")
+    vocab_size: int | None = Field(
+        None, ge=257, le=2**20, description="tokens in the vocabulary of a new tokenizer"
+    )
     tokenizer_sample: int = Field(
-        8_000_000, ge=1000, description="characters of text the tokenizer is trained on, at most"
+        8_000_000, ge=1000, description="most characters of text to train the tokenizer on"
     )
     objective: Literal["causal", "masked", "denoise"] = Field(
-        "causal", description="predict the next word, hidden words, or hidden spans of words"
+        "causal",
+        description="predict the next token (causal), masked tokens, or masked spans (denoise)",
     )
     fim_rate: float = Field(
-        0.0, ge=0, le=1, description="causal: share of texts whose middle is learnt from both sides"
+        0.0, ge=0, le=1, description="causal: share of texts trained to fill in the middle"
     )
 
     @field_validator("fim_rate")
@@ -116,27 +128,36 @@ class PrepareSettings(Settings):
             raise ValueError(f"expected 0 for --objective {info.data['objective']}")
         return value
 
-    workers: int | None = Field(None, ge=1, le=256, description="processes; all cores if not given")
+    workers: int | None = Field(
+        None, ge=1, le=256, description="number of processes; by default one per core"
+    )
 
 
 class HidingSettings(Settings):
-    """Which tokens are to be predicted: those that are hidden."""
+    """Which tokens are masked, to be predicted."""
 
     mask_rate: float | None = Field(
-        None, gt=0, lt=1, description="share of tokens hidden: 0.3 if masked, 0.15 if denoise"
+        None,
+        gt=0,
+        lt=1,
+        description="share of tokens masked; by default 0.3 for masked, 0.15 for denoise",
     )
-    whole_words: bool = Field(False, description="masked: hide words, not tokens")
-    span_length: float = Field(3.0, ge=1, description="denoise: tokens in a span, on average")
+    whole_words: bool = Field(
+        False, description="masked: mask whole words instead of single tokens"
+    )
+    span_length: float = Field(
+        3.0, ge=1, description="denoise: mean length of a masked span, in tokens"
+    )
 
 
 class MaskSettings(HidingSettings):
-    """What is hidden from a model that learns to predict it, and what it is shown instead."""
+    """How masked language modelling masks tokens."""
 
     mask_keep: float = Field(
-        0.1, ge=0, le=1, description="masked: share of the hidden that is left as it is"
+        0.1, ge=0, le=1, description="masked: share of masked tokens that keep their text"
     )
     mask_random: float = Field(
-        0.1, ge=0, le=1, description="masked: share of the hidden that becomes another token"
+        0.1, ge=0, le=1, description="masked: share of masked tokens replaced by random ones"
     )
 
     @field_validator("mask_random")
@@ -151,27 +172,31 @@ class ModelSettings(Settings):
     """The shape of a new model."""
 
     family: Literal["qwen3", "llama", "gpt2", "modernbert", "bert", "t5"] | None = Field(
-        None, description="kind of model: qwen3; modernbert for --objective masked, t5 for denoise"
+        None,
+        description="architecture; by default qwen3, modernbert for --objective masked, t5 for "
+        "denoise",
     )
     size: str | None = Field(None, description="a named size, e.g. 10m; see `nextword info sizes`")
     layers: int | None = Field(None, ge=1, le=1024, description="Transformer blocks")
-    width: int | None = Field(None, ge=8, description="hidden states, in numbers a token")
+    width: int | None = Field(None, ge=8, description="width of the hidden states")
     heads: int | None = Field(None, ge=1, description="attention heads")
     kv_heads: int | None = Field(None, ge=1, description="key/value heads (grouped queries)")
     mlp_width: int | None = Field(
         None, ge=8, description="hidden width of the feed-forward network"
     )
-    context_length: int | None = Field(None, ge=8, description="tokens the model sees at once")
-    tied: bool | None = Field(None, description="share the embedding with the output head")
+    context_length: int | None = Field(
+        None, ge=8, description="longest sequence the model sees, in tokens"
+    )
+    tied: bool | None = Field(None, description="tie the output head to the embedding")
     dropout: Fraction = Field(0.0, description="dropout while training")
 
 
 class PretrainSettings(PrepareSettings, ModelSettings, MaskSettings):
-    """Raw text or a token store to a pretrained model."""
+    """Settings for pretraining on raw text or a token store."""
 
     steps: int | None = Field(None, ge=1, description="optimizer steps")
     epochs: float | None = Field(None, gt=0, description="passes over the training text")
-    budget: Seconds | None = Field(None, description="wall-clock time for the run, e.g. 10m, 2h")
+    budget: Seconds | None = Field(None, description="time that the run may take, e.g. 10m or 2h")
 
     @field_validator("epochs", "budget")
     @classmethod
@@ -181,68 +206,97 @@ class PretrainSettings(PrepareSettings, ModelSettings, MaskSettings):
             raise ValueError(f"expected nothing, since {known[0]} gives the run's length already")
         return value
 
-    batch_size: int | None = Field(None, ge=1, description="sequences a step, over all ranks")
-    micro_batch: int | None = Field(None, ge=1, description="sequences computed at once")
-    optimizer: Literal["muon", "adamw", "sgd"] = Field("muon", description="update rule")
+    batch_size: int | None = Field(None, ge=1, description="sequences per step, over all processes")
+    micro_batch: int | None = Field(None, ge=1, description="sequences per forward pass")
+    optimizer: Literal["muon", "adamw", "sgd"] = Field("muon", description="optimizer")
     learning_rate: float | None = Field(None, gt=0, description="peak learning rate")
     weight_decay: float | None = Field(None, ge=0, description="decoupled weight decay")
     momentum: float | None = Field(None, ge=0, lt=1, description="momentum of SGD and Muon")
-    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the mean")
-    beta2: float = Field(0.95, ge=0, lt=1, description="AdamW's decay of the square")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW: decay of the gradient's mean")
+    beta2: float = Field(0.95, ge=0, lt=1, description="AdamW: decay of the gradient's square")
     schedule: Literal["wsd", "cosine", "linear", "constant"] = Field(
-        "wsd", description="learning rate: warm-up-stable-decay, cosine, linear or constant"
+        "wsd",
+        description="learning rate after the warm-up: stable then decay (wsd), cosine, linear or "
+        "constant",
     )
-    warmup: float | None = Field(None, ge=0, description="warm-up: steps, or a share if under 1")
-    decay: float = Field(0.4, gt=0, le=1, description="share of the run that wsd decays in")
-    final_learning_rate: float = Field(0.0, ge=0, le=1, description="share of the peak at the end")
+    warmup: float | None = Field(
+        None, ge=0, description="length of the warm-up: steps, or a share of the run if under 1"
+    )
+    decay: float = Field(
+        0.4, gt=0, le=1, description="wsd: share of the run in which the learning rate decays"
+    )
+    final_learning_rate: float = Field(
+        0.0, ge=0, le=1, description="learning rate at the end, as a share of the peak"
+    )
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 for none")
-    ema: Fraction = Field(0.0, description="decay of averaged weights, saved instead; 0 for none")
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
-    compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile the model")
-    on_nonfinite: Literal["stop", "skip"] = Field("stop", description="what a NaN or Inf does")
-    eval_every: int | None = Field(None, ge=1, description="steps between validations")
-    eval_tokens: int | None = Field(
-        None, ge=1, description="most held-out tokens a validation reads"
+    ema: Fraction = Field(
+        0.0, description="decay of the moving average of weights, which is then saved; 0 for none"
     )
-    patience: int | None = Field(None, ge=1, description="stop after this many worse validations")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="number format of activations"
+    )
+    compile: Literal["auto", "yes", "no"] = Field(
+        "auto", description="compile the model with torch.compile"
+    )
+    on_nonfinite: Literal["stop", "skip"] = Field(
+        "stop", description="what to do when the loss is NaN or infinite"
+    )
+    eval_every: int | None = Field(None, ge=1, description="steps between validations")
+    eval_tokens: int | None = Field(None, ge=1, description="most held-out tokens per validation")
+    patience: int | None = Field(
+        None, ge=1, description="stop after this many validations without improvement"
+    )
     sample_every: int | None = Field(None, ge=0, description="steps between samples; 0 for none")
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1, description="checkpoints kept")
-    resume: bool = Field(False, description="go on from the last checkpoint, if there is one")
-    new_horizon: bool = Field(False, description="let --resume change steps, epochs or budget")
+    keep_checkpoints: int = Field(2, ge=1, description="number of checkpoints to keep")
+    resume: bool = Field(False, description="continue from the last checkpoint, if there is one")
+    new_horizon: bool = Field(False, description="allow --resume to change steps, epochs or budget")
     log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
-        [], description="experiment trackers to write to as well"
+        [], description="experiment trackers to log to as well"
     )
 
 
 class GenerateSettings(Settings):
-    """A prompt to its continuation."""
+    """Settings for continuing a prompt."""
 
-    max_new_tokens: int = Field(256, ge=1, le=1_000_000, description="tokens to write at most")
+    max_new_tokens: int = Field(256, ge=1, le=1_000_000, description="most tokens to generate")
     temperature: float = Field(
-        0.8, ge=0, le=100, description="0 takes the likeliest word each time"
+        0.8,
+        ge=0,
+        le=100,
+        description="randomness of the choice; 0 always takes the likeliest token",
     )
     top_k: int = Field(0, ge=0, description="sample from the k likeliest tokens; 0 for all")
-    top_p: float = Field(1.0, gt=0, le=1, description="... the fewest that hold this probability")
-    min_p: float = Field(0.0, ge=0, le=1, description="... those this likely beside the likeliest")
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="... the fewest tokens whose probabilities add up to this"
+    )
+    min_p: float = Field(
+        0.0, ge=0, le=1, description="... tokens at least this likely relative to the likeliest"
+    )
     repetition_penalty: float = Field(
-        1.0, gt=0, description="divide the odds of tokens seen before"
+        1.0, gt=0, description="divide the odds of tokens already in the text by this"
     )
-    presence_penalty: float = Field(0.0, description="lower the logits of tokens written before")
-    frequency_penalty: float = Field(0.0, description="... once for each time they were written")
-    stop: list[str] = Field([], description="stop where one of these strings would appear")
+    presence_penalty: float = Field(
+        0.0, description="subtract this from the logits of tokens already generated"
+    )
+    frequency_penalty: float = Field(0.0, description="... once for each time they occurred")
+    stop: list[str] = Field([], description="stop before any of these strings")
     suffix: str | None = Field(
-        None, description="text that follows: what stands between is written (see --fim-rate)"
+        None, description="text that follows: the model fills in the middle (see --fim-rate)"
     )
-    num_samples: int = Field(1, ge=1, le=4096, description="continuations of each prompt")
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
+    num_samples: int = Field(1, ge=1, le=4096, description="number of continuations")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="number format of activations"
+    )
 
 
 class FillSettings(Settings):
-    """A text with gaps to what may stand in them."""
+    """Settings for filling the gaps of a text."""
 
     top_k: int = Field(5, ge=1, description="candidates shown for each gap")
-    precision: Literal["auto", "bf16", "fp32"] = Field("fp32", description="type of activations")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "fp32", description="number format of activations"
+    )
 
 
 class ColumnSettings(Settings):
@@ -254,32 +308,36 @@ class ColumnSettings(Settings):
         None, description="classify, tag: column of the label, entities or tags"
     )
     labels: Literal["single", "several", "amount"] | None = Field(
-        None, description="classify: one class, several at once, or a number; told from the data"
+        None,
+        description="classify: one class, several classes or a number per example; by default "
+        "what the data has",
     )
     target_column: str | None = Field(
-        None, description="summarize, translate, qa: column of what is to be written"
+        None, description="summarize, translate, qa: column of the answer to write"
     )
     question_column: str | None = Field(None, description="qa: column of the question")
     prompt: str | None = Field(
         None, description="qa, summarize, translate: text around columns, e.g. '{text}\\nTL;DR:'"
     )
     max_length: int | None = Field(
-        None, ge=8, description="tokens of an example at most; the model's context"
+        None, ge=8, description="most tokens per example; by default the model's context"
     )
-    beams: int = Field(1, ge=1, le=64, description="written answers: search this many beams")
+    beams: int = Field(
+        1, ge=1, le=64, description="written answers: number of beams to search with"
+    )
 
 
 class TaskSettings(ColumnSettings):
-    """Labelled data to examples."""
+    """Settings for reading labelled data for a task."""
 
-    task: Task = Field(description="what is learnt from the examples")
+    task: Task = Field(description="what to learn from the examples")
 
 
 class FinetuneSettings(TaskSettings):
-    """A model and labelled data to a model for that task."""
+    """Settings for fine-tuning a model on labelled data."""
 
-    val: list[str] = Field([], description="data to validate on; else a part of the data")
-    val_fraction: Fraction = Field(0.1, description="share of the data held out to validate on")
+    val: list[str] = Field([], description="data to validate on; by default a part of DATA")
+    val_fraction: Fraction = Field(0.1, description="share of the data held out for validation")
     epochs: float | None = Field(None, gt=0, description="passes over the examples")
     steps: int | None = Field(None, ge=1, description="optimizer steps")
 
@@ -291,33 +349,46 @@ class FinetuneSettings(TaskSettings):
         return value
 
     seeds: int = Field(
-        1, ge=1, le=100, description="runs, a seed each: the best is kept, mean and deviation told"
+        1,
+        ge=1,
+        le=100,
+        description="number of runs with different seeds: keep the best, report mean and standard "
+        "deviation",
     )
     search: int = Field(
-        0, ge=0, le=1000, description="first try so many learning rates, lengths and batch sizes"
+        0,
+        ge=0,
+        le=1000,
+        description="first try this many combinations of settings and take the best",
     )
     split_seed: int | None = Field(
-        None, ge=0, lt=2**63, description="seed of what is held out; --seed if not given"
+        None, ge=0, lt=2**63, description="seed that decides what is held out; by default --seed"
     )
-    batch_size: int | None = Field(None, ge=1, description="examples a step")
-    micro_batch: int | None = Field(None, ge=1, description="examples computed at once")
-    optimizer: Literal["adamw", "muon", "sgd"] = Field("adamw", description="update rule")
+    batch_size: int | None = Field(None, ge=1, description="examples per step")
+    micro_batch: int | None = Field(None, ge=1, description="examples per forward pass")
+    optimizer: Literal["adamw", "muon", "sgd"] = Field("adamw", description="optimizer")
     learning_rate: float | None = Field(None, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
     schedule: Literal["linear", "cosine", "wsd", "constant"] = Field(
         "linear", description="learning rate after the warm-up"
     )
-    warmup: float = Field(0.06, ge=0, description="warm-up: steps, or a share if under 1")
+    warmup: float = Field(
+        0.06, ge=0, description="length of the warm-up: steps, or a share of the run if under 1"
+    )
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 for none")
     dropout: Fraction = Field(0.0, description="dropout while training")
     layer_decay: float = Field(
-        1.0, gt=0, le=1, description="each lower layer's rate as a share of the one above"
+        1.0, gt=0, le=1, description="learning rate of each layer, as a share of the layer above's"
     )
-    freeze: int = Field(0, ge=0, description="lowest layers, and the embedding, left as they are")
-    lora: bool = Field(False, description="train low-rank updates of the matrices only")
-    lora_rank: int = Field(8, ge=1, le=1024, description="rank of the updates")
-    lora_alpha: float = Field(16.0, gt=0, description="updates count alpha / rank times")
-    lora_dropout: Fraction = Field(0.0, description="dropout before the updates")
+    freeze: int = Field(
+        0, ge=0, description="number of lowest layers to freeze, with the embedding; 0 for none"
+    )
+    lora: bool = Field(False, description="train only low-rank updates of the matrices (LoRA)")
+    lora_rank: int = Field(8, ge=1, le=1024, description="LoRA: rank of the updates")
+    lora_alpha: float = Field(
+        16.0, gt=0, description="LoRA: the updates are scaled by alpha / rank"
+    )
+    lora_dropout: Fraction = Field(0.0, description="LoRA: dropout on the updates' input")
 
     @property
     def splits_by(self) -> int:
@@ -325,7 +396,7 @@ class FinetuneSettings(TaskSettings):
         return self.seed if self.split_seed is None else self.split_seed
 
     random_weights: bool = Field(
-        False, description="draw the weights anew from the seed: what is learnt without pretraining"
+        False, description="start from random weights, to see what pretraining is worth"
     )
 
     @field_validator("random_weights")
@@ -336,7 +407,7 @@ class FinetuneSettings(TaskSettings):
         return value
 
     extract: bool = Field(
-        False, description="qa: point at the answer in the text, instead of writing one"
+        False, description="qa: extract the answer from the text instead of writing one"
     )
 
     @field_validator("extract")
@@ -350,55 +421,75 @@ class FinetuneSettings(TaskSettings):
         0.1, gt=0, description="prefer: how strongly the model is kept near the one it began as"
     )
     class_weights: Literal["none", "balanced"] = Field(
-        "none", description="classify: count rare classes as much as frequent ones"
+        "none", description="classify: balanced weighs rare classes as much as frequent ones"
     )
-    metric: str | None = Field(None, description="what decides on the best model; the task's own")
-    patience: int | None = Field(None, ge=1, description="stop after this many worse validations")
+    metric: str | None = Field(
+        None, description="metric that chooses the best model; by default the task's own"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="stop after this many validations without improvement"
+    )
     eval_every: int | None = Field(None, ge=1, description="steps between validations")
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = Field(1, ge=1, description="checkpoints kept")
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
-    on_nonfinite: Literal["stop", "skip"] = Field("stop", description="what a NaN or Inf does")
-    resume: bool = Field(False, description="go on from the last checkpoint, if there is one")
+    keep_checkpoints: int = Field(1, ge=1, description="number of checkpoints to keep")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="number format of activations"
+    )
+    on_nonfinite: Literal["stop", "skip"] = Field(
+        "stop", description="what to do when the loss is NaN or infinite"
+    )
+    resume: bool = Field(False, description="continue from the last checkpoint, if there is one")
     log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
-        [], description="experiment trackers to write to as well"
+        [], description="experiment trackers to log to as well"
     )
 
 
 class PredictSettings(ColumnSettings):
-    """A model for a task and new data to its predictions."""
+    """Settings for predictions on new data."""
 
-    task: Task | None = Field(None, description="the model's own if it was fine-tuned here")
-    batch_size: int = Field(64, ge=1, description="examples computed at once")
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="type of activations")
+    task: Task | None = Field(
+        None, description="task of the model; by default the one it was fine-tuned for"
+    )
+    batch_size: int = Field(64, ge=1, description="examples per forward pass")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="number format of activations"
+    )
 
 
 class CompareSettings(PredictSettings):
-    """Two models for a task and labelled data to whether one of them is better."""
+    """Settings for comparing two models on labelled data."""
 
 
 class EvaluateSettings(HidingSettings, ColumnSettings):
-    """A model and held-out text, or labelled data, to figures with their intervals."""
+    """Settings for evaluating a model on held-out text or labelled data."""
 
     task: Task | None = Field(
-        None, description="measure this task's metrics; the model's own if it was fine-tuned here"
+        None, description="evaluate this task; by default the one the model was fine-tuned for"
     )
 
     context_length: int | None = Field(
-        None, ge=2, description="tokens seen at once; the model's own"
+        None,
+        ge=2,
+        description="longest sequence to evaluate, in tokens; by default the model's context",
     )
     stride: int | None = Field(
-        None, ge=1, description="sliding window: tokens scored a window; the context if not given"
+        None, ge=1, description="sliding window: tokens scored per window; by default the context"
     )
-    batch_size: int = Field(16, ge=1, description="windows computed at once; changes no result")
+    batch_size: int = Field(
+        16, ge=1, description="windows per forward pass; does not change the result"
+    )
     max_tokens: int | None = Field(
-        None, ge=1, description="tokens scored at most: all over a store, from the start of files"
+        None,
+        ge=1,
+        description="most tokens to score: spread over a store, or the first ones of files",
     )
-    precision: Literal["auto", "bf16", "fp32"] = Field("fp32", description="type of activations")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "fp32", description="number format of activations"
+    )
 
 
 class ReportSettings(Settings):
-    """A run to one HTML file."""
+    """Settings for a run's report."""
 
 
 def resolve(

@@ -6,6 +6,7 @@ A card is a jinja2 template that includes those of a usage; all see the model's 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import jinja2
 
@@ -195,3 +196,22 @@ def list_names(names: tuple[str, ...]) -> str:
     listed = ", ".join(names[:LISTED_NAMES]).replace("|", "\\|").replace("\n", " ")
     more = len(names) - LISTED_NAMES
     return f"{listed} and {more} more" if more > 0 else listed
+
+
+HeadName = Literal["classifier", "spans", "tags"]
+OF_HEAD: dict[HeadName, Usage] = {"classifier": CLASSIFIER, "spans": SPANS, "tags": TAGS}
+
+
+def head_of(architectures: Any) -> HeadName | None:
+    """Return the head of a model whose config.json has these `architectures`; None for a language
+    model, and where they name no known class."""
+    names = [str(name) for name in architectures] if isinstance(architectures, list) else []
+    return next(
+        (
+            head
+            for name in names
+            for head, usage in OF_HEAD.items()
+            if name.endswith(usage.auto_class)
+        ),
+        None,
+    )

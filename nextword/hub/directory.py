@@ -10,14 +10,13 @@ import torch
 
 from nextword.errors import UserError
 from nextword.files import read_json, whole_directory, write_json
-from nextword.hub.card import language_model_usage, render_card
+from nextword.hub.card import head_of, language_model_usage, render_card
 from nextword.hub.config import read_config, write_config
 from nextword.hub.heads import (
     TAGS,
     Head,
     Model,
     Outputs,
-    head_of,
     head_of_model,
     pad_for_classifier,
     pad_token,

@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from nextword.errors import UserError
 from nextword.hub import card
+from nextword.hub.card import HeadName
 from nextword.models.config import DECODERS, Family
 from nextword.models.heads import (
     ModelWithHead,
@@ -20,7 +21,6 @@ from nextword.models.heads import (
 from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer import Tokenizer
 
-HeadName = Literal["classifier", "spans", "tags"]
 OutputKind = Literal["single", "several", "amount"]
 PROBLEM_TYPES: dict[OutputKind, str] = {
     "single": "single_label_classification",
@@ -158,14 +158,6 @@ TAGS = Head(
     rows="tags",
 )
 HEADS: dict[HeadName, Head[Any]] = {head.name: head for head in (CLASSIFIER, SPANS, TAGS)}
-
-
-def head_of(architectures: Any) -> HeadName | None:
-    """Return the head of a model whose config.json has these `architectures`; None for a language
-    model, and where they name no known class."""
-    names = [str(name) for name in architectures] if isinstance(architectures, list) else []
-    heads = HEADS.values()
-    return next((head.name for name in names for head in heads if name.endswith(head.suffix)), None)
 
 
 def head_of_model(model: ModelWithHead) -> Head[Any]:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.hub.heads import HEADS, Head, Model, head_of
+from nextword.hub.card import head_of
+from nextword.hub.heads import HEADS, Head, Model
 from nextword.hub.model_files import count_numbers, locate_tensors, open_tensors, read_tensor
 from nextword.hub.weight_map import (
     BODY,

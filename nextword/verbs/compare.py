@@ -96,6 +96,7 @@ def compare(
                 mend="compare two models for the same task, or name one with --task",
             )
         outcomes.append(outcome_of(task, items))
+        del task
     one, other = outcomes
     if one.truth != other.truth:
         raise UserError(
@@ -108,9 +109,13 @@ def compare(
         what = "one example says" if count == 1 else "examples that all share one input say"
         raise UserError(f"{what} nothing about two models", where=", ".join(items))
     remarks = list(dict.fromkeys(f"{o.place}: {o.seen}" for o in outcomes if o.seen))
-    metrics = dict(one.metrics)
+    metrics = {
+        name: metric
+        for name, metric in one.metrics.items()
+        if one.directions.get(name) != "neither" and name != "perplexity"  # says what the loss says
+    }
     if not np.array_equal(one.targets, other.targets):
-        metrics = {n: m for n, m in metrics.items() if n not in ("loss", "perplexity")}
+        del metrics["loss"]
         remarks.append(
             "the models cut the answers into different tokens: their losses are not comparable"
         )

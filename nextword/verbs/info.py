@@ -7,7 +7,7 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.hub.heads import head_of
+from nextword.hub.card import head_of
 from nextword.models.config import DECODERS, ENCODER_DECODERS, ENCODERS
 from nextword.runs.record import Record, Run, Weights, is_run, read_run, read_weights
 

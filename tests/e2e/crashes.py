@@ -61,7 +61,7 @@ def live(data: Path, run: Path, hook: Hook | None = None, kill_after: float = 0.
             record_samples(run.with_name(run.name + ".samples"))
             if hook:
                 hook()
-            summary = pretrain.train(data, run, resume=True, **SETTINGS)
+            summary = pretrain.run_pretraining(data, run, resume=True, **SETTINGS)
             code = 128 + summary.signal if summary.signal else 0
         except BaseException:
             traceback.print_exc()

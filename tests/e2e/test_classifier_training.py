@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nextword.hub import directory as hub
 from nextword.hub.adapter import load_adapter, save_adapter
-from nextword.hub.heads import Outputs
+from nextword.hub.heads import CLASSIFIER, Outputs
 from nextword.models.config import TransformerConfig
 from nextword.models.heads import SequenceClassificationModel
 from nextword.models.lora import add_lora, count_trainable
@@ -74,12 +74,12 @@ def labels_of(kind: str, numbers: list[int]) -> Tensor:
 def train_here(
     directory: Path, kind: str, adapter: Path | None = None
 ) -> tuple[list[float], SequenceClassificationModel]:
-    model, tokenizer, outputs = hub.load_classifier(directory)
+    model, tokenizer, outputs = hub.load_headed(directory, CLASSIFIER)
     if adapter is not None:
         load_adapter(adapter, model)
     model.train()
-    labels = Outputs(outputs.kind, outputs.names)
-    task = Classify(str(directory), model, tokenizer, TaskSettings(task="classify"), outputs=labels)
+    chosen = TaskSettings(task="classify")
+    task = Classify(str(directory), model, tokenizer, chosen, outputs=outputs)
     settings = OptimizerSettings("adamw", RATE, DECAY, momentum=0.0, betas=(0.9, 0.999))
     fused_splits = model.transformer.fused_splits()
     parts = build_optimizers(model, settings, torch.float32, fused_splits)
@@ -162,8 +162,8 @@ def test_an_epoch_here_is_an_epoch_of_their_trainer(kind: str, tmp_path: Path) -
     np.testing.assert_allclose(losses, logged, atol=1e-4)
     theirs.save_pretrained(tmp_path / "theirs")
     byte_tokenizer().save(tmp_path / "theirs")
-    reached, _, _ = hub.load_classifier(tmp_path / "theirs")
-    begun, _, _ = hub.load_classifier(tmp_path / "model")
+    reached, _, _ = hub.load_headed(tmp_path / "theirs", CLASSIFIER)
+    begun, _, _ = hub.load_headed(tmp_path / "model", CLASSIFIER)
     for (name, mine), other, first in zip(
         ours.named_parameters(), reached.parameters(), begun.parameters(), strict=True
     ):
@@ -178,7 +178,7 @@ def test_an_epoch_here_is_an_epoch_of_their_trainer(kind: str, tmp_path: Path) -
 
 def test_an_epoch_of_low_rank_updates_is_an_epoch_of_peft(tmp_path: Path) -> None:
     start(tmp_path / "model")
-    begun, _, _ = hub.load_classifier(tmp_path / "model")
+    begun, _, _ = hub.load_headed(tmp_path / "model", CLASSIFIER)
     add_lora(begun, rank=4, alpha=8, seed=3)
     save_adapter(tmp_path / "begun", begun)
     losses, ours = train_here(tmp_path / "model", "single", tmp_path / "begun")
@@ -219,5 +219,5 @@ def test_what_was_trained_here_goes_on_in_their_trainer(tmp_path: Path) -> None:
     assert result.global_step == 1 and np.isfinite(result.training_loss)
     assert not torch.equal(theirs.score.weight, before)
     trainer.save_model(tmp_path / "again")
-    _, tokenizer, named = hub.load_classifier(tmp_path / "again")
+    _, tokenizer, named = hub.load_headed(tmp_path / "again", CLASSIFIER)
     assert named == outputs and tokenizer.pad_id == byte_tokenizer().pad_id

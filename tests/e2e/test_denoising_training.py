@@ -121,7 +121,7 @@ def test_a_run_ends_with_its_loss_on_held_out_text(
     assert f"{measured['perplexity']:.4f} perplexity of hidden words" in told.err
     assert "warning" not in told.err
     assert main(["evaluate", str(tmp_path / "run"), "--mask-rate", "0.15"]) == 0
-    assert "loss, nats a hidden token" in capsys.readouterr().err
+    assert "loss, nats per hidden token" in capsys.readouterr().err
 
 
 def test_a_run_is_measured_on_spans_of_its_own_length(store: Path, tmp_path: Path) -> None:

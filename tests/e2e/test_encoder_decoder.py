@@ -16,7 +16,8 @@ from small_models import ARGUMENTS, DATA, some
 
 from nextword.cli.main import main
 from nextword.hub import directory as hub
-from nextword.inference.beam import beam_search
+from nextword.hub.model_files import WeightFormat
+from nextword.inference.beam import BeamSettings, beam_search
 from nextword.inference.generate import generate
 from nextword.inference.language_model import load_language_model
 from nextword.models.config import TransformerConfig
@@ -112,7 +113,7 @@ def test_logits_are_the_same_both_ways(version: str, limit: int, tmp_path: Path)
     assert isinstance(ours, EncoderDecoder)
     assert ours.config.tied is (version != "v1.1")
     assert difference(ours, model) < TOLERANCE
-    hub.save(tmp_path / "ours", ours, shard_bytes=limit)
+    hub.save(tmp_path / "ours", ours, weights=WeightFormat(shard_bytes=limit))
     back, loading = transformers.T5ForConditionalGeneration.from_pretrained(
         tmp_path / "ours", output_loading_info=True
     )
@@ -160,7 +161,7 @@ def test_greedy_and_beam_search_write_what_transformers_writes(
         settings = GenerateSettings(temperature=0, max_new_tokens=24)
         found = generate(ours, sources(), settings, ends)
     else:
-        found = beam_search(ours, sources(), beams, 24, ends, length_penalty=penalty)
+        found = beam_search(ours, sources(), BeamSettings(beams, 24, penalty), ends)
     for row, result in zip(expected, found, strict=True):
         assert row[0] == 0
         until = next((n for n, id in enumerate(row) if id in ends), len(row))
@@ -178,11 +179,11 @@ def test_the_source_is_read_once_and_its_keys_made_once(
     for block in [*ours.encoder.blocks, *ours.decoder.blocks]:
         block.register_forward_hook(lambda *_: seen.append("block"))
     for block in ours.decoder.blocks:
-        real = block.cross.of_source  # type: ignore[union-attr]
+        real = block.cross.key_value  # type: ignore[union-attr]
         monkeypatch.setattr(
-            block.cross, "of_source", lambda x, real=real: (seen.append("keys"), real(x))[1]
+            block.cross, "key_value", lambda x, real=real: (seen.append("keys"), real(x))[1]
         )
-    beam_search(ours, sources(), 3, 10)
+    beam_search(ours, sources(), BeamSettings(3, 10))
     assert seen.count("keys") == 2 and seen.count("block") == 2 + 2 * 10
 
 
@@ -483,5 +484,5 @@ def test_there_is_no_last_position_to_read_or_to_write(beams: int, tmp_path: Pat
         settings = GenerateSettings(temperature=0, max_new_tokens=50)
         (found,) = generate(ours, [source.tolist()], settings)
     else:
-        (found,) = beam_search(ours, [source.tolist()], beams, 50)
+        (found,) = beam_search(ours, [source.tolist()], BeamSettings(beams, 50))
     assert found.ids == expected[1:] and found.finish == "length" and len(found.ids) == 50

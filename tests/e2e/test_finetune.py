@@ -24,6 +24,7 @@ from nextword.files import sha256
 from nextword.inference.language_model import load_language_model
 from nextword.models.config import ENCODERS
 from nextword.runs.record import read_run
+from nextword.tasks.opening import task_class
 from nextword.tasks.records import read_records
 from nextword.training import loop
 from nextword.verbs.evaluate import evaluate_task
@@ -68,7 +69,7 @@ def test_a_task_is_learnt_measured_and_used(name: str, model: Path, tmp_path: Pa
             mean = np.mean([row["loss"] for row in rows])
             assert mean == pytest.approx(finished.loss, rel=1e-4)
     evaluation = evaluate_task(tmp_path / "run", data)
-    count = len(read_records([*map(str, data)], settings["task"]))
+    count = len(read_records([*map(str, data)], task_class(settings["task"]).text_files))
     assert evaluation.seen == evaluation.examples == count
     assert set(finished.metrics) <= set(evaluation.metrics)
     for label, metric in evaluation.metrics.items():
@@ -96,7 +97,7 @@ def overfit(name: str, model: Path, folder: Path, **more: Any) -> tuple[list[Pat
 
 
 def right_answers(name: str, data: list[Path]) -> list[Any]:
-    records = read_records([str(path) for path in data], ARGUMENTS[name][1]["task"])
+    records = read_records([*map(str, data)], task_class(ARGUMENTS[name][1]["task"]).text_files)
     if name == "chat":
         return [record["messages"][-1]["content"] for record in records]
     columns = {
@@ -421,6 +422,6 @@ def test_a_signal_ends_a_run_with_all_saved_and_it_goes_on_bit_for_bit(
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in said
-    assert "Stopped at step" in said
+    assert "Stopped and saved at step" in said
     assert subprocess.run(command(tmp_path / "run"), capture_output=True).returncode == 0
     assert weights(tmp_path / "run", 400) == weights(tmp_path / "whole", 400)

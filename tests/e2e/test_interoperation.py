@@ -18,6 +18,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from nextword.hub import directory as hub
+from nextword.hub.model_files import WeightFormat
 from nextword.inference.generate import generate
 from nextword.models.config import DECODERS
 from nextword.models.transformer import Transformer
@@ -194,7 +195,7 @@ def test_logits_are_the_same_both_ways(
     model = theirs(family, tie_word_embeddings=tied).to(dtype)
     limit = 50_000 if shards == "shards" else 10**9
     model.save_pretrained(tmp_path, max_shard_size=limit)
-    compare(tmp_path, record_property, dtype=dtype, shard_bytes=limit)
+    compare(tmp_path, record_property, weights=WeightFormat(dtype, limit))
     for folder in (tmp_path, tmp_path / "ours"):
         assert (len(list(folder.glob("*.safetensors"))) > 1) == (shards == "shards")
     back = auto_class(family).from_pretrained(tmp_path / "ours", dtype="auto")

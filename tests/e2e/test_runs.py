@@ -16,7 +16,7 @@ from nextword.errors import UserError
 from nextword.files import sha256
 from nextword.runs import configuration
 from nextword.runs.configuration import PretrainConfiguration
-from nextword.training import loop, periodic
+from nextword.training import loop, trainer
 from nextword.training.budget import MEASURING
 from nextword.training.state import Validation
 from nextword.training.validators import TextValidator
@@ -99,13 +99,13 @@ def test_averaged_weights_are_those_of_the_formula(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, torch.Tensor]] = []
-    real = periodic.average
+    real = trainer.update_average
 
     def watched(job: Any) -> None:
         seen.append({n: p.detach().double().clone() for n, p in job.model.named_parameters()})
         real(job)
 
-    monkeypatch.setattr(periodic, "average", watched)
+    monkeypatch.setattr(loop, "update_average", watched)
     train(text, tmp_path / "run", ema=0.75, learning_rate=1e-3, warmup=2)
     kept = load_file(tmp_path / "run" / "checkpoints" / "step-00000012" / "average.safetensors")
     name = "blocks.0.mlp.output.weight"
@@ -122,14 +122,14 @@ def test_averaged_weights_are_those_of_the_formula(
 def test_weights_that_are_not_finite_are_never_saved_or_kept(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = periodic.average
+    real = trainer.update_average
 
     def broken(job: Any) -> None:
         if len(records(tmp_path / "run", "train")) == 5:  # in the sixth step
             next(job.model.parameters()).data[0, 0] = float("inf")
         real(job)
 
-    monkeypatch.setattr(periodic, "average", broken)
+    monkeypatch.setattr(loop, "update_average", broken)
     with pytest.raises(UserError, match="left weights that are not finite"):
         train(text, tmp_path / "run")
     (newest,) = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))[-1:]
@@ -235,7 +235,7 @@ def test_a_disk_full_for_the_model_or_the_log_is_a_sentence(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("nextword.training.assemble.save_directory", full)
+        patch.setattr("nextword.verbs.pretrain_run.save_directory", full)
         with pytest.raises(
             UserError, match=r"the model of step 6 was not saved.*needs [\d,]+ bytes"
         ):

@@ -14,11 +14,14 @@ from small_models import DATA, ours
 
 from nextword.cli.main import main
 from nextword.errors import UserError
-from nextword.files import sha256, write_json
+from nextword.files import sha256
+from nextword.runs import configuration
+from nextword.runs.configuration import FinetuneConfiguration
 from nextword.runs.record import read_run
 from nextword.settings import FinetuneSettings
-from nextword.tasks.planning import Plan
+from nextword.tasks.planning import FinetunePlan
 from nextword.training import loop
+from nextword.training.machine import Precision
 from nextword.training.schedule import Schedule
 from nextword.training.state import State
 from nextword.verbs.evaluate import evaluate_task
@@ -226,8 +229,23 @@ def test_a_trial_that_diverges_is_one_that_lost(
 
 
 def test_learning_rates_are_spread_over_the_range(tmp_path: Path) -> None:
-    plan = Plan(8, 8, 1e-3, Schedule("linear", 10, 1, 4), 3.0, 1, 1)
-    write_json(tmp_path / "run.json", {"plan": vars(plan) | {"schedule": vars(plan.schedule)}})
+    plan = FinetunePlan(
+        batch_size=8,
+        micro_batch=8,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        momentum=0.0,
+        schedule=Schedule("linear", 10, 1, 4),
+        decay_share=0.4,
+        eval_every=1,
+        sample_every=1,
+        save_every=1,
+        log_every=1,
+        epochs=3.0,
+    )
+    precision = Precision("fp32", 1.0, "")
+    first = FinetuneConfiguration(["x"], {"task": "classify"}, precision, {}, plan, "model", {})
+    configuration.write(tmp_path, first)
     settings = FinetuneSettings(task="classify", search=9)
     drawn = [draw(number, settings, tmp_path) for number in range(2, 10)]
     powers = sorted(math.log(each["learning_rate"] / 1e-3, 5.0) for each in drawn)

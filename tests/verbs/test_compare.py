@@ -102,7 +102,7 @@ def test_where_less_is_better_the_lower_figure_wins(labelled: Path) -> None:
 
 def test_models_may_number_the_same_labels_differently(labelled: Path) -> None:
     right = guesses(np.arange(60) < 40)
-    turned = labelling(right[:, ::-1], outputs=Outputs("single", ("yes", "no")))
+    turned = labelling(right[:, ::-1], labels=Outputs("single", ("yes", "no")))
     accuracy = compare(labelling(right), turned, labelled).metrics["accuracy"]
     assert accuracy.difference == 0 and accuracy.discordant == (0, 0) and accuracy.p == 1
 

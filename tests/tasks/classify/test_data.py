@@ -6,7 +6,13 @@ import pytest
 
 from nextword.hub.heads import Outputs
 from nextword.settings import TaskSettings
-from nextword.tasks.classify.data import LabelledText, find_columns, kind_of, labels_of
+from nextword.tasks.classify.data import (
+    LabelledText,
+    encode_label,
+    find_columns,
+    kind_of,
+    labels_of,
+)
 from nextword.tasks.columns import Columns
 from nextword.tasks.records import Record
 
@@ -33,7 +39,8 @@ def test_labels_that_are_joined_are_several(values: list[Any], names: tuple[str,
     labels = labels_from(values)
     assert labels.kind == "several" and labels.names == names
     expected = 2 if values[0] == "['a', 'b']" else 1
-    assert labels.encode(values[0], "a").sum() == expected  # type: ignore[union-attr]
+    encoded = encode_label(labels, LabelledText("x", None, values[0], "a"))
+    assert encoded.sum() == expected  # type: ignore[union-attr]
 
 
 def test_names_with_a_comma_that_come_as_they_are_stay_classes() -> None:

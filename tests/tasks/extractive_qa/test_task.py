@@ -9,6 +9,7 @@ import transformers
 from support.prompts import as_records
 
 from nextword.errors import UserError
+from nextword.hub.heads import SPAN_ENDS
 from nextword.models.heads import QuestionAnsweringModel
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
@@ -24,7 +25,9 @@ def test_transformers_gives_the_same_scores_of_begin_and_end(tmp_path: Path) -> 
         Transformer(config_for(size, tokenizer.vocab_size), seed=1), seed=2
     ).eval()
     settings = TaskSettings(task="qa")
-    task = ExtractiveQA("A", model, tokenizer, settings, start_id=tokenizer.end_id)
+    task = ExtractiveQA(
+        "A", model, tokenizer, settings, start_id=tokenizer.end_id, outputs=SPAN_ENDS
+    )
     task.save(tmp_path / "model", card="")
     there = transformers.AutoModelForQuestionAnswering.from_pretrained(tmp_path / "model").eval()
     towns = "".join(f"Town {number} has a mill. " for number in range(40)) + "石桥是赵明修建的。"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from nextword.hub.heads import Outputs
 from nextword.models.heads import TokenClassificationModel
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
@@ -22,7 +23,8 @@ def test_every_word_is_read_once_however_long_the_text(causal: bool) -> None:
     )
     settings = TaskSettings(task="tag", max_length=64)
     tags = ("O", "B-p", "I-p")
-    task = Tag("A", model, tokenizer, settings, start_id=tokenizer.end_id, tags=tags)
+    outputs = Outputs("single", tags)
+    task = Tag("A", model, tokenizer, settings, start_id=tokenizer.end_id, outputs=outputs)
     dataset = task.read([Record({"text": text}, "x:1")], settings, labelled=False)
     (tagged,) = dataset.examples
     assert task.body.config.causal is causal
