@@ -1,0 +1,218 @@
+"""Show that a change of the code moves no result: run the same small jobs with two checkouts.
+
+    python tests/support/same_results.py --before OLD_CHECKOUT --after NEW_CHECKOUT
+
+Every job of `result_cases` runs once with each checkout, through the command line alone, and what
+it wrote is compared value by value: numbers must be equal to the last digit, other files must have
+the same SHA-256. `result_compare` lists what may differ (IGNORED), and what has another name in the
+new checkout and must still hold the same value (RENAMED). The exit status is 1 if anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.support.result_cases import BASES, CASES, Case
+from tests.support.result_compare import Comparison, renamed_command
+from tests.support.result_data import write_data
+
+COMMANDS = Path(__file__).with_name("result_commands.py")
+WORKERS = 2
+LONGEST = 1200  # seconds of one side of a case
+SHOWN = 20  # differences of a case that are listed
+
+
+@dataclass
+class Outcome:
+    """What became of a case: the files compared and the comparison; `failure` says why a command
+    did not run, `skipped` why none was tried."""
+
+    case: Case
+    files: list[str] = field(default_factory=list)
+    found: Comparison = field(default_factory=Comparison)
+    failure: str = ""
+    skipped: str = ""
+    seconds: float = 0.0
+
+    @property
+    def is_good(self) -> bool:
+        return not self.found.differences and not self.failure
+
+    @property
+    def verdict(self) -> str:
+        if self.skipped:
+            return f"skipped: {self.skipped}"
+        if self.failure:
+            return f"FAILED: {self.failure}"
+        if self.found.differences:
+            path, before, after = self.found.differences[0]
+            more = len(self.found.differences) - 1
+            return f"DIFFERS: {path}: {before} → {after}" + (f" and {more:,} more" if more else "")
+        return "equal"
+
+
+class CommandError(Exception):
+    """A command ended with an error."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--before", type=Path, required=True, metavar="CHECKOUT")
+    parser.add_argument("--after", type=Path, required=True, metavar="CHECKOUT")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="cases whose names begin so")
+    parser.add_argument("--out", type=Path, metavar="TABLE.md", help="write the table there too")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave all files in this one")
+    parsed = parser.parse_args(arguments)
+    cases = [case for case in CASES if case.name.startswith(tuple(parsed.only or [""]))]
+    if not cases:
+        parser.error(f"no such case; there are {', '.join(case.name for case in CASES)}")
+    if parsed.keep and parsed.keep.exists():
+        parser.error(f"{parsed.keep} exists already; name a new folder")
+    with tempfile.TemporaryDirectory() as temporary:
+        work = (parsed.keep or Path(temporary) / "work").resolve()
+        outcomes = run_cases(cases, parsed.before.resolve(), parsed.after.resolve(), work)
+    report = to_markdown(outcomes)
+    print(f"\n{report}", end="")
+    if parsed.out:
+        parsed.out.write_text(report, "utf-8")
+    return int(not all(outcome.is_good for outcome in outcomes))
+
+
+def run_cases(cases: Sequence[Case], before: Path, after: Path, work: Path) -> list[Outcome]:
+    """Run every case with both checkouts. Raises CommandError where no base can be pretrained."""
+    for checkout in (before, after):
+        _check_import(checkout)
+    write_data(before / "examples" / "data", work / "data")
+    text = " ".join(command for case in cases for command in case.commands)
+    bases = {name: command for name, command in BASES.items() if f"{{bases}}/{name}" in text}
+    with ThreadPoolExecutor(WORKERS) as pool:
+        print(f"pretraining what is fine-tuned: {', '.join(bases) or 'nothing'}", flush=True)
+        pretrain = ([(name, _filled(command, work))] for name, command in bases.items())
+        list(pool.map(lambda commands: _run(commands, before, work / "bases"), pretrain))
+        futures = [pool.submit(run_case, case, before, after, work) for case in cases]
+        for count, future in enumerate(as_completed(futures), 1):
+            done = future.result()
+            line = f"[{count:2}/{len(cases)}] {done.case.name:32} {done.seconds:5.1f} s"
+            print(f"{line} {done.found.values:7,} values  {done.verdict[:400]}", flush=True)
+    return [future.result() for future in futures]
+
+
+def run_case(case: Case, before: Path, after: Path, work: Path) -> Outcome:
+    """Run a case's commands with both checkouts, and compare what they wrote and printed."""
+    outcome, started = Outcome(case), time.monotonic()
+    if case.needs_bf16 and not _computes_in_bf16():
+        outcome.skipped = "this processor does not compute in bf16"
+        return outcome
+    old = [_filled(command, work) for command in case.commands]
+    new = [renamed_command(words) for words in old]
+    names = [f"{number}-{words[0]}" for number, words in enumerate(old, 1)]
+    ours, theirs = work / "before" / case.name, work / "after" / case.name
+    try:
+        _run(list(zip(names, old, strict=True)), before, ours)
+        _run(list(zip(names, new, strict=True)), after, theirs)
+        for name in (*(f"{name}.json" for name in names), *case.files):
+            outcome.found.add_files(name, ours, theirs)
+            outcome.files.append(name)
+    except (CommandError, OSError, ValueError, subprocess.TimeoutExpired) as error:
+        outcome.failure = str(error)
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def _filled(command: str, work: Path) -> list[str]:
+    places = {"{data}": f"{work}/data", "{bases}": f"{work}/bases"}
+    words = shlex.split(command)
+    for name, path in places.items():
+        words = [word.replace(name, path) for word in words]
+    return words
+
+
+def _run(commands: Sequence[tuple[str, list[str]]], checkout: Path, folder: Path) -> None:
+    """Run commands in a folder, each under a name; NAME.json gets what it prints."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, str(COMMANDS), json.dumps(commands)],
+        cwd=folder,
+        env=_environment(checkout),
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+    )
+    if done.returncode:
+        name = done.stdout.strip()
+        log = folder / f"{name}.log"
+        said = log.read_text("utf-8") if log.is_file() else done.stderr
+        last = (said.strip().splitlines() or ["it said nothing"])[-1]
+        raise CommandError(f"{last} ({shlex.join(dict(commands).get(name, []))}, {checkout})")
+
+
+def _environment(checkout: Path) -> dict[str, str]:
+    return os.environ | {
+        "PYTHONPATH": str(checkout),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def _check_import(checkout: Path) -> None:
+    """Raise SystemExit unless Python imports the package from this checkout."""
+    script = "import nextword; print(nextword.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=COMMANDS.parent,
+        env=_environment(checkout),
+        capture_output=True,
+        text=True,
+    )
+    if done.stdout.strip() != str(checkout / "nextword" / "__init__.py"):
+        raise SystemExit(f"{checkout}: nextword comes from {done.stdout or done.stderr}")
+
+
+def _computes_in_bf16() -> bool:
+    facts = Path("/proc/cpuinfo")
+    return facts.exists() and bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", facts.read_text()))
+
+
+def to_markdown(outcomes: Sequence[Outcome]) -> str:
+    """Write a table of the cases, and under it the differences found."""
+    lines = ["| case | compared | values | result |", "|---|---|---:|---|"]
+    for outcome in outcomes:
+        count = f"{outcome.found.values:,}"
+        cells = (outcome.case.name, ", ".join(outcome.files), count, outcome.verdict)
+        lines.append("| " + " | ".join(_cell(text) for text in cells) + " |")
+    bad = [outcome for outcome in outcomes if not outcome.is_good]
+    skipped = sum(bool(outcome.skipped) for outcome in outcomes)
+    values = sum(outcome.found.values for outcome in outcomes)
+    verdict = f"{len(bad)} differ or failed" if bad else "all equal"
+    ending = f", {skipped} skipped" if skipped else ""
+    lines += ["", f"{len(outcomes)} cases, {values:,} values: {verdict}{ending}."]
+    for outcome in bad:
+        differences = outcome.found.differences
+        lines += ["", f"{outcome.case.name}: {outcome.failure}".rstrip(), ""]
+        lines += [f"- `{path}`: {old} → {new}" for path, old, new in differences[:SHOWN]]
+        if len(differences) > SHOWN:
+            lines.append(f"- and {len(differences) - SHOWN:,} more")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
