@@ -11,13 +11,13 @@ from dataclasses import dataclass
 FP32 = "--precision fp32"
 SMALL = "--layers 2 --width 32 --heads 2 --workers 1 --compile no --batch-size 8"
 BASE = (
-    f"pretrain {{data}}/books --json {SMALL} --context-length 256 --vocab-size 500 --seed 3 "
-    f"--optimizer adamw --learning-rate 0.005 --eval-every 60 {FP32}"
+    f"pretrain {{data}}/books --out run --json {SMALL} --context-length 256 --vocab-size 500 "
+    f"--seed 3 --optimizer adamw --learning-rate 0.005 --eval-every 60 {FP32}"
 )
 BASES = {  # pretrained once, by the BEFORE side, and fine-tuned by both
-    "decoder": f"{BASE} --out decoder --family qwen3 --steps 120",
-    "encoder": f"{BASE} --out encoder --family modernbert --objective masked --steps 120",
-    "rewriter": f"{BASE} --out rewriter --family t5 --objective denoise --steps 120",
+    "decoder": f"{BASE} --family qwen3 --steps 120",
+    "encoder": f"{BASE} --family modernbert --objective masked --steps 120",
+    "rewriter": f"{BASE} --family t5 --objective denoise --steps 120",
 }
 LEARN = (
     f"--json {FP32} --seed 11 --batch-size 8 --micro-batch 4 --learning-rate 0.003 "
@@ -61,7 +61,7 @@ def finetuned(
     """
     train, test = (data.replace("{part}", part) for part in ("train", "test"))
     commands = [
-        f"finetune {{bases}}/{base} {train} {flags} --out run {learn} {use}",
+        f"finetune {{bases}}/{base}/run {train} {flags} --out run {learn} {use}",
         f"evaluate run {test} --json {FP32} {use}",
         f"predict run {test} --out predictions.jsonl --json {FP32} {use}",
     ]
@@ -85,7 +85,7 @@ def pretrained(name: str, flags: str, *uses: str, precision: str = FP32) -> Case
 def compared(name: str, base: str, data: str, flags: str) -> Case:
     """Fine-tune from two seeds with one split, and compare the two models."""
     train, test = (data.replace("{part}", part) for part in ("train", "test"))
-    same = f"finetune {{bases}}/{base} {train} {flags} {LEARN} --split-seed 1"
+    same = f"finetune {{bases}}/{base}/run {train} {flags} {LEARN} --split-seed 1"
     commands = (f"{same} --out a", f"{same} --out b --seed 12", f"compare a b {test} --json {FP32}")
     return Case(name, commands, ("a/evaluation.json", "b/evaluation.json"))
 
@@ -96,7 +96,7 @@ PICKY = 'generate run "Anna" --seed 8 --top-k 20 --top-p 0.9 --min-p 0.01 --stop
 IN_THE_MIDDLE = 'generate run "The dog" --suffix " by the door." --seed 2 --max-new-tokens 20'
 FILL = 'fill run "The cat [MASK] on the [MASK]." --top-k 4'
 ADAMW = "--optimizer adamw"
-CLASSIFY = "{bases}/encoder {data}/classify-train.csv --task classify --json"
+CLASSIFY = "{bases}/encoder/run {data}/classify-train.csv --task classify --json"
 
 CASES = (
     # The longest come first, so that both workers end at about the same time.
@@ -135,7 +135,8 @@ CASES = (
     Case(
         "text",
         (
-            f"finetune {{bases}}/decoder {{data}}/text-train.jsonl --task text --out run {LEARN}",
+            f"finetune {{bases}}/decoder/run {{data}}/text-train.jsonl --task text {LEARN} "
+            "--out run",
             f"evaluate run {{data}}/text-test.jsonl --json {FP32}",
             f"{WRITE} --json {FP32}",
         ),

@@ -27,7 +27,7 @@ def write_data(examples: Path, folder: Path) -> None:
     _write_messy_folder(examples, folder / "messy")
     for name in ("classify.csv", "classify.zh.csv", "pairs.csv", "amounts.csv", "translate.tsv"):
         _write_tables(examples / name, folder)
-    for name in ("topics", "entities.zh", "qa.zh", "summaries", "summaries.zh"):
+    for name in ("topics", "entities.zh", "qa.zh", "summaries.zh"):
         _write_records(_read_lines(examples / f"{name}.jsonl"), name, folder)
     for name in ("chat", "instructions", "text"):
         _write_records(_read_lines(examples / f"{name}.jsonl"), name, folder)

@@ -6,15 +6,20 @@ Every job of `result_cases` runs once with each checkout, through the command li
 it wrote is compared value by value: numbers must be equal to the last digit, other files must have
 the same SHA-256. `result_compare` lists what may differ (IGNORED), and what has another name in the
 new checkout and must still hold the same value (RENAMED). The exit status is 1 if anything differs.
+
+With --keep FOLDER all files stay there, and what the old checkout wrote is not written again by the
+next call with this folder: that halves the time.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +27,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -31,6 +37,7 @@ from tests.support.result_compare import Comparison, renamed_command
 from tests.support.result_data import write_data
 
 COMMANDS = Path(__file__).with_name("result_commands.py")
+DATA = Path(__file__).with_name("result_data.py")
 WORKERS = 2
 LONGEST = 1200  # seconds of one side of a case
 SHOWN = 20  # differences of a case that are listed
@@ -75,13 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--after", type=Path, required=True, metavar="CHECKOUT")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="cases whose names begin so")
     parser.add_argument("--out", type=Path, metavar="TABLE.md", help="write the table there too")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave all files in this one")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave all files there")
     parsed = parser.parse_args(arguments)
     cases = [case for case in CASES if case.name.startswith(tuple(parsed.only or [""]))]
     if not cases:
         parser.error(f"no such case; there are {', '.join(case.name for case in CASES)}")
-    if parsed.keep and parsed.keep.exists():
-        parser.error(f"{parsed.keep} exists already; name a new folder")
     with tempfile.TemporaryDirectory() as temporary:
         work = (parsed.keep or Path(temporary) / "work").resolve()
         outcomes = run_cases(cases, parsed.before.resolve(), parsed.after.resolve(), work)
@@ -96,19 +101,37 @@ def run_cases(cases: Sequence[Case], before: Path, after: Path, work: Path) -> l
     """Run every case with both checkouts. Raises CommandError where no base can be pretrained."""
     for checkout in (before, after):
         _check_import(checkout)
-    write_data(before / "examples" / "data", work / "data")
+    _begin(work, before)
     text = " ".join(command for case in cases for command in case.commands)
-    bases = {name: command for name, command in BASES.items() if f"{{bases}}/{name}" in text}
+    bases = [name for name in BASES if f"{{bases}}/{name}/" in text]
     with ThreadPoolExecutor(WORKERS) as pool:
         print(f"pretraining what is fine-tuned: {', '.join(bases) or 'nothing'}", flush=True)
-        pretrain = ([(name, _filled(command, work))] for name, command in bases.items())
-        list(pool.map(lambda commands: _run(commands, before, work / "bases"), pretrain))
+        list(pool.map(lambda name: _pretrain(name, before, work), bases))
         futures = [pool.submit(run_case, case, before, after, work) for case in cases]
         for count, future in enumerate(as_completed(futures), 1):
             done = future.result()
             line = f"[{count:2}/{len(cases)}] {done.case.name:32} {done.seconds:5.1f} s"
             print(f"{line} {done.found.values:7,} values  {done.verdict[:400]}", flush=True)
     return [future.result() for future in futures]
+
+
+def _begin(work: Path, before: Path) -> None:
+    """Write the data, unless an earlier call with the same old checkout did so. Raises SystemExit
+    for a folder that holds anything else."""
+    sources = [*(before / "nextword").rglob("*.py"), *(before / "examples" / "data").iterdir()]
+    digest = hashlib.sha256(f"{BASES} {version('torch')}".encode())
+    for path in [DATA, *sorted(sources)]:
+        digest.update(path.read_bytes())
+    noted = work / "before.sha256"
+    if not work.exists():
+        write_data(before / "examples" / "data", work / "data")
+        noted.write_text(digest.hexdigest(), "utf-8")
+    elif not noted.is_file() or noted.read_text("utf-8") != digest.hexdigest():
+        raise SystemExit(f"{work} holds something else than this script begins with; name another")
+
+
+def _pretrain(name: str, before: Path, work: Path) -> None:
+    _run([("1-pretrain", _filled(BASES[name], work))], before, work / "bases" / name, again=False)
 
 
 def run_case(case: Case, before: Path, after: Path, work: Path) -> Outcome:
@@ -122,8 +145,8 @@ def run_case(case: Case, before: Path, after: Path, work: Path) -> Outcome:
     names = [f"{number}-{words[0]}" for number, words in enumerate(old, 1)]
     ours, theirs = work / "before" / case.name, work / "after" / case.name
     try:
-        _run(list(zip(names, old, strict=True)), before, ours)
-        _run(list(zip(names, new, strict=True)), after, theirs)
+        _run(list(zip(names, old, strict=True)), before, ours, again=False)
+        _run(list(zip(names, new, strict=True)), after, theirs, again=True)
         for name in (*(f"{name}.json" for name in names), *case.files):
             outcome.found.add_files(name, ours, theirs)
             outcome.files.append(name)
@@ -141,11 +164,18 @@ def _filled(command: str, work: Path) -> list[str]:
     return words
 
 
-def _run(commands: Sequence[tuple[str, list[str]]], checkout: Path, folder: Path) -> None:
-    """Run commands in a folder, each under a name; NAME.json gets what it prints."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _run(
+    commands: Sequence[tuple[str, list[str]]], checkout: Path, folder: Path, *, again: bool
+) -> None:
+    """Run commands in a folder that is emptied first, each under a name; NAME.json gets what it
+    prints. Not `again`: unless the same commands have already ended well there."""
+    asked, ended = json.dumps(commands), folder / "commands.json"
+    if not again and ended.is_file() and ended.read_text("utf-8") == asked:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     done = subprocess.run(
-        [sys.executable, str(COMMANDS), json.dumps(commands)],
+        [sys.executable, str(COMMANDS), asked],
         cwd=folder,
         env=_environment(checkout),
         capture_output=True,
@@ -158,6 +188,7 @@ def _run(commands: Sequence[tuple[str, list[str]]], checkout: Path, folder: Path
         said = log.read_text("utf-8") if log.is_file() else done.stderr
         last = (said.strip().splitlines() or ["it said nothing"])[-1]
         raise CommandError(f"{last} ({shlex.join(dict(commands).get(name, []))}, {checkout})")
+    ended.write_text(asked, "utf-8")
 
 
 def _environment(checkout: Path) -> dict[str, str]:
