@@ -92,7 +92,10 @@ def compared(name: str, base: str, data: str, flags: str) -> Case:
 
 WRITE = 'generate run "The cat" --seed 4 --num-samples 3 --max-new-tokens 40'
 GREEDY = 'generate run "老人在" --temperature 0 --max-new-tokens 30 --repetition-penalty 1.3'
-PICKY = 'generate run "Anna" --seed 8 --top-k 20 --top-p 0.9 --min-p 0.01 --stop "." "。"'
+PICKY = (
+    'generate run "Anna" --seed 8 --num-samples 3 --max-new-tokens 40 --temperature 1.5 '
+    '--top-k 60 --top-p 0.8 --min-p 0.002 --presence-penalty 0.3 --stop "." "。"'
+)
 IN_THE_MIDDLE = 'generate run "The dog" --suffix " by the door." --seed 2 --max-new-tokens 20'
 FILL = 'fill run "The cat [MASK] on the [MASK]." --top-k 4'
 ADAMW = "--optimizer adamw"

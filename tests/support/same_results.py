@@ -16,11 +16,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,13 +31,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.support.result_cases import BASES, CASES, Case
+from tests.support.result_commands import CommandError, run_command
 from tests.support.result_compare import Comparison, renamed_command
 from tests.support.result_data import write_data
 
-COMMANDS = Path(__file__).with_name("result_commands.py")
 DATA = Path(__file__).with_name("result_data.py")
 WORKERS = 2
-LONGEST = 1200  # seconds of one side of a case
 SHOWN = 20  # differences of a case that are listed
 
 
@@ -72,10 +69,6 @@ class Outcome:
         return "equal"
 
 
-class CommandError(Exception):
-    """A command ended with an error."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--before", type=Path, required=True, metavar="CHECKOUT")
@@ -89,7 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such case; there are {', '.join(case.name for case in CASES)}")
     with tempfile.TemporaryDirectory() as temporary:
         work = (parsed.keep or Path(temporary) / "work").resolve()
-        outcomes = run_cases(cases, parsed.before.resolve(), parsed.after.resolve(), work)
+        try:
+            outcomes = run_cases(cases, parsed.before.resolve(), parsed.after.resolve(), work)
+        except CommandError as error:
+            parser.exit(1, f"{error}\n")
     report = to_markdown(outcomes)
     print(f"\n{report}", end="")
     if parsed.out:
@@ -99,8 +95,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_cases(cases: Sequence[Case], before: Path, after: Path, work: Path) -> list[Outcome]:
     """Run every case with both checkouts. Raises CommandError where no base can be pretrained."""
-    for checkout in (before, after):
-        _check_import(checkout)
     _begin(work, before)
     text = " ".join(command for case in cases for command in case.commands)
     bases = [name for name in BASES if f"{{bases}}/{name}/" in text]
@@ -150,7 +144,7 @@ def run_case(case: Case, before: Path, after: Path, work: Path) -> Outcome:
         for name in (*(f"{name}.json" for name in names), *case.files):
             outcome.found.add_files(name, ours, theirs)
             outcome.files.append(name)
-    except (CommandError, OSError, ValueError, subprocess.TimeoutExpired) as error:
+    except (CommandError, OSError, ValueError) as error:
         outcome.failure = str(error)
     outcome.seconds = time.monotonic() - started
     return outcome
@@ -167,51 +161,16 @@ def _filled(command: str, work: Path) -> list[str]:
 def _run(
     commands: Sequence[tuple[str, list[str]]], checkout: Path, folder: Path, *, again: bool
 ) -> None:
-    """Run commands in a folder that is emptied first, each under a name; NAME.json gets what it
-    prints. Not `again`: unless the same commands have already ended well there."""
+    """Run commands, each under a name, in a folder that is emptied first. Not `again`: unless the
+    same commands have already ended well there."""
     asked, ended = json.dumps(commands), folder / "commands.json"
     if not again and ended.is_file() and ended.read_text("utf-8") == asked:
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    done = subprocess.run(
-        [sys.executable, str(COMMANDS), asked],
-        cwd=folder,
-        env=_environment(checkout),
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-    )
-    if done.returncode:
-        name = done.stdout.strip()
-        log = folder / f"{name}.log"
-        said = log.read_text("utf-8") if log.is_file() else done.stderr
-        last = (said.strip().splitlines() or ["it said nothing"])[-1]
-        raise CommandError(f"{last} ({shlex.join(dict(commands).get(name, []))}, {checkout})")
+    for name, words in commands:
+        run_command(words, checkout, folder, name)
     ended.write_text(asked, "utf-8")
-
-
-def _environment(checkout: Path) -> dict[str, str]:
-    return os.environ | {
-        "PYTHONPATH": str(checkout),
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "HF_HUB_OFFLINE": "1",
-    }
-
-
-def _check_import(checkout: Path) -> None:
-    """Raise SystemExit unless Python imports the package from this checkout."""
-    script = "import nextword; print(nextword.__file__)"
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=COMMANDS.parent,
-        env=_environment(checkout),
-        capture_output=True,
-        text=True,
-    )
-    if done.stdout.strip() != str(checkout / "nextword" / "__init__.py"):
-        raise SystemExit(f"{checkout}: nextword comes from {done.stdout or done.stderr}")
 
 
 def _computes_in_bf16() -> bool:
@@ -224,7 +183,7 @@ def to_markdown(outcomes: Sequence[Outcome]) -> str:
     lines = ["| case | compared | values | result |", "|---|---|---:|---|"]
     for outcome in outcomes:
         count = f"{outcome.found.values:,}"
-        cells = (outcome.case.name, ", ".join(outcome.files), count, outcome.verdict)
+        cells = (outcome.case.name, ", ".join(outcome.files), count, outcome.verdict[:300])
         lines.append("| " + " | ".join(_cell(text) for text in cells) + " |")
     bad = [outcome for outcome in outcomes if not outcome.is_good]
     skipped = sum(bool(outcome.skipped) for outcome in outcomes)
