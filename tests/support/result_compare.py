@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,18 @@ IGNORED = {  # keys of JSON at any depth, by their names before: times and speed
 }
 RENAMED: dict[str, dict[str, str]] = {  # the name before: the name after
     "files": {},  # of a file or folder that a command writes, as "held_out.jsonl"
-    "keys": {},  # of a key of JSON; "held_out.jsonl:twin" is that key in that file alone
+    "keys": {"figures": "metrics"},  # of a key of JSON; "held_out.jsonl:twin" is that key in that file alone
     "values": {},  # "labels=several": this string under this key, and as this flag's argument
     "flags": {},  # of a word in a command, as "--beams"; it may become several words, or ""
 }
+ADDED = [  # paths of JSON that only the AFTER side has: not differences, but counted
+    re.compile(pattern)
+    for pattern in (
+        r"\.direction$",  # of a run's deciding metric
+        r"\.(metrics|intervals|seeds)\.loss($|\.)",  # classifiers have a held-out loss too
+        r"compare\.json\.metrics\.[^.]+$",  # two models are compared by every metric they have
+    )
+]
 HASHED = {"tokenizer.json", "tokenizer_config.json"}  # JSON, but compared as bytes
 
 
@@ -35,6 +44,7 @@ class Comparison:
     """How many values were compared, and those that differ as (path, before, after)."""
 
     values: int = 0
+    added: int = 0
     differences: list[tuple[str, str, str]] = field(default_factory=list)
 
     def add(self, before: Any, after: Any, path: str) -> None:
@@ -46,6 +56,8 @@ class Comparison:
             pairs = itertools.zip_longest(before, after, fillvalue=MISSING)
             for number, (old, new) in enumerate(pairs):
                 self.add(old, new, f"{path}[{number}]")
+        elif before is MISSING and any(pattern.search(path) for pattern in ADDED):
+            self.added += 1
         else:
             self.values += 1
             if repr(before) != repr(after):
