@@ -12,10 +12,10 @@ from nextword.settings import CompareSettings, EvaluateSettings, PredictSettings
 from nextword.terminal import duration, say, table, warn
 
 if TYPE_CHECKING:
+    from nextword.evaluation.bootstrap import SeedStats
     from nextword.evaluation.classification import ClassReport
     from nextword.evaluation.language_model import Evaluation, Interval
     from nextword.evaluation.masked import HiddenEvaluation
-    from nextword.evaluation.seed_stats import SeedStats
     from nextword.verbs.compare import Comparison
     from nextword.verbs.evaluate import TaskEvaluation
 

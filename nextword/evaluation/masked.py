@@ -26,8 +26,8 @@ from nextword.tokens.loader import IGNORE_INDEX, Batch
 from nextword.tokens.masking import masking_for
 from nextword.tokens.packing import Seq2SeqBatch
 from nextword.tokens.span_corruption import span_corruption_for
-from nextword.training.denoising_validator import DenoisingValidator
 from nextword.training.masked_validator import NOTHING_TO_HIDE, MaskedValidator
+from nextword.training.validators import DenoisingValidator
 
 LONGEST_DEFAULT = 1024  # tokens seen at once, unless asked for
 SHORTEST = 3  # [CLS], a token, [SEP]

@@ -20,9 +20,10 @@ from pydantic import TypeAdapter, ValidationError
 
 import nextword
 from nextword.errors import UserError
-from nextword.files import read_json, write_atomically, write_json
+from nextword.files import PARTIAL, read_json, write_atomically, write_json
 from nextword.settings import FinetuneSettings, PretrainSettings, resolve
-from nextword.tasks.planning import FinetunePlan
+from nextword.tasks import task_file
+from nextword.tasks.training import FinetunePlan
 from nextword.training.machine import Precision
 from nextword.training.planning import PretrainPlan
 
@@ -30,6 +31,8 @@ FILE = "run.json"
 LENGTH = ("steps", "epochs", "budget")
 FREE_ON_RESUME = {"resume", "keep_checkpoints", "log_to", "on_nonfinite"}
 FREE_WHILE_PRETRAINING = {*FREE_ON_RESUME, "new_horizon", "workers", *LENGTH}
+SEEDS = "seeds.json"  # in a run directory of several seeds
+SEARCH = "search.json"  # in one of several trials
 
 
 @dataclass
@@ -226,3 +229,27 @@ def _processor() -> str:
 def relative_path(store: Path, run: Path) -> str:
     """Return where a store is, from the run directory."""
     return os.path.relpath(store, run)
+
+
+def check_new(run: Path, settings: FinetuneSettings) -> None:
+    """Raise UserError unless a new run can be written there, before anything costs time."""
+    if run.exists() and not run.is_dir():
+        raise UserError("is a file; a run needs a folder", where=run, mend="choose another --out")
+    begun = {
+        *("config.yaml", task_file.NAME),
+        *(f".{name}{PARTIAL}" for name in ("run.json", "config.yaml", SEEDS, SEARCH)),
+    }
+    if (run / SEARCH).is_file():  # its best trial's files, before the runs of several seeds
+        begun |= {path.name for path in run.iterdir()}
+    present = {path.name for path in run.iterdir()} if run.is_dir() else set()
+    if present and has_begun(run) and not (settings.resume and present <= begun):
+        raise UserError(
+            "exists already", where=run, mend="--resume goes on with it; or choose another --out"
+        )
+    run.mkdir(parents=True, exist_ok=True)
+
+
+def has_begun(run: Path) -> bool:
+    """Whether there is more than what was asked for: nothing is where the data was at fault."""
+    asked_for = {"config.yaml", SEEDS, SEARCH}
+    return any(path.is_file() and path.name not in asked_for for path in run.rglob("*"))

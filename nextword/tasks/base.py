@@ -22,8 +22,7 @@ from nextword.evaluation.metrics import Direction, Floats, Ints, Metric, ratio
 from nextword.models.encoder_decoder import GenerativeModel
 from nextword.models.heads import ModelWithHead
 from nextword.settings import FinetuneSettings, TaskSettings
-from nextword.tasks.columns import Columns, fit_settings
-from nextword.tasks.records import Record, TextFiles
+from nextword.tasks.records import Columns, Record, TextFiles, fit_settings
 from nextword.tasks.task_file import TaskFile
 from nextword.terminal import warn
 from nextword.tokens.packing import ROW_LENGTH
@@ -206,6 +205,10 @@ class Task(ABC, Generic[E, I, O]):
     @abstractmethod
     def metrics(self, outputs: O, dataset: Dataset[E]) -> dict[str, Metric]:
         """Return the task's metrics as functions of the examples chosen."""
+
+    def all_metrics(self, outputs: O, dataset: Dataset[E]) -> dict[str, Metric]:
+        """Return the task's metrics, and the loss."""
+        return self.metrics(outputs, dataset) | {"loss": outputs.loss}
 
     @abstractmethod
     def converged(self, outputs: O, dataset: Dataset[E]) -> float | None:

@@ -7,11 +7,13 @@ aligned text files, or a question of a file in SQuAD's format.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
-from nextword.errors import UserError
+from nextword.errors import UserError, nearest
+from nextword.settings import TaskSettings
 from nextword.text.columns import get_field
 from nextword.text.document import ReadError, ReadStats, Source
 from nextword.text.duplicates import passages
@@ -22,6 +24,11 @@ PROSE = ("text", "html", "epub", "pdf")  # kinds of files without fields
 PASSAGE = 2000  # characters of a text's passage, which is held out as a whole or not
 CONLL = ("text", "tsv")  # kinds of files that hold a word a line where words are tagged
 TextFiles = Literal["pairs", "conll", "passages"]
+SAMPLE = 50  # of the first records, that tell which columns there are
+SETTINGS = ("text_column", "pair_column", "label_column", "target_column", "question_column")
+OF_ROLE = {"pair": "pair_column", "question": "question_column"}  # the other inputs: text_column
+
+S = TypeVar("S", bound=TaskSettings)
 
 
 @dataclass(frozen=True)
@@ -130,3 +137,116 @@ def _lines(source: Source) -> Iterator[str]:
         if isinstance(line, ReadError):
             raise UserError(line.what, where=line.source, mend=line.mend)
         yield line.rstrip("\r\n")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """`inputs` says which column plays which role ("context", "question", "source" ...); `targets`
+    are the columns of what is to be predicted: several where there are several references, none
+    where the right answers are not asked for. `target_setting` is the setting that names them."""
+
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    targets: Sequence[str] = ()
+    target_setting: str = "target_column"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The columns under the names of the settings that choose them."""
+        named = {OF_ROLE.get(role, "text_column"): name for role, name in self.inputs.items()}
+        return named | ({self.target_setting: self.targets[0]} if len(self.targets) == 1 else {})
+
+
+def columns_of(records: Sequence[Record]) -> list[str]:
+    """Return the names of all columns that some of the first records have, in order."""
+    return list(dict.fromkeys(str(name) for record in records[:SAMPLE] for name in record.values))
+
+
+def has_column(records: Sequence[Record], name: str) -> bool:
+    """Whether there is such a column, perhaps inside another one: `translation.en`."""
+    return name in columns_of(records) or any(record[name] is not None for record in records[:50])
+
+
+def has_any(records: Sequence[Record], usual: Iterable[str]) -> bool:
+    """Whether some column has one of the usual names."""
+    return bool({name.lower() for name in columns_of(records)} & set(usual))
+
+
+def choose_column(
+    records: Sequence[Record], role: str, named: str | None, usual: Iterable[str], setting: str
+) -> str:
+    """Return the column that plays a role: the named one, else the first with a usual name for it.
+
+    Raises UserError that lists the columns there are.
+    """
+    names = columns_of(records)
+    if named is not None:
+        if has_column(records, named):
+            return named
+        raise UserError(
+            f"has no column {named!r}", where=records[0].place, mend=nearest(named, names)
+        )
+    by_lower = {name.strip().lower(): name for name in reversed(names)}
+    for name in usual:
+        if name in by_lower:
+            return by_lower[name]
+    flag = "--" + setting.replace("_", "-")
+    raise UserError(
+        f"no column is clearly the {role} (columns: {', '.join(names) or 'none'})",
+        where=records[0].place,
+        mend=f"name it with {flag}",
+    )
+
+
+def numbered_columns(records: Sequence[Record], name: str) -> list[str]:
+    """Return columns such as summary1, summary2, where there is none of the name itself."""
+    names = columns_of(records)
+    numbered = [n for n in names if re.fullmatch(rf"{re.escape(name)}[ _-]?\d+", n, re.I)]
+    return [] if any(n.lower() == name.lower() for n in names) else numbered
+
+
+def fit_settings(settings: S, records: Sequence[Record], asked: Collection[str]) -> S:
+    """Return the settings without columns of the training data that these records do not have, so
+    that their own are looked for; those that a person `asked` for stay."""
+    missing = [
+        name
+        for name in SETTINGS
+        if name not in asked
+        and (column := getattr(settings, name)) is not None
+        and not has_column(records, column)
+    ]
+    return settings.model_copy(update=dict.fromkeys(missing))
+
+
+def read_alike(settings: S, columns: Columns, records: Sequence[Record]) -> S:
+    """Return settings that read other records by the columns of the training data, if they have
+    them."""
+    named = columns.settings
+    asked = {name for name in named if getattr(settings, name) is not None}
+    return fit_settings(settings.model_copy(update=named), records, asked)
+
+
+def text_of(value: Any, column: str, place: str) -> str:
+    """Return a cell's text without spaces around it, "" for none. Raises UserError for no text."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise UserError(f"column {column!r} is not text", where=place, mend="mend or remove the row")
+
+
+def input_text(record: Record, column: str, *, may_be_empty: bool = False) -> str:
+    """Return the text of a column. Raises UserError where there is none."""
+    text = text_of(record[column], column, record.place)
+    if not text and not may_be_empty:
+        raise UserError(
+            f"column {column!r} is empty", where=record.place, mend="mend or remove the row"
+        )
+    return text
+
+
+def leading_spaces(record: Record, column: str) -> int:
+    """Count the characters of space before the text of a column, which is read without them."""
+    text = str(record[column])
+    return len(text) - len(text.lstrip())

@@ -1,4 +1,11 @@
-"""The training loop. A step reads like its description: batch → loss → backward → clip → update."""
+"""The training loop. A step reads like its description: batch → loss → backward → clip → update.
+
+A run with a budget ends when its time is up. The plan's last step is a guess from a short
+measurement; the speed of the steps taken is a better one. So the last step moves with every step,
+until the part of the schedule begins that leads to it: wsd's decay, and the last `SETTLED` of the
+others. Then it is fixed, and what follows does not depend on the clock. Only if the machine has
+become slower since is it brought forward once more.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +13,7 @@ import math
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +21,14 @@ from torch import Tensor, nn
 from nextword.memory import FreedMemory, give_back
 from nextword.terminal import Progress
 from nextword.training import periodic
-from nextword.training.budget import fit_to_budget
 from nextword.training.optimizers import Optimizers
 from nextword.training.parallel import Group, gradients_stay_local
 from nextword.training.state import Batch, State, StepResult
-from nextword.training.throughput import ThroughputMeter
 from nextword.training.trainer import Trainer, update_average
+
+SETTLED = 0.4  # share of a run for which the last step stands, where wsd's decay does not say
+LATE = 0.02  # share of a run by which it may end after its budget
+MEASURING = 0.02  # share of a budget kept for measuring the finished model
 
 
 class NonFiniteError(Exception):
@@ -124,3 +134,58 @@ def micro_batches(trainer: Trainer, step: int) -> list[Batch]:
         )
         for row in range(rows.start, rows.stop, trainer.plan.micro_batch)
     ]
+
+
+def fit_to_budget(trainer: Trainer, state: State) -> None:
+    """Set `state.schedule` so that the run, with its last validation and save, fills its budget."""
+    if state.budget is None or not state.step:
+        return
+    if state.step == 1:  # it also compiles and allocates: not a measure of the others
+        state.began = state.seconds
+        return
+    planned = state.schedule
+    rate = (state.step - 1) / max(state.seconds - state.began, 1e-9)  # steps a second
+    left = state.budget * (1 - MEASURING) - state.seconds - state.validating - state.saving
+    steps = state.step + max(0, int(left * rate))
+    if not state.horizon_fixed:
+        decay = max(1, round(trainer.plan.decay_share * steps))
+        state.schedule = replace(planned, steps=steps, decay=decay)
+        leading = {"wsd": decay, "constant": 0}.get(planned.shape, SETTLED * steps)
+        state.horizon_fixed = state.step >= steps - leading
+    elif planned.steps - steps > LATE * planned.steps:
+        state.schedule = replace(planned, steps=steps)
+
+
+class ThroughputMeter:
+    """Averages losses over `log_every` steps and measures targets a second."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self._losses: list[float] = []
+        self._targets = 0
+        self._seconds = 0.0
+        self._line = ""
+
+    def log(self, state: State, result: StepResult, lr_scale: float, seconds: float) -> str:
+        """Record a step that took `seconds`; returns the line that the progress bar shows."""
+        self._losses.append(result.loss)
+        self._targets += result.targets
+        self._seconds += seconds
+        if state.step % self.trainer.plan.log_every and state.step < state.schedule.steps:
+            return self._line
+        loss = sum(self._losses) / len(self._losses)
+        logged = self.trainer.hooks.log_values(
+            state, loss, self._targets / max(self._seconds, 1e-9)
+        )
+        self.trainer.log.write(
+            "train",
+            state.step,
+            loss=loss,
+            **logged.values,
+            learning_rate=self.trainer.plan.learning_rate * lr_scale,
+            grad_norm=result.gradient_norm,
+            seconds=state.seconds,
+        )
+        self._losses, self._targets, self._seconds = [], 0, 0.0
+        self._line = f"step {state.step:,}/{state.schedule.steps:,}  loss {loss:.3f}  {logged.text}"
+        return self._line

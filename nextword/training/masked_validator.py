@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.inference.loading import eval_mode
 from nextword.models.transformer import Transformer
 from nextword.objectives import masked
-from nextword.tokens.loader import IGNORE_INDEX, Batch, derive_key
+from nextword.tokens.loader import IGNORE_INDEX, Batch
 from nextword.tokens.masking import MaskedRows, Masking
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
-from nextword.training.interrupt import Interrupt
-from nextword.training.parallel import Group
+from nextword.training.parallel import Group, Interrupt
 from nextword.training.state import Validation
-from nextword.training.validators import parts, spread
+from nextword.training.validators import HeldOutRows, spread
 
 SAMPLE_TOKENS = 32
 NOTHING_TO_HIDE = "no held-out token can be hidden: all of them are unknown to the tokenizer"
 
 
-class MaskedValidator:
+class MaskedValidator(HeldOutRows):
     """Measures a model on held-out rows, in which every hidden token is a mask, and shows what it
     puts in the place of some."""
 
@@ -44,33 +43,14 @@ class MaskedValidator:
         seed: int,
     ) -> None:
         """`max_tokens` bounds what a validation reads."""
-        self._tokenizer, self._batch_size, self._seed = tokenizer, batch_size, seed
+        super().__init__(tokenizer, batch_size, seed)
         size = len(split) + len(split.starts) - 1
         length = min(context_length, size + 2)
         self._rows = MaskedRows(split, length, replace(masking, keep=0.0, random=0.0))
         blocks = size // self._rows.stretch if len(split) else 0
         self._starts = spread(blocks, max_tokens // length, self._rows.stretch)
 
-    @property
-    def is_empty(self) -> bool:
-        return not self._starts
-
-    @property
-    def can_sample(self) -> bool:
-        return not self.is_empty
-
-    @property
-    def count(self) -> int:
-        """How many rows are read."""
-        return len(self._starts)
-
-    def batches(self, part: slice = slice(None)) -> Iterator[Batch]:
-        """All rows, or a part of them, in order."""
-        return (self._batch(some) for some in parts(self._starts[part], self._batch_size))
-
-    def _batch(self, starts: list[int]) -> Batch:
-        places = np.array(starts, np.int64)
-        keys = [derive_key(self._seed, start, "held out") for start in starts]
+    def _rows_at(self, places: NDArray[np.int64], keys: list[int]) -> Batch:
         return self._rows.batch(places, np.zeros_like(places), keys, [])
 
     def measure(self, model: Transformer, group: Group, interrupt: Interrupt) -> Validation | None:

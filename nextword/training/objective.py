@@ -17,11 +17,10 @@ from nextword.tokens.masking import MaskedLoader, masking_for
 from nextword.tokens.span_corruption import DenoisingLoader, span_corruption_for, target_ratio
 from nextword.tokens.store import Split, Store
 from nextword.tokens.tokenizer import Tokenizer
-from nextword.training.denoising_validator import DenoisingValidator
 from nextword.training.masked_validator import MaskedValidator
 from nextword.training.planning import PretrainPlan
 from nextword.training.state import Loader
-from nextword.training.validators import TextValidator
+from nextword.training.validators import DenoisingValidator, TextValidator
 
 
 @dataclass(frozen=True)

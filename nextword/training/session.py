@@ -14,11 +14,10 @@ from nextword.errors import UserError
 from nextword.files import DISK_FULL
 from nextword.settings import FinetuneSettings, PretrainSettings
 from nextword.terminal import say
-from nextword.training import checkpoint, trackers
-from nextword.training.interrupt import Interrupt, interruptible, name
+from nextword.training import checkpoint, metrics_log
 from nextword.training.loop import train
 from nextword.training.metrics_log import MetricsLog
-from nextword.training.parallel import Group, processes
+from nextword.training.parallel import Group, Interrupt, interruptible, processes, signal_name
 from nextword.training.state import State
 from nextword.training.trainer import Trainer
 
@@ -42,8 +41,8 @@ def run_guarded(
                 number = stop.args[0] if stop.args else signal.SIGINT
                 if group.is_main:
                     say(
-                        f"{name(number)}: stopped outside of training; what is done is kept. Go on "
-                        "with the same command and --resume"
+                        f"{signal_name(number)}: stopped outside training; what is done is kept. "
+                        "Go on with the same command and --resume"
                     )
                 return stopped(number)
     except OSError as error:
@@ -69,7 +68,7 @@ def open_log(
         raise UserError("does not say how long metrics.jsonl was", where=run / "checkpoints")
     if not group.is_main:
         return saved, MetricsLog(None, 0)
-    sinks = trackers.start(settings.log_to, run, settings.model_dump(), step)
+    sinks = metrics_log.start_trackers(settings.log_to, run, settings.model_dump(), step)
     return saved, MetricsLog(run / "metrics.jsonl", size, sinks)
 
 

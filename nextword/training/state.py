@@ -11,8 +11,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from nextword.errors import UserError
-from nextword.training.interrupt import Interrupt
-from nextword.training.parallel import Group
+from nextword.training.parallel import Group, Interrupt
 from nextword.training.schedule import Schedule
 
 

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from nextword.settings import FinetuneSettings, PretrainSettings
-from nextword.training.interrupt import Interrupt
 from nextword.training.machine import Precision
 from nextword.training.metrics_log import MetricsLog
 from nextword.training.optimizers import Optimizers
-from nextword.training.parallel import Group, LossModule, replicate
+from nextword.training.parallel import Group, Interrupt, LossModule, replicate
 from nextword.training.schedule import Plan
 from nextword.training.state import Loader, State, Validator
 

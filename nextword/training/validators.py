@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from nextword.inference.generate import generate
 from nextword.inference.loading import eval_mode
-from nextword.models.encoder_decoder import GenerativeModel
+from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
 from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import GenerateSettings
-from nextword.tokens.loader import Batch, make_batch
+from nextword.tokens.loader import Batch, derive_key, make_batch
 from nextword.tokens.packing import Seq2SeqBatch
+from nextword.tokens.span_corruption import DenoisingLoader, SpanCorruption
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
-from nextword.training.interrupt import Interrupt
-from nextword.training.parallel import Group
+from nextword.training.parallel import Group, Interrupt
 from nextword.training.state import Validation
 
-SAMPLE_TOKENS = 96
+WRITTEN_TOKENS = 96  # of a sample
+SHOWN_TOKENS = 40  # of a text whose spans are filled in
 
 
 def spread(blocks: int, most: int, stride: int) -> list[int]:
@@ -30,10 +34,6 @@ def spread(blocks: int, most: int, stride: int) -> list[int]:
     many as may be, at least one."""
     count = min(blocks, max(1, most))
     return [number * blocks // count * stride for number in range(count)]
-
-
-def parts(starts: list[int], size: int) -> Iterator[list[int]]:
-    return (starts[first : first + size] for first in range(0, len(starts), size))
 
 
 def mean_loss(
@@ -53,7 +53,42 @@ def mean_loss(
     return group.total(nats) / group.total(targets)
 
 
-class TextValidator:
+class HeldOutRows(ABC):
+    """What the validators share that read rows of a held-out text, from the places `_starts` on."""
+
+    def __init__(self, tokenizer: Tokenizer, batch_size: int, seed: int) -> None:
+        self._tokenizer, self._batch_size, self._seed = tokenizer, batch_size, seed
+        self._starts: list[int] = []
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._starts
+
+    @property
+    def can_sample(self) -> bool:
+        return not self.is_empty
+
+    @property
+    def count(self) -> int:
+        """How many rows are read."""
+        return len(self._starts)
+
+    def batches(self, part: slice = slice(None)) -> Iterator[Any]:
+        """Return all rows, or a part of them, in order."""
+        starts, size = self._starts[part], self._batch_size
+        return (self._batch(starts[first : first + size]) for first in range(0, len(starts), size))
+
+    def _batch(self, starts: list[int]) -> Any:
+        places = np.array(starts, np.int64)
+        keys = [derive_key(self._seed, start, "held out") for start in starts]
+        return self._rows_at(places, keys)
+
+    @abstractmethod
+    def _rows_at(self, places: NDArray[np.int64], keys: list[int]) -> Any:
+        """The batch of the rows that begin there, with chance from their keys."""
+
+
+class TextValidator(HeldOutRows):
     """Measures a model on held-out windows and lets it write a sample."""
 
     def __init__(
@@ -68,30 +103,22 @@ class TextValidator:
         seed: int,
     ) -> None:
         """`max_tokens` bounds what a validation reads; `tokens_per_byte` is the text's own."""
-        self._tokens_per_byte = tokens_per_byte
-        self._split, self._tokenizer = split, tokenizer
-        self._batch_size, self._seed = batch_size, seed
+        super().__init__(tokenizer, batch_size, seed)
+        self._tokens_per_byte, self._split = tokens_per_byte, split
         self._length = min(context_length, len(split))
         blocks = len(split) // self._length if self._length else 0
         self._starts = spread(blocks, max_tokens // max(1, self._length), self._length)
 
     @property
-    def is_empty(self) -> bool:
-        return not self._starts
-
-    @property
     def can_sample(self) -> bool:
         return True
 
-    def _batch(self, starts: list[int]) -> Batch:
-        places = np.array(starts, np.int64)
+    def _rows_at(self, places: NDArray[np.int64], keys: list[int]) -> Batch:
         return make_batch(self._split, places, np.zeros_like(places), self._length, [])
 
     def measure(self, model: Transformer, group: Group, interrupt: Interrupt) -> Validation | None:
-        """Mean loss in nats a token, and what follows from it."""
-        mine = self._starts[group.shard(len(self._starts))]
-        batches = (self._batch(some) for some in parts(mine, self._batch_size))
-        loss = mean_loss(model, batches, group, interrupt)
+        """Return the mean loss in nats a token, and what follows from it."""
+        loss = mean_loss(model, self.batches(group.shard(self.count)), group, interrupt)
         if loss is None:
             return None
         perplexity = math.exp(min(loss, 700.0))
@@ -103,9 +130,75 @@ class TextValidator:
 
     def sample(self, model: Transformer) -> tuple[str, str]:
         """An empty prompt and what the model writes after it; chance is the same each time."""
-        settings = GenerateSettings(max_new_tokens=SAMPLE_TOKENS, temperature=0.8, seed=self._seed)
+        settings = GenerateSettings(max_new_tokens=WRITTEN_TOKENS, temperature=0.8, seed=self._seed)
         end = self._tokenizer.end_id
         # Each length of a text being written would be compiled anew, for one sample.
         with eval_mode(model), torch.compiler.set_stance("force_eager"):
             (written,) = generate(model, [[end]], settings, {end})
         return "", self._tokenizer.decode(written.ids)
+
+
+class DenoisingValidator(HeldOutRows):
+    """Measures a model on held-out rows and shows what it writes in the place of hidden spans."""
+
+    def __init__(
+        self,
+        split: Split,
+        tokenizer: Tokenizer,
+        corruption: SpanCorruption,
+        *,
+        context_length: int,
+        batch_size: int,
+        max_tokens: int,
+        seed: int,
+    ) -> None:
+        """`max_tokens` bounds what a validation reads."""
+        super().__init__(tokenizer, batch_size, seed)
+        self._corruption = corruption
+        shorter = min(context_length, int(len(split) * (1 - corruption.rate)))
+        if shorter < 2:
+            return
+        self._rows = DenoisingLoader(split, shorter, seed, corruption)
+        blocks = len(split) // self._rows.length
+        self._starts = spread(blocks, max_tokens // self._rows.length, self._rows.length)
+
+    def _rows_at(self, places: NDArray[np.int64], keys: list[int]) -> Seq2SeqBatch:
+        return self._rows.rows(places, np.zeros_like(places), keys, [])
+
+    def measure(
+        self, model: EncoderDecoder, group: Group, interrupt: Interrupt
+    ) -> Validation | None:
+        """Mean loss in nats a token to be written, sentinels and ends among them."""
+        loss = mean_loss(model, self.batches(group.shard(self.count)), group, interrupt)
+        if loss is None:
+            return None
+        return Validation(loss, -loss, {"perplexity": math.exp(min(loss, 700.0))})
+
+    def sample(self, model: EncoderDecoder) -> tuple[str, str]:
+        """The beginning of a held-out text with spans hidden, and as the model fills it in."""
+        batch = self._batch(self._starts[:1])
+        source = batch.source[0][batch.source_documents[0] == 1].tolist()
+        settings = GenerateSettings(max_new_tokens=max(1, len(source)), temperature=0)
+        # Each length of a text being written would be compiled anew, for one sample.
+        with eval_mode(model), torch.compiler.set_stance("force_eager"):
+            (written,) = generate(model, [source], settings, {self._tokenizer.end_id})
+        shown = source[:SHOWN_TOKENS]
+        filled = fill(shown, written.ids, frozenset(self._corruption.sentinels.tolist()))
+        return f"{self._text(shown)} → ", self._text(filled)
+
+    def _text(self, ids: list[int]) -> str:
+        kept = [id for id in ids if id != self._corruption.end_id]
+        return self._tokenizer.decode(kept, skip_special=False)
+
+
+def fill(source: list[int], written: list[int], sentinels: frozenset[int]) -> list[int]:
+    """A source with the spans put in that were written after each of its sentinels; a sentinel
+    for which nothing was written stays."""
+    spans: dict[int, list[int]] = {}
+    span: list[int] = []
+    for id in written:
+        if id in sentinels:
+            span = spans.setdefault(id, [])
+        else:
+            span.append(id)
+    return [id for place in source for id in (spans.get(place) or [place])]

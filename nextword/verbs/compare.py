@@ -17,7 +17,6 @@ from nextword.evaluation.significance import Difference, compare_metrics
 from nextword.settings import CompareSettings, resolve
 from nextword.tasks.opening import AnyTask, open_task
 from nextword.tasks.records import read_records
-from nextword.tasks.validator import all_metrics
 from nextword.verbs.evaluate import training_duplicates, warn_of_seen
 from nextword.verbs.finetune_run import resampler_of
 
@@ -139,7 +138,7 @@ def outcome_of(task: AnyTask, items: Sequence[str]) -> Outcome:
         task.place,
         task.name,
         task.truth(dataset),
-        all_metrics(task, outputs, dataset),
+        task.all_metrics(outputs, dataset),
         outputs.targets.tolist(),
         task.directions,
         resampler_of(task, dataset),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nextword.errors import UserError
+from nextword.evaluation.bootstrap import SeedStats, seed_stats
 from nextword.evaluation.classification import Bin, ClassReport
 from nextword.evaluation.contamination import (
     Duplicate,
@@ -19,7 +20,6 @@ from nextword.evaluation.held_out import open_held_out, run_store
 from nextword.evaluation.language_model import Evaluation, evaluate_language_model
 from nextword.evaluation.masked import HiddenEvaluation, evaluate_hidden
 from nextword.evaluation.metrics import Estimate, estimate
-from nextword.evaluation.seed_stats import SeedStats, seed_stats
 from nextword.inference.language_model import LanguageModel, load
 from nextword.inference.masked_model import MaskedLanguageModel
 from nextword.models.encoder_decoder import EncoderDecoder
@@ -30,7 +30,6 @@ from nextword.tasks import task_file
 from nextword.tasks.base import Dataset
 from nextword.tasks.opening import AnyTask, open_task, task_class
 from nextword.tasks.records import read_records
-from nextword.tasks.validator import all_metrics
 from nextword.verbs.finetune_run import resampler_of
 from nextword.verbs.seeds import seed_runs
 
@@ -105,7 +104,7 @@ def evaluate_task(
     encoded = task.encode(dataset)
     task.warn_of(encoded)
     outputs = task.measure(encoded, dataset)
-    metrics = all_metrics(task, outputs, dataset)
+    metrics = task.all_metrics(outputs, dataset)
     resampler = resampler_of(task, dataset)
     duplicates = training_duplicates(task, dataset)
     exact, near = (None, None) if duplicates is None else count_duplicates(duplicates)
@@ -114,7 +113,7 @@ def evaluate_task(
         other = open_task(run, settings)
         own = other.read_more(records, labelled=True)
         outputs_of_run = other.measure(other.encode(own), own)
-        found = all_metrics(other, outputs_of_run, own)
+        found = other.all_metrics(outputs_of_run, own)
         each.append({name: metric.value for name, metric in found.items()})
     classes, calibration = task.reports(outputs, dataset)
     return TaskEvaluation(

@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nextword.runs.directory import SEARCH, SEEDS
+from nextword.runs.configuration import SEARCH, SEEDS
 from nextword.settings import FinetuneSettings, resolve
-from nextword.tasks import planning
+from nextword.tasks import training
 from nextword.training import session
-from nextword.training.interrupt import Interrupt
-from nextword.training.parallel import Group
+from nextword.training.parallel import Group, Interrupt
 from nextword.verbs.finetune_run import Finetuned, Work, finetune_once
 from nextword.verbs.search import search
 from nextword.verbs.seeds import finetune_seeds
@@ -34,7 +33,7 @@ def finetune(
     started, run = time.monotonic(), Path(out)
     given = {} if settings is None else settings.model_dump(exclude_unset=True)
     settings = resolve(FinetuneSettings, given | overrides)
-    planning.check(settings)
+    training.check(settings)
     items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
 
     def work(group: Group, interrupt: Interrupt) -> Finetuned:

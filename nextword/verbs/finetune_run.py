@@ -18,35 +18,30 @@ from pathlib import Path
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.evaluation.bootstrap import Resampler
+from nextword.evaluation.bootstrap import Resampler, SeedStats
 from nextword.evaluation.contamination import count_duplicates, describe_counts, find_duplicates
 from nextword.evaluation.metrics import Direction, Estimate, estimate
-from nextword.evaluation.seed_stats import SeedStats
 from nextword.files import recover, write_atomically, write_json
 from nextword.hub.adapter import save_adapter
 from nextword.hub.model_files import find_directory
 from nextword.models.lora import add_lora
 from nextword.models.sizes import flops_per_pair, flops_per_token
 from nextword.runs import configuration
-from nextword.runs.configuration import FinetuneConfiguration
-from nextword.runs.directory import check_new
+from nextword.runs.configuration import FinetuneConfiguration, check_new
 from nextword.runs.record import EVALUATION, HELD_OUT
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
-from nextword.tasks import planning, task_file
+from nextword.tasks import task_file, training
 from nextword.tasks.base import Dataset, Encoded, Task
-from nextword.tasks.columns import read_alike
 from nextword.tasks.opening import open_task, task_class
-from nextword.tasks.planning import FinetunePlan
-from nextword.tasks.records import read_records
+from nextword.tasks.records import read_alike, read_records
 from nextword.tasks.split import fingerprint, groups_of, hold_out
-from nextword.tasks.validator import TaskValidator, all_metrics
+from nextword.tasks.training import FinetunePlan, TaskValidator
 from nextword.terminal import duration, quantity, warn
 from nextword.tokens.packing import ExampleLoader
-from nextword.training import parameters, periodic, session, trackers
-from nextword.training.interrupt import Interrupt
+from nextword.training import metrics_log, parameters, periodic, session
 from nextword.training.machine import choose_precision
 from nextword.training.optimizers import OptimizerSettings, build_optimizers
-from nextword.training.parallel import Group
+from nextword.training.parallel import Group, Interrupt
 from nextword.training.state import State
 from nextword.training.trainer import LogValues, Session, Subject, build_trainer
 
@@ -98,7 +93,7 @@ def finetune_once(
     """Carry out one run, from its data to its last evaluation, begun or gone on with. With
     `give_up` it is a trial, which is not measured at its end."""
     started, group = time.monotonic(), work.group
-    trackers.check(settings.log_to)
+    metrics_log.check_trackers(settings.log_to)
     saved: FinetuneConfiguration | None = None
     if settings.resume and (run / configuration.FILE).is_file():
         saved = configuration.read(run, FinetuneConfiguration)
@@ -115,11 +110,11 @@ def finetune_once(
     validated = task.encode(val) if len(val) else None
     _choose_parameters(task, settings)
     precision = saved.precision if saved else choose_precision(settings.precision, group.device)
-    plan = saved.plan if saved else planning.plan(task, encoded, settings)
+    plan = saved.plan if saved else training.plan(task, encoded, settings)
     metric = task.metric_named(settings.metric)
     if group.is_main:
         recover(run / "model")
-        planning.tell(task, encoded, train, len(val), plan, settings, precision.name)
+        training.tell(task, encoded, train, len(val), plan, settings, precision.name)
         for note in validated.notes if validated else []:
             warn(f"held out: {note}")
         if saved is None:
@@ -334,7 +329,7 @@ def _measure(run: Path, task: AnyTask, train: Data, val: Data, step: int) -> dic
     RUN/held_out.jsonl."""
     encoded = task.encode(val)
     outputs = task.measure(encoded, val)
-    estimates = estimate(all_metrics(task, outputs, val), resampler_of(task, val))
+    estimates = estimate(task.all_metrics(outputs, val), resampler_of(task, val))
     values = {name: found.to_json() for name, found in estimates.items()}
     kept = {"step": step, "task": task.name, "examples": len(val), "metrics": values}
     if task.name != "text":

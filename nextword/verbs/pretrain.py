@@ -16,9 +16,8 @@ from nextword.runs.record import EVALUATION, Record, Run, is_run, read_run
 from nextword.settings import HidingSettings, PretrainSettings, Settings, resolve
 from nextword.terminal import say, warn
 from nextword.training import session
-from nextword.training.budget import MEASURING
-from nextword.training.interrupt import Interrupt
-from nextword.training.parallel import Group
+from nextword.training.loop import MEASURING
+from nextword.training.parallel import Group, Interrupt
 from nextword.verbs.evaluate import evaluate
 from nextword.verbs.pretrain_run import PretrainRun
 

@@ -23,12 +23,11 @@ from nextword.settings import PrepareSettings, PretrainSettings
 from nextword.terminal import duration, quantity, say, warn
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
-from nextword.training import periodic, planning, session, trackers
-from nextword.training.interrupt import Interrupt
+from nextword.training import metrics_log, periodic, planning, session
 from nextword.training.machine import Precision, SpeedTest, choose_precision
 from nextword.training.objective import Objective, check_objective, objective_of, validator_of
 from nextword.training.optimizers import OptimizerSettings, build_optimizers
-from nextword.training.parallel import Group
+from nextword.training.parallel import Group, Interrupt
 from nextword.training.planning import PretrainPlan
 from nextword.training.state import State, Validator
 from nextword.training.trainer import LogValues, Session, Subject, Trainer, build_trainer
@@ -48,7 +47,7 @@ class PretrainRun:
 
     def carry_out(self) -> State:
         """Prepare, plan and train. Raises UserError where settings and data do not fit."""
-        trackers.check(self.settings.log_to)
+        metrics_log.check_trackers(self.settings.log_to)
         saved: PretrainConfiguration | None = None
         if self.settings.resume and (self.path / configuration.FILE).is_file():
             saved = configuration.read(self.path, PretrainConfiguration)

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nextword.runs import configuration
-from nextword.runs.configuration import FinetuneConfiguration
-from nextword.runs.directory import SEARCH
+from nextword.runs.configuration import SEARCH, FinetuneConfiguration
 from nextword.runs.record import read_run
 from nextword.settings import FinetuneSettings
 from nextword.terminal import say

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.evaluation.seed_stats import seed_stats
+from nextword.evaluation.bootstrap import seed_stats
 from nextword.files import read_json, whole_directory, write_atomically, write_json
 from nextword.runs import configuration
-from nextword.runs.directory import SEEDS, check_new, has_begun
+from nextword.runs.configuration import SEEDS, check_new, has_begun
 from nextword.runs.record import EVALUATION, HELD_OUT
 from nextword.settings import FinetuneSettings, resolve
 from nextword.tasks import task_file

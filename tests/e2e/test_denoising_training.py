@@ -24,7 +24,7 @@ from nextword.tokens.prepare import prepare
 from nextword.tokens.span_corruption import DenoisingLoader, span_corruption_for
 from nextword.tokens.store import Store
 from nextword.training import loop
-from nextword.training.denoising_validator import fill
+from nextword.training.validators import fill
 from nextword.verbs import pretrain as reports
 from nextword.verbs.evaluate import evaluate
 from nextword.verbs.pretrain import RunSummary, run_pretraining

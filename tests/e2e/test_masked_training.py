@@ -26,10 +26,9 @@ from nextword.tokens.masking import MaskedLoader, masking_for
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
 from nextword.training import loop
-from nextword.training.interrupt import Interrupt
 from nextword.training.masked_validator import MaskedValidator
 from nextword.training.optimizers import Optimizers
-from nextword.training.parallel import Group, LossModule
+from nextword.training.parallel import Group, Interrupt, LossModule
 from nextword.verbs import pretrain as reports
 from nextword.verbs.evaluate import evaluate
 from nextword.verbs.pretrain import RunSummary, run_pretraining

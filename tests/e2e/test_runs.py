@@ -17,7 +17,7 @@ from nextword.files import sha256
 from nextword.runs import configuration
 from nextword.runs.configuration import PretrainConfiguration
 from nextword.training import loop, trainer
-from nextword.training.budget import MEASURING
+from nextword.training.loop import MEASURING
 from nextword.training.state import Validation
 from nextword.training.validators import TextValidator
 from nextword.verbs.pretrain import RunSummary, run_pretraining

@@ -19,7 +19,7 @@ from nextword.runs import configuration
 from nextword.runs.configuration import FinetuneConfiguration
 from nextword.runs.record import read_run
 from nextword.settings import FinetuneSettings
-from nextword.tasks.planning import FinetunePlan
+from nextword.tasks.training import FinetunePlan
 from nextword.training import loop
 from nextword.training.machine import Precision
 from nextword.training.schedule import Schedule

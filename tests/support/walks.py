@@ -35,8 +35,8 @@ from typing import Any
 
 PACKAGE = "nextword"
 # Functions as `file:name`, from entering the first to leaving the second.
-STEP = ("training/loop.py:micro_batches", "training/meter.py:Meter.log")
-TRAINING = ("training/pretrain.py:pretrain", "training/pretrain.py:pretrain")
+STEP = ("training/loop.py:micro_batches", "training/loop.py:ThroughputMeter.log")
+TRAINING = ("verbs/pretrain.py:run_pretraining", "verbs/pretrain.py:run_pretraining")
 MIDDLE = 10  # the step that is counted, of STEPS
 STEPS = 20
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nextword.tasks.planning import usual_epochs
+from nextword.tasks.training import usual_epochs
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 
-from nextword.tasks.windows import windows
+from nextword.tasks.tag.data import windows
 
 
 def test_windows_overlap_by_a_third_and_hold_everything() -> None:

@@ -21,8 +21,7 @@ from nextword.errors import UserError
 from nextword.settings import PretrainSettings
 from nextword.training import checkpoint
 from nextword.training.checkpoint import Checkpoint
-from nextword.training.interrupt import Interrupt
-from nextword.training.parallel import Group
+from nextword.training.parallel import Group, Interrupt
 from nextword.verbs.pretrain_run import PretrainRun
 
 OFFSETS = 25

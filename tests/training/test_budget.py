@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nextword.training.budget import MEASURING, fit_to_budget
+from nextword.training.loop import MEASURING, fit_to_budget
 from nextword.training.schedule import Schedule
 from nextword.training.state import State
 

@@ -32,12 +32,7 @@ from nextword.models.heads import (
 from nextword.models.lora import add_lora
 from nextword.models.sizes import STYLES, config_for
 from nextword.objectives import causal
-from nextword.objectives.heads import (
-    SequenceBatch,
-    TokenBatch,
-    sequence_loss,
-    token_head_loss,
-)
+from nextword.objectives.heads import SequenceBatch, TokenBatch, sequence_loss, token_head_loss
 from nextword.settings import PretrainSettings
 from nextword.tokens.control_tokens import control_tokens_for
 from nextword.tokens.packing import Example, ExampleLoader, collate_examples, pack

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from nextword.training.interrupt import interruptible
+from nextword.training.parallel import interruptible
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -9,7 +9,7 @@ import pytest
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.training import trackers
+from nextword.training import metrics_log
 from nextword.training.metrics_log import MetricsLog
 from nextword.verbs.pretrain import run_pretraining
 
@@ -58,7 +58,7 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def record(run: Path, names: list[str], step: int) -> None:
     run.mkdir(exist_ok=True)
-    opened = trackers.start(names, run, {"seed": 1, "out": "x"}, step)
+    opened = metrics_log.start_trackers(names, run, {"seed": 1, "out": "x"}, step)
     metrics = MetricsLog(run / "metrics.jsonl", None, opened)
     metrics.write("train", step + 1, loss=2.5, best=True)
     metrics.write("sample", step + 1, text="once", prompt="")
@@ -126,7 +126,7 @@ def test_a_tracker_that_fails_does_not_end_the_run(
     def fail(record: dict[str, object]) -> None:
         raise ConnectionError("no route")
 
-    tracker = trackers.Tracker("mlflow", fail, lambda: None)
+    tracker = metrics_log.Tracker("mlflow", fail, lambda: None)
     metrics = MetricsLog(tmp_path / "metrics.jsonl", None, [tracker])
     metrics.write("train", 1, loss=1.0)
     metrics.write("train", 2, loss=1.0)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from nextword.errors import UserError, nearest
 from nextword.hub.heads import OutputKind, Outputs
 from nextword.settings import TaskSettings
-from nextword.tasks.columns import Columns, choose_column, columns_of
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record, choose_column, columns_of
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "sentiment", "tag", "score", "y")

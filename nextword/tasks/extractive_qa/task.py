@@ -22,7 +22,6 @@ from nextword.objectives.heads import TokenBatch
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import base, task_file
 from nextword.tasks.base import CONVERGED, Dataset, Encoded, Opening, Prediction
-from nextword.tasks.columns import Columns
 from nextword.tasks.extractive_qa.data import (
     EncodedQuestions,
     Question,
@@ -35,7 +34,7 @@ from nextword.tasks.extractive_qa.data import (
 )
 from nextword.tasks.generate.data import PromptedExample, read_prompted
 from nextword.tasks.headed import HeadTask
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record
 from nextword.tasks.task_file import TaskFile
 from nextword.tokens.packing import pack
 

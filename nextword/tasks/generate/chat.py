@@ -14,13 +14,12 @@ from nextword.errors import UserError
 from nextword.hub.directory import save
 from nextword.settings import TaskSettings
 from nextword.tasks.base import Dataset, Encoded
-from nextword.tasks.columns import Columns, choose_column, input_text
 from nextword.tasks.generate.chat_template import with_template
 from nextword.tasks.generate.conversations import ConversationEncoder, Talk, read_conversations
+from nextword.tasks.generate.data import main_language
 from nextword.tasks.generate.encoding import EncodedPrompts, GenerationExample, PromptFormat
-from nextword.tasks.generate.prompts import main_language
 from nextword.tasks.generate.task import TextOutputs, Unscored
-from nextword.tasks.records import Record, TextFiles
+from nextword.tasks.records import Columns, Record, TextFiles, choose_column, input_text
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.tokens.packing import Example
 

@@ -11,13 +11,13 @@ import numpy as np
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
 from nextword.tasks.base import Dataset
-from nextword.tasks.columns import Columns, columns_of, input_text
 from nextword.tasks.generate.chat_template import (
     ChatTemplate,
     Message,
     choose_template,
     read_messages,
 )
+from nextword.tasks.generate.data import main_language
 from nextword.tasks.generate.encoding import (
     EncodedPrompts,
     ExampleEncoder,
@@ -25,8 +25,7 @@ from nextword.tasks.generate.encoding import (
     PromptFormat,
     room_for_answers,
 )
-from nextword.tasks.generate.prompts import main_language
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record, columns_of, input_text
 from nextword.tokens.packing import Example
 
 MESSAGES = ("messages", "conversation", "conversations")

@@ -32,7 +32,6 @@ from nextword.objectives import causal
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import task_file
 from nextword.tasks.base import CONVERGED, Dataset, Encoded, Opening, Outputs, Task
-from nextword.tasks.columns import Columns
 from nextword.tasks.generate.data import PromptedExample, read_prompted
 from nextword.tasks.generate.encoding import (
     EncodedPrompts,
@@ -42,7 +41,7 @@ from nextword.tasks.generate.encoding import (
     mark_targets,
 )
 from nextword.tasks.generate.writing import example_losses, write_answers
-from nextword.tasks.records import Record, TextFiles
+from nextword.tasks.records import Columns, Record, TextFiles
 from nextword.tasks.task_file import TaskFile
 from nextword.tokens.packing import collate_examples
 from nextword.tokens.tokenizer import Tokenizer

@@ -14,10 +14,9 @@ from typing import Any
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
 from nextword.tasks.base import Dataset
-from nextword.tasks.columns import Columns, choose_column, columns_of, input_text
 from nextword.tasks.generate.chat_template import Message, read_messages
 from nextword.tasks.generate.conversations import Talk
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record, choose_column, columns_of, input_text
 
 PROMPTS = ("prompt", "question", "instruction", "input")
 CHOSEN = ("chosen", "preferred")

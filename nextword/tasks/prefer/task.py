@@ -22,7 +22,6 @@ from nextword.objectives.preference import PreferenceBatch
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import task_file
 from nextword.tasks.base import CONVERGED, Dataset, Encoded, Opening, Outputs, Task
-from nextword.tasks.columns import Columns
 from nextword.tasks.generate.chat_template import (
     ChatTemplate,
     Message,
@@ -31,12 +30,12 @@ from nextword.tasks.generate.chat_template import (
     with_template,
 )
 from nextword.tasks.generate.conversations import Talk, encode_talk, without_oldest
+from nextword.tasks.generate.data import main_language
 from nextword.tasks.generate.encoding import MOST_DROPPED, mark_targets
-from nextword.tasks.generate.prompts import main_language
 from nextword.tasks.generate.task import start_id_of
 from nextword.tasks.generate.writing import write_answers
 from nextword.tasks.prefer.data import Preference, read_preferences
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record
 from nextword.tasks.task_file import TaskFile
 from nextword.tokens.loader import Batch
 from nextword.tokens.packing import Example, pack

@@ -1,4 +1,4 @@
-"""Reads words with tags: CoNLL's sentences, lists of words and tags, texts with entities."""
+"""Reads words with tags, and cuts long texts into windows."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nextword.errors import UserError, nearest
 from nextword.evaluation.entities import OUTSIDE, Entity, entities_of, iob2
 from nextword.settings import TaskSettings
-from nextword.tasks.columns import Columns, choose_column
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record, choose_column
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -27,6 +29,7 @@ UNSPACED = (
 )
 _WORD = re.compile(rf"[^\W_{UNSPACED}]+|\S")
 _CLOSE = re.compile(rf"[{UNSPACED}\u3000-\u303f\uff00-\uffef]")
+OVERLAP = 3  # of a window this part is in the one before too
 
 
 @dataclass(frozen=True)
@@ -206,3 +209,32 @@ def tag_numbers(text: TaggedText, tags: Sequence[str]) -> list[int]:
             mend=nearest(unknown[2:], [tag[2:] for tag in tags[1::2]]),
         )
     return [known[tag] for tag in text.tags]
+
+
+def windows(lengths: Sequence[int], room: int) -> list[tuple[int, int]]:
+    """From which piece to before which each window goes, the pieces having these lengths: together
+    at most `room`, of which a third is shared with the window before. One window for no pieces."""
+    ends = np.cumsum(lengths)
+    found = [(0, int(np.searchsorted(ends, room, "right")))]
+    while found[-1][1] < len(ends):
+        last = found[-1]
+        shared = ends[last[1] - 1] - room // OVERLAP  # tokens before the next window
+        first = max(int(np.searchsorted(ends, shared, "left")) + 1, last[0] + 1)
+        first = min(first, last[1])
+        before = ends[first - 1]
+        found.append((first, int(np.searchsorted(ends, before + room, "right"))))
+    return found
+
+
+def best_window(spans: Sequence[tuple[int, int]], count: int, causal: bool) -> NDArray[np.int64]:
+    """For each of `count` pieces the window that shows most of what is around it, [pieces]; to a
+    decoder, of what is before it."""
+    best = np.zeros(count, np.int64)
+    most = np.full(count, -1)
+    for number, (first, end) in enumerate(spans):
+        at = np.arange(first, end)
+        around = at - first if causal else np.minimum(at - first, end - 1 - at)
+        better = around > most[first:end]
+        best[first:end][better] = number
+        most[first:end][better] = around[better]
+    return best

@@ -28,13 +28,14 @@ from nextword.tasks.records import Record, TextFiles
 from nextword.tasks.tag.data import (
     TaggedText,
     begins_with_space,
+    best_window,
     find_columns,
     read_texts,
     spans_of,
     tag_numbers,
     tags_for,
+    windows,
 )
-from nextword.tasks.windows import best_window, windows
 from nextword.tokens.packing import Example, pack
 
 

@@ -13,8 +13,7 @@ from nextword.tasks.classify.data import (
     kind_of,
     labels_of,
 )
-from nextword.tasks.columns import Columns
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record
 
 
 def labels_from(values: list[Any]) -> Outputs:
