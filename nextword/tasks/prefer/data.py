@@ -7,6 +7,7 @@ or as messages; without a prompt both answers begin with it.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,7 @@ def _read(record: Record, columns: Columns) -> Preference:
     if prompt is None:
         pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
         common = "".join(character for character, _ in pairs)
-        common = common[: common.rfind("\n") + 1] or common[: common.rfind(" ") + 1]
+        common = re.sub(r"\S*\Z", "", common)  # the answers begin with a whole word
         if not common.strip():
             raise UserError(
                 "has no prompt, and its answers do not begin alike",
