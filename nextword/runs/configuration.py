@@ -253,3 +253,16 @@ def has_begun(run: Path) -> bool:
     """Whether there is more than what was asked for: nothing is where the data was at fault."""
     asked_for = {"config.yaml", SEEDS, SEARCH}
     return any(path.is_file() and path.name not in asked_for for path in run.rglob("*"))
+
+
+def seed_runs(place: Path) -> list[Path]:
+    """Return the runs behind a run of several seeds that is over, the one whose model it holds
+    first; none behind others."""
+    if not (place / SEEDS).is_file():
+        return []
+    content = read_json(place / SEEDS)
+    if "best" not in content:
+        return []
+    return [
+        place / name for name in sorted(content["runs"], key=lambda name: name != content["best"])
+    ]

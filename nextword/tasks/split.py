@@ -1,4 +1,4 @@
-"""Which labelled examples are held out to validate on."""
+"""Which labelled examples are held out, and which belong together."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
+from nextword.evaluation.bootstrap import Resampler
 from nextword.evaluation.contamination import normalize
 from nextword.settings import FinetuneSettings
 from nextword.tasks.base import Dataset
@@ -80,3 +81,11 @@ def fingerprint(records: Sequence[Record]) -> str:
         values = json.dumps(dict(record.values), default=str, ensure_ascii=False)
         total.update(values.encode("utf-8", "surrogatepass") + b"\0")
     return total.hexdigest()
+
+
+def resampler_of(dataset: Dataset[Any], seed: int) -> Resampler:
+    """Return how examples are drawn for intervals: those with the same input together, and all
+    questions about one text."""
+    groups = groups_of(dataset)
+    repeated = len(np.unique(groups)) < len(groups)
+    return Resampler(seed, groups if repeated else None)

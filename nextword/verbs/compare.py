@@ -17,8 +17,8 @@ from nextword.evaluation.significance import Difference, compare_metrics
 from nextword.settings import CompareSettings, resolve
 from nextword.tasks.opening import AnyTask, open_task
 from nextword.tasks.records import read_records
+from nextword.tasks.split import resampler_of
 from nextword.verbs.evaluate import training_duplicates, warn_of_seen
-from nextword.verbs.finetune_run import resampler_of
 
 FEWEST = 2  # examples
 
@@ -141,6 +141,6 @@ def outcome_of(task: AnyTask, items: Sequence[str]) -> Outcome:
         task.all_metrics(outputs, dataset),
         outputs.targets.tolist(),
         task.directions,
-        resampler_of(task, dataset),
+        resampler_of(dataset, task.settings.seed),
         warn_of_seen(*count_duplicates(duplicates), len(dataset)),
     )

@@ -10,7 +10,6 @@ RUN/evaluation.json  how good it is on all that was held out, once the run is ov
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,23 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.evaluation.bootstrap import Resampler, SeedStats
+from nextword.evaluation.bootstrap import SeedStats
 from nextword.evaluation.contamination import count_duplicates, describe_counts, find_duplicates
-from nextword.evaluation.metrics import Direction, Estimate, estimate
-from nextword.files import recover, write_atomically, write_json
+from nextword.evaluation.metrics import Direction, Estimate
+from nextword.files import recover
 from nextword.hub.adapter import save_adapter
 from nextword.hub.model_files import find_directory
 from nextword.models.lora import add_lora
 from nextword.models.sizes import flops_per_pair, flops_per_token
 from nextword.runs import configuration
 from nextword.runs.configuration import FinetuneConfiguration, check_new
-from nextword.runs.record import EVALUATION, HELD_OUT
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
 from nextword.tasks import task_file, training
 from nextword.tasks.base import Dataset, Encoded, Task
 from nextword.tasks.opening import open_task, task_class
 from nextword.tasks.records import read_alike, read_records
-from nextword.tasks.split import fingerprint, groups_of, hold_out
+from nextword.tasks.split import fingerprint, hold_out
 from nextword.tasks.training import FinetunePlan, TaskValidator
 from nextword.terminal import duration, quantity, warn
 from nextword.tokens.packing import ExampleLoader
@@ -44,8 +42,7 @@ from nextword.training.optimizers import OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.state import State
 from nextword.training.trainer import LogValues, Session, Subject, build_trainer
-
-MOST_TALKS = 50  # conversations answered at the end, which are not scored but read
+from nextword.verbs.evaluate import evaluate_held_out
 
 Data = Dataset[Any]
 AnyTask = Task[Any, Any, Any]
@@ -130,23 +127,11 @@ def finetune_once(
     task.model.to(group.device).train()
     task.body.activation_dtype = precision.dtype
     task.body.set_dropout(settings.dropout)
-    hooks = FinetuneHooks(
-        run, work.model, task, encoded, plan, settings, precision.peak * group.size
-    )
-    hooks.trial = give_up
+    peak = precision.peak * group.size
+    hooks = FinetuneHooks(run, work.model, task, encoded, plan, settings, peak, give_up)
     trainer = build_trainer(
         run,
-        Subject(
-            task.model,
-            task.loss,
-            ExampleLoader(
-                encoded.sources,
-                settings.seed,
-                lambda numbers, samples: task.collate([encoded.items[n] for n in numbers], samples),
-            ),
-            TaskValidator(task, validated, val, metric),
-            hooks,
-        ),
+        _subject(task, encoded, TaskValidator(task, validated, val, metric), hooks),
         _optimizers(task, plan, settings, precision.dtype),
         plan,
         settings,
@@ -162,7 +147,7 @@ def finetune_once(
     is_over = state.finished and group.is_main and state.best_loss is not None
     if is_over and len(val) and give_up is None:
         opened = open_task(run, PredictSettings(precision=precision.name))
-        measured = _measure(run, opened, train, val, state.best_step)
+        measured = evaluate_held_out(run, opened, train, val, state.best_step)
     values = {name: found.value for name, found in measured.items() if name != "loss"}
     return Finetuned(
         run=str(run),
@@ -247,6 +232,16 @@ def _choose_parameters(task: AnyTask, settings: FinetuneSettings) -> None:
         parameters.freeze(task.model, settings.freeze)
 
 
+def _subject(
+    task: AnyTask, encoded: Encoded[Any], validator: TaskValidator, hooks: FinetuneHooks
+) -> Subject:
+    def collate(numbers: list[int], samples: list[tuple[int, int]]) -> Any:
+        return task.collate([encoded.items[number] for number in numbers], samples)
+
+    loader = ExampleLoader(encoded.sources, hooks.settings.seed, collate)
+    return Subject(task.model, task.loss, loader, validator, hooks)
+
+
 def _optimizers(task: AnyTask, plan: FinetunePlan, settings: FinetuneSettings, dtype: Any) -> Any:
     shares = None
     if settings.layer_decay < 1:
@@ -322,39 +317,3 @@ def work_per_target(task: AnyTask, encoded: Encoded[Any]) -> float:
         source, target = (read - encoded.targets) / count, encoded.targets / count
         return flops_per_pair(config, source, target) / target
     return flops_per_token(config, read // count) * read / encoded.targets
-
-
-def _measure(run: Path, task: AnyTask, train: Data, val: Data, step: int) -> dict[str, Estimate]:
-    """Measure the best model on all that was held out, into RUN/evaluation.json and
-    RUN/held_out.jsonl."""
-    encoded = task.encode(val)
-    outputs = task.measure(encoded, val)
-    estimates = estimate(task.all_metrics(outputs, val), resampler_of(task, val))
-    values = {name: found.to_json() for name, found in estimates.items()}
-    kept = {"step": step, "task": task.name, "examples": len(val), "metrics": values}
-    if task.name != "text":
-        if not outputs.predictions:
-            val = val.select(range(min(len(val), MOST_TALKS)))
-            outputs = task.predict(task.encode(val), val)
-        _write_held_out(run, task.held_out_rows(outputs, val), train, val)
-    write_json(run / EVALUATION, kept)
-    return estimates
-
-
-def resampler_of(task: AnyTask, dataset: Data) -> Resampler:
-    """Return how examples are drawn for intervals: those with the same input together, and all
-    questions about one text."""
-    groups = groups_of(dataset)
-    repeated = len(set(groups.tolist())) < len(groups)
-    return Resampler(task.settings.seed, groups if repeated else None)
-
-
-def _write_held_out(run: Path, rows: list[dict[str, Any]], train: Data, val: Data) -> None:
-    """Write each held-out example beside what the best model predicts, one JSON object a line, with
-    its "twin": the same example, or nearly, of the training data; null where it has none."""
-    duplicates = find_duplicates(train.inputs, train.places, val.inputs)
-    lines = [
-        json.dumps(row | {"twin": found and found.to_json()}, ensure_ascii=False)
-        for row, found in zip(rows, duplicates, strict=True)
-    ]
-    write_atomically(run / HELD_OUT, "\n".join(lines) + "\n")

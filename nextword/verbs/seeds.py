@@ -131,16 +131,3 @@ def publish(best: Path, run: Path) -> None:
         if (best / name).is_dir():
             with whole_directory(run / name) as aside:
                 shutil.copytree(best / name, aside, dirs_exist_ok=True)
-
-
-def seed_runs(place: Path) -> list[Path]:
-    """Return the runs behind a run of several seeds that is over, the one whose model it holds
-    first; none behind others."""
-    if not (place / SEEDS).is_file():
-        return []
-    content = read_json(place / SEEDS)
-    if "best" not in content:
-        return []
-    return [
-        place / name for name in sorted(content["runs"], key=lambda name: name != content["best"])
-    ]
