@@ -31,6 +31,8 @@ def paths(text: str) -> set[str]:
 
 
 def exists(path: str) -> bool:
+    if "/" not in path:  # a module, wherever it stands
+        return bool(list((ROOT / "nextword").rglob(path)))
     return path in WRITTEN or any((root / path).exists() or list(root.glob(path)) for root in ROOTS)
 
 
