@@ -49,6 +49,8 @@ def test_every_stage_is_explained(name: str) -> None:
 
 
 def test_what_is_not_there_would_be_found() -> None:
-    named = paths("See `training/lop.py`, `tests/none.py`, `corpus/` and `reader.txt`.\n```\nx\n```")
+    named = paths(
+        "See `training/lop.py`, `tests/none.py`, `corpus/` and `reader.txt`.\n```\nx\n```"
+    )
     assert named == {"training/lop.py", "tests/none.py", "corpus/"}
     assert not any(map(exists, named))
