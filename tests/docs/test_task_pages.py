@@ -18,7 +18,7 @@ from nextword.settings import ModelSettings
 from nextword.tokens.tokenizer_training import byte_tokenizer
 
 ROOT = Path(__file__).parents[2]
-TASKS = ("classify", "qa", "summarize", "translate", "chat", "text", "tag")
+TASKS = ("classify", "qa", "summarize", "translate", "chat", "prefer", "text", "tag")
 TINY = {  # appended to each command of a verb
     "finetune": "--steps 2 --batch-size 4 --max-length 480 --precision fp32",
     "predict": "--precision fp32",
