@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nextword.cli.options import LABELLED, MODEL, Argument, command, print_json
+from nextword.cli.options import LABELLED, MODEL, Argument, command
 from nextword.errors import UserError
 from nextword.settings import CompareSettings, EvaluateSettings, PredictSettings
 from nextword.terminal import duration, say, table, warn
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nextword.verbs.compare import Comparison
     from nextword.verbs.evaluate import TaskEvaluation
 
+Record = dict[str, Any]
 MOST_CLASSES = 10  # that a terminal has room for
 # Figures of an evaluation, each with an interval beside it, and what they are called.
 TEXT_FIGURES = {
@@ -41,30 +42,30 @@ TEXT_OR_EXAMPLES = Argument(
 
 
 @command(EvaluateSettings, MODEL, TEXT_OR_EXAMPLES)
-def evaluate(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
+def evaluate(parsed: argparse.Namespace, settings: EvaluateSettings) -> Record:
     from nextword.tasks.opening import task_of
 
-    evaluation: TaskEvaluation | Evaluation | HiddenEvaluation
-    if (settings.task or task_of(parsed.model)) not in (None, "text"):
-        from nextword.verbs.evaluate import evaluate_task
-
-        if not parsed.data:
-            raise UserError("a task is evaluated on labelled data", mend="name a test set")
-        chosen = settings.model_dump(exclude_unset=True, include=set(PredictSettings.model_fields))
-        chosen["precision"] = settings.precision
-        evaluation = evaluate_task(parsed.model, parsed.data, **chosen)
-        show_task(evaluation)
-    else:
+    if (settings.task or task_of(parsed.model)) in (None, "text"):
         from nextword.evaluation.language_model import Evaluation
         from nextword.verbs.evaluate import evaluate
 
-        evaluation = evaluate(parsed.model, parsed.data or None, settings)
-        if isinstance(evaluation, Evaluation):
-            show_text(evaluation)
+        measured = evaluate(parsed.model, parsed.data or None, settings)
+        if isinstance(measured, Evaluation):
+            show_text(measured)
         else:
-            show_hidden(evaluation)
-    if parsed.json:
-        print_json(evaluation.to_json())
+            show_hidden(measured)
+        return measured.to_json()
+
+    from nextword.verbs.evaluate import evaluate_task
+
+    if not parsed.data:
+        raise UserError("a task is evaluated on labelled data", mend="name a test set")
+    chosen = settings.model_dump(exclude_unset=True, include=set(PredictSettings.model_fields))
+    evaluation = evaluate_task(
+        parsed.model, parsed.data, **chosen | {"precision": settings.precision}
+    )
+    show_task(evaluation)
+    return evaluation.to_json()
 
 
 @command(
@@ -73,13 +74,12 @@ def evaluate(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
     Argument("second", "MODEL_B", "another one for the same task"),
     LABELLED,
 )
-def compare(parsed: argparse.Namespace, settings: CompareSettings) -> None:
+def compare(parsed: argparse.Namespace, settings: CompareSettings) -> Record:
     from nextword.verbs.compare import compare
 
     comparison = compare(parsed.first, parsed.second, parsed.data, settings)
     show_comparison(comparison)
-    if parsed.json:
-        print_json(comparison.to_json())
+    return comparison.to_json()
 
 
 def show_task(evaluation: TaskEvaluation) -> None:
@@ -95,10 +95,10 @@ def show_task(evaluation: TaskEvaluation) -> None:
         show_seeds(evaluation.seeds)
     if evaluation.task == "tag":
         show_classes("Kinds of entities", evaluation.classes, counted="entities")
-    elif 2 <= len(evaluation.classes) <= MOST_CLASSES:
-        show_classes("Classes, and what they were predicted as", evaluation.classes, confusion=True)
     elif len(evaluation.classes) > MOST_CLASSES:
         show_classes("Classes", evaluation.classes)
+    elif len(evaluation.classes) >= 2:
+        show_classes("Classes, and what they were predicted as", evaluation.classes, confusion=True)
     if evaluation.units == 1 < evaluation.examples:
         say("all examples share one input, so no interval can be given")
     else:
@@ -134,7 +134,7 @@ def show_text(evaluation: Evaluation) -> None:
     show_figures(evaluation, TEXT_FIGURES)
     seen, context = evaluation.documents_seen, evaluation.context_length
     too_long = evaluation.documents_over_context
-    facts: list[tuple[str, Any]] = [
+    facts = [
         ("tokens", evaluation.tokens),
         ("bytes", evaluation.bytes),
         ("documents", evaluation.documents),
@@ -192,10 +192,9 @@ def show_comparison(comparison: Comparison) -> None:
         say(f"{letter}: {model}")
     for metric in comparison.metrics.values():
         if metric.discordant is not None:
-            only_first, only_second = metric.discordant
             say(
-                f"Only A is right on {only_first:,} examples, only B on {only_second:,}: "
-                f"{metric.test}. All other p-values are from the paired bootstrap"
+                "Only A is right on {:,} examples, only B on {:,}: ".format(*metric.discordant)
+                + f"{metric.test}. All other p-values are from the paired bootstrap"
             )
     say_what_is_resampled(comparison.units, comparison.examples)
     for remark in comparison.remarks:

@@ -49,7 +49,8 @@ class Argument:
         return words if self.required else f"[{words}]"
 
 
-Runner = Callable[[argparse.Namespace, Any], None]
+# It returns what `--json` prints, or None where nothing is left to print.
+Runner = Callable[[argparse.Namespace, Any], Any]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.reports.summary import is_number
-from nextword.runs.record import HELD_OUT, Record
+from nextword.runs.record import HELD_OUT, Record, mapping
 
 WORST = 12  # examples shown
 MOST_ROWS = 500  # of the table of all, so that the page stays light
@@ -66,10 +66,10 @@ class Examples:
 def read_held_out(path: Path) -> list[Record]:
     """Read the held-out examples that a run has kept, if it has. Raises UserError with the line for
     what is no such record."""
-    if not (path / HELD_OUT).is_file():
+    path, records = path / HELD_OUT, []
+    if not path.is_file():
         return []
-    records = []
-    with open(path / HELD_OUT, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             try:
                 record = json.loads(line)
@@ -77,7 +77,7 @@ def read_held_out(path: Path) -> list[Record]:
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise UserError(
                     "is no held-out example (an object with text, prediction and loss)",
-                    where=f"{path / HELD_OUT}:{number}",
+                    where=f"{path}:{number}",
                     mend="remove the file: the report can do without it",
                 ) from None
             records.append(record)
@@ -90,13 +90,13 @@ def present_examples(records: Sequence[Record]) -> Examples:
     rows = [_example(record) for record in worst_first[:MOST_ROWS]]
     has_classes = any(isinstance(record.get("label"), str) for record in records)
     suspicious = [row for row in rows if row.is_wrong] if has_classes else rows
-    scores = list(_mapping(records[0], "score")) if records else []
+    scores = list(mapping(records[0].get("score"))) if records else []
     return Examples(
         suspicious=suspicious[:WORST],
         rows=rows,
         left_out=len(records) - len(rows),
         score=scores[0] if scores else "confidence",
-        seen=[_seen_example(record) for record in records if _mapping(record, "twin")][:WORST],
+        seen=[_seen_example(record) for record in records if mapping(record.get("twin"))][:WORST],
         overlap=_overlap(records),
     )
 
@@ -105,7 +105,7 @@ def _overlap(records: Sequence[Record]) -> str:
     """How many examples the training data holds too, in a sentence; "" where nobody has looked."""
     if not any("twin" in record for record in records):
         return ""
-    similarities = [_mapping(r, "twin")["alike"] for r in records if _mapping(r, "twin")]
+    similarities = [twin["alike"] for r in records if (twin := mapping(r.get("twin")))]
     exact, total = similarities.count(1), len(records)
     if not similarities:
         return f"None of the {total:,} held-out examples is in the training data too."
@@ -129,14 +129,13 @@ def _seen_example(record: Record) -> SeenExample:
 
 def _example(record: Record) -> Example:
     target, prediction = record.get("label", record.get("references", "")), record["prediction"]
-    scores, probabilities = _mapping(record, "score"), _mapping(record, "probabilities")
+    scores, probabilities = mapping(record.get("score")), mapping(record.get("probabilities"))
     score = next(iter(scores.values()), None)
     probability = probabilities.get(prediction) if isinstance(prediction, str) else None
-    is_wrong: bool | None = None
     if "references" in record:
         is_wrong = score != 1 if "F1" in scores else None
-    elif not isinstance(target, float):
-        is_wrong = target != prediction
+    else:
+        is_wrong = None if isinstance(target, float) else target != prediction
     confidence = f"{score:.3g}" if is_number(score) else ""
     return Example(
         place=_short_place(record.get("place", "")),
@@ -146,7 +145,7 @@ def _example(record: Record) -> Example:
         confidence=f"{probability:.0%}" if is_number(probability) else confidence,
         loss=f"{_loss(record):.2f}",
         is_wrong=is_wrong,
-        is_seen=bool(_mapping(record, "twin")),
+        is_seen=bool(mapping(record.get("twin"))),
     )
 
 
@@ -172,8 +171,3 @@ def _cut(text: str, tail: int = 0) -> str:
     if len(text) <= LONGEST:
         return text
     return f"{text[: LONGEST - tail]} … {text[len(text) - tail :] if tail else ''}".rstrip()
-
-
-def _mapping(record: Record, name: str) -> Record:
-    value = record.get(name)
-    return value if isinstance(value, dict) else {}

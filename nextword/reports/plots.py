@@ -38,11 +38,9 @@ def curves(run: Run) -> list[Curve]:
     """Return the curves that a run's metrics give: the loss first, then what explains it."""
     curves = [_loss_curve(run)]
     for name in metric_names(run) if run.task else ():
-        points, title = _points(run.validations, name), name.replace("_", " ")
-        line = Line(title, points, "held", dots=True)
-        is_zero = not any(y for _, y in points)
-        svg = chart(title, [line], unit="held-out examples", from_zero=is_zero, size=SMALL)
-        curves.append(Curve(title, [line], svg))
+        points = _points(run.validations, name)
+        line = Line(name.replace("_", " "), points, "held", dots=True)
+        curves.append(_small(line, "held-out examples", from_zero=not any(y for _, y in points)))
     speed = next((name for name in SPEEDS if any(name in r for r in run.train)), SPEEDS[0])
     for title, name, unit in (
         ("Learning rate", "learning_rate", ""),
@@ -51,8 +49,7 @@ def curves(run: Run) -> list[Curve]:
         ("Machine utilisation", "matmul_share", "share of matmul peak"),
     ):
         line = Line(title, _points(run.train, name), "blue", noisy=name != "learning_rate")
-        svg = chart(title, [line], unit=unit, from_zero=True, size=SMALL)
-        curves.append(Curve(title, [line], svg))
+        curves.append(_small(line, unit, from_zero=True))
     return [curve for curve in curves if curve.svg]
 
 
@@ -80,6 +77,11 @@ def _loss_curve(run: Run) -> Curve:
     return Curve("Loss", lines, chart("Loss", lines, unit=unit, second_axis=axis, marks=marks))
 
 
+def _small(line: Line, unit: str, from_zero: bool) -> Curve:
+    svg = chart(line.name, [line], unit=unit, from_zero=from_zero, size=SMALL)
+    return Curve(line.name, [line], svg)
+
+
 def _points(records: list[Record], name: str) -> list[tuple[float, float]]:
     return [(r["step"], r[name]) for r in records if is_number(r.get(name))]
 
@@ -87,7 +89,7 @@ def _points(records: list[Record], name: str) -> list[tuple[float, float]]:
 def _bits_per_nat(run: Run) -> float | None:
     """What turns the loss on held-out text into bits per byte."""
     for record in run.validations:
-        loss, bits = record.get("loss"), record.get("bits_per_byte")
+        loss, bits = record["loss"], record.get("bits_per_byte")
         if is_number(loss) and is_number(bits) and loss and bits:
             return float(bits / loss)
     return None
@@ -138,9 +140,8 @@ def _numbers(examples: Sequence[Record]) -> Plot | None:
     ]
     if not (limits := _limits(dots)):
         return None
-    title = "Predicted numbers"
-    svg = square(title, dots, limits, "target", "prediction")
-    return Plot(title, "Each dot is a held-out example.", svg)
+    svg = square("Predicted numbers", dots, limits, "target", "prediction")
+    return Plot("Predicted numbers", "Each dot is a held-out example.", svg)
 
 
 def _lengths(examples: Sequence[Record]) -> Plot | None:
