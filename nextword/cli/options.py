@@ -236,7 +236,12 @@ def _greedy_flag(flags: dict[str, Any]) -> str:
 
 def _describe(field: FieldInfo) -> dict[str, Any]:
     """Describe one setting to argparse, from its type annotation."""
-    kind, text = _plain_type(field.annotation), (field.description or "").replace("%", "%%")
+    kind: Any = field.annotation
+    text = (field.description or "").replace("%", "%%")
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
     if not (field.is_required() or field.default in (None, []) or isinstance(field.default, bool)):
         text += f" (default: {field.default})"
     options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
@@ -248,11 +253,3 @@ def _describe(field: FieldInfo) -> dict[str, Any]:
     if get_origin(kind) is Literal:
         return options | {"metavar": "|".join(get_args(kind))}
     return options | {"metavar": {int: "N", float: "X", str: "TEXT"}.get(kind, "VALUE")}
-
-
-def _plain_type(kind: Any) -> Any:
-    if get_origin(kind) in (Union, types.UnionType):
-        kind = next(part for part in get_args(kind) if part is not type(None))
-    if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    return kind

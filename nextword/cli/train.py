@@ -119,8 +119,3 @@ def show_trials(trials: dict[str, dict[str, Any]]) -> None:
         ]
         rows.append((name.rpartition("-")[2], *cells))
     table("Trials", ["", *(column.replace("_", " ") for column in columns)], rows)
-
-
-def _trial_cell(value: object) -> str:
-    """A dash where a trial kept the usual setting, or reached no score."""
-    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -40,26 +40,16 @@ class Example:
 
 
 @dataclass(frozen=True)
-class SeenExample:
-    """A held-out example beside the one of the training data."""
-
-    place: str
-    text: str
-    twin_place: str
-    twin_text: str
-    similarity: str
-
-
-@dataclass(frozen=True)
 class Examples:
     """`suspicious` are those of the highest loss, of classes only the wrong ones; `rows` all, the
-    worst first, but for those `left_out`; `score` names the column of confidence or score."""
+    worst first, but for those `left_out`; `score` names the column of confidence or score. `seen`
+    are (text, place, and the same of the training data, how alike)."""
 
     suspicious: list[Example]
     rows: list[Example]
     left_out: int
     score: str
-    seen: list[SeenExample]
+    seen: list[tuple[str, ...]]
     overlap: str
 
 
@@ -96,7 +86,9 @@ def present_examples(records: Sequence[Record]) -> Examples:
         rows=rows,
         left_out=len(records) - len(rows),
         score=scores[0] if scores else "confidence",
-        seen=[_seen_example(record) for record in records if mapping(record.get("twin"))][:WORST],
+        seen=[_beside_its_twin(record) for record in records if mapping(record.get("twin"))][
+            :WORST
+        ],
         overlap=_overlap(records),
     )
 
@@ -116,15 +108,11 @@ def _overlap(records: Sequence[Record]) -> str:
     )
 
 
-def _seen_example(record: Record) -> SeenExample:
+def _beside_its_twin(record: Record) -> tuple[str, ...]:
     twin = record["twin"]
-    return SeenExample(
-        place=_short_place(record.get("place", "")),
-        text=_cut(str(record["text"])),
-        twin_place=_short_place(twin.get("place", "")),
-        twin_text=_cut(str(twin.get("text", ""))),
-        similarity="the same" if twin["alike"] == 1 else f"{twin['alike']:.0%} alike",
-    )
+    cells = [_cut(str(record["text"])), _short_place(record.get("place", ""))]
+    cells += [_cut(str(twin.get("text", ""))), _short_place(twin.get("place", ""))]
+    return (*cells, "the same" if twin["alike"] == 1 else f"{twin['alike']:.0%} alike")
 
 
 def _example(record: Record) -> Example:
@@ -156,7 +144,7 @@ def _loss(record: Record) -> float:
 
 def _short_place(place: Any) -> str:
     """A place without the folders, whose names take the room of the text."""
-    return str(place).rpartition("/")[2] if not str(place).startswith("hf://") else str(place)
+    return str(place) if str(place).startswith("hf://") else str(place).rpartition("/")[2]
 
 
 def _in_words(value: Any) -> str:

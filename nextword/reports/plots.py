@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,20 +21,16 @@ CALIBRATED = 0.02  # of confidence above or below accuracy that is not worth men
 
 
 @dataclass(frozen=True)
-class Curve:
-    title: str
-    lines: list[Line]
-    svg: Markup
-
-
-@dataclass(frozen=True)
 class Plot:
+    """A drawing with its title, a note below it, and the lines that a key names."""
+
     title: str
-    note: str
     svg: Markup
+    note: str = ""
+    lines: Sequence[Line] = ()
 
 
-def curves(run: Run) -> list[Curve]:
+def curves(run: Run) -> list[Plot]:
     """Return the curves that a run's metrics give: the loss first, then what explains it."""
     curves = [_loss_curve(run)]
     for name in metric_names(run) if run.task else ():
@@ -55,13 +51,10 @@ def curves(run: Run) -> list[Curve]:
 
 def plots(task: str, examples: Sequence[Record]) -> list[Plot]:
     """Return the plots that the held-out examples of a task give."""
-    if task == "classify":
-        return [plot for plot in (_calibration(examples), _numbers(examples)) if plot]
-    plot = _lengths(examples) if task in ("summarize", "translate") else None
-    return [plot] if plot else []
+    return [plot for draw in PLOTS.get(task, ()) if (plot := draw(examples))]
 
 
-def _loss_curve(run: Run) -> Curve:
+def _loss_curve(run: Run) -> Plot:
     marks = [(e["step"], "resumed") for e in run.events if e.get("event") == "resume"]
     if run.best and len(run.validations) > 1:
         marks.append((run.best["step"], "best"))
@@ -74,12 +67,12 @@ def _loss_curve(run: Run) -> Curve:
     factor = _bits_per_nat(run)
     axis = (factor, "bits/byte") if factor else None
     unit = {"classify": "loss per example", "tag": "nats per word"}.get(run.task, "nats per token")
-    return Curve("Loss", lines, chart("Loss", lines, unit=unit, second_axis=axis, marks=marks))
+    svg = chart("Loss", lines, unit=unit, second_axis=axis, marks=marks)
+    return Plot("Loss", svg, lines=lines)
 
 
-def _small(line: Line, unit: str, from_zero: bool) -> Curve:
-    svg = chart(line.name, [line], unit=unit, from_zero=from_zero, size=SMALL)
-    return Curve(line.name, [line], svg)
+def _small(line: Line, unit: str, from_zero: bool) -> Plot:
+    return Plot(line.name, chart(line.name, [line], unit=unit, from_zero=from_zero, size=SMALL))
 
 
 def _points(records: list[Record], name: str) -> list[tuple[float, float]]:
@@ -107,14 +100,15 @@ def _calibration(examples: Sequence[Record]) -> Plot | None:
     confidence, right = np.array(pairs, np.float64).T
     bins = reliability(right, confidence)
     most = max(bin.examples for bin in bins)
+    hint = "{:,} examples, {:.0%} confident: {:.0%} right"
     dots = [
         Dot(
-            bin.confidence,
-            bin.accuracy,
-            f"{bin.examples:,} examples, {bin.confidence:.0%} confident: {bin.accuracy:.0%} right",
-            bin.examples / most,
+            b.confidence,
+            b.accuracy,
+            hint.format(b.examples, b.confidence, b.accuracy),
+            b.examples / most,
         )
-        for bin in bins
+        for b in bins
     ]
     gap = confidence.mean() - right.mean()
     if abs(gap) < CALIBRATED:
@@ -129,7 +123,7 @@ def _calibration(examples: Sequence[Record]) -> Plot | None:
     )
     low = min(0.5 if len(examples[0]["probabilities"]) == 2 else 0.0, *(dot.y for dot in dots))
     svg = square("Calibration", dots, (low, 1.0), "confidence", "accuracy")
-    return Plot("Calibration", note, svg)
+    return Plot("Calibration", svg, note)
 
 
 def _numbers(examples: Sequence[Record]) -> Plot | None:
@@ -141,7 +135,7 @@ def _numbers(examples: Sequence[Record]) -> Plot | None:
     if not (limits := _limits(dots)):
         return None
     svg = square("Predicted numbers", dots, limits, "target", "prediction")
-    return Plot("Predicted numbers", "Each dot is a held-out example.", svg)
+    return Plot("Predicted numbers", svg, "Each dot is a held-out example.")
 
 
 def _lengths(examples: Sequence[Record]) -> Plot | None:
@@ -159,7 +153,7 @@ def _lengths(examples: Sequence[Record]) -> Plot | None:
     dots = [_dot(*each) for each in zip(expected, written, places, strict=True)]
     if not (limits := _limits(dots, from_zero=True)):
         return None
-    return Plot("Lengths", note, square("Lengths", dots, limits, "reference", "prediction"))
+    return Plot("Lengths", square("Lengths", dots, limits, "reference", "prediction"), note)
 
 
 def _dot(x: float, y: float, name: str) -> Dot:
@@ -173,3 +167,10 @@ def _limits(dots: Sequence[Dot], *, from_zero: bool = False) -> tuple[float, flo
         return None
     low, high = 0.0 if from_zero else min(values), max(values)
     return low, high + 0.03 * (high - low)
+
+
+PLOTS: dict[str, tuple[Callable[[Sequence[Record]], Plot | None], ...]] = {
+    "classify": (_calibration, _numbers),
+    "summarize": (_lengths,),
+    "translate": (_lengths,),
+}
