@@ -122,6 +122,8 @@ def is_run(path: Path) -> bool:
 
 def read_run(path: Path) -> Run:
     """Read what a run directory holds. Raises UserError where it is not one, or is damaged."""
+    import yaml
+
     if not path.is_dir():
         raise UserError("is a file, not a run" if path.exists() else "no such run", where=path)
     if not is_run(path):
@@ -130,7 +132,10 @@ def read_run(path: Path) -> Run:
             where=path,
             mend="name the directory that was given to --out of `nextword pretrain` or `finetune`",
         )
-    settings, decided = _read_yaml(path / "config.yaml"), read_object(path / "run.json")
+    settings, decided = {}, read_object(path / "run.json")
+    if (configuration := path / "config.yaml").is_file():
+        with yaml_errors(configuration):
+            settings = mapping(yaml.safe_load(configuration.read_text(encoding="utf-8")))
     plan, precision = mapping(decided.get("plan")), mapping(decided.get("precision"))
     reasons = _texts(plan.get("reasons"))
     if {"name", "reason"} <= set(precision):
@@ -242,15 +247,6 @@ def _read_metrics(path: Path) -> Iterator[Record]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _read_yaml(path: Path) -> Record:
-    import yaml
-
-    if not path.is_file():
-        return {}
-    with yaml_errors(path):
-        return mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def _finished(run: Path) -> str:
