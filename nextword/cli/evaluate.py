@@ -66,9 +66,8 @@ def evaluate(parsed: argparse.Namespace, settings: EvaluateSettings) -> Record:
     if not parsed.data:
         raise UserError("a task is evaluated on labelled data", mend="name a test set")
     chosen = settings.model_dump(exclude_unset=True, include=set(PredictSettings.model_fields))
-    evaluation = evaluate_task(
-        parsed.model, parsed.data, **chosen | {"precision": settings.precision}
-    )
+    chosen["precision"] = settings.precision
+    evaluation = evaluate_task(parsed.model, parsed.data, **chosen)
     show_task(evaluation)
     return evaluation.to_json()
 

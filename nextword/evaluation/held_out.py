@@ -41,19 +41,19 @@ def run_store(model: Path, *, needed: bool) -> Store | None:
 
     None where the store is gone; if it is `needed` that raises UserError.
     """
-    if not model.is_dir():
-        return None
     own = model.resolve()
-    for folder in (own, own.parent) if own.name == "model" else (own,):
-        if (folder / "run.json").is_file():
-            saved = read_json(folder / "run.json")
-            if (folder / "task.json").is_file():  # fine-tuned: it has no store
-                return None
-            if not isinstance(saved, dict) or not isinstance(saved.get("store"), str):
-                raise UserError("does not name the run's store", where=folder / "run.json")
-            place = folder / saved["store"]
-            return Store.open(place) if needed or is_store(place) else None
-    return None
+    folders = (own, own.parent) if own.name == "model" else (own,)
+    files = [folder / "run.json" for folder in folders if (folder / "run.json").is_file()]
+    if not model.is_dir() or not files:
+        return None
+    file = files[0]
+    saved = read_json(file)
+    if file.with_name("task.json").is_file():  # fine-tuned: it has no store
+        return None
+    if not isinstance(saved, dict) or not isinstance(saved.get("store"), str):
+        raise UserError("does not name the run's store", where=file)
+    place = file.parent / saved["store"]
+    return Store.open(place) if needed or is_store(place) else None
 
 
 def open_held_out(

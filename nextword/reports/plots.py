@@ -132,16 +132,11 @@ def _numbers(examples: Sequence[Record]) -> Plot | None:
         for r in examples[:MOST_DOTS]
         if isinstance(r.get("label"), float) and isinstance(r["prediction"], int | float)
     ]
-    if not (limits := _limits(dots)):
-        return None
-    svg = square("Predicted numbers", dots, limits, "target", "prediction")
-    return Plot("Predicted numbers", svg, "Each dot is a held-out example.")
+    return _against("Predicted numbers", "target", dots, "Each dot is a held-out example.")
 
 
 def _lengths(examples: Sequence[Record]) -> Plot | None:
     answered = [r for r in examples if r.get("references")][:MOST_DOTS]
-    if not answered:
-        return None
     texts = [str(r["prediction"]) for r in answered]
     written, expected = lengths(texts, [r["references"] for r in answered])
     ratio = written.sum() / max(expected.sum(), 1.0)
@@ -151,22 +146,23 @@ def _lengths(examples: Sequence[Record]) -> Plot | None:
     )
     places = [str(r.get("place", "")) for r in answered]
     dots = [_dot(*each) for each in zip(expected, written, places, strict=True)]
-    if not (limits := _limits(dots, from_zero=True)):
-        return None
-    return Plot("Lengths", square("Lengths", dots, limits, "reference", "prediction"), note)
+    return _against("Lengths", "reference", dots, note, from_zero=True)
 
 
 def _dot(x: float, y: float, name: str) -> Dot:
     return Dot(x, y, f"{name[:80]}: {x:g}, {y:g}")
 
 
-def _limits(dots: Sequence[Dot], *, from_zero: bool = False) -> tuple[float, float] | None:
-    """The limits of both axes; None where nothing can be drawn."""
+def _against(
+    title: str, target: str, dots: Sequence[Dot], note: str, *, from_zero: bool = False
+) -> Plot | None:
+    """Predictions against targets; None where nothing can be drawn."""
     values = [value for dot in dots for value in (dot.x, dot.y)]
     if not values or not np.isfinite(values).all() or min(values) == max(values):
         return None
     low, high = 0.0 if from_zero else min(values), max(values)
-    return low, high + 0.03 * (high - low)
+    limits = low, high + 0.03 * (high - low)
+    return Plot(title, square(title, dots, limits, target, "prediction"), note)
 
 
 PLOTS: dict[str, tuple[Callable[[Sequence[Record]], Plot | None], ...]] = {
