@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from nextword.runs.record import Record, mapping
 
@@ -13,8 +12,7 @@ LONGEST_PLACE, LONGEST_TEXT = 48, 32  # characters of an example
 _NAMES = {"train": "training", "val": "held out"}
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A row of a table: its name, its numbers, and a note beside them."""
 
     name: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -20,8 +20,7 @@ SPEEDS = ("tokens_per_second", "examples_per_second")
 CALIBRATED = 0.02  # of confidence above or below accuracy that is not worth mentioning
 
 
-@dataclass(frozen=True)
-class Plot:
+class Plot(NamedTuple):
     """A drawing with its title, a note below it, and the lines that a key names."""
 
     title: str

@@ -6,8 +6,7 @@ This page is about pretraining; reports/task.py does the same for fine-tuning.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from nextword.runs.record import Record, Run
 from nextword.terminal import duration, quantity
@@ -18,8 +17,7 @@ RISEN = 0.02  # nats by which held-out loss must have risen above its best to be
 TRUE_VALUE = "for 95 of 100 such samples, the interval would contain the true value"
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """A headline number, its name, and what it means."""
 
     value: str
@@ -27,8 +25,7 @@ class Figure:
     meaning: str
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A judgement: `mood` is "good", "fair", "bad" or "unknown"."""
 
     mood: str
@@ -36,8 +33,7 @@ class Verdict:
     text: str
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """The top of a report: the run in one sentence, its headline figures, what they were measured
     on, and whether the model overfits."""
 

@@ -4,7 +4,7 @@ was predicted as which."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,8 +34,7 @@ PURPOSES = {
 }
 
 
-@dataclass(frozen=True)
-class ClassRow:
+class ClassRow(NamedTuple):
     """A class: its figures in words, and how often it was predicted as each class, with the share
     of its examples that this is."""
 

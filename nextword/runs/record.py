@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from statistics import median_high
-from typing import Any
+from typing import Any, NamedTuple
 
 from nextword.errors import UserError
 from nextword.files import read_json, yaml_errors
@@ -28,8 +28,7 @@ OPENINGS = {
 Record = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(NamedTuple):
     """What the headers of a directory's safetensors files say."""
 
     parameters: int
