@@ -79,15 +79,17 @@ class TaskModel:
         """The answer to a question about a text, or to several; "" where it says there is none."""
         settings = self.trained.settings
         others = {settings.text_column or "context": context}
-        return self._ask("qa", settings.question_column or "question", question, **others)
+        return self._ask("qa", settings.question_column or "question", question, others)
 
     def summarize(self, documents: OneOrMany) -> OneOrMany:
         """The summary of each document."""
-        return self._ask("summarize", self.trained.settings.text_column or "document", documents)
+        return self._ask(
+            "summarize", self.trained.settings.text_column or "document", documents, {}
+        )
 
     def translate(self, texts: OneOrMany) -> OneOrMany:
         """The translation of each text."""
-        return self._ask("translate", self.trained.settings.text_column or "source", texts)
+        return self._ask("translate", self.trained.settings.text_column or "source", texts, {})
 
     @overload
     def chat(self, messages: Talk) -> str: ...
@@ -104,7 +106,7 @@ class TaskModel:
         said = self._write([{column: [dict(message) for message in talk]} for talk in asked])
         return said if several else said[0]
 
-    def _ask(self, task: str, column: str, texts: OneOrMany, **others: str) -> OneOrMany:
+    def _ask(self, task: str, column: str, texts: OneOrMany, others: dict[str, str]) -> OneOrMany:
         """What is written for a text in a column, or for each of several, beside `others`."""
         self._does(task)
         if isinstance(texts, str):
