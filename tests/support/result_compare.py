@@ -16,9 +16,7 @@ IGNORED = {  # keys of JSON at any depth, by their names before: times and speed
 }
 RENAMED: dict[str, dict[str, str]] = {  # the name before: the name after
     "files": {},  # of a file or folder that a command writes, as "held_out.jsonl"
-    "keys": {
-        "figures": "metrics"
-    },  # of a key of JSON; "held_out.jsonl:twin" is that key in that file alone
+    "keys": {"figures": "metrics"},  # of a key of JSON; "held_out.jsonl:twin" is that key in that file alone
     "values": {},  # "labels=several": this string under this key, and as this flag's argument
     "flags": {},  # of a word in a command, as "--beams"; it may become several words, or ""
 }
