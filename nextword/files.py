@@ -27,17 +27,13 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync_directory(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or a directory's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sync_file(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -52,7 +48,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     except OSError:
         aside.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -76,6 +72,25 @@ def read_json(path: Path) -> Any:
 
 
 @contextlib.contextmanager
+def yaml_errors(path: Path) -> Iterator[None]:
+    """Raise what goes wrong while a YAML file is read as UserErrors, which name the line."""
+    import yaml
+
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", where=path) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"is not UTF-8 at byte {error.start}", where=path) from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"is not valid YAML ({error.problem})", where=f"{path}:{line}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else error
+        raise UserError(f"is not valid YAML ({reason})", where=path) from None
+
+
+@contextlib.contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
     """Fill a directory aside and rename it into place once all of it is on the disk.
 
@@ -90,8 +105,8 @@ def whole_directory(path: Path) -> Iterator[Path]:
     try:
         yield aside
         for file in sorted(aside.rglob("*")):
-            sync_directory(file) if file.is_dir() else sync_file(file)
-        sync_directory(aside)
+            sync(file)
+        sync(aside)
         if path.exists():
             _replace_directory(aside, path)
         else:
@@ -99,7 +114,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    sync_directory(path.parent)
+    sync(path.parent)
     shutil.rmtree(aside, ignore_errors=True)  # now the old one
 
 

@@ -13,7 +13,6 @@ WARM = 10  # steps, after which memory is about as large as it has to be
 GROWN = 1.3  # times that: then what is free goes back to the system
 _STATM = Path("/proc/self/statm")
 _LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
-_TRIM = getattr(_LIBRARY, "malloc_trim", None)
 
 
 class FreedMemory:
@@ -27,11 +26,9 @@ class FreedMemory:
     """
 
     def __init__(self) -> None:
-        mallopt = getattr(_LIBRARY, "mallopt", None)
         self._steps, self._usual = 0, 0
-        if mallopt is not None:
-            mallopt(MMAP_MAX, 0)
-            mallopt(TRIM_THRESHOLD, NEVER)
+        _call("mallopt", MMAP_MAX, 0)
+        _call("mallopt", TRIM_THRESHOLD, NEVER)
 
     def watch(self) -> None:
         """After each step."""
@@ -45,15 +42,18 @@ class FreedMemory:
 
 
 def give_back() -> None:
-    """All that is free, to the system, where the C library can."""
-    if _TRIM is not None:
-        _TRIM(0)
+    """Give all that is free to the system, where the C library can."""
+    _call("malloc_trim", 0)
+
+
+def _call(name: str, *arguments: int) -> None:
+    if function := getattr(_LIBRARY, name, None):
+        function(*arguments)
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds; 0 where the system does not say."""
+    """Return the bytes of memory that this process holds; 0 where the system does not say."""
     try:
-        pages = int(_STATM.read_text(encoding="ascii").split()[1])
+        return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")

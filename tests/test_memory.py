@@ -26,7 +26,7 @@ from nextword import memory
 from nextword.memory import WARM, FreedMemory, resident
 
 freed, trims = FreedMemory(), []
-trim, memory._TRIM = memory._TRIM, lambda pad: trims.append(trim(pad))
+give_back, memory.give_back = memory.give_back, lambda: trims.append(give_back())
 for step in range(WARM):
     freed.watch()
 base, between = resident(), []

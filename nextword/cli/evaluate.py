@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nextword.cli.options import LABELLED, MODEL, Argument, command, print_json
+from nextword.cli.options import LABELLED, MODEL, Argument, command
 from nextword.errors import UserError
 from nextword.settings import CompareSettings, EvaluateSettings, PredictSettings
 from nextword.terminal import duration, say, table, warn
@@ -14,22 +14,32 @@ from nextword.terminal import duration, say, table, warn
 if TYPE_CHECKING:
     from nextword.evaluation.bootstrap import SeedStats
     from nextword.evaluation.classification import ClassReport
-    from nextword.evaluation.language_model import Evaluation, Interval
-    from nextword.evaluation.masked import HiddenEvaluation
+    from nextword.evaluation.language_model import Interval
     from nextword.verbs.compare import Comparison
     from nextword.verbs.evaluate import TaskEvaluation
 
+Record = dict[str, Any]
 MOST_CLASSES = 10  # that a terminal has room for
-# Figures of an evaluation, each with an interval beside it, and what they are called.
-TEXT_FIGURES = {
+# Figures of an evaluation on text, each with an interval beside it, and what they are called.
+FIGURES = {
     "bits_per_byte": "bits per byte",
+    "masked_accuracy": "hidden tokens found",
     "perplexity": "perplexity",
     "loss": "loss, nats per token",
 }
-HIDDEN_FIGURES = {
-    "masked_accuracy": "hidden tokens found",
-    "perplexity": "perplexity",
-    "loss": "loss, nats per hidden token",
+# What they were measured on; of tokens that were hidden and of all tokens there are other facts.
+FACTS = {
+    "hidden_tokens": "hidden tokens",
+    "tokens": "tokens",
+    "bytes": "bytes",
+    "documents": "documents",
+    "documents_seen": "... also in the training text",
+    "documents_over_context": "... longer than the context",
+    "mask_rate": "share hidden",
+    "context_length": "context, tokens",
+    "stride": "stride, tokens",
+    "interval_units": "intervals over",
+    "seconds": "time",
 }
 TEXT_OR_EXAMPLES = Argument(
     "data",
@@ -41,30 +51,25 @@ TEXT_OR_EXAMPLES = Argument(
 
 
 @command(EvaluateSettings, MODEL, TEXT_OR_EXAMPLES)
-def evaluate(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
+def evaluate(parsed: argparse.Namespace, settings: EvaluateSettings) -> Record:
     from nextword.tasks.opening import task_of
 
-    evaluation: TaskEvaluation | Evaluation | HiddenEvaluation
-    if (settings.task or task_of(parsed.model)) not in (None, "text"):
-        from nextword.verbs.evaluate import evaluate_task
-
-        if not parsed.data:
-            raise UserError("a task is evaluated on labelled data", mend="name a test set")
-        chosen = settings.model_dump(exclude_unset=True, include=set(PredictSettings.model_fields))
-        chosen["precision"] = settings.precision
-        evaluation = evaluate_task(parsed.model, parsed.data, **chosen)
-        show_task(evaluation)
-    else:
-        from nextword.evaluation.language_model import Evaluation
+    if (settings.task or task_of(parsed.model)) in (None, "text"):
         from nextword.verbs.evaluate import evaluate
 
-        evaluation = evaluate(parsed.model, parsed.data or None, settings)
-        if isinstance(evaluation, Evaluation):
-            show_text(evaluation)
-        else:
-            show_hidden(evaluation)
-    if parsed.json:
-        print_json(evaluation.to_json())
+        measured = evaluate(parsed.model, parsed.data or None, settings)
+        show_measured(vars(measured))
+        return measured.to_json()
+
+    from nextword.verbs.evaluate import evaluate_task
+
+    if not parsed.data:
+        raise UserError("a task is evaluated on labelled data", mend="name a test set")
+    chosen = settings.model_dump(exclude_unset=True, include=set(PredictSettings.model_fields))
+    chosen["precision"] = settings.precision
+    evaluation = evaluate_task(parsed.model, parsed.data, **chosen)
+    show_task(evaluation)
+    return evaluation.to_json()
 
 
 @command(
@@ -73,13 +78,12 @@ def evaluate(parsed: argparse.Namespace, settings: EvaluateSettings) -> None:
     Argument("second", "MODEL_B", "another one for the same task"),
     LABELLED,
 )
-def compare(parsed: argparse.Namespace, settings: CompareSettings) -> None:
+def compare(parsed: argparse.Namespace, settings: CompareSettings) -> Record:
     from nextword.verbs.compare import compare
 
     comparison = compare(parsed.first, parsed.second, parsed.data, settings)
     show_comparison(comparison)
-    if parsed.json:
-        print_json(comparison.to_json())
+    return comparison.to_json()
 
 
 def show_task(evaluation: TaskEvaluation) -> None:
@@ -95,10 +99,10 @@ def show_task(evaluation: TaskEvaluation) -> None:
         show_seeds(evaluation.seeds)
     if evaluation.task == "tag":
         show_classes("Kinds of entities", evaluation.classes, counted="entities")
-    elif 2 <= len(evaluation.classes) <= MOST_CLASSES:
-        show_classes("Classes, and what they were predicted as", evaluation.classes, confusion=True)
     elif len(evaluation.classes) > MOST_CLASSES:
         show_classes("Classes", evaluation.classes)
+    elif len(evaluation.classes) >= 2:
+        show_classes("Classes, and what they were predicted as", evaluation.classes, confusion=True)
     if evaluation.units == 1 < evaluation.examples:
         say("all examples share one input, so no interval can be given")
     else:
@@ -130,52 +134,32 @@ def show_seeds(seeds: Mapping[str, SeedStats]) -> None:
     table("Over the seeds", ["", "mean", "std. deviation", "95% interval of the mean"], rows)
 
 
-def show_text(evaluation: Evaluation) -> None:
-    show_figures(evaluation, TEXT_FIGURES)
-    seen, context = evaluation.documents_seen, evaluation.context_length
-    too_long = evaluation.documents_over_context
-    facts: list[tuple[str, Any]] = [
-        ("tokens", evaluation.tokens),
-        ("bytes", evaluation.bytes),
-        ("documents", evaluation.documents),
-        ("... also in the training text", "not known" if seen is None else seen),
-        ("... longer than the context", too_long),
-        ("context, tokens", context),
-        ("stride, tokens", evaluation.stride),
-        ("intervals over", evaluation.interval_units),
-        ("time", duration(evaluation.seconds)),
+def show_measured(values: Record) -> None:
+    """Show the figures of an evaluation on text, and what they were measured on."""
+    shown, titles = {**values, "seconds": duration(values["seconds"])}, dict(FIGURES)
+    if "hidden_tokens" in values:
+        titles["loss"] = "loss, nats per hidden token"
+        shown["mask_rate"] = f"{values['mask_rate']:.0%}"
+        shown["interval_units"] = f"{values['rows']:,} rows"
+        if values["masked_accuracy"] is None:  # an encoder–decoder names no candidates
+            del titles["masked_accuracy"]
+    elif values["documents_seen"] is None:
+        shown["documents_seen"] = "not known"
+    figures = [
+        (title, figure_text(values[name]), interval_text(values[f"{name}_interval"]))
+        for name, title in titles.items()
+        if name in values
     ]
+    table(f"{values['model']} on {values['data']}", ["", "value", "95% interval"], figures)
+    facts = [(title, shown[name]) for name, title in FACTS.items() if name in shown]
     table("Measured on", ["", ""], facts)
-    if too_long and evaluation.stride == context:
+    too_long, context = values.get("documents_over_context"), values["context_length"]
+    if too_long and values["stride"] == context:
         warn(
-            f"{too_long:,} of {evaluation.documents:,} documents are longer than the context of "
+            f"{too_long:,} of {values['documents']:,} documents are longer than the context of "
             f"{context:,} tokens: they are scored in pieces, each without the text before it "
             f"(--stride {max(1, context // 2)} keeps some of it)"
         )
-
-
-def show_hidden(evaluation: HiddenEvaluation) -> None:
-    show_figures(evaluation, HIDDEN_FIGURES)
-    facts = [
-        ("hidden tokens", evaluation.hidden_tokens),
-        ("tokens", evaluation.tokens),
-        ("share hidden", f"{evaluation.mask_rate:.0%}"),
-        ("context, tokens", evaluation.context_length),
-        ("intervals over", f"{evaluation.rows:,} rows"),
-        ("time", duration(evaluation.seconds)),
-    ]
-    table("Measured on", ["", ""], facts)
-
-
-def show_figures(evaluation: Evaluation | HiddenEvaluation, names: dict[str, str]) -> None:
-    """Show a row for each named figure; an encoder–decoder has no accuracy on hidden tokens."""
-    figures = vars(evaluation)
-    rows = [
-        (title, figure_text(figures[name]), interval_text(figures[f"{name}_interval"]))
-        for name, title in names.items()
-        if name != "masked_accuracy" or figures[name] is not None
-    ]
-    table(f"{evaluation.model} on {evaluation.data}", ["", "value", "95% interval"], rows)
 
 
 def show_comparison(comparison: Comparison) -> None:
@@ -192,10 +176,9 @@ def show_comparison(comparison: Comparison) -> None:
         say(f"{letter}: {model}")
     for metric in comparison.metrics.values():
         if metric.discordant is not None:
-            only_first, only_second = metric.discordant
             say(
-                f"Only A is right on {only_first:,} examples, only B on {only_second:,}: "
-                f"{metric.test}. All other p-values are from the paired bootstrap"
+                "Only A is right on {:,} examples, only B on {:,}: ".format(*metric.discordant)
+                + f"{metric.test}. All other p-values are from the paired bootstrap"
             )
     say_what_is_resampled(comparison.units, comparison.examples)
     for remark in comparison.remarks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from nextword.cli.options import Argument, command, print_json
+from nextword.cli.options import Argument, command
 from nextword.settings import ReportSettings, Settings
 from nextword.terminal import duration, quantity, say, table
 
@@ -26,14 +26,13 @@ Description = dict[str, Any]
 
 
 @command(Settings, Argument("path", "PATH", "a store, run or model; or the word `sizes`"))
-def info(parsed: argparse.Namespace, _: Settings) -> None:
+def info(parsed: argparse.Namespace, _: Settings) -> Description:
     from nextword.verbs.info import info
 
     description = info(parsed.path)
     show = {"store": show_store, "run": show_run, "model": show_model, "sizes": show_sizes}
     show[description["kind"]](description)
-    if parsed.json:
-        print_json(description)
+    return description
 
 
 @command(
@@ -41,13 +40,12 @@ def info(parsed: argparse.Namespace, _: Settings) -> None:
     Argument("run", "RUN", "the run's directory"),
     Argument("--out", "FILE", "file to write; RUN/report.html if not given", required=False),
 )
-def report(parsed: argparse.Namespace, _: ReportSettings) -> None:
+def report(parsed: argparse.Namespace, _: ReportSettings) -> Description:
     from nextword.reports.report import report
 
     path = report(parsed.run, parsed.out)
     say(f"Report: {path}", copied=True)
-    if parsed.json:
-        print_json({"report": str(path)})
+    return {"report": str(path)}
 
 
 def show_sizes(sizes: Description) -> None:
@@ -67,18 +65,19 @@ def show_store(store: Description) -> None:
         rows.append((name, *sizes, split["bytes"] / max(1, split["tokens"])))
     columns = ["split", "documents", "characters", "tokens", "bytes/token"]
     table(f"Token store {store['path']}", columns, rows)
-    tokenizer, overlap, documents = store["tokenizer"], store["overlap"], store["documents"]
+    tokenizer, overlap = store["tokenizer"], store["overlap"]
     kind = tokenizer.get("kind", "made elsewhere")
     facts: Facts = [
         ("made from", _name_some(store["data"])),
         ("tokenizer", f"{kind}, {tokenizer['vocab_size']:,} tokens"),
     ]
-    if documents:
-        counts = f"{documents['total']:,}, {documents['accepted']:,}"
-        facts.append(("documents found, kept", counts))
+    if documents := store["documents"]:
+        facts.append(("documents found, kept", "{total:,}, {accepted:,}".format(**documents)))
     facts += [(f"... left out: {reason}", count) for reason, count in store["left_out"].items()]
     if languages := store["languages"]:
-        facts.append(("languages", _shares(languages)))
+        total = sum(languages.values()) or 1
+        most = sorted(languages.items(), key=lambda item: -item[1])[:MOST_LANGUAGES]
+        facts.append(("languages", ", ".join(f"{name} {n / total:.0%}" for name, n in most)))
     facts += [
         ("held-out text seen in training", f"{overlap['share']:.2%}" if overlap else "not known"),
         ("on disk", quantity(store["bytes"], "B")),
@@ -86,61 +85,10 @@ def show_store(store: Description) -> None:
     table("About it", ["", ""], facts)
 
 
-def show_model(model: Description) -> None:
-    table(f"Model {model['path']}", ["", ""], _model_facts(model))
-
-
-def show_run(run: Description) -> None:
-    steps, best = run["steps"], run["best"]
-    end = f"finished: {run['finished']}" if run["finished"] else "not finished"
-    planned = f" of {steps['planned']:,}" if steps["planned"] and not run["finished"] else ""
-    facts: Facts = [("fine-tuned for", run["task"])] if run["task"] else []
-    facts += [
-        ("trained on", _name_some(run["data"])),
-        ("steps", f"{steps['taken']:,}{planned}, {end}"),
-    ]
-    if train := run["train"]:
-        facts += [("tokens seen", quantity(train["tokens"]))] if "tokens" in train else []
-        facts += [
-            ("time", duration(train.get("seconds", 0))),
-            ("training loss", train.get("loss")),
-        ]
-    if best:
-        facts.append(("best validation loss", f"{best['loss']:.4f} at step {best['step']:,}"))
-        names = ("bits_per_byte", "masked_accuracy", "perplexity")
-        facts += [(f"... {name.replace('_', ' ')}", best[name]) for name in names if name in best]
-    facts += _final_figures(run["evaluation"] or {})
-    facts.append(("checkpoints", ", ".join(run["checkpoints"]) or "none"))
-    table(f"Run {run['path']}", ["", ""], facts)
-    if run["model"]:
-        table("Its model (the best so far)", ["", ""], _model_facts(run["model"]))
-    for event in run["events"][-3:]:
-        say(f"step {event.get('step', 0):,}: {event.get('message', '')}")
-    if run["sample"]:
-        say(f"It writes: “{' '.join(str(run['sample'].get('text')).split())[:300]}”")
-
-
-def _final_figures(evaluation: Description) -> Facts:
-    """The figures of a finished run's best model on what was held out."""
-    facts: Facts = []
-    for name in ("bits_per_byte", "masked_accuracy"):
-        if interval := evaluation.get(f"{name}_interval"):
-            figure = _with_interval(evaluation[name], interval)
-            facts.append((f"{name.replace('_', ' ')} when finished", figure))
-    for name, metric in evaluation.get("metrics", {}).items():
-        figure = _with_interval(metric["value"], metric.get("interval"))
-        facts.append((f"{name}, held out", figure))
-    return facts
-
-
-def _with_interval(value: float, interval: list[float] | None) -> str:
-    return f"{value:.4f}" + (", 95% interval {:.4f} … {:.4f}".format(*interval) if interval else "")
-
-
-def _model_facts(model: Description) -> Facts:
+def show_model(model: Description, title: str = "") -> None:
     shared = "" if model["heads"] == model["kv_heads"] else f", {model['kv_heads']} key/value"
     purpose = PURPOSES[model["shape"] if model["head"] == "language" else model["head"]]
-    return [
+    facts = [
         ("family", f"{model['family']}{purpose}"),
         ("parameters", quantity(model["parameters"])),
         ("layers × width", f"{model['layers']} × {model['width']}"),
@@ -150,6 +98,46 @@ def _model_facts(model: Description) -> Facts:
         ("output head", "shared with the embedding" if model["tied"] else "its own"),
         ("weights", f"{model['weights']}, {quantity(model['bytes'], 'B')}"),
     ]
+    table(title or f"Model {model['path']}", ["", ""], facts)
+
+
+def show_run(run: Description) -> None:
+    steps = run["steps"]
+    end = f"finished: {run['finished']}" if run["finished"] else "not finished"
+    planned = f" of {steps['planned']:,}" if steps["planned"] and not run["finished"] else ""
+    facts: Facts = [("fine-tuned for", run["task"])] if run["task"] else []
+    facts += [
+        ("trained on", _name_some(run["data"])),
+        ("steps", f"{steps['taken']:,}{planned}, {end}"),
+    ]
+    if train := run["train"]:
+        facts += [("tokens seen", quantity(train["tokens"]))] if "tokens" in train else []
+        seconds, loss = duration(train.get("seconds", 0)), train.get("loss")
+        facts += [("time", seconds), ("training loss", loss)]
+    if best := run["best"]:
+        facts.append(("best validation loss", f"{best['loss']:.4f} at step {best['step']:,}"))
+        names = ("bits_per_byte", "masked_accuracy", "perplexity")
+        facts += [(f"... {name.replace('_', ' ')}", best[name]) for name in names if name in best]
+    evaluation = run["evaluation"] or {}
+    for name in ("bits_per_byte", "masked_accuracy"):
+        if interval := evaluation.get(f"{name}_interval"):
+            figure = _with_interval(evaluation[name], interval)
+            facts.append((f"{name.replace('_', ' ')} when finished", figure))
+    for name, metric in evaluation.get("metrics", {}).items():
+        figure = _with_interval(metric["value"], metric.get("interval"))
+        facts.append((f"{name}, held out", figure))
+    facts.append(("checkpoints", ", ".join(run["checkpoints"]) or "none"))
+    table(f"Run {run['path']}", ["", ""], facts)
+    if run["model"]:
+        show_model(run["model"], "Its model (the best so far)")
+    for event in run["events"][-3:]:
+        say(f"step {event.get('step', 0):,}: {event.get('message', '')}")
+    if run["sample"]:
+        say(f"It writes: “{' '.join(str(run['sample'].get('text')).split())[:300]}”")
+
+
+def _with_interval(value: float, interval: list[float] | None) -> str:
+    return f"{value:.4f}" + (", 95% interval {:.4f} … {:.4f}".format(*interval) if interval else "")
 
 
 def _name_some(data: list[str] | None) -> str:
@@ -157,10 +145,3 @@ def _name_some(data: list[str] | None) -> str:
     data = data or []
     more = [f"and {len(data) - MOST_NAMED:,} more"] if len(data) > MOST_NAMED else []
     return "\n".join([*data[:MOST_NAMED], *more]) or "not known"
-
-
-def _shares(languages: dict[str, int]) -> str:
-    """`en 86%, zh 14%`, the most frequent languages first."""
-    total = sum(languages.values()) or 1
-    most = sorted(languages.items(), key=lambda item: -item[1])[:MOST_LANGUAGES]
-    return ", ".join(f"{name} {count / total:.0%}" for name, count in most)

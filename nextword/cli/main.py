@@ -125,9 +125,12 @@ def _run(arguments: list[str]) -> int:
         print(f"nextword {nextword.__version__}")
         return 0
     command, parser = load_command(arguments[0])
-    from nextword.cli.options import parse
+    from nextword.cli.options import parse, print_json
 
-    command.run(*parse(parser, command, arguments[1:]))
+    parsed, settings = parse(parser, command, arguments[1:])
+    result = command.run(parsed, settings)
+    if parsed.json and result is not None:
+        print_json(result)
     return 0
 
 
@@ -154,9 +157,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _write_details(error: Exception, arguments: list[str]) -> str:
     """Write the traceback to a file, and return how to report it."""
-    version, machine = nextword.__version__, platform.platform()
+    python, machine = platform.python_version(), platform.platform()
     lines = [
-        f"nextword {version}, Python {platform.python_version()}, {machine}",
+        f"nextword {nextword.__version__}, Python {python}, {machine}",
         f"nextword {shlex.join(arguments)}",
         "",
         *traceback.format_exception(error),

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 from pydantic.fields import FieldInfo
 
 from nextword.errors import UserError, nearest
+from nextword.files import yaml_errors
 from nextword.settings import Settings, resolve
 
 LARGEST_CONFIG = 1_000_000  # characters
@@ -48,7 +49,8 @@ class Argument:
         return words if self.required else f"[{words}]"
 
 
-Runner = Callable[[argparse.Namespace, Any], None]
+# It returns what `--json` prints, or None where nothing is left to print.
+Runner = Callable[[argparse.Namespace, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ class Parser(argparse.ArgumentParser):
 def make_parser(prog: str, description: str, command: Command) -> Parser:
     """Return the parser of a command, with a flag for each of its settings."""
     parser = Parser(prog, description=description, allow_abbrev=False)
-    parser.usage = " ".join([prog, *(str(a) for a in command.arguments if _shown(a)), "[settings]"])
+    # Flags that may be left out are not part of the usage line.
+    shown = [str(a) for a in command.arguments if a.required or not a.is_flag]
+    parser.usage = " ".join([prog, *shown, "[settings]"])
     for argument in command.arguments:
         nargs = None if argument.is_flag else "*" if argument.many else "?"
         parser.add_argument(
@@ -167,24 +171,13 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """
     import yaml
 
-    try:
+    with yaml_errors(path):
         with open(path, encoding="utf-8") as file:
             text = file.read(LARGEST_CONFIG + 1)
         if len(text) > LARGEST_CONFIG:
             raise UserError("is too long to be a file of settings", where=path)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
-    except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", where=path) from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"is not UTF-8 at byte {error.start}", where=path) from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"is not valid YAML ({error.problem})", where=f"{path}:{line}") from None
-    except RecursionError:
-        raise UserError("is not valid YAML (nested too deep)", where=path) from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"is not valid YAML ({error})", where=path) from None
     if node is None:
         return {}, {}
     if not isinstance(node, yaml.MappingNode):
@@ -208,8 +201,7 @@ def print_json(value: Any) -> None:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:  # half a character in a file's name, say
         text = json.dumps(value, indent=2)
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    print(text, flush=True)
 
 
 def _finite(value: Any) -> Any:
@@ -218,11 +210,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _shown(argument: Argument) -> bool:
-    """Flags that may be left out are not part of the usage line."""
-    return argument.required or not argument.is_flag
 
 
 def _own_value(action: argparse.Action, value: Any, place: str | None) -> Any:
@@ -248,32 +235,20 @@ def _greedy_flag(flags: dict[str, Any]) -> str:
 
 def _describe(field: FieldInfo) -> dict[str, Any]:
     """Describe one setting to argparse, from its type annotation."""
-    kind = _plain_type(field.annotation)
-    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(field)}
+    kind: Any = field.annotation
+    text = (field.description or "").replace("%", "%%")
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if not (field.is_required() or field.default in (None, []) or isinstance(field.default, bool)):
+        text += f" (default: {field.default})"
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
     if kind is bool:
         return options | {"action": argparse.BooleanOptionalAction}
     if get_origin(kind) is list:
         (kind,) = get_args(kind)
         options |= {"nargs": "+", "action": "extend"}
-    return options | {"metavar": _metavar(kind)}
-
-
-def _metavar(kind: Any) -> str:
     if get_origin(kind) is Literal:
-        return "|".join(get_args(kind))
-    return {int: "N", float: "X", str: "TEXT"}.get(kind, "VALUE")
-
-
-def _plain_type(kind: Any) -> Any:
-    if get_origin(kind) in (Union, types.UnionType):
-        kind = next(part for part in get_args(kind) if part is not type(None))
-    if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    return kind
-
-
-def _help(field: FieldInfo) -> str:
-    text = (field.description or "").replace("%", "%%")
-    if field.is_required() or field.default in (None, []) or isinstance(field.default, bool):
-        return text
-    return f"{text} (default: {field.default})"
+        return options | {"metavar": "|".join(get_args(kind))}
+    return options | {"metavar": {int: "N", float: "X", str: "TEXT"}.get(kind, "VALUE")}

@@ -6,7 +6,8 @@ import argparse
 import dataclasses
 import os
 import shlex
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nextword.cli.evaluate import interval_text, show_seeds
 from nextword.cli.options import LABELLED, MODEL, OUT_RUN, TEXTS, Argument, command, print_json
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from nextword.verbs.finetune_run import Finetuned
     from nextword.verbs.pretrain import FinishedRun
 
+F = TypeVar("F", "FinishedRun", "Finetuned")
 # What may have been measured at the end of pretraining: a model has the first of these it can have.
 MEASURES = {
     "bits_per_byte": "bits per byte",
@@ -27,12 +29,10 @@ MEASURES = {
 
 
 @command(PrepareSettings, TEXTS, Argument("--out", "STORE", "directory of the new store"))
-def prepare(parsed: argparse.Namespace, settings: PrepareSettings) -> None:
+def prepare(parsed: argparse.Namespace, settings: PrepareSettings) -> dict[str, Any]:
     from nextword.tokens.prepare import prepare
 
-    store = prepare(parsed.data, parsed.out, settings)
-    if parsed.json:
-        print_json({"store": parsed.out, **store.manifest})
+    return {"store": parsed.out, **prepare(parsed.data, parsed.out, settings).manifest}
 
 
 @command(PretrainSettings, dataclasses.replace(TEXTS, required=False), OUT_RUN)
@@ -42,34 +42,29 @@ def pretrain(parsed: argparse.Namespace, settings: PretrainSettings) -> None:
 
     from nextword.verbs.pretrain import pretrain
 
-    finished = pretrain(parsed.data, parsed.out, settings)
-    if _is_first_process():
-        if not finished.signal:  # else the last line has said how to continue
-            show_pretrained(finished)
-        if parsed.json:
-            print_json(dataclasses.asdict(finished))
-    _exit_as_signalled(finished.signal)
+    conclude(pretrain(parsed.data, parsed.out, settings), show_pretrained, parsed)
 
 
 @command(FinetuneSettings, MODEL, LABELLED, OUT_RUN)
 def finetune(parsed: argparse.Namespace, settings: FinetuneSettings) -> None:
     from nextword.verbs.finetune import finetune
 
-    finished = finetune(parsed.model, parsed.data, parsed.out, settings)
-    if _is_first_process():
-        if finished.signal:
-            say(
-                f"Stopped and saved at step {finished.steps:,}. To continue, run the same command "
-                "with --resume"
-            )
-        else:
-            show_finetuned(finished)
+    conclude(finetune(parsed.model, parsed.data, parsed.out, settings), show_finetuned, parsed)
+
+
+def conclude(finished: F, show: Callable[[F], None], parsed: argparse.Namespace) -> None:
+    """Show how a run ended, and exit as a shell counts it where a signal has ended it."""
+    if int(os.environ.get("RANK", 0)) == 0:  # it speaks for all that torchrun has started
+        show(finished)
         if parsed.json:
             print_json(dataclasses.asdict(finished))
-    _exit_as_signalled(finished.signal)
+    if finished.signal:
+        raise SystemExit(128 + finished.signal)
 
 
 def show_pretrained(finished: FinishedRun) -> None:
+    if finished.signal:  # the last line has said how to continue
+        return
     evaluation = finished.evaluation or {}
     measure = next((name for name in MEASURES if evaluation.get(f"{name}_interval")), None)
     if measure:
@@ -87,13 +82,19 @@ def show_pretrained(finished: FinishedRun) -> None:
 
 
 def show_finetuned(finished: Finetuned) -> None:
+    if finished.signal:
+        say(
+            f"Stopped and saved at step {finished.steps:,}. To continue, run the same command "
+            "with --resume"
+        )
+        return
     say(f"Finished: {finished.finished}")
     if finished.trials:
         show_trials(finished.trials)
     if finished.loss is not None:
-        intervals = {name: interval_text(ends) for name, ends in finished.intervals.items()}
+        ends = finished.intervals
         rows = [
-            (name, value, intervals.get(name, ""))
+            (name, value, interval_text(ends[name]) if name in ends else "")
             for name, value in {"loss": finished.loss, **finished.metrics}.items()
         ]
         columns = ["on held-out examples", "", "95% interval"]
@@ -103,32 +104,18 @@ def show_finetuned(finished: Finetuned) -> None:
     run = shlex.quote(finished.run)
     say(f"Model: {finished.run}/model")
     say(f"Evaluate it on a test set: nextword evaluate {run} TEST_DATA")
-    if finished.task == "text":
-        say(f"Use it: nextword generate {run}")
-    else:
-        say(f"Use it: nextword predict {run} NEW_DATA --out predictions.jsonl")
+    use = f"predict {run} NEW_DATA --out predictions.jsonl"
+    say(f"Use it: nextword {f'generate {run}' if finished.task == 'text' else use}")
 
 
 def show_trials(trials: dict[str, dict[str, Any]]) -> None:
     """Show a row for each trial. The first changes nothing: the longest one names the columns."""
     columns = max(map(list, trials.values()), key=len)
-    rows = [
-        (name.rpartition("-")[2], *(_trial_cell(trial.get(column)) for column in columns))
-        for name, trial in trials.items()
-    ]
+    rows = []
+    for name, trial in trials.items():
+        values = [trial.get(column) for column in columns]
+        cells = [
+            f"{v:.4g}" if isinstance(v, float) else str("–" if v is None else v) for v in values
+        ]
+        rows.append((name.rpartition("-")[2], *cells))
     table("Trials", ["", *(column.replace("_", " ") for column in columns)], rows)
-
-
-def _trial_cell(value: object) -> str:
-    """A dash where a trial kept the usual setting, or reached no score."""
-    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _is_first_process() -> bool:
-    """Whether this process speaks for all that torchrun has started."""
-    return int(os.environ.get("RANK", 0)) == 0
-
-
-def _exit_as_signalled(signal: int) -> None:
-    if signal:
-        raise SystemExit(128 + signal)  # as shells count an end by a signal

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nextword.cli.options import LABELLED, MODEL, Argument, command, print_json
+from nextword.cli.options import LABELLED, MODEL, Argument, command
 from nextword.errors import UserError
 from nextword.settings import FillSettings, GenerateSettings, PredictSettings
 from nextword.terminal import say
@@ -18,37 +18,36 @@ if TYPE_CHECKING:
 
 PROMPT = Argument("prompt", "PROMPT", "text; - reads it from standard input", required=False)
 GAPPED = Argument("text", "TEXT", "text with [MASK] in it; - reads it from standard input")
-TASK_MODEL = dataclasses.replace(MODEL, help="a run of `nextword finetune`, or a model")
 
 
 @command(GenerateSettings, MODEL, PROMPT)
-def generate(parsed: argparse.Namespace, settings: GenerateSettings) -> None:
+def generate(parsed: argparse.Namespace, settings: GenerateSettings) -> dict[str, Any] | None:
     prompt = read_standard_input() if parsed.prompt == "-" else parsed.prompt or ""
     suffix = settings.suffix or ""
 
     from nextword.inference.language_model import load_language_model
 
     model = load_language_model(parsed.model, precision=settings.precision)
-    if parsed.json:
-        samples = [
-            {"text": sample.text, "tokens": sample.tokens, "finish": sample.finish}
-            for sample in model.complete([prompt], settings)
-        ]
-        texts = {"prompt": prompt, "suffix": suffix} if suffix else {"prompt": prompt}
-        print_json({"model": model.name, **texts, "samples": samples})
-    elif settings.num_samples == 1:
+    if settings.num_samples == 1 and not parsed.json:
         pieces = model.stream(prompt, settings)
         write(prompt)
         for piece in pieces:
             write(piece)
         write(f"{suffix}\n")
-    else:
-        for number, sample in enumerate(model.complete([prompt], settings), 1):
-            write(f"--- {number} of {settings.num_samples}\n{prompt}{sample.text}{suffix}\n")
+        return None
+    samples = model.complete([prompt], settings)
+    if parsed.json:
+        texts = {"prompt": prompt} | ({"suffix": suffix} if suffix else {})
+        keys = ("text", "tokens", "finish")
+        named = [{key: getattr(sample, key) for key in keys} for sample in samples]
+        return {"model": model.name, **texts, "samples": named}
+    for number, sample in enumerate(samples, 1):
+        write(f"--- {number} of {settings.num_samples}\n{prompt}{sample.text}{suffix}\n")
+    return None
 
 
 @command(FillSettings, MODEL, GAPPED)
-def fill(parsed: argparse.Namespace, settings: FillSettings) -> None:
+def fill(parsed: argparse.Namespace, settings: FillSettings) -> dict[str, Any] | None:
     text = read_standard_input() if parsed.text == "-" else parsed.text
 
     from nextword.inference.masked_model import load_masked_model
@@ -56,25 +55,24 @@ def fill(parsed: argparse.Namespace, settings: FillSettings) -> None:
     model = load_masked_model(parsed.model, precision=settings.precision)
     filled = model.fill(text, settings.top_k)
     if parsed.json:
-        print_json({"model": model.name, "prompt": text} | dataclasses.asdict(filled))
-        return
+        return {"model": model.name, "prompt": text} | dataclasses.asdict(filled)
     write(f"{filled.text}\n")
     write_candidates(filled.gaps, model.tokenizer)
+    return None
 
 
 @command(
     PredictSettings,
-    TASK_MODEL,
+    dataclasses.replace(MODEL, help="a run of `nextword finetune`, or a model"),
     LABELLED,
     Argument("--out", "FILE", "file for the predictions, as JSON lines"),
 )
-def predict(parsed: argparse.Namespace, settings: PredictSettings) -> None:
+def predict(parsed: argparse.Namespace, settings: PredictSettings) -> dict[str, Any]:
     from nextword.verbs.predict import predict
 
     predictions = predict(parsed.model, parsed.data, parsed.out, settings)
     say(f"{len(predictions):,} predictions: {parsed.out}")
-    if parsed.json:
-        print_json({"out": parsed.out, "predictions": predictions})
+    return {"out": parsed.out, "predictions": predictions}
 
 
 def write_candidates(gaps: list[list[Candidate]], tokenizer: Tokenizer) -> None:
@@ -87,9 +85,9 @@ def write_candidates(gaps: list[list[Candidate]], tokenizer: Tokenizer) -> None:
         for gap in gaps
     ]
     width = max(cell_len(word) for gap in words for word in gap)
-    for number, gap in enumerate(gaps, 1):
+    for number, (gap, names) in enumerate(zip(gaps, words, strict=True), 1):
         write("\n" if len(gaps) == 1 else f"\n{number}\n")
-        for candidate, word in zip(gap, words[number - 1], strict=True):
+        for candidate, word in zip(gap, names, strict=True):
             padding = " " * (width - cell_len(word))
             write(f"  {word}{padding}  {candidate.probability:6.1%}\n")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,19 +41,19 @@ def run_store(model: Path, *, needed: bool) -> Store | None:
 
     None where the store is gone; if it is `needed` that raises UserError.
     """
-    if not model.is_dir():
-        return None
     own = model.resolve()
-    for folder in (own, own.parent) if own.name == "model" else (own,):
-        if (folder / "run.json").is_file():
-            saved = read_json(folder / "run.json")
-            if (folder / "task.json").is_file():  # fine-tuned: it has no store
-                return None
-            if not isinstance(saved, dict) or not isinstance(saved.get("store"), str):
-                raise UserError("does not name the run's store", where=folder / "run.json")
-            place = folder / saved["store"]
-            return Store.open(place) if needed or is_store(place) else None
-    return None
+    folders = (own, own.parent) if own.name == "model" else (own,)
+    files = [folder / "run.json" for folder in folders if (folder / "run.json").is_file()]
+    if not model.is_dir() or not files:
+        return None
+    file = files[0]
+    saved = read_json(file)
+    if file.with_name("task.json").is_file():  # fine-tuned: it has no store
+        return None
+    if not isinstance(saved, dict) or not isinstance(saved.get("store"), str):
+        raise UserError("does not name the run's store", where=file)
+    place = file.parent / saved["store"]
+    return Store.open(place) if needed or is_store(place) else None
 
 
 def open_held_out(
@@ -95,12 +95,8 @@ def _of_store(store: Store, tokenizer: Tokenizer) -> HeldOut:
             where=store.path,
             mend="name some: nextword evaluate MODEL DATA",
         )
-    return HeldOut(f"held-out text of {_shown(store.path)}", store.val)
-
-
-def _shown(path: Path) -> str:
-    """A path as people would write it from here: `run/store`."""
-    return min(os.path.relpath(path), str(path.resolve()), key=len)
+    path = min(os.path.relpath(store.path), str(store.path.resolve()), key=len)
+    return HeldOut(f"held-out text of {path}", store.val)
 
 
 def read_text(
@@ -114,36 +110,14 @@ def read_text(
 
     Nothing is left out but empty documents. Stops reading after `max_tokens`.
     """
-    tally, settings = ReadStats(), resolve(PrepareSettings, {"deduplicate": "none"})
-    sources = find_sources(data)
-    encoded: list[NDArray[Any]] = []
-    lengths: list[int] = []
-    waiting: list[str] = []
-
-    def encode() -> None:
-        ids, counts = tokenizer.encode_batch(waiting)
+    tally, encoded, lengths = ReadStats(), list[NDArray[Any]](), list[int]()
+    for texts in _batches_of_texts(data, text_column, tally):
+        ids, counts = tokenizer.encode_batch(texts)
         ended = np.insert(ids, np.cumsum(counts), tokenizer.end_id)
         encoded.append(ended.astype(id_dtype(tokenizer.vocab_size)))
-        lengths.extend((counts + 1).tolist())
-        waiting.clear()
-
-    with Progress("Reading", unit="characters") as bar:
-        for source in sources:
-            for document in read_documents(source, text_column=text_column, stats=tally):
-                processed = process_document(document, settings)
-                if processed.reason:
-                    tally.drop(processed.reason, document.source)
-                    continue
-                waiting.append(processed.text)
-                bar.advance(len(processed.text))
-                if sum(map(len, waiting)) > ENCODED_AT_ONCE:
-                    encode()
-                if max_tokens and sum(lengths) >= max_tokens:
-                    break
-            if max_tokens and sum(lengths) >= max_tokens:
-                break
-    if waiting:
-        encode()
+        lengths += (counts + 1).tolist()
+        if max_tokens and sum(lengths) >= max_tokens:
+            break
     if not lengths:
         raise UserError("holds no text", where=", ".join(data), mend="name files that do")
     if tally.skipped:
@@ -152,6 +126,27 @@ def read_text(
     return Split(
         "held-out", np.concatenate(encoded), starts, tokenizer.end_id, tokenizer.vocab_size
     )
+
+
+def _batches_of_texts(
+    data: Sequence[str], text_column: str | None, tally: ReadStats
+) -> Iterator[list[str]]:
+    """Clean texts, as many at once as are encoded at once; what is left out goes to the tally."""
+    settings, waiting = resolve(PrepareSettings, {"deduplicate": "none"}), list[str]()
+    with Progress("Reading", unit="characters") as bar:
+        for source in find_sources(data):
+            for document in read_documents(source, text_column=text_column, stats=tally):
+                processed = process_document(document, settings)
+                if processed.reason:
+                    tally.drop(processed.reason, document.source)
+                    continue
+                waiting.append(processed.text)
+                bar.advance(len(processed.text))
+                if sum(map(len, waiting)) > ENCODED_AT_ONCE:
+                    yield waiting
+                    waiting = []
+    if waiting:
+        yield waiting
 
 
 def first_tokens(split: Split, count: int | None) -> Split:
@@ -191,12 +186,10 @@ def part_of(split: Split, starts: NDArray[np.int64], stops: NDArray[np.int64]) -
 def seen_in_training(
     train: Split, held_out: Split, documents: NDArray[np.int64] | None = None
 ) -> int | None:
-    """Held-out documents of which over half also stands in the training text, token for token.
+    """Count the held-out `documents` (numbers, or all) of which over half also stands in the
+    training text, token for token; those too short to tell are not counted.
 
-    Those of the numbers `documents`, or all.
-
-    Documents too short to tell are not counted. None where the training text is too long to look
-    through in passing.
+    None where the training text is too long to look through in passing.
     """
     if len(train.tokens) > MOST_TRAINING_TOKENS:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,7 @@ from nextword.models.transformer import Transformer
 from nextword.objectives import causal
 from nextword.settings import EvaluateSettings
 from nextword.terminal import Progress, say, warn
-from nextword.tokens.loader import IGNORE_INDEX, window_bounds
-from nextword.tokens.loader import evaluation_windows as read_windows
+from nextword.tokens.loader import IGNORE_INDEX, evaluation_windows, window_bounds
 from nextword.tokens.store import Split, Store
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -72,12 +71,42 @@ def evaluate_language_model(
     from, where that is known. Raises UserError where text or settings do not fit the model."""
     started = time.monotonic()
     assert isinstance(model.transformer, Transformer)
-    context = _context(model.transformer, settings)
+    context, whole, seed = _context(model.transformer, settings), held_out.split, settings.seed
     stride = settings.stride or context
     windows = Windows(context, stride, settings.batch_size, settings.max_tokens)
-    nats = token_losses(model.transformer, held_out.split, windows, model.start_id)
-    evaluation = _summarize(model, held_out, store, nats, windows, settings.seed)
-    return replace(evaluation, seconds=time.monotonic() - started)
+    nats = token_losses(model.transformer, whole, windows, model.start_id)
+    part = part_of(whole, *windows.bounds(whole))
+    drawn = units(part.split.starts)
+    nats_of = np.add.reduceat(nats, drawn.starts[:-1], dtype=np.float64)
+    bytes_of = np.add.reduceat(_bytes_of_tokens(part, model.tokenizer), drawn.starts[:-1])
+    loss, size = float(nats_of.sum()) / len(nats), int(bytes_of.sum())
+    if not math.isfinite(loss):
+        raise UserError(
+            "the model's loss is not a finite number",
+            where=model.name,
+            mend="its weights may be damaged; --precision fp32 helps where bf16 overflows",
+        )
+    loss_interval = ratio_interval(nats_of, np.diff(drawn.starts), seed)
+    bits_of = nats_of / math.log(2)
+    return Evaluation(
+        model=model.name,
+        data=held_out.name,
+        loss=loss,
+        loss_interval=loss_interval,
+        perplexity=perplexity(loss),
+        perplexity_interval=perplexity_interval(loss_interval),
+        bits_per_byte=float(bits_of.sum()) / size if size else None,
+        bits_per_byte_interval=ratio_interval(bits_of, bytes_of, seed),
+        tokens=len(nats),
+        bytes=size,
+        documents=len(part.documents),
+        documents_seen=seen_in_training(store.train, whole, part.documents) if store else None,
+        documents_over_context=int((np.diff(whole.starts)[part.documents] > context).sum()),
+        interval_units=drawn.kind,
+        context_length=context,
+        stride=stride,
+        seconds=time.monotonic() - started,
+    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +119,10 @@ class Windows:
     batch_size: int
     max_tokens: int | None = None
 
+    def bounds(self, split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return where the scored stretches of a split start and stop, each [stretches]."""
+        return window_bounds(len(split), self.context, self.stride, self.max_tokens)
+
 
 @torch.inference_mode()
 def token_losses(
@@ -101,17 +134,16 @@ def token_losses(
     as the start of a text, where that is not the end token.
     """
     model.eval()
-    device, context = model.embedding.weight.device, windows.context
-    rows = max(1, min(windows.batch_size, SCORES_AT_ONCE // context**2))
-    chosen = context, windows.stride
-    starts, stops = window_bounds(len(split), *chosen, windows.max_tokens)
+    rows = max(1, min(windows.batch_size, SCORES_AT_ONCE // windows.context**2))
+    starts, stops = windows.bounds(split)
     nats = np.empty(int((stops - starts).sum()), np.float32)
+    chosen = windows.context, windows.stride, rows, windows.max_tokens
     done = 0
     with Progress("Evaluating", len(nats), "tokens") as bar:
-        for batch in read_windows(split, *chosen, rows, windows.max_tokens):
+        for batch in evaluation_windows(split, *chosen):
             if start_id is not None:  # an input that is the end token begins a document
                 batch.tokens[batch.tokens == split.end_id] = start_id
-            losses = causal.token_losses(model, batch.to(device))
+            losses = causal.token_losses(model, batch.to(model.embedding.weight.device))
             # Windows come in order and score a token once: what is scored is the text itself.
             scored = losses[batch.targets != IGNORE_INDEX].numpy()
             nats[done : done + len(scored)] = scored
@@ -140,56 +172,6 @@ def _context(model: Transformer, settings: EvaluateSettings) -> int:
             mend=f"let it be at most {context}",
         )
     return context
-
-
-def _summarize(
-    model: LanguageModel,
-    held_out: HeldOut,
-    store: Store | None,
-    nats: NDArray[np.float32],
-    windows: Windows,
-    seed: int,
-) -> Evaluation:
-    whole, context, stride = held_out.split, windows.context, windows.stride
-    part = part_of(whole, *window_bounds(len(whole), context, stride, windows.max_tokens))
-    split = part.split
-    drawn = units(split.starts)
-    begins = drawn.starts[:-1]
-    nats_of = np.add.reduceat(nats, begins, dtype=np.float64)
-    bytes_of = np.add.reduceat(_bytes_of_tokens(part, model.tokenizer), begins)
-    documents = len(split.starts) - 1
-    targets, total, size = len(nats), float(nats_of.sum()), int(bytes_of.sum())
-    loss = total / targets
-    if not math.isfinite(loss):
-        raise UserError(
-            "the model's loss is not a finite number",
-            where=model.name,
-            mend="its weights may be damaged; --precision fp32 helps where bf16 overflows",
-        )
-    loss_interval = ratio_interval(nats_of, np.diff(drawn.starts), seed)
-    bits_of = nats_of / math.log(2)
-    over = int((np.diff(whole.starts)[part.documents] > context).sum())
-    return Evaluation(
-        model=model.name,
-        data=held_out.name,
-        loss=loss,
-        loss_interval=loss_interval,
-        perplexity=perplexity(loss),
-        perplexity_interval=perplexity_interval(loss_interval),
-        bits_per_byte=float(bits_of.sum()) / size if size else None,
-        bits_per_byte_interval=ratio_interval(bits_of, bytes_of, seed),
-        tokens=targets,
-        bytes=size,
-        documents=documents,
-        documents_seen=None
-        if store is None
-        else seen_in_training(store.train, whole, part.documents),
-        documents_over_context=over,
-        interval_units=drawn.kind,
-        context_length=context,
-        stride=stride,
-        seconds=0.0,
-    )
 
 
 def _bytes_of_tokens(part: Part, tokenizer: Tokenizer) -> NDArray[np.int64]:

@@ -31,7 +31,8 @@ from nextword.training.validators import DenoisingValidator
 
 LONGEST_DEFAULT = 1024  # tokens seen at once, unless asked for
 SHORTEST = 3  # [CLS], a token, [SEP]
-Scores = tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.int64]]
+Floats = NDArray[np.float64]
+Model = MaskedLanguageModel | LanguageModel
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class HiddenEvaluation:
 
 
 def evaluate_hidden(
-    model: MaskedLanguageModel | LanguageModel, held_out: HeldOut, settings: EvaluateSettings
+    model: Model, held_out: HeldOut, settings: EvaluateSettings
 ) -> HiddenEvaluation:
     """The same tokens are hidden for every model with the same tokenizer, seed and context.
 
@@ -88,55 +89,46 @@ def evaluate_hidden(
     if rows.is_empty:
         raise UserError("there is no held-out text to measure on", where=held_out.split.path)
     device = model.transformer.embedding.weight.device
-    nats: list[NDArray[np.float64]] = []
-    right: list[NDArray[np.float64]] = []
-    hidden: list[NDArray[np.int64]] = []
-    read = 0
+    scores, read = [], 0
     with Progress("Evaluating", rows.count, "rows") as bar:
         for batch in rows.batches():
-            losses, found, counts = _scores(model, batch.to(device))
-            nats.append(losses)
-            right += [] if found is None else [found]
-            hidden.append(counts)
+            scores.append(_scores(model, batch.to(device)))
             read += (batch.source if isinstance(batch, Seq2SeqBatch) else batch.tokens).numel()
-            bar.advance(len(counts))
-    of_row, all_nats = np.concatenate(hidden), np.concatenate(nats)
-    if not of_row.sum():
+            bar.advance(len(scores[-1][0]))
+    nats, right, hidden = (np.concatenate(arrays) for arrays in zip(*scores, strict=True))
+    total = int(hidden.sum())
+    if not total:
         raise UserError(NOTHING_TO_HIDE, where=held_out.split.path)
-    loss = float(all_nats.sum() / of_row.sum())
+    loss = float(nats.sum() / total)
     if not math.isfinite(loss):
         raise UserError("the model's loss is not a finite number", where=model.name)
-    interval = ratio_interval(all_nats, of_row, settings.seed)
-    all_right = np.concatenate(right) if right else None
+    interval = ratio_interval(nats, hidden, settings.seed)
+    has_candidates = isinstance(model, MaskedLanguageModel)
     return HiddenEvaluation(
         model=model.name,
         data=held_out.name,
-        masked_accuracy=None if all_right is None else float(all_right.sum() / of_row.sum()),
-        masked_accuracy_interval=None
-        if all_right is None
-        else ratio_interval(all_right, of_row, settings.seed),
+        masked_accuracy=float(right.sum() / total) if has_candidates else None,
+        masked_accuracy_interval=ratio_interval(right, hidden, settings.seed)
+        if has_candidates
+        else None,
         loss=loss,
         loss_interval=interval,
         perplexity=perplexity(loss),
         perplexity_interval=perplexity_interval(interval),
         mask_rate=mask_rate,
-        hidden_tokens=int(of_row.sum()),
+        hidden_tokens=total,
         tokens=read,
-        rows=len(of_row),
+        rows=len(hidden),
         context_length=context,
         seconds=time.monotonic() - started,
     )
 
 
 def _rows(
-    model: MaskedLanguageModel | LanguageModel,
-    held_out: HeldOut,
-    context: int,
-    settings: EvaluateSettings,
+    model: Model, held_out: HeldOut, context: int, settings: EvaluateSettings
 ) -> tuple[MaskedValidator | DenoisingValidator, float]:
     """What is read, with the same places hidden each time, and the share that is hidden."""
-    hiding = {name: getattr(settings, name) for name in HidingSettings.model_fields}
-    wanted, split = MaskSettings(**hiding), held_out.split
+    hiding = MaskSettings(**{name: getattr(settings, name) for name in HidingSettings.model_fields})
     limits: dict[str, int] = {
         "context_length": context,
         "batch_size": settings.batch_size,
@@ -144,19 +136,21 @@ def _rows(
         "seed": settings.seed,
     }
     if isinstance(model, MaskedLanguageModel):
-        masking = masking_for(model.tokenizer, wanted)
-        return MaskedValidator(split, model.tokenizer, masking, **limits), masking.rate
-    corruption = span_corruption_for(model.tokenizer, wanted)
-    return DenoisingValidator(split, model.tokenizer, corruption, **limits), corruption.rate
+        masking = masking_for(model.tokenizer, hiding)
+        return MaskedValidator(held_out.split, model.tokenizer, masking, **limits), masking.rate
+    corruption = span_corruption_for(model.tokenizer, hiding)
+    return DenoisingValidator(
+        held_out.split, model.tokenizer, corruption, **limits
+    ), corruption.rate
 
 
-def _scores(model: MaskedLanguageModel | LanguageModel, batch: Batch | Seq2SeqBatch) -> Scores:
-    """Of each row: nats, how many hidden tokens were found (None where none are named) and how
-    many there are, which is 0 where none can be hidden."""
+def _scores(model: Model, batch: Batch | Seq2SeqBatch) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Of each row: nats, how many hidden tokens were found (0 where there are no candidates) and
+    how many there are, which is 0 where none can be hidden."""
     counts = (batch.targets != IGNORE_INDEX).sum(1).cpu().numpy()
     if isinstance(batch, Seq2SeqBatch) or isinstance(model, LanguageModel):
         losses = causal.token_losses(model.transformer, batch)
-        return losses.double().sum(1).numpy(), None, counts
+        return losses.double().sum(1).numpy(), np.zeros(len(counts)), counts
     assert isinstance(model.transformer, Transformer)
     losses, found = masked.score_hidden_tokens(model.transformer, batch)
     row = np.repeat(np.arange(len(counts)), counts)  # of each hidden token

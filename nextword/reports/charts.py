@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from markupsafe import Markup, escape
 
@@ -73,6 +74,13 @@ class Frame:
         share = (y - self.y[0]) / (self.y[1] - self.y[0])
         return self.bottom - share * (self.bottom - self.top)
 
+    def circle(self, style: str, x: float, y: float, radius: str, hint: str) -> str:
+        """Return a <circle> at a point, with a hint that is shown under the pointer."""
+        return (
+            f'<circle class="{style}" cx="{self.column(x):.1f}" cy="{self.row(y):.1f}" '
+            f'r="{radius}"><title>{escape(hint)}</title></circle>'
+        )
+
 
 def chart(
     title: str,
@@ -132,12 +140,9 @@ def square(title: str, dots: Sequence[Dot], limits: tuple[float, float], x: str,
         segment("axis", frame.left, frame.bottom, frame.right, frame.bottom),
         segment("mark", frame.left, frame.bottom, frame.right, frame.top),
     ]
-    parts += [
-        f'<circle class="dot" cx="{frame.column(dot.x):.1f}" cy="{frame.row(dot.y):.1f}" '
-        f'r="{SMALLEST_DOT + (LARGEST_DOT - SMALLEST_DOT) * dot.share**0.5:.1f}">'
-        f"<title>{escape(dot.hint)}</title></circle>"
-        for dot in dots
-    ]
+    for dot in dots:
+        radius = SMALLEST_DOT + (LARGEST_DOT - SMALLEST_DOT) * dot.share**0.5
+        parts.append(frame.circle("dot", dot.x, dot.y, f"{radius:.1f}", dot.hint))
     return Markup("".join([*parts, "</svg>"]))
 
 
@@ -153,24 +158,15 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 def condense(points: Points, count: int = BUCKETS) -> list[tuple[float, float, float, float]]:
     """Return at most `count` of (mean x, mean y, least y, greatest y), each of as many points."""
     size = max(1, math.ceil(len(points) / count))
-    buckets = [points[start : start + size] for start in range(0, len(points), size)]
-    return [
-        (
-            math.fsum(x for x, _ in bucket) / len(bucket),
-            math.fsum(y for _, y in bucket) / len(bucket),
-            min(y for _, y in bucket),
-            max(y for _, y in bucket),
-        )
-        for bucket in buckets
-    ]
+    starts = range(0, len(points), size)
+    buckets = [zip(*points[start : start + size], strict=True) for start in starts]
+    return [(fmean(xs), fmean(ys), min(ys), max(ys)) for xs, ys in buckets]
 
 
 def smooth(values: Sequence[float], reach: int) -> list[float]:
     """Return the running mean over `reach` neighbours on each side, fewer towards the ends."""
     spans = [min(reach, i, len(values) - 1 - i) for i in range(len(values))]
-    return [
-        math.fsum(values[i - span : i + span + 1]) / (2 * span + 1) for i, span in enumerate(spans)
-    ]
+    return [fmean(values[i - span : i + span + 1]) for i, span in enumerate(spans)]
 
 
 def _range_of(lines: Sequence[Line], from_zero: bool) -> tuple[float, float]:
@@ -190,12 +186,10 @@ def _grid(frame: Frame, unit: str, second: tuple[float, str] | None) -> list[str
     parts = [text(left - 48, 14, "start", unit)]
     for y in ticks(*frame.y):
         row = frame.row(y)
-        parts += [
-            segment("grid", left, row, right, row),
-            text(left - 8, row + 4, "end", short(y)),
-        ]
-    for x in ticks(*frame.x, count=6):
-        parts += [text(frame.column(x), bottom + 20, "middle", short(x))]
+        parts += [segment("grid", left, row, right, row), text(left - 8, row + 4, "end", short(y))]
+    parts += [
+        text(frame.column(x), bottom + 20, "middle", short(x)) for x in ticks(*frame.x, count=6)
+    ]
     parts += [segment("axis", left, bottom, right, bottom), text(8, bottom + 20, "start", "step")]
     if second:
         factor, name = second
@@ -221,12 +215,8 @@ def _draw(frame: Frame, line: Line) -> list[str]:
         means = smooth(means, len(means) // 40)
     path = "L".join(frame.at(x, y) for (x, *_), y in zip(condensed, means, strict=True))
     parts.append(f'<path class="line {line.style}" d="M{path}"/>')
-    if line.dots:
-        parts += [
-            f'<circle class="{line.style}" cx="{frame.column(x):.1f}" cy="{frame.row(y):.1f}" '
-            f'r="3"><title>step {x:,.0f}: {y:.4f}</title></circle>'
-            for x, y in (points if len(points) <= BUCKETS // 4 else [])
-        ]
+    if line.dots and len(points) <= BUCKETS // 4:
+        parts += [frame.circle(line.style, x, y, "3", f"step {x:,.0f}: {y:.4f}") for x, y in points]
     return parts
 
 
@@ -248,9 +238,8 @@ def text(x: float, y: float, anchor: str, words: str) -> str:
 
 def short(value: float) -> str:
     """Return a tick's label: `0.002`, `1.5`, `20k`, `3M`."""
-    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= factor:
-            factor = 1e3 if suffix == "k" else factor
+    for least, factor, suffix in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= least:
             return f"{value / factor:g}{suffix}"
     if value and abs(value) < 1e-3:
         return f"{value:.0e}".replace("e-0", "e-")

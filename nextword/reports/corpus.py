@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from nextword.runs.record import Record
+from nextword.runs.record import Record, mapping
 
+MOST_LANGUAGES = 6
 LONGEST_PLACE, LONGEST_TEXT = 48, 32  # characters of an example
 _NAMES = {"train": "training", "val": "held out"}
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A row of a table: its name, its numbers, and a note beside them."""
 
     name: str
@@ -25,7 +24,7 @@ def split_table(manifest: Record) -> tuple[list[str], list[Row]]:
     """Return the counts of each split: (names of the columns, a row for each split)."""
     counts = {
         str(name): {str(k): v for k, v in values.items() if _is_count(v)}
-        for name, values in _mapping(manifest.get("splits")).items()
+        for name, values in mapping(manifest.get("splits")).items()
         if isinstance(values, dict)
     }
     columns = list(dict.fromkeys(column for values in counts.values() for column in values))
@@ -40,25 +39,27 @@ def split_table(manifest: Record) -> tuple[list[str], list[Row]]:
 
 def document_table(manifest: Record) -> list[Row]:
     """Return how many documents were found, kept and left out, and why, with examples."""
-    summary = _mapping(manifest.get("summary"))
+    summary = mapping(manifest.get("summary"))
     counts = [summary.get(name) for name in ("accepted", "skipped", "rejected")]
     if not all(_is_count(count) for count in counts):
         return []
+    languages = {k: n for k, n in mapping(summary.get("languages")).items() if _is_count(n)}
+    shown, total = list(languages.items())[:MOST_LANGUAGES], sum(languages.values()) or 1
     rows = [
         Row("found", [f"{sum(counts):,}"]),  # type: ignore[arg-type]
-        Row("kept", [f"{counts[0]:,}"], _shares(_mapping(summary.get("languages")))),
+        Row("kept", [f"{counts[0]:,}"], ", ".join(f"{name} {n / total:.0%}" for name, n in shown)),
     ]
-    for reason, entry in _mapping(summary.get("reasons")).items():
+    for reason, entry in mapping(summary.get("reasons")).items():
         examples = [_example(*map(str, pair)) for pair in entry.get("examples", [])[:3]]
         rows.append(Row(f"left out: {reason}", [f"{entry.get('count', 0):,}"], "; ".join(examples)))
-    for note, count in _mapping(summary.get("notes")).items():
+    for note, count in mapping(summary.get("notes")).items():
         rows.append(Row(str(note), [f"{count:,}" if _is_count(count) else str(count)]))
     return rows
 
 
 def overlap(manifest: Record) -> str:
     """Return how much of the held-out text is also in the training text, in a sentence."""
-    measured = _mapping(_mapping(manifest.get("summary")).get("overlap"))
+    measured = mapping(mapping(manifest.get("summary")).get("overlap"))
     share, seen = measured.get("share"), measured.get("documents_seen")
     if not isinstance(share, int | float) or not _is_count(seen):
         return ""
@@ -86,12 +87,6 @@ def _example(place: str, text: str) -> str:
     return f"{place}: {text}" if text else place
 
 
-def _shares(languages: Record) -> str:
-    counts = {name: n for name, n in languages.items() if _is_count(n)}
-    total = sum(counts.values()) or 1
-    return ", ".join(f"{name} {n / total:.0%}" for name, n in list(counts.items())[:6])
-
-
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -105,7 +100,3 @@ def _value(value: Any) -> str:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _mapping(value: Any) -> Record:
-    return value if isinstance(value, dict) else {}

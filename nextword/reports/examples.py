@@ -17,7 +17,7 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.reports.summary import is_number
-from nextword.runs.record import HELD_OUT, Record
+from nextword.runs.record import HELD_OUT, Record, mapping
 
 WORST = 12  # examples shown
 MOST_ROWS = 500  # of the table of all, so that the page stays light
@@ -40,36 +40,26 @@ class Example:
 
 
 @dataclass(frozen=True)
-class SeenExample:
-    """A held-out example beside the one of the training data."""
-
-    place: str
-    text: str
-    twin_place: str
-    twin_text: str
-    similarity: str
-
-
-@dataclass(frozen=True)
 class Examples:
     """`suspicious` are those of the highest loss, of classes only the wrong ones; `rows` all, the
-    worst first, but for those `left_out`; `score` names the column of confidence or score."""
+    worst first, but for those `left_out`; `score` names the column of confidence or score. `seen`
+    are (text, place, and the same of the training data, how alike)."""
 
     suspicious: list[Example]
     rows: list[Example]
     left_out: int
     score: str
-    seen: list[SeenExample]
+    seen: list[tuple[str, ...]]
     overlap: str
 
 
 def read_held_out(path: Path) -> list[Record]:
     """Read the held-out examples that a run has kept, if it has. Raises UserError with the line for
     what is no such record."""
-    if not (path / HELD_OUT).is_file():
+    path, records = path / HELD_OUT, []
+    if not path.is_file():
         return []
-    records = []
-    with open(path / HELD_OUT, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             try:
                 record = json.loads(line)
@@ -77,7 +67,7 @@ def read_held_out(path: Path) -> list[Record]:
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise UserError(
                     "is no held-out example (an object with text, prediction and loss)",
-                    where=f"{path / HELD_OUT}:{number}",
+                    where=f"{path}:{number}",
                     mend="remove the file: the report can do without it",
                 ) from None
             records.append(record)
@@ -90,13 +80,15 @@ def present_examples(records: Sequence[Record]) -> Examples:
     rows = [_example(record) for record in worst_first[:MOST_ROWS]]
     has_classes = any(isinstance(record.get("label"), str) for record in records)
     suspicious = [row for row in rows if row.is_wrong] if has_classes else rows
-    scores = list(_mapping(records[0], "score")) if records else []
+    scores = list(mapping(records[0].get("score"))) if records else []
     return Examples(
         suspicious=suspicious[:WORST],
         rows=rows,
         left_out=len(records) - len(rows),
         score=scores[0] if scores else "confidence",
-        seen=[_seen_example(record) for record in records if _mapping(record, "twin")][:WORST],
+        seen=[_beside_its_twin(record) for record in records if mapping(record.get("twin"))][
+            :WORST
+        ],
         overlap=_overlap(records),
     )
 
@@ -105,7 +97,7 @@ def _overlap(records: Sequence[Record]) -> str:
     """How many examples the training data holds too, in a sentence; "" where nobody has looked."""
     if not any("twin" in record for record in records):
         return ""
-    similarities = [_mapping(r, "twin")["alike"] for r in records if _mapping(r, "twin")]
+    similarities = [twin["alike"] for r in records if (twin := mapping(r.get("twin")))]
     exact, total = similarities.count(1), len(records)
     if not similarities:
         return f"None of the {total:,} held-out examples is in the training data too."
@@ -116,27 +108,22 @@ def _overlap(records: Sequence[Record]) -> str:
     )
 
 
-def _seen_example(record: Record) -> SeenExample:
+def _beside_its_twin(record: Record) -> tuple[str, ...]:
     twin = record["twin"]
-    return SeenExample(
-        place=_short_place(record.get("place", "")),
-        text=_cut(str(record["text"])),
-        twin_place=_short_place(twin.get("place", "")),
-        twin_text=_cut(str(twin.get("text", ""))),
-        similarity="the same" if twin["alike"] == 1 else f"{twin['alike']:.0%} alike",
-    )
+    cells = [_cut(str(record["text"])), _short_place(record.get("place", ""))]
+    cells += [_cut(str(twin.get("text", ""))), _short_place(twin.get("place", ""))]
+    return (*cells, "the same" if twin["alike"] == 1 else f"{twin['alike']:.0%} alike")
 
 
 def _example(record: Record) -> Example:
     target, prediction = record.get("label", record.get("references", "")), record["prediction"]
-    scores, probabilities = _mapping(record, "score"), _mapping(record, "probabilities")
+    scores, probabilities = mapping(record.get("score")), mapping(record.get("probabilities"))
     score = next(iter(scores.values()), None)
     probability = probabilities.get(prediction) if isinstance(prediction, str) else None
-    is_wrong: bool | None = None
     if "references" in record:
         is_wrong = score != 1 if "F1" in scores else None
-    elif not isinstance(target, float):
-        is_wrong = target != prediction
+    else:
+        is_wrong = None if isinstance(target, float) else target != prediction
     confidence = f"{score:.3g}" if is_number(score) else ""
     return Example(
         place=_short_place(record.get("place", "")),
@@ -146,7 +133,7 @@ def _example(record: Record) -> Example:
         confidence=f"{probability:.0%}" if is_number(probability) else confidence,
         loss=f"{_loss(record):.2f}",
         is_wrong=is_wrong,
-        is_seen=bool(_mapping(record, "twin")),
+        is_seen=bool(mapping(record.get("twin"))),
     )
 
 
@@ -157,7 +144,7 @@ def _loss(record: Record) -> float:
 
 def _short_place(place: Any) -> str:
     """A place without the folders, whose names take the room of the text."""
-    return str(place).rpartition("/")[2] if not str(place).startswith("hf://") else str(place)
+    return str(place) if str(place).startswith("hf://") else str(place).rpartition("/")[2]
 
 
 def _in_words(value: Any) -> str:
@@ -172,8 +159,3 @@ def _cut(text: str, tail: int = 0) -> str:
     if len(text) <= LONGEST:
         return text
     return f"{text[: LONGEST - tail]} … {text[len(text) - tail :] if tail else ''}".rstrip()
-
-
-def _mapping(record: Record, name: str) -> Record:
-    value = record.get(name)
-    return value if isinstance(value, dict) else {}

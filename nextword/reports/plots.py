@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -20,29 +20,22 @@ SPEEDS = ("tokens_per_second", "examples_per_second")
 CALIBRATED = 0.02  # of confidence above or below accuracy that is not worth mentioning
 
 
-@dataclass(frozen=True)
-class Curve:
+class Plot(NamedTuple):
+    """A drawing with its title, a note below it, and the lines that a key names."""
+
     title: str
-    lines: list[Line]
     svg: Markup
+    note: str = ""
+    lines: Sequence[Line] = ()
 
 
-@dataclass(frozen=True)
-class Plot:
-    title: str
-    note: str
-    svg: Markup
-
-
-def curves(run: Run) -> list[Curve]:
+def curves(run: Run) -> list[Plot]:
     """Return the curves that a run's metrics give: the loss first, then what explains it."""
     curves = [_loss_curve(run)]
     for name in metric_names(run) if run.task else ():
-        points, title = _points(run.validations, name), name.replace("_", " ")
-        line = Line(title, points, "held", dots=True)
-        is_zero = not any(y for _, y in points)
-        svg = chart(title, [line], unit="held-out examples", from_zero=is_zero, size=SMALL)
-        curves.append(Curve(title, [line], svg))
+        points = _points(run.validations, name)
+        line = Line(name.replace("_", " "), points, "held", dots=True)
+        curves.append(_small(line, "held-out examples", from_zero=not any(y for _, y in points)))
     speed = next((name for name in SPEEDS if any(name in r for r in run.train)), SPEEDS[0])
     for title, name, unit in (
         ("Learning rate", "learning_rate", ""),
@@ -51,20 +44,16 @@ def curves(run: Run) -> list[Curve]:
         ("Machine utilisation", "matmul_share", "share of matmul peak"),
     ):
         line = Line(title, _points(run.train, name), "blue", noisy=name != "learning_rate")
-        svg = chart(title, [line], unit=unit, from_zero=True, size=SMALL)
-        curves.append(Curve(title, [line], svg))
+        curves.append(_small(line, unit, from_zero=True))
     return [curve for curve in curves if curve.svg]
 
 
 def plots(task: str, examples: Sequence[Record]) -> list[Plot]:
     """Return the plots that the held-out examples of a task give."""
-    if task == "classify":
-        return [plot for plot in (_calibration(examples), _numbers(examples)) if plot]
-    plot = _lengths(examples) if task in ("summarize", "translate") else None
-    return [plot] if plot else []
+    return [plot for draw in PLOTS.get(task, ()) if (plot := draw(examples))]
 
 
-def _loss_curve(run: Run) -> Curve:
+def _loss_curve(run: Run) -> Plot:
     marks = [(e["step"], "resumed") for e in run.events if e.get("event") == "resume"]
     if run.best and len(run.validations) > 1:
         marks.append((run.best["step"], "best"))
@@ -77,7 +66,12 @@ def _loss_curve(run: Run) -> Curve:
     factor = _bits_per_nat(run)
     axis = (factor, "bits/byte") if factor else None
     unit = {"classify": "loss per example", "tag": "nats per word"}.get(run.task, "nats per token")
-    return Curve("Loss", lines, chart("Loss", lines, unit=unit, second_axis=axis, marks=marks))
+    svg = chart("Loss", lines, unit=unit, second_axis=axis, marks=marks)
+    return Plot("Loss", svg, lines=lines)
+
+
+def _small(line: Line, unit: str, from_zero: bool) -> Plot:
+    return Plot(line.name, chart(line.name, [line], unit=unit, from_zero=from_zero, size=SMALL))
 
 
 def _points(records: list[Record], name: str) -> list[tuple[float, float]]:
@@ -87,7 +81,7 @@ def _points(records: list[Record], name: str) -> list[tuple[float, float]]:
 def _bits_per_nat(run: Run) -> float | None:
     """What turns the loss on held-out text into bits per byte."""
     for record in run.validations:
-        loss, bits = record.get("loss"), record.get("bits_per_byte")
+        loss, bits = record["loss"], record.get("bits_per_byte")
         if is_number(loss) and is_number(bits) and loss and bits:
             return float(bits / loss)
     return None
@@ -105,14 +99,15 @@ def _calibration(examples: Sequence[Record]) -> Plot | None:
     confidence, right = np.array(pairs, np.float64).T
     bins = reliability(right, confidence)
     most = max(bin.examples for bin in bins)
+    hint = "{:,} examples, {:.0%} confident: {:.0%} right"
     dots = [
         Dot(
-            bin.confidence,
-            bin.accuracy,
-            f"{bin.examples:,} examples, {bin.confidence:.0%} confident: {bin.accuracy:.0%} right",
-            bin.examples / most,
+            b.confidence,
+            b.accuracy,
+            hint.format(b.examples, b.confidence, b.accuracy),
+            b.examples / most,
         )
-        for bin in bins
+        for b in bins
     ]
     gap = confidence.mean() - right.mean()
     if abs(gap) < CALIBRATED:
@@ -127,7 +122,7 @@ def _calibration(examples: Sequence[Record]) -> Plot | None:
     )
     low = min(0.5 if len(examples[0]["probabilities"]) == 2 else 0.0, *(dot.y for dot in dots))
     svg = square("Calibration", dots, (low, 1.0), "confidence", "accuracy")
-    return Plot("Calibration", note, svg)
+    return Plot("Calibration", svg, note)
 
 
 def _numbers(examples: Sequence[Record]) -> Plot | None:
@@ -136,17 +131,11 @@ def _numbers(examples: Sequence[Record]) -> Plot | None:
         for r in examples[:MOST_DOTS]
         if isinstance(r.get("label"), float) and isinstance(r["prediction"], int | float)
     ]
-    if not (limits := _limits(dots)):
-        return None
-    title = "Predicted numbers"
-    svg = square(title, dots, limits, "target", "prediction")
-    return Plot(title, "Each dot is a held-out example.", svg)
+    return _against("Predicted numbers", "target", dots, "Each dot is a held-out example.")
 
 
 def _lengths(examples: Sequence[Record]) -> Plot | None:
     answered = [r for r in examples if r.get("references")][:MOST_DOTS]
-    if not answered:
-        return None
     texts = [str(r["prediction"]) for r in answered]
     written, expected = lengths(texts, [r["references"] for r in answered])
     ratio = written.sum() / max(expected.sum(), 1.0)
@@ -156,19 +145,27 @@ def _lengths(examples: Sequence[Record]) -> Plot | None:
     )
     places = [str(r.get("place", "")) for r in answered]
     dots = [_dot(*each) for each in zip(expected, written, places, strict=True)]
-    if not (limits := _limits(dots, from_zero=True)):
-        return None
-    return Plot("Lengths", note, square("Lengths", dots, limits, "reference", "prediction"))
+    return _against("Lengths", "reference", dots, note, from_zero=True)
 
 
 def _dot(x: float, y: float, name: str) -> Dot:
     return Dot(x, y, f"{name[:80]}: {x:g}, {y:g}")
 
 
-def _limits(dots: Sequence[Dot], *, from_zero: bool = False) -> tuple[float, float] | None:
-    """The limits of both axes; None where nothing can be drawn."""
+def _against(
+    title: str, target: str, dots: Sequence[Dot], note: str, *, from_zero: bool = False
+) -> Plot | None:
+    """Predictions against targets; None where nothing can be drawn."""
     values = [value for dot in dots for value in (dot.x, dot.y)]
     if not values or not np.isfinite(values).all() or min(values) == max(values):
         return None
     low, high = 0.0 if from_zero else min(values), max(values)
-    return low, high + 0.03 * (high - low)
+    limits = low, high + 0.03 * (high - low)
+    return Plot(title, square(title, dots, limits, target, "prediction"), note)
+
+
+PLOTS: dict[str, tuple[Callable[[Sequence[Record]], Plot | None], ...]] = {
+    "classify": (_calibration, _numbers),
+    "summarize": (_lengths,),
+    "translate": (_lengths,),
+}

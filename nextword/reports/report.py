@@ -58,37 +58,23 @@ def render(run: Run) -> str:
         trim_blocks=True,
     )
     samples, more_samples = spread_samples([_sample(record) for record in run.samples])
-    columns, rows = split_table(run.manifest)
     held_out = read_held_out(run.path) if run.task else []
     return environment.get_template("report.html").render(
         version=nextword.__version__,
-        name=run.path.resolve().name,
-        path=run.path,
-        task=run.task,
+        run=run,
         status=status(run),
         summary=summarize_task(run) if run.task else summarize_pretraining(run),
         curves=curves(run),
-        events=[
-            {"step": f"{e['step']:,}", "message": e.get("message") or e.get("event", "")}
-            for e in run.events
-        ],
         classes=class_rows(held_out),
         plots=plots(run.task, held_out),
         examples=present_examples(held_out) if held_out else None,
         samples=samples,
         more_samples=more_samples,
-        unprompted=not any(sample["prompt"] for sample in (*samples, *more_samples)),
-        fills=run.objective == "masked",
-        data=run.data,
-        splits={"columns": columns, "rows": rows} if rows else None,
+        splits=split_table(run.manifest),
         documents=document_table(run.manifest),
         overlap=overlap(run.manifest),
-        has_model=run.has_model,
-        model_path=run.path / "model",
         snippets=snippets(run),
-        settings=[(k, v, k.partition(" ")[0] in run.asked) for k, v in pairs(run.settings)],
-        any_set=bool(run.asked),
-        reasons=run.reasons,
+        settings=list(pairs(run.settings)),
         model=list(pairs(run.model)),
         environment=list(pairs(run.environment)),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import jinja2
 
@@ -93,8 +93,7 @@ CALLS = {
 }
 
 
-@dataclass(frozen=True)
-class Snippet:
+class Snippet(NamedTuple):
     title: str
     code: str
 

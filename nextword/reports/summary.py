@@ -6,8 +6,7 @@ This page is about pretraining; reports/task.py does the same for fine-tuning.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from nextword.runs.record import Record, Run
 from nextword.terminal import duration, quantity
@@ -18,8 +17,7 @@ RISEN = 0.02  # nats by which held-out loss must have risen above its best to be
 TRUE_VALUE = "for 95 of 100 such samples, the interval would contain the true value"
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """A headline number, its name, and what it means."""
 
     value: str
@@ -27,8 +25,7 @@ class Figure:
     meaning: str
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A judgement: `mood` is "good", "fair", "bad" or "unknown"."""
 
     mood: str
@@ -36,8 +33,7 @@ class Verdict:
     text: str
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """The top of a report: the run in one sentence, its headline figures, what they were measured
     on, and whether the model overfits."""
 
@@ -66,9 +62,9 @@ def spread_samples(samples: list[Record], count: int = 5) -> tuple[list[Record],
     newest = samples[::-1]
     if len(newest) <= count:
         return newest, []
-    places = {round(i * (len(newest) - 1) / (count - 1)) for i in range(count)}
-    shown = [sample for i, sample in enumerate(newest) if i in places]
-    return shown, [sample for i, sample in enumerate(newest) if i not in places]
+    places = [round(i * (len(newest) - 1) / (count - 1)) for i in range(count)]
+    rest = [sample for i, sample in enumerate(newest) if i not in places]
+    return [newest[i] for i in places], rest
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -99,28 +95,32 @@ def _sentence(run: Run) -> str:
 def _headline(run: Run) -> list[Figure]:
     """The numbers at the top of the page; those that a young run lacks are left out."""
     figures = []
-    if run.best:
-        measured = run.evaluation or run.best
-        for name, title, form, meaning in (
-            ("bits_per_byte", "bits per byte", ".3f", "comparable across tokenizers"),
-            ("masked_accuracy", "of hidden tokens found", ".1%", "on held-out text"),
-            ("loss", "held-out loss", ".3f", "nats per token, held-out text"),
-            ("perplexity", "perplexity", ",.1f", _perplexity_means(run)),
-        ):
-            value, interval = measured.get(name), run.evaluation.get(f"{name}_interval")
-            if not isinstance(value, int | float):
-                continue
-            if interval:
-                meaning = f"95% interval {interval[0]:{form}} – {interval[1]:{form}}"
-            if name == "bits_per_byte":
-                meaning = f"on held-out text, {meaning}"
-            figures.append(Figure(f"{value:{form}}", title, meaning))
+    measured, vocabulary = run.evaluation or run.best or {}, run.model.get("vocab_size")
+    of_all = f", out of {vocabulary:,}" if isinstance(vocabulary, int) else ""
+    choice = f"as if choosing among that many equally likely tokens{of_all}"
+    for name, title, form, meaning in (
+        ("bits_per_byte", "bits per byte", ".3f", "comparable across tokenizers"),
+        ("masked_accuracy", "of hidden tokens found", ".1%", "on held-out text"),
+        ("loss", "held-out loss", ".3f", "nats per token, held-out text"),
+        ("perplexity", "perplexity", ",.1f", choice),
+    ):
+        value, interval = measured.get(name), run.evaluation.get(f"{name}_interval")
+        if not isinstance(value, int | float):
+            continue
+        if interval:
+            meaning = f"95% interval {interval[0]:{form}} – {interval[1]:{form}}"
+        if name == "bits_per_byte":
+            meaning = f"on held-out text, {meaning}"
+        figures.append(Figure(f"{value:{form}}", title, meaning))
     if run.weights:
         size = quantity(run.weights.parameters)
         figures.append(Figure(size, "parameters", _shape(run.model)))
     last = run.train[-1] if run.train else {}
     if is_number(last.get("tokens")):
-        figures.append(Figure(quantity(last["tokens"]), "tokens read", _passes(run, last)))
+        passes = f"in {last['step']:,} steps"
+        if tokens := run.manifest.get("splits", {}).get("train", {}).get("tokens"):
+            passes += f", {last['tokens'] / tokens:.2g} passes over the text"
+        figures.append(Figure(quantity(last["tokens"]), "tokens read", passes))
     if run.seconds:
         speed = run.tokens_per_second
         per_second = f"{quantity(speed)} tokens per second" if speed else ""
@@ -213,24 +213,13 @@ def _more_training(run: Run) -> str:
     )
 
 
-def _passes(run: Run, last: Record) -> str:
-    steps = f"in {last['step']:,} steps"
-    tokens = run.manifest.get("splits", {}).get("train", {}).get("tokens")
-    return f"{steps}, {last['tokens'] / tokens:.2g} passes over the text" if tokens else steps
-
-
-def _perplexity_means(run: Run) -> str:
-    vocabulary = run.model.get("vocab_size")
-    of_all = f", out of {vocabulary:,}" if isinstance(vocabulary, int) else ""
-    return f"as if choosing among that many equally likely tokens{of_all}"
-
-
 def _shape(model: Record) -> str:
     """`llama, 4 layers, 128 wide`, from a configuration of any family."""
-    names = {
-        "layers": ("num_hidden_layers", "n_layer", "layers"),
-        "wide": ("hidden_size", "n_embd", "width"),
-    }
-    sizes = [(next((model[k] for k in keys if k in model), None), w) for w, keys in names.items()]
-    parts = [f"{size:,} {word}" for size, word in sizes if size]
-    return ", ".join([*([str(model["model_type"])] if "model_type" in model else []), *parts])
+    parts = [str(model["model_type"])] if "model_type" in model else []
+    for word, *names in (
+        ("layers", "num_hidden_layers", "n_layer", "layers"),
+        ("wide", "hidden_size", "n_embd", "width"),
+    ):
+        if size := next((model[name] for name in names if name in model), None):
+            parts.append(f"{size:,} {word}")
+    return ", ".join(parts)

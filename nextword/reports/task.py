@@ -4,7 +4,7 @@ was predicted as which."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from nextword.reports.summary import (
     is_number,
     unbroken,
 )
-from nextword.runs.record import Record, Run
+from nextword.runs.record import Record, Run, mapping
 from nextword.terminal import duration, quantity
 
 MOST_CLASSES = 20  # that a confusion matrix is drawn of
@@ -34,8 +34,7 @@ PURPOSES = {
 }
 
 
-@dataclass(frozen=True)
-class ClassRow:
+class ClassRow(NamedTuple):
     """A class: its figures in words, and how often it was predicted as each class, with the share
     of its examples that this is."""
 
@@ -71,9 +70,10 @@ def class_rows(examples: Sequence[Record]) -> list[ClassRow]:
     names = known if used <= set(known) else sorted(used)
     if not 2 <= len(names) <= MOST_CLASSES:
         return []
-    place = {name: number for number, name in enumerate(names)}
-    truth = np.array([place[str(name)] for name in labels], np.int64)
-    guess = np.array([place[str(name)] for name in predictions], np.int64)
+    truth, guess = (
+        np.array([names.index(str(name)) for name in column], np.int64)
+        for column in (labels, predictions)
+    )
     return [
         ClassRow(
             row.name,
@@ -95,11 +95,17 @@ def _sentence(run: Run) -> str:
 
 def _headline(run: Run) -> list[Figure]:
     """The task's metrics on held-out examples, with their intervals once they are known."""
-    figures = [
-        Figure(_short(metric["value"]), name, ", ".join([_interval(metric), *_seeds(run, name)]))
-        for name, metric in (run.evaluation.get("metrics") or {}).items()
-        if isinstance(metric, dict) and is_number(metric.get("value"))
-    ]
+    figures = []
+    for name, metric in (run.evaluation.get("metrics") or {}).items():
+        if not isinstance(metric, dict) or not is_number(metric.get("value")):
+            continue
+        ends, meaning = metric.get("interval"), "on held-out examples"
+        if isinstance(ends, list) and len(ends) == 2:
+            meaning = f"95% interval {_short(ends[0])} – {_short(ends[1])}"
+        over = mapping(run.seeds.get(name))
+        if is_number(over.get("mean")):
+            meaning += f", over the seeds {_short(over['mean'])} ± {_short(over['deviation'])}"
+        figures.append(Figure(_short(metric["value"]), name, meaning))
     if not figures and (best := run.best):
         figures = [
             Figure(_short(best[name]), name.replace("_", " "), "during training")
@@ -141,20 +147,6 @@ def _overfitting(run: Run) -> Verdict:
         f"{last['loss']:.3f} at the end: the model has become more confident than it is right. "
         f"{saved} Fewer epochs, dropout, --lora or more examples would help.",
     )
-
-
-def _seeds(run: Run, name: str) -> list[str]:
-    over = run.seeds.get(name)
-    if not isinstance(over, dict) or not is_number(over.get("mean")):
-        return []
-    return [f"over the seeds {_short(over['mean'])} ± {_short(over['deviation'])}"]
-
-
-def _interval(metric: Record) -> str:
-    ends = metric.get("interval")
-    if not isinstance(ends, list) or len(ends) != 2:
-        return "on held-out examples"
-    return f"95% interval {_short(ends[0])} – {_short(ends[1])}"
 
 
 def _short(value: float) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from statistics import median_high
+from typing import Any, NamedTuple
 
 from nextword.errors import UserError
-from nextword.files import read_json
+from nextword.files import read_json, yaml_errors
 
 EVALUATION = "evaluation.json"  # what the best model was worth once the run was over
 HELD_OUT = "held_out.jsonl"  # each held-out example beside what the best model says of it
@@ -26,8 +28,7 @@ OPENINGS = {
 Record = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(NamedTuple):
     """What the headers of a directory's safetensors files say."""
 
     parameters: int
@@ -53,6 +54,7 @@ class Run:
     manifest: Record  # of that store
     train: list[Record]
     validations: list[Record]
+    best: Record | None  # the validation whose model is kept
     samples: list[Record]
     events: list[Record]
     evaluation: Record  # of the best model, once the run was over
@@ -61,11 +63,6 @@ class Run:
     finished: str  # why the run is over, once it is
     seeds: Record  # mean and deviation of each figure over the seeds, where there were several
     task: str  # that it was fine-tuned for; "" where it was pretrained
-
-    @property
-    def best(self) -> Record | None:
-        """The validation whose model is kept."""
-        return _best(self.validations)
 
     @property
     def step(self) -> int:
@@ -82,7 +79,7 @@ class Run:
     @property
     def opening(self) -> str:
         """The beginning of a text in the language that was learned, "" for others than these."""
-        languages = _mapping(_mapping(self.manifest.get("summary")).get("languages"))
+        languages = mapping(mapping(self.manifest.get("summary")).get("languages"))
         return OPENINGS.get(max(languages, key=lambda name: languages[name], default=""), "")
 
     @property
@@ -99,20 +96,19 @@ class Run:
     @property
     def trial(self) -> str:
         """The command to try first."""
+        path = shlex.quote(str(self.path))
         if self.objective == "denoise":
-            return (
-                f"nextword finetune {shlex.quote(str(self.path))} DATA --task summarize --out OUT"
-            )
-        prompt = self.gap if self.objective == "masked" else self.opening
-        verb = "fill" if self.objective == "masked" else "generate"
-        quoted = f' "{prompt}"' if prompt else ""
-        return f"nextword {verb} {shlex.quote(str(self.path))}{quoted}"
+            return f"nextword finetune {path} DATA --task summarize --out OUT"
+        verb, prompt = "generate", self.opening
+        if self.objective == "masked":
+            verb, prompt = "fill", self.gap
+        return f"nextword {verb} {path}" + (f' "{prompt}"' if prompt else "")
 
     @property
     def tokens_per_second(self) -> float:
         """The median speed of training; 0 where none was measured."""
-        speeds = sorted(r["tokens_per_second"] for r in self.train if "tokens_per_second" in r)
-        return float(speeds[len(speeds) // 2]) if speeds else 0.0
+        speeds = [r["tokens_per_second"] for r in self.train if "tokens_per_second" in r]
+        return float(median_high(speeds)) if speeds else 0.0
 
     def happened(self, event: str) -> Record | None:
         """The last event of this name."""
@@ -125,6 +121,8 @@ def is_run(path: Path) -> bool:
 
 def read_run(path: Path) -> Run:
     """Read what a run directory holds. Raises UserError where it is not one, or is damaged."""
+    import yaml
+
     if not path.is_dir():
         raise UserError("is a file, not a run" if path.exists() else "no such run", where=path)
     if not is_run(path):
@@ -133,42 +131,67 @@ def read_run(path: Path) -> Run:
             where=path,
             mend="name the directory that was given to --out of `nextword pretrain` or `finetune`",
         )
-    resolved = _read_yaml(path / "config.yaml")
-    decided = _read_object(path / "run.json")
-    plan = _mapping(decided.get("plan"))
-    precision = _mapping(decided.get("precision"))
+    settings, decided = {}, read_object(path / "run.json")
+    if (configuration := path / "config.yaml").is_file():
+        with yaml_errors(configuration):
+            settings = mapping(yaml.safe_load(configuration.read_text(encoding="utf-8")))
+    plan, precision = mapping(decided.get("plan")), mapping(decided.get("precision"))
+    reasons = _texts(plan.get("reasons"))
+    if {"name", "reason"} <= set(precision):
+        reasons.append(f"{precision['name']}: {precision['reason']}")
     records: dict[str, list[Record]] = {"train": [], "validation": [], "sample": [], "event": []}
     for record in _read_metrics(path / "metrics.jsonl"):
         kind = str(record.get("kind"))
         if kind in records and (kind in ("sample", "event") or "loss" in record):
             records[kind].append(record)
-    several = _read_object(path / "seeds.json") or _read_object(path / "search.json")
-    best = _mapping(_mapping(several.get("runs")).get(str(several.get("best"))))
-    model, store = path / "model", _store(path, decided.get("store"))
+    best, evaluation = _best(records["validation"]), read_object(path / EVALUATION)
+    is_of_best = best is not None and evaluation.get("step") == best["step"]
+    several = read_object(path / "seeds.json") or read_object(path / "search.json")
+    best_of_several = mapping(mapping(several.get("runs")).get(str(several.get("best"))))
+    model, named = path / "model", decided.get("store")
+    store = path / (named if isinstance(named, str) and named else "store")
+    has_store = (store / "manifest.json").is_file()
     return Run(
         path=path,
-        data=_texts(resolved.pop("data", decided.get("data"))),
-        settings=resolved,
-        asked=set(_mapping(decided.get("settings"))),
-        reasons=_texts(plan.get("reasons")) + _precision(precision),
-        environment=_mapping(decided.get("environment")),
+        data=_texts(settings.pop("data", decided.get("data"))),
+        settings=settings,
+        asked=set(mapping(decided.get("settings"))),
+        reasons=reasons,
+        environment=mapping(decided.get("environment")),
         precision=str(precision.get("name", "")),
-        planned_steps=_mapping(plan.get("schedule")).get("steps"),
-        model=_mapping(plan.get("model")) | _read_object(model / "config.json"),
+        planned_steps=mapping(plan.get("schedule")).get("steps"),
+        model=mapping(plan.get("model")) | read_object(model / "config.json"),
         weights=read_weights(model),
-        store=store,
-        manifest=_read_object(store / "manifest.json") if store else {},
+        store=store if has_store else None,
+        manifest=read_object(store / "manifest.json"),
         train=records["train"],
         validations=records["validation"],
+        best=best,
         samples=records["sample"],
         events=records["event"],
-        evaluation=_evaluation(path / EVALUATION, records["validation"]),
+        evaluation=evaluation if is_of_best else {},
         checkpoints=sorted(p.name for p in path.glob("checkpoints/step-*") if p.is_dir()),
         has_model=(model / "config.json").is_file(),
-        finished=_finished(path) or str(best.get("finished") or ""),
-        seeds=_mapping(several.get("metrics")),
-        task=str(_read_object(path / "task.json").get("task") or ""),
+        finished=_finished(path) or str(best_of_several.get("finished") or ""),
+        seeds=mapping(several.get("metrics")),
+        task=str(read_object(path / "task.json").get("task") or ""),
     )
+
+
+def read_object(path: Path) -> Record:
+    """Read a JSON file's object, an empty one where there is no such file. Raises UserError where
+    it holds something else."""
+    if not path.is_file():
+        return {}
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError("expected a JSON object", where=path)
+    return value
+
+
+def mapping(value: Any) -> Record:
+    """Return a value that is a mapping, else an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 def read_weights(model: Path) -> Weights | None:
@@ -195,16 +218,9 @@ def read_weights(model: Path) -> Weights | None:
 
 def _best(validations: list[Record]) -> Record | None:
     """The last that was the best so far: by the loss, or by the metric of a task."""
-    said = [record for record in validations if record.get("best") is True]
-    if said:
-        return said[-1]
-    return min(validations, key=lambda record: _number(record, "loss"), default=None)
-
-
-def _evaluation(path: Path, validations: list[Record]) -> Record:
-    """What was measured at the end, unless the run went on to a better model since."""
-    found, best = _read_object(path), _best(validations)
-    return found if best and found.get("step") == best["step"] else {}
+    if marked := [record for record in validations if record.get("best") is True]:
+        return marked[-1]
+    return min(validations, key=lambda r: (math.isnan(r["loss"]), r["loss"]), default=None)
 
 
 def _read_metrics(path: Path) -> Iterator[Record]:
@@ -215,11 +231,9 @@ def _read_metrics(path: Path) -> Iterator[Record]:
         for number, line in enumerate(file, start=1):
             try:
                 record = json.loads(line)
-                if not isinstance(record, dict):
-                    raise ValueError("not an object")
-                for name in {"step", "loss"} & {"step", *record}:
-                    _number(record, name)
-            except (ValueError, RecursionError):
+                if not all(map(_is_number, (record["step"], record.get("loss", 0.0)))):
+                    raise ValueError("step or loss is not a number")
+            except (ValueError, KeyError, TypeError, RecursionError):
                 if not line.endswith(b"\n"):
                     return
                 raise UserError(
@@ -230,62 +244,17 @@ def _read_metrics(path: Path) -> Iterator[Record]:
             yield record
 
 
-def _number(record: Record, name: str) -> float:
-    value = record.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name} is not a number")
-    return float("inf") if value != value else float(value)
-
-
-def _read_yaml(path: Path) -> Record:
-    import yaml
-
-    if not path.is_file():
-        return {}
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"is not valid YAML ({error.problem})", where=f"{path}:{line}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"is not UTF-8 at byte {error.start}", where=path) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"is not valid YAML ({error})", where=path) from None
-    return _mapping(value)
-
-
-def _read_object(path: Path) -> Record:
-    """A JSON file's object; empty where there is no such file."""
-    if not path.is_file():
-        return {}
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise UserError("expected a JSON object", where=path)
-    return value
-
-
-def _store(run: Path, named: Any) -> Path | None:
-    """The store a run learned from, where it still is."""
-    place = run / (named if isinstance(named, str) and named else "store")
-    return place if (place / "manifest.json").is_file() else None
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _finished(run: Path) -> str:
     """Why a run is over, as its last checkpoint says; empty while it is not."""
     for state in sorted(run.glob("checkpoints/step-*/state.json"), reverse=True)[:1]:
         with contextlib.suppress(UserError):  # damaged: --resume will say so
-            return str(_mapping(read_json(state)).get("finished") or "")
+            return str(mapping(read_json(state)).get("finished") or "")
     return ""
-
-
-def _precision(measured: Record) -> list[str]:
-    known = {"name", "reason"} <= set(measured)
-    return [f"{measured['name']}: {measured['reason']}"] if known else []
 
 
 def _texts(value: Any) -> list[str]:
     return [str(item) for item in (value if isinstance(value, list) else [value]) if item]
-
-
-def _mapping(value: Any) -> Record:
-    return value if isinstance(value, dict) else {}

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.files import read_json
 from nextword.hub.card import head_of
 from nextword.models.config import DECODERS, ENCODER_DECODERS, ENCODERS
-from nextword.runs.record import Record, Run, Weights, is_run, read_run, read_weights
+from nextword.runs.record import Record, Run, Weights, is_run, read_object, read_run, read_weights
 
 # What the families of Hugging Face call the same numbers.
 NAMES = {
@@ -37,7 +36,7 @@ def info(path: str | Path) -> Record:
     if (path / "manifest.json").is_file():
         return describe_store(path, Store.open(path).manifest)
     if (path / "config.json").is_file():
-        return describe_model(path, _object(path / "config.json"), read_weights(path))
+        return describe_model(path, read_object(path / "config.json"), read_weights(path))
     if is_run(path):
         return describe_run(read_run(path))
     if not path.exists():
@@ -131,10 +130,3 @@ def describe_sizes() -> Record:
         numbers: dict[str, Any] = {field: getattr(config, field) for field in NAMES}
         sizes.append({"name": name, **numbers, "parameters": parameter_count(config)})
     return {"kind": "sizes", "sizes": sizes}
-
-
-def _object(path: Path) -> Record:
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise UserError("expected a JSON object", where=path)
-    return value

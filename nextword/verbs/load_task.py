@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from nextword.errors import UserError
 from nextword.settings import PredictSettings, resolve
@@ -25,6 +25,7 @@ METHODS = {
 }
 Text = str | tuple[str, str]  # a text, or a pair of them
 Texts = list[str] | list[tuple[str, str]] | list[Text]
+OneOrMany = TypeVar("OneOrMany", str, list[str])
 Talk = str | Sequence[Mapping[str, str]]  # a question, or a conversation's messages
 
 
@@ -71,36 +72,24 @@ class TaskModel:
         self._does("tag")
         column = self.trained.settings.text_column or "text"
         several = [texts] if isinstance(texts, str) else texts
-        found = [given["entities"] for given in self.predict([{column: t} for t in several])]
-        return found[0] if isinstance(texts, str) else found
+        entities = [row["entities"] for row in self.predict([{column: text} for text in several])]
+        return entities[0] if isinstance(texts, str) else entities
 
-    @overload
-    def answer(self, context: str, question: str) -> str: ...
-    @overload
-    def answer(self, context: str, question: list[str]) -> list[str]: ...
-    def answer(self, context: str, question: str | list[str]) -> str | list[str]:
+    def answer(self, context: str, question: OneOrMany) -> OneOrMany:
         """The answer to a question about a text, or to several; "" where it says there is none."""
-        self._does("qa")
         settings = self.trained.settings
-        text, asked = settings.text_column or "context", settings.question_column or "question"
-        several = [question] if isinstance(question, str) else question
-        return _like(question, self._write([{text: context, asked: one} for one in several]))
+        others = {settings.text_column or "context": context}
+        return self._ask("qa", settings.question_column or "question", question, others)
 
-    @overload
-    def summarize(self, documents: str) -> str: ...
-    @overload
-    def summarize(self, documents: list[str]) -> list[str]: ...
-    def summarize(self, documents: str | list[str]) -> str | list[str]:
+    def summarize(self, documents: OneOrMany) -> OneOrMany:
         """The summary of each document."""
-        return self._of_texts("summarize", "document", documents)
+        return self._ask(
+            "summarize", self.trained.settings.text_column or "document", documents, {}
+        )
 
-    @overload
-    def translate(self, texts: str) -> str: ...
-    @overload
-    def translate(self, texts: list[str]) -> list[str]: ...
-    def translate(self, texts: str | list[str]) -> str | list[str]:
+    def translate(self, texts: OneOrMany) -> OneOrMany:
         """The translation of each text."""
-        return self._of_texts("translate", "source", texts)
+        return self._ask("translate", self.trained.settings.text_column or "source", texts, {})
 
     @overload
     def chat(self, messages: Talk) -> str: ...
@@ -117,11 +106,12 @@ class TaskModel:
         said = self._write([{column: [dict(message) for message in talk]} for talk in asked])
         return said if several else said[0]
 
-    def _of_texts(self, task: str, role: str, texts: str | list[str]) -> str | list[str]:
+    def _ask(self, task: str, column: str, texts: OneOrMany, others: dict[str, str]) -> OneOrMany:
+        """What is written for a text in a column, or for each of several, beside `others`."""
         self._does(task)
-        column = self.trained.settings.text_column or role
-        several = [texts] if isinstance(texts, str) else texts
-        return _like(texts, self._write([{column: text} for text in several]))
+        if isinstance(texts, str):
+            return self._write([others | {column: texts}])[0]
+        return self._write([others | {column: text} for text in texts])
 
     def _write(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         return [str(prediction["answer"]) for prediction in self.predict(rows)]
@@ -131,8 +121,8 @@ class TaskModel:
         settings = self.trained.settings
         if isinstance(text, str):
             if settings.pair_column is not None:
-                name = self.trained.place
-                raise UserError(f"{name} learnt pairs of texts", mend="give (one, other)")
+                what = f"{self.trained.place} learnt pairs of texts"
+                raise UserError(what, mend="give (one, other)")
             return {settings.text_column or "text": text}
         if settings.text_column is not None and settings.pair_column is None:
             raise UserError(f"{self.trained.place} learnt single texts, not pairs")
@@ -145,10 +135,6 @@ class TaskModel:
                 f"{self.trained.place} is for the task {self.task}, not {task}",
                 mend=f"call .{METHODS.get(self.task, 'predict(rows)')}",
             )
-
-
-def _like(asked: str | list[str], answers: list[str]) -> str | list[str]:
-    return answers[0] if isinstance(asked, str) else answers
 
 
 def load_task(

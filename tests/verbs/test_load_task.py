@@ -65,8 +65,9 @@ def test_questions_documents_and_sources_become_the_tasks_prompts() -> None:
     assert len(model.answer("It rains.", ["What?", "When?"])) == 2
     assert model_for("summarize").summarize(["Long."]) == ["Long.\n\nSummary:\n"]
     assert model_for("translate").translate("Good day.") == "Good day.\n\nTranslation:\n"
-    named = {"text_column": "passage", "question_column": "asked"}
-    assert model_for("qa", **named).answer("It rains.", "What?").startswith("It rains.")
+    for named in (("passage", "asked"), ("texts", "task")):
+        columns = dict(zip(("text_column", "question_column"), named, strict=True))
+        assert model_for("qa", **columns).answer("It rains.", "What?").startswith("It rains.")
     assert (
         model_for("translate", text_column="en", target_column="de").translate("Good day.")[0]
         == "G"
