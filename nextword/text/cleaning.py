@@ -198,17 +198,13 @@ def quality_problem(text: str) -> str | None:
         return "lines cut short"
     if sum(line.startswith(("•", "‣", "◦", "- ", "* ")) for line in lines) > 0.9 * len(lines) > 5:
         return "a list"
-    if _repeated_characters(lines) > 0.3 * visible and len(lines) > 5:
+    repeated = sum(len(line) * (count - 1) for line, count in Counter(lines).items())
+    if repeated > 0.3 * visible and len(lines) > 5:
         return "repeated lines"
     units = list(text) if cjk >= 0.3 * visible else words
     if len(units) > 50 and max(_top_ngram_share(units, n) for n in (2, 3, 4)) > 0.2:
         return "repeated phrases"
     return None
-
-
-def _repeated_characters(lines: list[str]) -> int:
-    """Count the characters of lines that repeat an earlier one."""
-    return sum(len(line) * (count - 1) for line, count in Counter(lines).items())
 
 
 def _top_ngram_share(units: list[str], length: int) -> float:

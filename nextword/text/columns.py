@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nextword.errors import UserError, nearest
-from nextword.text.document import Document, Documents, PlacedRecords, ReadError
+from nextword.text.document import Document, Documents, ReadError, Records
 
 _USUAL = ["text", "content", "paragraphs", "body", "article", "document", "story", "passage"]
 _LESS_USUAL = ["raw_content", "markdown", "context", "dialogue", "dialog", "review", "sentence"]
@@ -124,7 +124,7 @@ def _kind(value: Any) -> str:
     return {list: "a list", type(None): "null"}.get(type(value), f"a {type(value).__name__}")
 
 
-def records_to_documents(records: PlacedRecords, text_column: str | None, path: str) -> Documents:
+def records_to_documents(records: Records, text_column: str | None, path: str) -> Documents:
     """Yield the text of each record; the first ones decide which field holds it.
 
     Raises UserError as `find_text_column` does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from nextword.errors import UserError
 
 MAX_EXAMPLES = 3  # kept for each reason
 EXAMPLE_CHARACTERS = 80
@@ -46,7 +49,7 @@ class ReadError:
 
 
 Documents = Iterator[Document | ReadError]
-PlacedRecords = Iterator[tuple[str, Any]]  # (place, a parsed value or ReadError)
+Records = Iterator[tuple[str, Any]]  # (place, a parsed value or ReadError)
 
 
 @dataclass(slots=True)
@@ -144,6 +147,21 @@ def short_reason(error: BaseException) -> str:
     message = " ".join(re.split(r"b['\"]", str(error))[0].split())[:100].strip(" .:;")
     message = "".join(character for character in message if character.isprintable())
     return message or type(error).__name__
+
+
+@contextlib.contextmanager
+def explaining(where: str | Path, what: str, mend: str = "") -> Iterator[None]:
+    """Turn whatever a library raises in the block into a UserError: damage can surprise any parser.
+
+    In `what` "{reason}" stands for what the library says, and "{kind}" for the exception's type.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        what = what.format(kind=type(error).__name__, reason=short_reason(error))
+        raise UserError(what, where=where, mend=mend) from None
 
 
 def _append_line(path: Path, error: ReadError) -> None:

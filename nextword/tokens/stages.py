@@ -133,10 +133,7 @@ def _read(source: Source, settings: PrepareSettings, stats: ReadStats) -> Iterat
 
 
 def read_stage(
-    target: Path,
-    items: Sequence[Source | Document],
-    settings: PrepareSettings,
-    quarantine: Path,
+    target: Path, items: Sequence[Source | Document], settings: PrepareSettings, quarantine: Path
 ) -> None:
     """Read sources, or take documents already read; clean and judge each; write a shard."""
     quarantine.unlink(missing_ok=True)
@@ -245,32 +242,28 @@ def encode_stage(target: Path, part: SelectedShard, tokenizer: Path) -> None:
     """Encode a shard's pieces, each followed by the end token."""
     encoder = _load_tokenizer(tokenizer)
     end = np.array([encoder.end_id], np.uint32)
-    ids: dict[str, list[NDArray[np.uint32]]] = {name: [] for name in SPLITS}
-    lengths: dict[str, list[int]] = {name: [] for name in SPLITS}
-    sources: dict[str, list[str]] = {name: [] for name in SPLITS}
-    characters, sizes = Counter[str](), Counter[str]()
-    for source, *pieces in part.pieces():
-        for name, texts in zip(SPLITS, pieces, strict=True):
+    arrays: dict[str, NDArray[Any]] = {}
+    notes: dict[str, Any] = {}
+    pieces = list(part.pieces())
+    for number, name in enumerate(SPLITS, start=1):
+        ids, lengths, sources = [np.empty(0, np.uint32)], [], []
+        for source, texts in ((piece[0], piece[number]) for piece in pieces):
             with _naming(source):
                 flat, counts = encoder.encode_batch(texts)
             for piece_ids in np.split(flat, np.cumsum(counts)[:-1]) if texts else []:
-                ids[name] += [piece_ids, end]
-                lengths[name].append(len(piece_ids) + 1)
-                sources[name].append(source)
-            characters[name] += sum(map(len, texts))
-            sizes[name] += sum(len(text.encode()) for text in texts)
-    arrays: dict[str, NDArray[Any]] = {}
-    notes: dict[str, Any] = {}
-    for name in SPLITS:
-        flat = np.concatenate([np.empty(0, np.uint32), *ids[name]])
+                ids += [piece_ids, end]
+                lengths.append(len(piece_ids) + 1)
+                sources.append(source)
+        flat = np.concatenate(ids)
         arrays[f"{name}.ids"] = flat.astype(id_dtype(encoder.vocab_size))
-        arrays[f"{name}.lengths"] = np.array(lengths[name], np.int32)
-        arrays |= strings_to_arrays(f"{name}.source", sources[name])
+        arrays[f"{name}.lengths"] = np.array(lengths, np.int32)
+        arrays |= strings_to_arrays(f"{name}.source", sources)
+        everything = "".join(text for piece in pieces for text in piece[number])
         notes[name] = {
-            "documents": len(lengths[name]),
+            "documents": len(lengths),
             "tokens": len(flat),
-            "characters": characters[name],
-            "bytes": sizes[name],
+            "characters": len(everything),
+            "bytes": len(everything.encode()),
         }
     write_shard(target, arrays, notes)
 
