@@ -127,12 +127,14 @@ class ReadStats:
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> ReadStats:
         """Return what `to_json` was given."""
-        stats = cls(None, saved["accepted"], saved["skipped"], saved["rejected"])
-        stats.notes.update(saved["notes"])
-        for name, reason in saved["reasons"].items():
-            examples = [(source, text) for source, text in reason["examples"]]
-            stats.reasons[name] = SkipReason(reason["count"], examples)
-        return stats
+        reasons = {
+            name: SkipReason(
+                reason["count"], [(source, text) for source, text in reason["examples"]]
+            )
+            for name, reason in saved["reasons"].items()
+        }
+        counts = saved["accepted"], saved["skipped"], saved["rejected"]
+        return cls(None, *counts, reasons, Counter(saved["notes"]))
 
     def _explain(self, reason: str, source: str, example: str) -> None:
         entry = self.reasons.setdefault(reason, SkipReason())
@@ -174,6 +176,17 @@ def _append_line(path: Path, error: ReadError) -> None:
         os.write(file, line.encode())
     finally:
         os.close(file)
+
+
+def lone_surrogate(text: str) -> tuple[str, int] | None:
+    """Return half a surrogate pair that stands alone, which no encoding can write, as "U+D800",
+    and its place; None where there is none."""
+    try:
+        if not text.isascii():
+            text.encode()
+    except UnicodeEncodeError as error:
+        return f"U+{ord(text[error.start]):04X}", error.start
+    return None
 
 
 def _printable(text: str) -> str:

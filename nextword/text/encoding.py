@@ -176,10 +176,7 @@ def _unmarked_eastern_utf16(start: bytes) -> str | None:
     """Detect Chinese, Japanese or Korean in UTF-16 without a byte order mark."""
     usual = _common_characters("gb18030") | _common_characters("shift_jis") | _HANGUL
     for encoding in ("utf-16-le", "utf-16-be"):
-        try:
-            text = codecs.getincrementaldecoder(encoding)().decode(start[:4096])
-        except UnicodeDecodeError:
-            continue
+        text = _decode_start(start[:4096], encoding, is_cut=False) or ""
         known = sum(character in usual or character in _PLAIN for character in text)
         if known >= 0.95 * len(text) and len(text) >= _LEGACY_LEAST:
             return encoding

@@ -20,6 +20,7 @@ from nextword.text.document import (
     Records,
     Source,
     explaining,
+    lone_surrogate,
 )
 from nextword.text.readers import datasets, delimited, documents, plain, records
 
@@ -192,8 +193,9 @@ def read_documents(
     `skip_bad` that is counted as rejected and left out instead.
     """
     for item in _read(source, text_column, stats):
-        if isinstance(item, Document):
-            item = _check_surrogates(item)
+        if isinstance(item, Document) and (found := lone_surrogate(item.text)):
+            what = "has a lone surrogate {} at character {} of its text".format(*found)
+            item = ReadError(what, item.source, item.text, "lone surrogate")
         if isinstance(item, ReadError):
             stats.reject(item)
             if not skip_bad:
@@ -223,15 +225,3 @@ def iter_records(source: Source, stats: ReadStats) -> Records:
     """
     with explaining(source.path, _FAILED):
         yield from RECORD_READERS[source.kind](source, stats)
-
-
-def _check_surrogates(document: Document) -> Document | ReadError:
-    """Return an error where half a surrogate pair stands alone, which no encoding can write."""
-    try:
-        if not document.text.isascii():
-            document.text.encode()
-    except UnicodeEncodeError as error:
-        code = f"U+{ord(document.text[error.start]):04X}"
-        what = f"has a lone surrogate {code} at character {error.start} of its text"
-        return ReadError(what, document.source, document.text, "lone surrogate")
-    return document

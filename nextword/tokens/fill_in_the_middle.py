@@ -37,12 +37,9 @@ class FillInTheMiddle:
         """
         text = document[: len(document) - (document[-1] == self.end_id)]
         prefix, middle, suffix = np.split(text, [int(cut * (len(text) + 1)) for cut in cuts])
-        marks = [[self.prefix_id], [self.suffix_id], [self.middle_id], [self.end_id]]
-        if suffix_first:
-            parts = [marks[0], marks[1], suffix, marks[2], prefix, middle, marks[3]]
-        else:
-            parts = [marks[0], prefix, marks[1], suffix, marks[2], middle, marks[3]]
-        return np.concatenate([np.asarray(part, np.int64) for part in parts])
+        first, later = ([], prefix) if suffix_first else (prefix, [])
+        parts = [[self.prefix_id], first, [self.suffix_id], suffix, [self.middle_id], later, middle]
+        return np.concatenate([np.asarray(part, np.int64) for part in [*parts, [self.end_id]]])
 
 
 def fill_in_the_middle_for(

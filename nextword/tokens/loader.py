@@ -80,7 +80,7 @@ def uniform(keys: ArrayLike, count: int) -> NDArray[np.float64]:
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-class DeviceBatch:
+class AnyBatch:
     """What batches have in common."""
 
     targets: Tensor
@@ -99,7 +99,7 @@ class DeviceBatch:
 
 
 @dataclass
-class Batch(DeviceBatch):
+class Batch(AnyBatch):
     """Rows of tokens, each with the target to predict from it and those before it."""
 
     tokens: Tensor  # [batch, time] int64

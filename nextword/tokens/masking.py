@@ -23,6 +23,12 @@ from nextword.tokens.tokenizer import Tokenizer
 MASK_RATE = 0.3  # Warner et al. 2024 (ModernBERT), after Wettig et al. 2023
 
 _BEGINS, _CONTINUES, _LETTERS, _HAN = range(4)  # what a token says about where words begin
+_HAN_BLOCKS = (  # Chinese characters and Japanese kana
+    range(0x3040, 0x3100),
+    range(0x3400, 0xA000),
+    range(0xF900, 0xFB00),
+    range(0x20000, 0x40000),
+)
 _JOINED = 0.4  # of Chinese characters to the one before: runs of 1.67 on average
 
 
@@ -84,14 +90,7 @@ def _may_go_on(last: str) -> bool:
 
 
 def _is_han(character: str) -> bool:
-    """Return whether this is a Chinese character or Japanese kana."""
-    point = ord(character)
-    return (
-        0x3040 <= point < 0x3100
-        or 0x3400 <= point < 0xA000
-        or 0xF900 <= point < 0xFB00
-        or 0x20000 <= point < 0x40000
-    )
+    return any(ord(character) in block for block in _HAN_BLOCKS)
 
 
 @dataclass(frozen=True)

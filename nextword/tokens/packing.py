@@ -17,15 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from nextword.tokens.loader import (
-    IGNORE_INDEX,
-    Batch,
-    DeviceBatch,
-    Ids,
-    Samples,
-    derive_key,
-    permute,
-)
+from nextword.tokens.loader import IGNORE_INDEX, AnyBatch, Batch, Ids, Samples, derive_key, permute
 
 ROW_LENGTH = 128  # tokens at least, where there are so many: longer rows cost more attention
 
@@ -75,7 +67,7 @@ class PackedRows:
 
 
 @dataclass
-class Seq2SeqBatch(DeviceBatch):
+class Seq2SeqBatch(AnyBatch):
     """What an encoder–decoder reads and writes.
 
     A token of the target attends to the source of its own document. Padding at the end of a row

@@ -7,7 +7,6 @@ a killed run has made already.
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -248,8 +247,10 @@ def encode_stage(target: Path, part: SelectedShard, tokenizer: Path) -> None:
     for number, name in enumerate(SPLITS, start=1):
         ids, lengths, sources = [np.empty(0, np.uint32)], [], []
         for source, texts in ((piece[0], piece[number]) for piece in pieces):
-            with _naming(source):
+            try:
                 flat, counts = encoder.encode_batch(texts)
+            except UserError as error:
+                raise UserError(error.what, where=error.where or source, mend=error.mend) from None
             for piece_ids in np.split(flat, np.cumsum(counts)[:-1]) if texts else []:
                 ids += [piece_ids, end]
                 lengths.append(len(piece_ids) + 1)
@@ -266,15 +267,6 @@ def encode_stage(target: Path, part: SelectedShard, tokenizer: Path) -> None:
             "bytes": len(everything.encode()),
         }
     write_shard(target, arrays, notes)
-
-
-@contextlib.contextmanager
-def _naming(source: str) -> Iterator[None]:
-    """Name the source in errors that do not say where they are."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(error.what, where=error.where or source, mend=error.mend) from None
 
 
 def write_splits(

@@ -122,8 +122,7 @@ class SplitWriter:
 def write_index(path: Path, lengths: NDArray[np.int32], dtype: np.dtype[Any]) -> None:
     """Write an .idx in which every document is one sequence; `lengths` int32 [documents]."""
     code = next(code for code, name in DTYPES.items() if np.dtype(name) == dtype)
-    starts = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=starts[1:])
+    starts = np.append(0, np.cumsum(lengths, dtype=np.int64))
     with open(path, "wb") as file:
         file.write(HEADER.pack(MAGIC, 1, code, len(lengths), len(lengths) + 1))
         file.write(lengths.astype("<i4").tobytes())
@@ -153,8 +152,7 @@ def read_index(path: Path) -> tuple[NDArray[np.int64], np.dtype[Any]]:
     lengths = np.frombuffer(content, "<i4", sequences, HEADER.size)
     pointers = np.frombuffer(content, "<i8", sequences, HEADER.size + 4 * sequences)
     firsts = np.frombuffer(content, "<i8", documents, HEADER.size + 12 * sequences)
-    ends = np.zeros(sequences + 1, np.int64)
-    np.cumsum(lengths, out=ends[1:])
+    ends = np.append(0, np.cumsum(lengths, dtype=np.int64))
     is_sound = (
         (lengths >= 0).all()
         and (pointers == ends[:-1] * dtype.itemsize).all()

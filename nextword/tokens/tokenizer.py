@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
+from nextword.text.document import lone_surrogate
 from nextword.tokens.control_tokens import FIM_TOKENS, SENTINELS, hide_control_tokens, to_json
 from nextword.tokens.fast_encoders import SPLIT_CHARACTERS, Encoder, build_backend, fast_encoder
 from nextword.tokens.vocabulary import Vocabulary
@@ -180,14 +181,8 @@ class Tokenizer(Vocabulary):
         return np.concatenate([np.empty(0, np.uint32), *parts]), lengths
 
     def _check(self, text: str) -> None:
-        try:
-            if not text.isascii():
-                text.encode()
-        except UnicodeEncodeError as error:
-            surrogate = f"U+{ord(text[error.start]):04X}"
-            raise UserError(
-                f"the text holds a lone surrogate ({surrogate}) at character {error.start}"
-            ) from None
+        if found := lone_surrogate(text):
+            raise UserError("the text holds a lone surrogate ({}) at character {}".format(*found))
         if self._characters is not None and (unknown := sorted(set(text) - self._characters)):
             raise UserError(
                 f"the text holds {unknown[0]!r} (U+{ord(unknown[0]):04X}) at character "

@@ -176,7 +176,12 @@ def work_directory(out: Path, identity: dict[str, Any]) -> Iterator[Path]:
     the next one does.
     """
     work = work_path(out)
-    with _locked(work, out):
+    until = time.monotonic() + _LOCK_SECONDS
+    while (lock := lock_directory(work)) is None:
+        if time.monotonic() > until:
+            raise UserError("is being prepared by another process", where=out)
+        time.sleep(POLL_SECONDS / 4)
+    with lock:
         identity_file = work / "identity.json"
         if not identity_file.is_file() or read_json(identity_file) != identity:
             for item in work.iterdir():
@@ -201,17 +206,6 @@ def remove_leftovers(out: Path, identity: dict[str, Any]) -> None:
     if work_path(out).exists():
         with contextlib.suppress(UserError, OSError), work_directory(out, identity):
             pass
-
-
-@contextlib.contextmanager
-def _locked(work: Path, out: Path) -> Iterator[None]:
-    until = time.monotonic() + _LOCK_SECONDS
-    while (lock := lock_directory(work)) is None:
-        if time.monotonic() > until:
-            raise UserError("is being prepared by another process", where=out)
-        time.sleep(POLL_SECONDS / 4)
-    with lock:
-        yield
 
 
 def lock_directory(work: Path) -> IO[str] | None:

@@ -165,16 +165,15 @@ class _StreamParser:
         rest = self._text[self._at :]
         if len(rest) > _MAX_VALUE:
             raise self.error(f"a value is longer than {_MAX_VALUE} characters")
-        added: list[str] = []
-        while sum(map(len, added)) <= len(rest):
-            piece = next(self._pieces, None)
-            if piece is None:
+        added = ""
+        for piece in self._pieces:
+            added += piece
+            if len(added) > len(rest):
                 break
-            added.append(piece)
         if not added:
             return False
         self._line += self._text.count("\n", 0, self._at)
-        self._text, self._at = rest + "".join(added), 0
+        self._text, self._at = rest + added, 0
         return True
 
     def error(self, what: str) -> UserError:
