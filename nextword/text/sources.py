@@ -170,8 +170,7 @@ def _looks_like_text(path: str) -> bool:
             start = file.read(_SNIFFED_BYTES)
     except (UserError, OSError):
         return False
-    controls = len(start) - len(start.translate(None, bytes(range(9)) + bytes(range(14, 27))))
-    return bool(start) and controls == 0
+    return bool(start) and start == start.translate(None, bytes([*range(9), *range(14, 27)]))
 
 
 def fingerprint(sources: Iterable[Source]) -> str:

@@ -9,6 +9,7 @@ hiding words that a dictionary found, and needs none.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +24,7 @@ from nextword.tokens.tokenizer import Tokenizer
 MASK_RATE = 0.3  # Warner et al. 2024 (ModernBERT), after Wettig et al. 2023
 
 _BEGINS, _CONTINUES, _LETTERS, _HAN = range(4)  # what a token says about where words begin
-_HAN_BLOCKS = (  # Chinese characters and Japanese kana
-    range(0x3040, 0x3100),
-    range(0x3400, 0xA000),
-    range(0xF900, 0xFB00),
-    range(0x20000, 0x40000),
-)
+_HAN_OR_KANA = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _JOINED = 0.4  # of Chinese characters to the one before: runs of 1.67 on average
 
 
@@ -90,7 +86,7 @@ def _may_go_on(last: str) -> bool:
 
 
 def _is_han(character: str) -> bool:
-    return any(ord(character) in block for block in _HAN_BLOCKS)
+    return _HAN_OR_KANA.match(character) is not None
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ _load_tokenizer = lru_cache(maxsize=1)(Tokenizer.load)
 
 # A shard to be: its name, the sources or documents for it, and how many bytes they are.
 ShardInput = tuple[str, Sequence[Source | Document], int]
+Parts = list[SelectedShard]
 
 
 def read_shards(
@@ -165,17 +166,15 @@ def _write_documents(path: Path, documents: list[ProcessedDocument], stats: Read
     write_shard(path, arrays, notes)
 
 
-def measure_overlap(parts: list[SelectedShard], workers: WorkerPool) -> dict[str, Any]:
+def measure_overlap(parts: Parts, workers: WorkerPool) -> dict[str, Any]:
     """Return how much of the held-out text is in the training text."""
     overlap = Overlap()
     with Progress("Comparing held-out with training text", 2 * len(parts), "shards") as progress:
-        for pieces in workers.map(windows_stage, ((part, True) for part in parts)):
-            for windows in pieces:
-                overlap.add_val(windows)
-            progress.advance()
-        for pieces in workers.map(windows_stage, ((part, False) for part in parts)):
-            overlap.add_train(pieces[0])
-            progress.advance()
+        for of_val, add in ((True, overlap.add_val), (False, overlap.add_train)):
+            for pieces in workers.map(windows_stage, ((part, of_val) for part in parts)):
+                for windows in pieces:
+                    add(windows)
+                progress.advance()
     return {"share": float(overlap.share), "documents_seen": int(overlap.documents_seen)}
 
 
@@ -187,7 +186,7 @@ def windows_stage(part: SelectedShard, of_val: bool) -> list[NDArray[np.uint32]]
     return [np.concatenate([np.empty(0, np.uint32), *windows])]
 
 
-def sample_text(parts: list[SelectedShard], characters: int, most: int) -> Iterator[str]:
+def sample_text(parts: Parts, characters: int, most: int) -> Iterator[str]:
     """Yield passages spread evenly over training text of `characters`, `most` of them in all."""
     spacing = max(1, -(-len(parts) // SAMPLED_SHARDS))
     share = min(1.0, most * spacing / max(characters, 1))
@@ -208,7 +207,7 @@ def sample_text(parts: list[SelectedShard], characters: int, most: int) -> Itera
 
 
 def tokenizer_stage(
-    parts: list[SelectedShard], characters: int, size: int, settings: PrepareSettings
+    parts: Parts, characters: int, size: int, settings: PrepareSettings
 ) -> Tokenizer:
     """Train byte pairs on a sample of training text of `characters`, `size` bytes."""
     vocab_size = settings.vocab_size
@@ -220,9 +219,7 @@ def tokenizer_stage(
     return train_bpe(sample, vocab_size, most, control_tokens_for(settings))
 
 
-def encode_shards(
-    parts: list[SelectedShard], tokenizer: Path, work: Path, workers: WorkerPool
-) -> list[Path]:
+def encode_shards(parts: Parts, tokenizer: Path, work: Path, workers: WorkerPool) -> list[Path]:
     """Encode shards with the tokenizer in a directory, and return the paths of their ids."""
     targets = [work / "ids" / part.path.name for part in parts]
     with Progress("Encoding", len(parts), "shards") as progress:
