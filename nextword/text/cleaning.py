@@ -52,40 +52,40 @@ _SCRIPTS = {  # language or alphabet: ranges
 _PATTERNS = {name: re.compile(f"[{ranges}]") for name, ranges in _SCRIPTS.items()}
 
 _WORDS = {  # the commonest, in any order
-    "en": "the of and to a in is that it was he for on with as his be at by i this had not are "
-    "but from or have an they which one you were her all she there would their we him been "
-    "has when who will no more if out so said what up its about into than them can only "
-    "some could do my how your may too very than most just over such where now like even because "
-    "between me us am did does many much well never every while these those",
+    "en": "the of and to a in is that it was he for on with as his be at by i this had not are but "
+    "from or have an they which one you were her all she there would their we him been has when "
+    "who will no more if out so said what up its about into than them can only some could do my "
+    "how your may too very than most just over such where now like even because between me us am "
+    "did does many much well never every while these those",
     "de": "der die und in den von zu das mit sich des auf für ist im dem nicht ein eine als auch "
-    "es an werden aus er hat dass sie nach wird bei einer um am sind noch wie einem über "
-    "einen so zum war haben nur oder aber vor zur bis mehr durch man ich wir du",
+    "es an werden aus er hat dass sie nach wird bei einer um am sind noch wie einem über einen so "
+    "zum war haben nur oder aber vor zur bis mehr durch man ich wir du",
     "fr": "de la le et les des en un du une que est pour qui dans a par plus pas au sur ne se ce "
-    "il sont avec son cette aux ses mais comme on ou leur elle était je vous nous tout y d "
-    "l qu n s c",
+    "il sont avec son cette aux ses mais comme on ou leur elle était je vous nous tout y d l qu n "
+    "s c",
     "es": "de la que el en y a los se del las un por con no una su para es al lo como más o pero "
-    "sus le ha me si sin sobre este ya entre cuando todo esta ser son dos también fue "
-    "había era muy",
-    "it": "di che e la il un a per in una è non del con si da le al i dei nel come più alla "
-    "della ma anche gli lo ha sono o se su questo ci io mi era delle nella ed lui cosa",
+    "sus le ha me si sin sobre este ya entre cuando todo esta ser son dos también fue había era "
+    "muy",
+    "it": "di che e la il un a per in una è non del con si da le al i dei nel come più alla della "
+    "ma anche gli lo ha sono o se su questo ci io mi era delle nella ed lui cosa",
     "pt": "de a o que e do da em um para com não uma os no se na por mais as dos como mas ao ele "
-    "das à seu sua ou quando muito nos já eu também só pelo pela até isso ela entre depois "
-    "sem mesmo",
-    "nl": "de en van ik te dat die in een hij het niet zijn is was op aan met als voor had er "
-    "maar om hem dan zou of wat mijn men dit zo door over ze zich bij ook tot je mij uit "
-    "der daar naar heb",
+    "das à seu sua ou quando muito nos já eu também só pelo pela até isso ela entre depois sem "
+    "mesmo",
+    "nl": "de en van ik te dat die in een hij het niet zijn is was op aan met als voor had er maar "
+    "om hem dan zou of wat mijn men dit zo door over ze zich bij ook tot je mij uit der daar naar "
+    "heb",
     "sv": "och i att en som på är av för med det till den har de inte om ett han men var jag sig "
     "från vi så kan när år under också efter eller nu sin där vid mot ska skulle",
     "da": "og i at en den til er som på de med han af for ikke der var mig sig men et har om vi "
     "min havde ham hun nu over da fra du ud sin dem os op man hans hvor eller hvad skal",
-    "fi": "ja on ei se että hän oli en mutta kun niin joka ovat ole myös sen mitä jos vain minä "
-    "ne kuin hänen tai nyt sitten olen",
-    "pl": "w i na z do się nie że to jest o a jak po co ale przez od za był tak już dla czy "
-    "tylko być jego ich który może przy",
+    "fi": "ja on ei se että hän oli en mutta kun niin joka ovat ole myös sen mitä jos vain minä ne "
+    "kuin hänen tai nyt sitten olen",
+    "pl": "w i na z do się nie że to jest o a jak po co ale przez od za był tak już dla czy tylko "
+    "być jego ich który może przy",
     "cs": "a se v na je že o s z do i to k ve pro za by ale si po jako jsem jeho byl tak které "
     "který jsou nebo však",
-    "tr": "ve bir bu da de için ile çok o ne gibi daha ama var kadar olarak sonra en olan diye "
-    "mi ben değil her",
+    "tr": "ve bir bu da de için ile çok o ne gibi daha ama var kadar olarak sonra en olan diye mi "
+    "ben değil her",
     "ro": "de și în a la nu o că cu pe un este să din se mai care ce pentru au sunt fost ca lui "
     "era",
     "hu": "a az és hogy nem is egy ez meg van volt csak de el már még mint ki ha azt vagy mert",
@@ -167,7 +167,7 @@ def detect_language(text: str) -> str:
 
 
 def _excerpt(text: str) -> str:
-    """Return excerpts from all over a long text."""
+
     if len(text) <= _SAMPLES * _SAMPLE_CHARACTERS:
         return text
     step = (len(text) - _SAMPLE_CHARACTERS) // (_SAMPLES - 1)
@@ -198,17 +198,13 @@ def quality_problem(text: str) -> str | None:
         return "lines cut short"
     if sum(line.startswith(("•", "‣", "◦", "- ", "* ")) for line in lines) > 0.9 * len(lines) > 5:
         return "a list"
-    if _repeated_characters(lines) > 0.3 * visible and len(lines) > 5:
+    repeated = sum(len(line) * (count - 1) for line, count in Counter(lines).items())
+    if repeated > 0.3 * visible and len(lines) > 5:
         return "repeated lines"
     units = list(text) if cjk >= 0.3 * visible else words
     if len(units) > 50 and max(_top_ngram_share(units, n) for n in (2, 3, 4)) > 0.2:
         return "repeated phrases"
     return None
-
-
-def _repeated_characters(lines: list[str]) -> int:
-    """Count the characters of lines that repeat an earlier one."""
-    return sum(len(line) * (count - 1) for line, count in Counter(lines).items())
 
 
 def _top_ngram_share(units: list[str], length: int) -> float:

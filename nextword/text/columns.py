@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nextword.errors import UserError, nearest
-from nextword.text.document import Document, Documents, PlacedRecords, ReadError
+from nextword.text.document import Document, Documents, ReadError, Records
 
 _USUAL = ["text", "content", "paragraphs", "body", "article", "document", "story", "passage"]
 _LESS_USUAL = ["raw_content", "markdown", "context", "dialogue", "dialog", "review", "sentence"]
@@ -17,10 +17,6 @@ TEXT_COLUMNS = [*_USUAL, *_LESS_USUAL, *_LAST]  # in order of preference
 
 SAMPLED_RECORDS = 50  # looked at where no name is known
 _LONGER = 3  # times as long as the next longest: then a field is the text
-
-
-class NotText(Exception):
-    """A value that is not text; the message says what it is."""
 
 
 def text_column_by_name(names: Iterable[str]) -> str | None:
@@ -61,10 +57,10 @@ def find_text_column(records: list[Mapping[str, Any]], wanted: str | None, where
 def _mean_length(records: list[Mapping[str, Any]], name: str) -> float:
     """Return the mean length of the text in a field; 0 where any value is not text."""
     values = [record[name] for record in records if record.get(name) is not None]
-    if not values or not all(is_text(value) for value in values):
+    if not values or not all(map(is_text, values)):
         return 0
-    texts = [value_to_text(value) for value in values]
-    if all(is_number(text) for text in texts):
+    texts = list(map(_joined, values))
+    if all(map(is_number, texts)):
         return 0
     return sum(map(len, texts)) / len(texts)
 
@@ -97,21 +93,8 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def value_to_text(value: Any) -> str:
-    """Return a string as it is, a list of strings joined by newlines, None as "".
-
-    Raises NotText for anything else.
-    """
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        other = next((item for item in value if not isinstance(item, str)), None)
-        if other is None:
-            return "\n".join(value)
-        raise NotText(f"a list with {_kind(other)}")
-    raise NotText(_kind(value))
+def _joined(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else "\n".join(value)
 
 
 def _kind(value: Any) -> str:
@@ -124,7 +107,7 @@ def _kind(value: Any) -> str:
     return {list: "a list", type(None): "null"}.get(type(value), f"a {type(value).__name__}")
 
 
-def records_to_documents(records: PlacedRecords, text_column: str | None, path: str) -> Documents:
+def records_to_documents(records: Records, text_column: str | None, path: str) -> Documents:
     """Yield the text of each record; the first ones decide which field holds it.
 
     Raises UserError as `find_text_column` does.
@@ -144,17 +127,18 @@ def records_to_documents(records: PlacedRecords, text_column: str | None, path: 
 def _to_document(where: str, value: Any, column: str) -> Document | ReadError:
     if isinstance(value, ReadError):
         return value
+    field, name = value, "the record"
     if isinstance(value, Mapping):
         field, name = get_field(value, column), f"field {column!r}"
         if field is None and column not in value:
             return ReadError(f"has no {name}", where, _excerpt(value), f"no {name}")
-    else:
-        field, name = value, "the record"
-    try:
-        return Document(value_to_text(field), where)
-    except NotText as kind:
-        what = f"{name} is {kind}, expected text or a list of texts"
-        return ReadError(what, where, _excerpt(value), f"{name} is not text")
+    if field is None or field == [] or is_text(field):
+        return Document(_joined(field or ""), where)
+    kind = _kind(field)
+    if isinstance(field, list):
+        kind += f" with {next(_kind(item) for item in field if not isinstance(item, str))}"
+    what = f"{name} is {kind}, expected text or a list of texts"
+    return ReadError(what, where, _excerpt(value), f"{name} is not text")
 
 
 def _excerpt(value: Any) -> str:

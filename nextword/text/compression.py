@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nextword.errors import UserError
-from nextword.text.document import short_reason
+from nextword.text.document import explaining
 
 SUFFIXES = {".gz": "gz", ".zst": "zst", ".xz": "xz"}
 MAX_FILE_BYTES = 2**30  # of a format that has to be held in memory at once
 
-_CHUNK = 2**18  # bytes decompressed at once
-_ZST_CHUNK = 2**8  # compressed bytes at once: what they decompress to is not bounded
+_BUFFER = 2**18  # decompressed bytes
+_BLOCK = 2**8  # compressed bytes at once: what they decompress to is not bounded
 _UNCHECKED_BYTES = 2**26  # before the ratio is looked at
 _MAX_RATIO = 250  # text compresses 3 to 20 times; beyond this it is a bomb
 _DECODER_BYTES = 2**28  # of memory that a decoder itself may take
@@ -35,7 +35,7 @@ def open_decompressed(path: str | Path, compression: str | None = None) -> Binar
     if compression is None:
         return file
     chunks = _bounded(_DECOMPRESSORS[compression](file), file, path, compression)
-    return io.BufferedReader(_ChunkReader(chunks), _CHUNK)
+    return io.BufferedReader(_ChunkReader(chunks), _BUFFER)
 
 
 def read_file(
@@ -89,66 +89,33 @@ def _bounded(
 ) -> Iterator[bytes]:
     """Yield the chunks while they stay in proportion to what was read of the file."""
     total = 0
-    with file:
-        try:
-            for chunk in chunks:
-                total += len(chunk)
-                if total > _UNCHECKED_BYTES and total > _MAX_RATIO * max(file.tell(), 1):
-                    raise UserError(
-                        f"unpacks to over {_MAX_RATIO} times its size (a decompression bomb?)",
-                        where=path,
-                        mend="unpack it yourself if you trust it",
-                    )
-                yield chunk
-        except UserError:
-            raise
-        except Exception as error:
-            reason = short_reason(error)
-            raise UserError(f"is not a whole .{kind} file ({reason})", where=path) from None
-
-
-class _GzipDecompressor:
-    """zlib with the interface of lzma's decompressor."""
-
-    def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(wbits=31)
-
-    def decompress(self, data: bytes, size: int) -> bytes:
-        return self._inflate.decompress(self._inflate.unconsumed_tail + data, size)
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._inflate.unconsumed_tail
-
-    @property
-    def eof(self) -> bool:
-        return self._inflate.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inflate.unused_data
+    with file, explaining(path, f"is not a whole .{kind} file ({{reason}})"):
+        for chunk in chunks:
+            total += len(chunk)
+            if total > _UNCHECKED_BYTES and total > _MAX_RATIO * max(file.tell(), 1):
+                raise UserError(
+                    f"unpacks to over {_MAX_RATIO} times its size (a decompression bomb?)",
+                    where=path,
+                    mend="unpack it yourself if you trust it",
+                )
+            yield chunk
 
 
 def _decompress(file: BinaryIO, new: Callable[[], Any]) -> Iterator[bytes]:
     """Decompress one stream after another, with zero padding allowed between them."""
-    data = file.read(_CHUNK)
+    data = file.read(_BLOCK)
     while True:
         decoder = new()
         while not decoder.eof:
-            chunk = decoder.decompress(data, _CHUNK)
-            if chunk:
+            if not data:
+                raise EOFError("it ends too early")
+            if chunk := decoder.decompress(data):
                 yield chunk
-            data = b""
-            if decoder.needs_input and not decoder.eof:
-                data = file.read(_CHUNK)
-                if not data and not chunk:
-                    raise EOFError("it ends too early")
-        data = decoder.unused_data.lstrip(b"\0")
-        while not data:
-            block = file.read(_CHUNK)
-            if not block:
+            data = decoder.unused_data if decoder.eof else file.read(_BLOCK)
+        while not (data := data.lstrip(b"\0")):
+            data = file.read(_BLOCK)
+            if not data:
                 return
-            data = block.lstrip(b"\0")
 
 
 def _decompress_zst(file: BinaryIO) -> Iterator[bytes]:
@@ -156,21 +123,20 @@ def _decompress_zst(file: BinaryIO) -> Iterator[bytes]:
     import zstandard
 
     context = zstandard.ZstdDecompressor(max_window_size=2**27)
-    data = file.read(_ZST_CHUNK)
+    data = file.read(_BLOCK)
     while data:
         decoder = context.decompressobj()
         while not decoder.eof:
             if not data:
                 raise EOFError("it ends too early")
-            chunk = decoder.decompress(data)
-            if chunk:
+            if chunk := decoder.decompress(data):
                 yield chunk
-            data = decoder.unused_data if decoder.eof else file.read(_ZST_CHUNK)
-        data = data or file.read(_ZST_CHUNK)
+            data = decoder.unused_data if decoder.eof else file.read(_BLOCK)
+        data = data or file.read(_BLOCK)
 
 
 _DECOMPRESSORS: dict[str, Callable[[BinaryIO], Iterator[bytes]]] = {
-    "gz": lambda file: _decompress(file, _GzipDecompressor),
+    "gz": lambda file: _decompress(file, lambda: zlib.decompressobj(wbits=31)),
     "xz": lambda file: _decompress(file, lambda: lzma.LZMADecompressor(memlimit=_DECODER_BYTES)),
     "zst": _decompress_zst,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from nextword.errors import UserError
 
 MAX_EXAMPLES = 3  # kept for each reason
 EXAMPLE_CHARACTERS = 80
@@ -46,7 +49,7 @@ class ReadError:
 
 
 Documents = Iterator[Document | ReadError]
-PlacedRecords = Iterator[tuple[str, Any]]  # (place, a parsed value or ReadError)
+Records = Iterator[tuple[str, Any]]  # (place, a parsed value or ReadError)
 
 
 @dataclass(slots=True)
@@ -124,12 +127,14 @@ class ReadStats:
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> ReadStats:
         """Return what `to_json` was given."""
-        stats = cls(None, saved["accepted"], saved["skipped"], saved["rejected"])
-        stats.notes.update(saved["notes"])
-        for name, reason in saved["reasons"].items():
-            examples = [(source, text) for source, text in reason["examples"]]
-            stats.reasons[name] = SkipReason(reason["count"], examples)
-        return stats
+        reasons = {
+            name: SkipReason(
+                reason["count"], [(source, text) for source, text in reason["examples"]]
+            )
+            for name, reason in saved["reasons"].items()
+        }
+        counts = saved["accepted"], saved["skipped"], saved["rejected"]
+        return cls(None, *counts, reasons, Counter(saved["notes"]))
 
     def _explain(self, reason: str, source: str, example: str) -> None:
         entry = self.reasons.setdefault(reason, SkipReason())
@@ -146,6 +151,21 @@ def short_reason(error: BaseException) -> str:
     return message or type(error).__name__
 
 
+@contextlib.contextmanager
+def explaining(where: str | Path, what: str, mend: str = "") -> Iterator[None]:
+    """Turn whatever a library raises in the block into a UserError: damage can surprise any parser.
+
+    In `what` "{reason}" stands for what the library says, and "{kind}" for the exception's type.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        what = what.format(kind=type(error).__name__, reason=short_reason(error))
+        raise UserError(what, where=where, mend=mend) from None
+
+
 def _append_line(path: Path, error: ReadError) -> None:
     """Append in a single write, so that lines of several processes do not mix."""
     content = error.content[:QUARANTINED_CHARACTERS]
@@ -156,6 +176,17 @@ def _append_line(path: Path, error: ReadError) -> None:
         os.write(file, line.encode())
     finally:
         os.close(file)
+
+
+def lone_surrogate(text: str) -> tuple[str, int] | None:
+    """Return half a surrogate pair that stands alone, which no encoding can write, as "U+D800",
+    and its place; None where there is none."""
+    try:
+        if not text.isascii():
+            text.encode()
+    except UnicodeEncodeError as error:
+        return f"U+{ord(text[error.start]):04X}", error.start
+    return None
 
 
 def _printable(text: str) -> str:

@@ -7,6 +7,7 @@ Unicode, by how much of the decoded text is made of characters in common use.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import functools
 import itertools
 import re
@@ -36,6 +37,14 @@ _KANA = frozenset(map(chr, range(0x3041, 0x30FF)))
 _HANGUL = frozenset(map(chr, range(0xAC00, 0xD7A4)))
 _WESTERN = set("àâäáãåæçéèêëíìîïñóòôöõøœúùûüýßÀÂÄÁÅÆÇÉÈÊËÍÎÏÑÓÔÖØŒÚÙÛÜ")
 _PUNCTUATION = set("‘’“”–—…«»°§·£€©®™¡¿\u00a0\u00ad½¼¾²³ºª•")
+_PLAIN = frozenset("\t\n\r" + "".join(map(chr, range(32, 127))))
+_INSIDE_WORD = re.compile(r"(?<=[A-Za-z])[^\x00-\x7f]|[^\x00-\x7f](?=[A-Za-z])")
+_CYRILLIC_WORD = re.compile(
+    "(?<![\u0400-\u04ff])(?:[\u0400-\u04ff][\u0430-\u045f]{0,30}|[\u0400-\u042f]{1,30})(?![\u0400-\u04ff])"
+)
+_UTF8_CHARACTER = re.compile(
+    rb"[\xC2-\xDF][\x80-\xBF]|[\xE0-\xEF][\x80-\xBF]{2}|[\xF0-\xF4][\x80-\xBF]{3}"
+)
 _BYTES_BEFORE = 1000  # bytes before the first that is not UTF-8
 _SAMPLE_BYTES = 60_000  # looked at to tell legacy encodings apart
 
@@ -64,9 +73,12 @@ def detect_encoding(start: bytes, *, whole: bool = True) -> str:
         return "utf-8"
     sample = start[_word_start(start, offset) :][:_SAMPLE_BYTES]
     legacy = _legacy(sample, is_cut=offset > _BYTES_BEFORE) or _unmarked_eastern_utf16(start)
-    if legacy is None or (whole and not _decodes(start, legacy)):
-        raise _undecodable("utf-8", start, offset)
-    return legacy
+    if legacy is not None:
+        with contextlib.suppress(UnicodeDecodeError):
+            if whole:
+                start.decode(legacy)
+            return legacy
+    raise _undecodable("utf-8", start, offset)
 
 
 def _unmarked_utf16(start: bytes) -> str | None:
@@ -93,24 +105,11 @@ def _unmarked_utf16(start: bytes) -> str | None:
     return None
 
 
-_UTF8_CHARACTER = re.compile(
-    rb"[\xC2-\xDF][\x80-\xBF]|[\xE0-\xEF][\x80-\xBF]{2}|[\xF0-\xF4][\x80-\xBF]{3}"
-)
-
-
 def _mostly_utf8(sample: bytes) -> bool:
     characters = _UTF8_CHARACTER.findall(sample)
     inside = sum(map(len, characters))
     beyond_ascii = len(sample) - len(sample.translate(None, bytes(range(128, 256))))
     return 0 < 0.5 * beyond_ascii <= inside  # the legacy encodings of the East have under 0.3
-
-
-def _decodes(content: bytes, encoding: str) -> bool:
-    try:
-        content.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _word_start(content: bytes, offset: int) -> int:
@@ -134,7 +133,8 @@ def _legacy(sample: bytes, is_cut: bool) -> str | None:
 def _usual_share(text: str, encoding: str) -> float:
     """Return the share of the characters beyond ASCII that are usual in this encoding's text."""
     beyond = [character for character in text if character > "\x7f"]
-    if len(beyond) < _LEGACY_LEAST or _is_mixed(text, beyond):
+    # Characters beyond ASCII that stand in Latin words are Latin letters.
+    if len(beyond) < _LEGACY_LEAST or len(_INSIDE_WORD.findall(text)) > 0.2 * len(beyond):
         return 0
     if encoding in ("cp1251", "koi8_r"):
         return _cyrillic_share(text, len(beyond))
@@ -172,34 +172,15 @@ def _cyrillic_share(text: str, beyond: int) -> float:
     return (sum(map(len, _CYRILLIC_WORD.findall(text))) + marks) / beyond
 
 
-_CYRILLIC_WORD = re.compile(
-    "(?<![\u0400-\u04ff])(?:[\u0400-\u04ff][\u0430-\u045f]{0,30}|[\u0400-\u042f]{1,30})(?![\u0400-\u04ff])"
-)
-
-
 def _unmarked_eastern_utf16(start: bytes) -> str | None:
     """Detect Chinese, Japanese or Korean in UTF-16 without a byte order mark."""
     usual = _common_characters("gb18030") | _common_characters("shift_jis") | _HANGUL
     for encoding in ("utf-16-le", "utf-16-be"):
-        try:
-            text = codecs.getincrementaldecoder(encoding)().decode(start[:4096])
-        except UnicodeDecodeError:
-            continue
+        text = _decode_start(start[:4096], encoding, is_cut=False) or ""
         known = sum(character in usual or character in _PLAIN for character in text)
         if known >= 0.95 * len(text) and len(text) >= _LEGACY_LEAST:
             return encoding
     return None
-
-
-_PLAIN = frozenset("\t\n\r" + "".join(map(chr, range(32, 127))))
-
-
-def _is_mixed(text: str, beyond: list[str]) -> bool:
-    """Return whether characters beyond ASCII stand in Latin words, as only Latin letters do."""
-    return len(_INSIDE_WORD.findall(text)) > 0.2 * len(beyond)
-
-
-_INSIDE_WORD = re.compile(r"(?<=[A-Za-z])[^\x00-\x7f]|[^\x00-\x7f](?=[A-Za-z])")
 
 
 def _decode_start(sample: bytes, encoding: str, is_cut: bool) -> str | None:

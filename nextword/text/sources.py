@@ -15,65 +15,44 @@ from nextword.text.compression import SUFFIXES, open_decompressed
 from nextword.text.document import (
     Document,
     Documents,
-    PlacedRecords,
     ReadError,
     ReadStats,
+    Records,
     Source,
-    short_reason,
+    explaining,
+    lone_surrogate,
 )
-from nextword.text.readers.datasets import (
-    HUB_SCHEME,
-    hub_records,
-    parquet_records,
-    parse_dataset_name,
-    read_hub,
-    read_parquet,
-)
-from nextword.text.readers.delimited import conll_records, delimited_records, read_delimited
-from nextword.text.readers.documents import read_epub, read_html, read_pdf
-from nextword.text.readers.plain import read_plain
-from nextword.text.readers.records import json_records, jsonl_records, read_json, read_jsonl
+from nextword.text.readers import datasets, delimited, documents, plain, records
 
 DocumentReader = Callable[[Source, str | None, ReadStats], Documents]
-RecordReader = Callable[[Source, ReadStats], PlacedRecords]
+RecordReader = Callable[[Source, ReadStats], Records]
 
 DOCUMENT_READERS: dict[str, DocumentReader] = {
-    "text": read_plain,
-    "html": read_html,
-    "json": read_json,
-    "jsonl": read_jsonl,
-    "csv": read_delimited,
-    "tsv": read_delimited,
-    "parquet": read_parquet,
-    "epub": read_epub,
-    "pdf": read_pdf,
-    "hub": read_hub,
+    "text": plain.read_plain,
+    "html": documents.read_html,
+    "json": records.read_json,
+    "jsonl": records.read_jsonl,
+    "csv": delimited.read_delimited,
+    "tsv": delimited.read_delimited,
+    "parquet": datasets.read_parquet,
+    "epub": documents.read_epub,
+    "pdf": documents.read_pdf,
+    "hub": datasets.read_hub,
 }
 RECORD_READERS: dict[str, RecordReader] = {
-    "json": json_records,
-    "jsonl": jsonl_records,
-    "csv": delimited_records,
-    "tsv": delimited_records,
-    "parquet": parquet_records,
-    "hub": hub_records,
-    "conll": conll_records,
+    "json": records.json_records,
+    "jsonl": records.jsonl_records,
+    "csv": delimited.delimited_records,
+    "tsv": delimited.delimited_records,
+    "parquet": datasets.parquet_records,
+    "hub": datasets.hub_records,
+    "conll": delimited.conll_records,
 }
-_KINDS = {
-    ".txt": "text",
-    ".md": "text",
-    ".html": "html",
-    ".htm": "html",
-    ".xhtml": "html",
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-    ".epub": "epub",
-    ".pdf": "pdf",
-}
+_OWN_SUFFIX = ("html", "json", "jsonl", "csv", "tsv", "parquet", "epub", "pdf")
+_ALIASES = {".txt": "text", ".md": "text", ".htm": "html", ".xhtml": "html", ".ndjson": "jsonl"}
+_KINDS = {f".{kind}": kind for kind in _OWN_SUFFIX} | _ALIASES
 _UNREADABLE = "the file, or the rest of it, cannot be read"
+_FAILED = "cannot be read ({kind}: {reason})"
 _SNIFFED_BYTES = 4096  # that tell whether a file of an unknown kind is text
 
 
@@ -87,8 +66,8 @@ def find_sources(data: Sequence[str]) -> list[Source]:
     sources: dict[str, Source] = {}
     not_text: dict[str, None] = {}
     for name in map(str, data):
-        if name.startswith(HUB_SCHEME):
-            parse_dataset_name(name)
+        if name.startswith(datasets.HUB_SCHEME):
+            datasets.parse_dataset_name(name)
             sources.setdefault(name, Source(name, "hub"))
             continue
         for path in _files(name, not_text):
@@ -191,8 +170,7 @@ def _looks_like_text(path: str) -> bool:
             start = file.read(_SNIFFED_BYTES)
     except (UserError, OSError):
         return False
-    controls = len(start) - len(start.translate(None, bytes(range(9)) + bytes(range(14, 27))))
-    return bool(start) and controls == 0
+    return bool(start) and start == start.translate(None, bytes([*range(9), *range(14, 27)]))
 
 
 def fingerprint(sources: Iterable[Source]) -> str:
@@ -213,22 +191,10 @@ def read_documents(
     Everything found is counted in `stats`. Raises UserError for what cannot be read; with
     `skip_bad` that is counted as rejected and left out instead.
     """
-    items = DOCUMENT_READERS[source.kind](source, text_column, stats)
-    ends = False
-    while not ends:
-        try:
-            item = next(items)
-        except StopIteration:
-            return
-        except UserError as error:
-            where = str(error.where or source.path)
-            item = ReadError(error.what, where, "", _UNREADABLE, error.mend)
-            ends = True
-        except Exception as error:  # the last resort: damage can surprise any parser
-            item = ReadError(_failure(error), source.path, "", _UNREADABLE)
-            ends = True
-        if isinstance(item, Document):
-            item = _check_surrogates(item)
+    for item in _read(source, text_column, stats):
+        if isinstance(item, Document) and (found := lone_surrogate(item.text)):
+            what = "has a lone surrogate {} at character {} of its text".format(*found)
+            item = ReadError(what, item.source, item.text, "lone surrogate")
         if isinstance(item, ReadError):
             stats.reject(item)
             if not skip_bad:
@@ -241,30 +207,20 @@ def read_documents(
             yield item
 
 
-def iter_records(source: Source, stats: ReadStats) -> PlacedRecords:
+def _read(source: Source, text_column: str | None, stats: ReadStats) -> Documents:
+    """Yield what the source's reader yields, and a ReadError last where it fails."""
+    try:
+        with explaining(source.path, _FAILED):
+            yield from DOCUMENT_READERS[source.kind](source, text_column, stats)
+    except UserError as error:
+        where = str(error.where or source.path)
+        yield ReadError(error.what, where, "", _UNREADABLE, error.mend)
+
+
+def iter_records(source: Source, stats: ReadStats) -> Records:
     """Yield (place, record) of each row of a table, or line or element of JSON.
 
     What is not a record is a ReadError. Raises UserError for a file that cannot be read.
     """
-    try:
+    with explaining(source.path, _FAILED):
         yield from RECORD_READERS[source.kind](source, stats)
-    except UserError:
-        raise
-    except Exception as error:  # the last resort: damage can surprise any parser
-        raise UserError(_failure(error), where=source.path) from None
-
-
-def _failure(error: Exception) -> str:
-    return f"cannot be read ({type(error).__name__}: {short_reason(error)})"
-
-
-def _check_surrogates(document: Document) -> Document | ReadError:
-    """Return an error where half a surrogate pair stands alone, which no encoding can write."""
-    try:
-        if not document.text.isascii():
-            document.text.encode()
-    except UnicodeEncodeError as error:
-        code = f"U+{ord(document.text[error.start]):04X}"
-        what = f"has a lone surrogate {code} at character {error.start} of its text"
-        return ReadError(what, document.source, document.text, "lone surrogate")
-    return document

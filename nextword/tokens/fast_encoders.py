@@ -33,21 +33,19 @@ QWEN2_PATTERN = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 LLAMA3_PATTERN = QWEN2_PATTERN.replace(r"\p{N}|", r"\p{N}{1,3}|", 1)
-SPLIT_CHARACTERS = {
-    "type": "Split",
-    "pattern": {"Regex": r"[\s\S]"},
-    "behavior": "Isolated",
-    "invert": False,
+
+
+def isolate(pattern: str) -> dict[str, Any]:
+    """Return the part of a tokenizer.json that makes each match of a pattern a word."""
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+
+
+SPLIT_CHARACTERS = isolate(r"[\s\S]")
+SPLIT_WORDS = isolate(QWEN2_PATTERN)
+BPE_OPTIONS = {  # off in byte-level BPE
+    **dict.fromkeys(("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix")),
+    **dict.fromkeys(("fuse_unk", "byte_fallback", "ignore_merges"), False),
 }
-_UNPROVEN_OPTIONS = (
-    "dropout",
-    "unk_token",
-    "continuing_subword_prefix",
-    "end_of_word_suffix",
-    "fuse_unk",
-    "byte_fallback",
-    "ignore_merges",
-)
 # Outside of the BMP only emoji and Chinese that all versions know are let through.
 _UNPROVEN_CHARACTERS = re.compile(
     "[\u088f\u0897\u0c5c\u0cf3\u0ece\u1acf-\u1aff\u0cdc\ua7ce\ua7cf\ua7d2\ua7d4\ua7f1\ud800-\udfff\U00010000-\U0001efff"
@@ -140,7 +138,7 @@ def _is_proven_kind(plain: dict[str, Any]) -> bool:
         return False
     if plain.get("normalizer") not in (None, {"type": "NFC"}):
         return False
-    if any(model.get(name) for name in _UNPROVEN_OPTIONS) or not model.get("merges"):
+    if any(model.get(name) for name in BPE_OPTIONS) or not model.get("merges"):
         return False
     if not all(character in model["vocab"] for character in byte_alphabet()):
         return False
@@ -164,12 +162,10 @@ def byte_encoder(plain: dict[str, Any]) -> Encoder | None:
         return None
     if splitting.get("type") != "ByteLevel" or splitting.get("add_prefix_space"):
         return None
-    alphabet = byte_alphabet()
-    if plain.get("added_tokens") or not all(name in model["vocab"] for name in alphabet):
+    names = sorted(alphabet := byte_alphabet(), key=alphabet.__getitem__)
+    if plain.get("added_tokens") or not all(name in model["vocab"] for name in names):
         return None
-    table = np.zeros(256, np.uint32)
-    for name, byte in alphabet.items():
-        table[byte] = model["vocab"][name]
+    table = np.array([model["vocab"][name] for name in names], np.uint32)
     return lambda text: table[np.frombuffer(text.encode(), np.uint8)]
 
 

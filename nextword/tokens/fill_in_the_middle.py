@@ -15,15 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.tokens.control_tokens import FIM_TOKENS
-from nextword.tokens.loader import (
-    IGNORE_INDEX,
-    Batch,
-    BlockLoader,
-    Ids,
-    derive_key,
-    to_batch,
-    uniform,
-)
+from nextword.tokens.loader import IGNORE_INDEX, Batch, BlockLoader, Ids, to_batch, uniform
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -45,12 +37,9 @@ class FillInTheMiddle:
         """
         text = document[: len(document) - (document[-1] == self.end_id)]
         prefix, middle, suffix = np.split(text, [int(cut * (len(text) + 1)) for cut in cuts])
-        marks = [[self.prefix_id], [self.suffix_id], [self.middle_id], [self.end_id]]
-        if suffix_first:
-            parts = [marks[0], marks[1], suffix, marks[2], prefix, middle, marks[3]]
-        else:
-            parts = [marks[0], prefix, marks[1], suffix, marks[2], middle, marks[3]]
-        return np.concatenate([np.asarray(part, np.int64) for part in parts])
+        first, later = ([], prefix) if suffix_first else (prefix, [])
+        parts = [[self.prefix_id], first, [self.suffix_id], suffix, [self.middle_id], later, middle]
+        return np.concatenate([np.asarray(part, np.int64) for part in [*parts, [self.end_id]]])
 
 
 def fill_in_the_middle_for(
@@ -86,8 +75,8 @@ class FillInTheMiddleLoader(BlockLoader):
     def batch(self, first: int, count: int) -> Batch:
         """Return `count` rows: the samples numbered from `first`, counted on through the epochs."""
         plain = super().batch(first, count)
-        keys = [derive_key(self.seed, epoch, index, "infilling") for epoch, index in plain.samples]
-        draws = uniform(keys, 4 * self.context_length).reshape(count, -1, 4)
+        keys = self.keys(plain.samples, "infilling")
+        draws = uniform(keys, 4 * self.length).reshape(count, -1, 4)
         tokens, targets = plain.tokens.numpy(), plain.targets.numpy()
         begins = np.zeros(tokens.shape, np.bool_)
         begins[:, 0] = True
@@ -106,20 +95,14 @@ class FillInTheMiddleLoader(BlockLoader):
 
         Rearranged documents begin with the end token.
         """
-        new_tokens, new_targets, new_begins = [], [], []
-        bounds = [*np.flatnonzero(begins), len(tokens)]
-        for begin, stop in itertools.pairwise(bounds):
+        parts = []
+        for begin, stop in itertools.pairwise([*np.flatnonzero(begins), len(tokens)]):
             inputs, ids = tokens[begin:stop], targets[begin:stop]
             draw, *cuts, order = draws[begin]
             if draw < self.infilling.rate and ids[0] != IGNORE_INDEX:
                 ids = self.infilling.rearrange(ids, sorted(cuts), order < 0.5)
                 inputs = np.append(self.infilling.end_id, ids[:-1])
-            new_tokens.append(inputs)
-            new_targets.append(ids)
-            new_begins.append(np.arange(len(ids)) == 0)
+            parts.append((inputs, ids, np.arange(len(ids)) == 0))
+        new_tokens, new_targets, new_begins = map(np.concatenate, zip(*parts, strict=True))
         length = len(tokens)
-        return (
-            np.concatenate(new_tokens)[:length],
-            np.concatenate(new_targets)[:length],
-            np.concatenate(new_begins)[:length],
-        )
+        return new_tokens[:length], new_targets[:length], new_begins[:length]

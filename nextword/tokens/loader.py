@@ -8,10 +8,12 @@ of a run, is computed directly, whatever came before it.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from nextword.tokens.store import Split
 IGNORE_INDEX = -100  # the target of a place that has none
 
 Ids = NDArray[np.int64]
+Samples = list[tuple[int, int]]  # (epoch, index) of each row
 
 _ROUNDS = 6
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # of splitmix64
@@ -36,7 +39,7 @@ def derive_key(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def permute(index: ArrayLike, size: int, seed: int) -> NDArray[np.int64]:
+def permute(index: ArrayLike, size: int, seed: int) -> Ids:
     """Return where `index` [any shape] goes in a random permutation of 0 ... size - 1.
 
     A Feistel network over the next even number of bits (Luby and Rackoff 1988); what falls
@@ -77,36 +80,40 @@ def uniform(keys: ArrayLike, count: int) -> NDArray[np.float64]:
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+class AnyBatch:
+    """What batches have in common."""
+
+    targets: Tensor
+
+    @property
+    def target_count(self) -> int:
+        return int((self.targets != IGNORE_INDEX).sum())
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the batch on a device."""
+        moved = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(moved, name, value.to(device, non_blocking=True))
+        return moved
+
+
 @dataclass
-class Batch:
+class Batch(AnyBatch):
     """Rows of tokens, each with the target to predict from it and those before it."""
 
     tokens: Tensor  # [batch, time] int64
     targets: Tensor  # [batch, time] int64, IGNORE_INDEX where there is none
     documents: Tensor | None  # [batch, time] int32; None: each row is of one document
     positions: Tensor | None  # [batch, time] int64, from 0 in each document; None: 0 ... time - 1
-    samples: list[tuple[int, int]]  # (epoch, index) of each row
-
-    @property
-    def target_count(self) -> int:
-        return int((self.targets != IGNORE_INDEX).sum())
-
-    def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on a device."""
-        if torch.device(device).type == "cpu":
-            return self
-        tensors = {
-            name: tensor.to(device, non_blocking=True)
-            for name in ("tokens", "targets", "documents", "positions")
-            if (tensor := getattr(self, name)) is not None
-        }
-        return replace(self, **tensors)
+    samples: Samples
 
 
 class ShuffledBlocks:
     """A circle of `size` places cut into blocks of `length`, shuffled anew each epoch.
 
-    Each epoch cuts it at another offset. Samples are numbered on through the epochs.
+    Each epoch cuts it at another offset. Samples are numbered on through the epochs. What loads
+    batches of a split inherits from this.
     """
 
     def __init__(self, split: Split, size: int, length: int, seed: int) -> None:
@@ -117,14 +124,14 @@ class ShuffledBlocks:
                 where=split.path,
                 mend=f"add text, or lower --context-length to {max(8, size)} or less",
             )
-        self.size, self.length, self.seed = size, length, seed
-        self.count = -(-size // length)  # in an epoch
+        self.split, self.size, self.length, self.seed = split, size, length, seed
+        self.blocks = -(-size // length)  # in an epoch
 
-    def samples(self, first: int, count: int) -> list[tuple[int, int]]:
+    def samples(self, first: int, count: int) -> Samples:
         """Return (epoch, index) of the samples numbered from `first` on."""
-        return [divmod(number, self.count) for number in range(first, first + count)]
+        return [divmod(number, self.blocks) for number in range(first, first + count)]
 
-    def places(self, samples: list[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def places(self, samples: Samples) -> tuple[Ids, Ids]:
         """Return each sample's first place, and how many of its places to skip, each [samples].
 
         The blocks of an epoch follow one another from its offset on. The last would reach into
@@ -133,10 +140,26 @@ class ShuffledBlocks:
         starts, skipped = np.empty((2, len(samples)), np.int64)
         for row, (epoch, index) in enumerate(samples):
             seed, offset = _epoch_order(self.seed, epoch, self.size)
-            start = int(permute(index, self.count, seed)) * self.length
+            start = int(permute(index, self.blocks, seed)) * self.length
             skipped[row] = max(0, start + self.length - self.size)
             starts[row] = (offset + start - skipped[row]) % self.size
         return starts, skipped
+
+    def keys(self, samples: Samples, purpose: str) -> list[int]:
+        """Return the key of the random numbers that each sample takes for a purpose."""
+        return [derive_key(self.seed, epoch, index, purpose) for epoch, index in samples]
+
+    def epoch_of(self, sample: int) -> float:
+        """Return how many epochs end before this sample."""
+        return sample / self.blocks
+
+    def documents(self, first: int, count: int) -> list[str]:
+        """Return where the documents in `count` samples from `first` on came from."""
+        return self.sources(self.places(self.samples(first, count))[0])
+
+    def sources(self, starts: Ids) -> list[str]:
+        """Return where the documents of the rows from `starts` [rows] on came from."""
+        return self.split.sources_of_rows(starts, self.length)
 
 
 @lru_cache(maxsize=64)
@@ -145,32 +168,16 @@ def _epoch_order(seed: int, epoch: int, size: int) -> tuple[int, int]:
     return derive_key(seed, epoch, "order"), derive_key(seed, epoch, "offset") % size
 
 
-class BlockLoader:
+class BlockLoader(ShuffledBlocks):
     """Blocks of `context_length` tokens, each of which is to be predicted from those before it."""
 
     def __init__(self, split: Split, context_length: int, seed: int) -> None:
-        self.split, self.context_length, self.seed = split, context_length, seed
-        self._blocks = ShuffledBlocks(split, len(split), context_length, seed)
-
-    @property
-    def blocks(self) -> int:
-        """The number of blocks in an epoch."""
-        return self._blocks.count
+        super().__init__(split, len(split), context_length, seed)
 
     def batch(self, first: int, count: int) -> Batch:
         """Return `count` rows: the samples numbered from `first`, counted on through the epochs."""
-        samples = self._blocks.samples(first, count)
-        starts, skipped = self._blocks.places(samples)
-        return make_batch(self.split, starts, skipped, self.context_length, samples)
-
-    def epoch_of(self, sample: int) -> float:
-        """Return how many epochs end before this sample."""
-        return sample / self.blocks
-
-    def documents(self, first: int, count: int) -> list[str]:
-        """Return where the documents in `count` samples from `first` on came from."""
-        starts, _ = self._blocks.places(self._blocks.samples(first, count))
-        return self.split.sources_of_rows(starts, self.context_length)
+        samples = self.samples(first, count)
+        return make_batch(self.split, *self.places(samples), self.length, samples)
 
 
 def evaluation_windows(
@@ -200,7 +207,7 @@ def evaluation_windows(
 
 def window_bounds(
     size: int, context_length: int, stride: int | None = None, max_tokens: int | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[Ids, Ids]:
     """Return where the targets that each window scores start and stop, each [windows].
 
     Together they are all `size` targets; or, where that is more than `max_tokens`, those of
@@ -219,43 +226,23 @@ def window_bounds(
     return starts, stops
 
 
-def make_batch(
-    split: Split,
-    starts: NDArray[np.int64],
-    skipped: NDArray[np.int64],
-    length: int,
-    samples: list[tuple[int, int]],
-) -> Batch:
+def make_batch(split: Split, starts: Ids, skipped: Ids, length: int, samples: Samples) -> Batch:
     """Return rows of `length` targets from `starts` [batch] on, in the circle.
 
     The first `skipped` [batch] of each row are read but are no targets. Raises UserError for ids
     that the vocabulary does not have.
     """
     steps = np.arange(length)
-    places = (starts[:, None] + steps) % len(split)  # [batch, time]
-    rows = [_circular_slice(split, int(start) - 1, length + 1) for start in starts]
-    stream = np.stack(rows).astype(np.int64)  # [batch, time + 1]
-    check_ids(split, stream)
+    places = (starts[:, None] + np.arange(-1, length)) % len(split)  # [batch, time + 1]
+    stream = read_ids(split, places)
     tokens, targets = stream[:, :-1], stream[:, 1:].copy()
     targets[steps < skipped[:, None]] = IGNORE_INDEX
     # By where documents lie, not by their ids: what others encoded may lack the end token.
-    begins = split.starts[np.searchsorted(split.starts, places)] == places
-    tokens = np.where(begins, split.end_id, tokens)
-    return to_batch(tokens, targets, begins, samples)
+    begins = split.begins_document(places[:, 1:])
+    return to_batch(np.where(begins, split.end_id, tokens), targets, begins, samples)
 
 
-def _circular_slice(split: Split, start: int, length: int) -> NDArray[np.int64]:
-    """Return ids from a place on, around the circle as often as it takes, [length]."""
-    start %= len(split)
-    ids = split.tokens[start : start + length]
-    while len(ids) < length:
-        ids = np.concatenate([ids, split.tokens[: length - len(ids)]])
-    return ids
-
-
-def to_batch(
-    tokens: Ids, targets: Ids, begins: NDArray[np.bool_], samples: list[tuple[int, int]]
-) -> Batch:
+def to_batch(tokens: Ids, targets: Ids, begins: NDArray[np.bool_], samples: Samples) -> Batch:
     """Return a batch of arrays [batch, time]; `begins` says where documents begin.
 
     Its documents and positions are None where each row holds a single document.
@@ -269,11 +256,13 @@ def to_batch(
     return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), documents, positions, samples)
 
 
-def check_ids(split: Split, ids: Ids) -> None:
-    """Raise UserError for ids that the split's vocabulary does not have."""
+def read_ids(split: Split, places: Ids) -> Ids:
+    """Return the ids at places. Raises UserError for some that the vocabulary does not have."""
+    ids: Ids = split.tokens[places].astype(np.int64)
     if not 0 <= int(ids.min()) <= int(ids.max()) < split.vocab_size:
         raise UserError(
             f"holds id {int(ids.max())}, but the tokenizer has {split.vocab_size:,} tokens",
             where=split.path,
             mend="prepare the store again",
         )
+    return ids

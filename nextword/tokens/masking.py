@@ -9,28 +9,22 @@ hiding words that a dictionary found, and needs none.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextword.settings import MaskSettings
-from nextword.tokens.loader import (
-    IGNORE_INDEX,
-    Batch,
-    Ids,
-    ShuffledBlocks,
-    check_ids,
-    derive_key,
-    to_batch,
-    uniform,
-)
+from nextword.tokens import loader
+from nextword.tokens.loader import IGNORE_INDEX, Batch, Ids, Samples, ShuffledBlocks
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 
 MASK_RATE = 0.3  # Warner et al. 2024 (ModernBERT), after Wettig et al. 2023
 
 _BEGINS, _CONTINUES, _LETTERS, _HAN = range(4)  # what a token says about where words begin
+_HAN_OR_KANA = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _JOINED = 0.4  # of Chinese characters to the one before: runs of 1.67 on average
 
 
@@ -92,14 +86,7 @@ def _may_go_on(last: str) -> bool:
 
 
 def _is_han(character: str) -> bool:
-    """Return whether this is a Chinese character or Japanese kana."""
-    point = ord(character)
-    return (
-        0x3040 <= point < 0x3100
-        or 0x3400 <= point < 0xA000
-        or 0xF900 <= point < 0xFB00
-        or 0x20000 <= point < 0x40000
-    )
+    return _HAN_OR_KANA.match(character) is not None
 
 
 @dataclass(frozen=True)
@@ -154,13 +141,7 @@ class MaskedRows:
         self.size = len(split) + len(self._firsts)
         self.stretch = context_length - 2  # places of a row, between its own [CLS] and [SEP]
 
-    def batch(
-        self,
-        starts: NDArray[np.int64],
-        skipped: NDArray[np.int64],
-        keys: list[int],
-        samples: list[tuple[int, int]],
-    ) -> Batch:
+    def batch(self, starts: Ids, skipped: Ids, keys: list[int], samples: Samples) -> Batch:
         """Return rows from the places `starts` [batch] on, in the circle.
 
         Of the first `skipped` [batch] places none is a target. `keys` [batch] fix what is hidden.
@@ -168,7 +149,7 @@ class MaskedRows:
         masking, steps = self.masking, np.arange(self.context_length)
         tokens, begins = self.framed(starts)
         priority, fate, choice, joined = np.moveaxis(
-            uniform(keys, 4 * self.context_length).reshape(len(keys), 4, -1), 1, 0
+            loader.uniform(keys, 4 * self.context_length).reshape(len(keys), 4, -1), 1, 0
         )  # each [batch, time]
         if masking.words is not None:
             firsts = masking.words.firsts(tokens, joined)
@@ -181,56 +162,44 @@ class MaskedRows:
         other = masking.text_ids[(choice * len(masking.text_ids)).astype(np.int64)]
         shown = np.where(fate < masking.random, other, masking.mask_id)
         shown = np.where(fate >= 1 - masking.keep, tokens, shown)
-        return to_batch(np.where(hidden, shown, tokens), targets, begins, samples)
+        return loader.to_batch(np.where(hidden, shown, tokens), targets, begins, samples)
 
-    def sources(self, starts: NDArray[np.int64]) -> list[str]:
+    def sources(self, starts: Ids) -> list[str]:
         """Return where the documents of the rows from `starts` on came from."""
-        places = (starts[:, None] + np.arange(self.stretch)) % self.size
-        numbers = np.unique(np.searchsorted(self._firsts, places, side="right") - 1)
-        return self.split.sources(numbers)
+        return self.split.sources(np.unique(self._locate(starts)[0]))
 
-    def framed(self, starts: NDArray[np.int64]) -> tuple[Ids, NDArray[np.bool_]]:
-        """Return the tokens of rows, and where documents begin in them, each [batch, time]."""
-        split, masking = self.split, self.masking
+    def _locate(self, starts: Ids) -> tuple[Ids, Ids]:
+        """Return which document each place of the rows is of, and where in it, [batch, stretch]."""
         places = (starts[:, None] + np.arange(self.stretch)) % self.size
         document = np.searchsorted(self._firsts, places, side="right") - 1
-        offset = places - self._firsts[document]
-        ids = split.tokens[np.maximum(split.starts[document] + offset - 1, 0)].astype(np.int64)
-        check_ids(split, ids)
+        return document, places - self._firsts[document]
+
+    def framed(self, starts: Ids) -> tuple[Ids, NDArray[np.bool_]]:
+        """Return the tokens of rows, and where documents begin in them, each [batch, time]."""
+        split, masking = self.split, self.masking
+        document, offset = self._locate(starts)
+        ids = loader.read_ids(split, np.maximum(split.starts[document] + offset - 1, 0))
         ids = np.where(ids == split.end_id, masking.sep_id, ids)
         ids = np.where(offset == 0, masking.cls_id, ids)
-        shape = len(starts), self.context_length
-        tokens = np.full(shape, masking.cls_id, np.int64)
-        tokens[:, 1:-1], tokens[:, -1] = ids, masking.sep_id
-        begins = np.zeros(shape, np.bool_)
-        begins[:, 0], begins[:, 1:-1] = True, offset == 0
+        around = (0, 0), (1, 1)  # a row's own [CLS] and [SEP]
+        tokens = np.pad(ids, around, constant_values=(masking.cls_id, masking.sep_id))
+        begins = np.pad(offset == 0, around, constant_values=True)
         begins[:, -1] = ids[:, -1] == masking.sep_id  # what ends a row is then no part of it
         return tokens, begins
 
 
-class MaskedLoader:
+class MaskedLoader(ShuffledBlocks):
     """Blocks of `context_length` tokens with some hidden, other ones each epoch."""
 
     def __init__(self, split: Split, context_length: int, seed: int, masking: Masking) -> None:
-        self.rows, self.seed = MaskedRows(split, context_length, masking), seed
-        self._blocks = ShuffledBlocks(split, self.rows.size, self.rows.stretch, seed)
-
-    @property
-    def blocks(self) -> int:
-        """The number of blocks in an epoch."""
-        return self._blocks.count
+        self.rows = MaskedRows(split, context_length, masking)
+        super().__init__(split, self.rows.size, self.rows.stretch, seed)
 
     def batch(self, first: int, count: int) -> Batch:
         """Return `count` rows: the samples numbered from `first`, counted on through the epochs."""
-        samples = self._blocks.samples(first, count)
-        keys = [derive_key(self.seed, epoch, index, "mask") for epoch, index in samples]
-        return self.rows.batch(*self._blocks.places(samples), keys, samples)
+        samples = self.samples(first, count)
+        return self.rows.batch(*self.places(samples), self.keys(samples, "mask"), samples)
 
-    def epoch_of(self, sample: int) -> float:
-        """Return how many epochs end before this sample."""
-        return sample / self.blocks
-
-    def documents(self, first: int, count: int) -> list[str]:
-        """Return where the documents in `count` samples from `first` on came from."""
-        starts, _ = self._blocks.places(self._blocks.samples(first, count))
+    def sources(self, starts: Ids) -> list[str]:
+        """Return where the documents of the rows from `starts` [rows] on came from."""
         return self.rows.sources(starts)

@@ -6,16 +6,18 @@ is to be written.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from nextword.tokens.loader import IGNORE_INDEX, Batch, Ids, derive_key, permute
+from nextword.tokens.loader import IGNORE_INDEX, AnyBatch, Batch, Ids, Samples, derive_key, permute
 
 ROW_LENGTH = 128  # tokens at least, where there are so many: longer rows cost more attention
 
@@ -39,6 +41,13 @@ class Example:
         return len(self.ids) - bool(self.scored.any())
 
     @property
+    def targets(self) -> Ids:
+        """What follows each token that the model reads, IGNORE_INDEX if not scored, [inputs]."""
+        if not self.scored.any():
+            return np.full(len(self.ids), IGNORE_INDEX)
+        return np.where(self.scored[1:], self.ids[1:], IGNORE_INDEX)
+
+    @property
     def pair(self) -> tuple[Ids, Ids]:
         """The ids before the first target, and those from there on."""
         begin = int(self.scored.argmax())
@@ -58,7 +67,7 @@ class PackedRows:
 
 
 @dataclass
-class Seq2SeqBatch:
+class Seq2SeqBatch(AnyBatch):
     """What an encoder–decoder reads and writes.
 
     A token of the target attends to the source of its own document. Padding at the end of a row
@@ -72,22 +81,7 @@ class Seq2SeqBatch:
     targets: Tensor  # [batch, time] int64, IGNORE_INDEX where there is none
     documents: Tensor  # [batch, time] int32
     positions: Tensor  # [batch, time] int64
-    samples: list[tuple[int, int]]  # (epoch, index) of each row
-
-    @property
-    def target_count(self) -> int:
-        return int((self.targets != IGNORE_INDEX).sum())
-
-    def to(self, device: torch.device | str) -> Seq2SeqBatch:
-        """Return the batch on a device."""
-        if torch.device(device).type == "cpu":
-            return self
-        tensors: dict[str, Any] = {
-            name: value.to(device, non_blocking=True)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        return replace(self, **tensors)
+    samples: Samples
 
 
 def bin_pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -132,32 +126,20 @@ def pack(examples: Sequence[Example], room: int = ROW_LENGTH) -> PackedRows:
     """
     lengths = [example.inputs for example in examples]
     rows = bin_pack(lengths, room)
-    time = max(sum(lengths[index] for index in row) for row in rows)
-    tokens, positions, types = np.zeros((3, len(rows), time), np.int64)
-    targets = np.full((len(rows), time), IGNORE_INDEX, np.int64)
-    documents = np.zeros((len(rows), time), np.int32)
     places = [(0, 0)] * len(examples)
     for number, row in enumerate(rows):
-        begin = 0
-        for document, index in enumerate(row, start=1):
-            example, length = examples[index], lengths[index]
-            span = slice(begin, begin + length)
-            tokens[number, span] = example.ids[:length]
-            documents[number, span] = document
-            positions[number, span] = np.arange(length)
-            if example.types is not None:
-                types[number, span] = example.types[:length]
-            if example.scored.any():
-                targets[number, span] = np.where(example.scored[1:], example.ids[1:], IGNORE_INDEX)
-            places[index] = (number, begin)
-            begin += length
+        ends = itertools.accumulate(lengths[index] for index in row)
+        for index, end in zip(row, ends, strict=True):
+            places[index] = number, end - lengths[index]
+    laid = [[examples[index] for index in row] for row in rows]
+    no_types = np.zeros(max(lengths), np.int64)
+    tokens, documents, positions = _side_by_side(
+        [[example.ids[: example.inputs] for example in row] for row in laid], padding=0
+    )
+    types = [[(no_types if e.types is None else e.types)[: e.inputs] for e in row] for row in laid]
+    targets = [[example.targets for example in row] for row in laid]
     return PackedRows(
-        torch.from_numpy(tokens),
-        torch.from_numpy(documents),
-        torch.from_numpy(positions),
-        torch.from_numpy(types),
-        torch.from_numpy(targets),
-        places,
+        tokens, documents, positions, _lay(types, 0), _lay(targets, IGNORE_INDEX), places
     )
 
 
@@ -170,7 +152,7 @@ def assign_rows(examples: Sequence[Example], room: int, start_id: int | None) ->
 
 def collate_examples(
     examples: Sequence[Example],
-    samples: list[tuple[int, int]],
+    samples: Samples,
     room: int = ROW_LENGTH,
     start_id: int | None = None,
 ) -> Batch | Seq2SeqBatch:
@@ -186,41 +168,32 @@ def collate_examples(
 
 
 def collate_pairs(
-    rows: list[list[tuple[Ids, Ids]]], start_id: int, samples: list[tuple[int, int]]
+    rows: list[list[tuple[Ids, Ids]]], start_id: int, samples: Samples
 ) -> Seq2SeqBatch:
     """Return a batch of rows of documents, each (what is read, what is to be written)."""
-    source, source_documents, source_positions = _side_by_side(
-        [[read for read, _ in row] for row in rows], start_id
-    )
+    source = _side_by_side([[read for read, _ in row] for row in rows], start_id)
     written, documents, positions = _side_by_side(
         [[written for _, written in row] for row in rows], start_id
     )
-    before = np.roll(written, 1, axis=1)
-    return Seq2SeqBatch(
-        source=torch.from_numpy(source),
-        source_documents=torch.from_numpy(source_documents),
-        source_positions=torch.from_numpy(source_positions),
-        tokens=torch.from_numpy(np.where(positions == 0, start_id, before)),
-        targets=torch.from_numpy(np.where(documents > 0, written, IGNORE_INDEX)),
-        documents=torch.from_numpy(documents),
-        positions=torch.from_numpy(positions),
-        samples=samples,
-    )
+    tokens = written.roll(1, dims=1).masked_fill(positions == 0, start_id)
+    targets = written.masked_fill(documents == 0, IGNORE_INDEX)
+    return Seq2SeqBatch(*source, tokens, targets, documents, positions, samples)
 
 
-def _side_by_side(rows: list[list[Ids]], pad_id: int) -> tuple[Ids, NDArray[np.int32], Ids]:
+def _side_by_side(rows: list[list[Ids]], padding: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return ids, documents (from 1, 0 is padding) and positions, each [rows, time]."""
-    time = max(sum(map(len, row)) for row in rows)
-    ids = np.full((len(rows), time), pad_id, np.int64)
-    documents = np.zeros((len(rows), time), np.int32)
-    positions = np.zeros((len(rows), time), np.int64)
-    for number, row in enumerate(rows):
-        lengths = [len(document) for document in row]
-        end = sum(lengths)
-        ids[number, :end] = np.concatenate(row)
-        documents[number, :end] = np.repeat(np.arange(1, len(row) + 1), lengths)
-        positions[number, :end] = np.concatenate([np.arange(length) for length in lengths])
-    return ids, documents, positions
+    documents = [
+        [np.full(len(ids), number, np.int32) for number, ids in enumerate(row, start=1)]
+        for row in rows
+    ]
+    positions = [[np.arange(len(ids)) for ids in row] for row in rows]
+    return _lay(rows, padding), _lay(documents, 0), _lay(positions, 0)
+
+
+def _lay(rows: Sequence[Sequence[NDArray[Any]]], padding: int) -> Tensor:
+    """Return each row's arrays one after another, padded at the end, [rows, time]."""
+    joined = [torch.from_numpy(np.concatenate(row)) for row in rows]
+    return pad_sequence(joined, batch_first=True, padding_value=padding)
 
 
 class ExampleLoader:
@@ -230,26 +203,24 @@ class ExampleLoader:
     """
 
     def __init__(
-        self,
-        sources: Sequence[str],
-        seed: int,
-        collate: Callable[[list[int], list[tuple[int, int]]], Any],
+        self, sources: Sequence[str], seed: int, collate: Callable[[list[int], Samples], Any]
     ) -> None:
         self.sources, self.seed, self._collate = sources, seed, collate
 
     def batch(self, first: int, count: int) -> Any:
         """Return a batch of `count` examples: the samples numbered from `first` on."""
-        samples = [divmod(sample, len(self.sources)) for sample in range(first, first + count)]
-        return self._collate(self._numbers(samples), samples)
+        return self._collate(*self._numbers(first, count))
 
     def documents(self, first: int, count: int) -> list[str]:
         """Return the places of the examples in `count` samples from `first` on."""
-        samples = [divmod(sample, len(self.sources)) for sample in range(first, first + count)]
-        return [self.sources[number] for number in self._numbers(samples)]
+        return [self.sources[number] for number in self._numbers(first, count)[0]]
 
-    def _numbers(self, samples: list[tuple[int, int]]) -> list[int]:
+    def _numbers(self, first: int, count: int) -> tuple[list[int], Samples]:
+        """Return the examples' numbers, and (epoch, index) of each sample."""
         size = len(self.sources)
-        return [
-            int(permute(index, size, derive_key(self.seed, epoch, "order")))
-            for epoch, index in samples
+        samples = [divmod(sample, size) for sample in range(first, first + count)]
+        keys = [derive_key(self.seed, epoch, "order") for epoch, _ in samples]
+        numbers = [
+            int(permute(index, size, key)) for key, (_, index) in zip(keys, samples, strict=True)
         ]
+        return numbers, samples

@@ -35,6 +35,7 @@ from nextword.tokens.workers import (
     work_directory,
 )
 
+RELEVANT = PrepareSettings.model_fields.keys() - {"workers"}  # settings that change the result
 SMALL_CORPUS = 1_000_000  # bytes; less text is not worth starting processes for
 
 _SHOWN_SOURCE, _SHOWN_TEXT = 26, 20  # characters of an example
@@ -65,7 +66,7 @@ def prepare(
     given = _given_tokenizer(settings)
     identity = {
         "fingerprint": fingerprint(sources),
-        "settings": _relevant(settings),
+        "settings": settings.model_dump(mode="json", include=RELEVANT),
         "given_tokenizer": given.sha256 if given else None,
     }
     with explain_disk_errors(out):
@@ -93,7 +94,11 @@ def prepare(
         if not (work / TOKENIZER).is_dir():
             with whole_directory(work / TOKENIZER) as aside:
                 tokenizer.save(aside)
-        _warn_of_small_vocabulary(tokenizer, settings)
+        if settings.vocab_size and tokenizer.vocab_size < settings.vocab_size:
+            warn(
+                f"the text yields a vocabulary of {tokenizer.vocab_size:,} tokens, "
+                f"not the {settings.vocab_size:,} asked for"
+            )
         encoded = encode_shards(parts, work / TOKENIZER, work, workers)
         with whole_directory(out) as aside:
             splits = write_splits(encoded, tokenizer, aside)
@@ -125,21 +130,6 @@ def _check(settings: PrepareSettings) -> None:
                 mend="leave out --vocab-size, or take --tokenizer bpe",
             )
         check_vocab_size(settings.vocab_size, control_tokens_for(settings))
-
-
-def _warn_of_small_vocabulary(tokenizer: Tokenizer, settings: PrepareSettings) -> None:
-    if settings.vocab_size and tokenizer.vocab_size < settings.vocab_size:
-        warn(
-            f"the text yields a vocabulary of {tokenizer.vocab_size:,} tokens, "
-            f"not the {settings.vocab_size:,} asked for"
-        )
-
-
-def _relevant(settings: PrepareSettings) -> dict[str, Any]:
-    """Return the settings that change the result."""
-    names = set(PrepareSettings.model_fields) - {"workers"}
-    values: dict[str, Any] = settings.model_dump(mode="json", include=names)
-    return values
 
 
 def _outside(sources: list[Source], out: Path) -> list[Source]:

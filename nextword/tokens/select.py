@@ -128,7 +128,9 @@ def select_documents(shards: list[Path], settings: PrepareSettings, work: Path) 
     kept, distinct = first == everything, exact == everything
     ends = np.cumsum(counts)
     corpus.keep = np.split(kept, ends[:-1])
-    corpus.near_clusters = _near_clusters(clusters[distinct])
+    _, sizes = np.unique(clusters[distinct], return_counts=True)
+    several = sizes[sizes > 1]  # distinct texts in a cluster
+    corpus.near_clusters = {"count": len(several), "documents": int(several.sum())}
     _report_duplicates(corpus, np.split(distinct, ends[:-1]))
     if settings.deduplicate_paragraphs:
         corpus.shards = _drop_paragraphs(corpus, work)
@@ -142,12 +144,6 @@ def select_documents(shards: list[Path], settings: PrepareSettings, work: Path) 
             mend="give other data, or looser filters",
         )
     return corpus
-
-
-def _near_clusters(clusters: NDArray[np.int64]) -> dict[str, int]:
-    """Return how many clusters of several distinct texts there are, and how many texts in them."""
-    _, sizes = np.unique(clusters, return_counts=True)
-    return {"count": int((sizes > 1).sum()), "documents": int(sizes[sizes > 1].sum())}
 
 
 def _report_duplicates(corpus: Corpus, distinct: list[NDArray[np.bool_]]) -> None:

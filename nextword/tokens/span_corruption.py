@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nextword.settings import MaskSettings
 from nextword.tokens.control_tokens import SENTINELS
-from nextword.tokens.loader import Ids, ShuffledBlocks, check_ids, derive_key, uniform
+from nextword.tokens.loader import Ids, Samples, ShuffledBlocks, read_ids, uniform
 from nextword.tokens.packing import Seq2SeqBatch, collate_pairs
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
@@ -77,7 +77,7 @@ def noise_mask(
     return np.repeat(np.arange(2 * spans) % 2 == 1, lengths)
 
 
-def _random_lengths(items: int, parts: int, draws: NDArray[np.float64]) -> NDArray[np.int64]:
+def _random_lengths(items: int, parts: int, draws: NDArray[np.float64]) -> Ids:
     """Cut `items` into parts, none empty, and return their lengths, [parts]."""
     cuts = 1 + np.sort(np.argsort(draws[: items - 1])[: parts - 1])
     return np.diff(cuts, prepend=0, append=items)
@@ -110,43 +110,26 @@ def target_ratio(corruption: SpanCorruption) -> float:
     return (corruption.rate + spans) / (1 - corruption.rate + spans)
 
 
-class DenoisingLoader:
+class DenoisingLoader(ShuffledBlocks):
     """Blocks of text with spans hidden, other ones each epoch; each document is corrupted alone.
 
-    A row of one document has `context_length` tokens of source; several take a few more.
+    A row of one document has `context_length` tokens of source; several take a few more. `length`
+    is the number of tokens of text in a row, before they are corrupted.
     """
 
     def __init__(
         self, split: Split, context_length: int, seed: int, corruption: SpanCorruption
     ) -> None:
-        self.split, self.seed, self.corruption = split, seed, corruption
+        self.corruption = corruption
         length = uncorrupted_length(context_length, corruption)
-        self._blocks = ShuffledBlocks(split, len(split), length, seed)
-
-    @property
-    def length(self) -> int:
-        """The number of tokens of text in a row, before they are corrupted."""
-        return self._blocks.length
-
-    @property
-    def blocks(self) -> int:
-        """The number of blocks in an epoch."""
-        return self._blocks.count
+        super().__init__(split, len(split), length, seed)
 
     def batch(self, first: int, count: int) -> Seq2SeqBatch:
         """Return `count` rows: the samples numbered from `first`, counted on through the epochs."""
-        samples = self._blocks.samples(first, count)
-        starts, skipped = self._blocks.places(samples)
-        keys = [derive_key(self.seed, epoch, index, "noise") for epoch, index in samples]
-        return self.rows(starts, skipped, keys, samples)
+        samples = self.samples(first, count)
+        return self.rows(*self.places(samples), self.keys(samples, "noise"), samples)
 
-    def rows(
-        self,
-        starts: NDArray[np.int64],
-        skipped: NDArray[np.int64],
-        keys: list[int],
-        samples: list[tuple[int, int]],
-    ) -> Seq2SeqBatch:
+    def rows(self, starts: Ids, skipped: Ids, keys: list[int], samples: Samples) -> Seq2SeqBatch:
         """Return rows from the places `starts` [batch] on, without their first `skipped` [batch].
 
         `keys` [batch] fix the spans. Raises UserError for ids that the vocabulary does not have.
@@ -164,21 +147,9 @@ class DenoisingLoader:
 
     def _documents(self, start: int, skip: int) -> Iterator[tuple[int, Ids]]:
         """Yield (place in the row, ids without the end token) of each document of a row."""
-        split, length = self.split, self.length
-        places = (start + np.arange(length)) % len(split)
-        ids = split.tokens[places].astype(np.int64)
-        check_ids(split, ids)
-        begins = split.starts[np.searchsorted(split.starts, places)] == places
-        cuts = [skip, *(skip + 1 + np.flatnonzero(begins[skip + 1 :])), length]
+        places = (start + np.arange(self.length)) % len(self.split)
+        ids, begins = read_ids(self.split, places), self.split.begins_document(places)
+        cuts = [skip, *(skip + 1 + np.flatnonzero(begins[skip + 1 :])), self.length]
         for begin, stop in itertools.pairwise(cuts):
             document = ids[begin:stop]
-            yield begin, document[: len(document) - (document[-1] == split.end_id)]
-
-    def epoch_of(self, sample: int) -> float:
-        """Return how many epochs end before this sample."""
-        return sample / self.blocks
-
-    def documents(self, first: int, count: int) -> list[str]:
-        """Return where the documents in `count` samples from `first` on came from."""
-        starts, _ = self._blocks.places(self._blocks.samples(first, count))
-        return self.split.sources_of_rows(starts, self.length)
+            yield begin, document[: len(document) - (document[-1] == self.split.end_id)]

@@ -7,7 +7,6 @@ a killed run has made already.
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -42,6 +41,7 @@ _load_tokenizer = lru_cache(maxsize=1)(Tokenizer.load)
 
 # A shard to be: its name, the sources or documents for it, and how many bytes they are.
 ShardInput = tuple[str, Sequence[Source | Document], int]
+Parts = list[SelectedShard]
 
 
 def read_shards(
@@ -133,10 +133,7 @@ def _read(source: Source, settings: PrepareSettings, stats: ReadStats) -> Iterat
 
 
 def read_stage(
-    target: Path,
-    items: Sequence[Source | Document],
-    settings: PrepareSettings,
-    quarantine: Path,
+    target: Path, items: Sequence[Source | Document], settings: PrepareSettings, quarantine: Path
 ) -> None:
     """Read sources, or take documents already read; clean and judge each; write a shard."""
     quarantine.unlink(missing_ok=True)
@@ -169,17 +166,15 @@ def _write_documents(path: Path, documents: list[ProcessedDocument], stats: Read
     write_shard(path, arrays, notes)
 
 
-def measure_overlap(parts: list[SelectedShard], workers: WorkerPool) -> dict[str, Any]:
+def measure_overlap(parts: Parts, workers: WorkerPool) -> dict[str, Any]:
     """Return how much of the held-out text is in the training text."""
     overlap = Overlap()
     with Progress("Comparing held-out with training text", 2 * len(parts), "shards") as progress:
-        for pieces in workers.map(windows_stage, ((part, True) for part in parts)):
-            for windows in pieces:
-                overlap.add_val(windows)
-            progress.advance()
-        for pieces in workers.map(windows_stage, ((part, False) for part in parts)):
-            overlap.add_train(pieces[0])
-            progress.advance()
+        for of_val, add in ((True, overlap.add_val), (False, overlap.add_train)):
+            for pieces in workers.map(windows_stage, ((part, of_val) for part in parts)):
+                for windows in pieces:
+                    add(windows)
+                progress.advance()
     return {"share": float(overlap.share), "documents_seen": int(overlap.documents_seen)}
 
 
@@ -191,7 +186,7 @@ def windows_stage(part: SelectedShard, of_val: bool) -> list[NDArray[np.uint32]]
     return [np.concatenate([np.empty(0, np.uint32), *windows])]
 
 
-def sample_text(parts: list[SelectedShard], characters: int, most: int) -> Iterator[str]:
+def sample_text(parts: Parts, characters: int, most: int) -> Iterator[str]:
     """Yield passages spread evenly over training text of `characters`, `most` of them in all."""
     spacing = max(1, -(-len(parts) // SAMPLED_SHARDS))
     share = min(1.0, most * spacing / max(characters, 1))
@@ -212,7 +207,7 @@ def sample_text(parts: list[SelectedShard], characters: int, most: int) -> Itera
 
 
 def tokenizer_stage(
-    parts: list[SelectedShard], characters: int, size: int, settings: PrepareSettings
+    parts: Parts, characters: int, size: int, settings: PrepareSettings
 ) -> Tokenizer:
     """Train byte pairs on a sample of training text of `characters`, `size` bytes."""
     vocab_size = settings.vocab_size
@@ -224,9 +219,7 @@ def tokenizer_stage(
     return train_bpe(sample, vocab_size, most, control_tokens_for(settings))
 
 
-def encode_shards(
-    parts: list[SelectedShard], tokenizer: Path, work: Path, workers: WorkerPool
-) -> list[Path]:
+def encode_shards(parts: Parts, tokenizer: Path, work: Path, workers: WorkerPool) -> list[Path]:
     """Encode shards with the tokenizer in a directory, and return the paths of their ids."""
     targets = [work / "ids" / part.path.name for part in parts]
     with Progress("Encoding", len(parts), "shards") as progress:
@@ -245,43 +238,32 @@ def encode_stage(target: Path, part: SelectedShard, tokenizer: Path) -> None:
     """Encode a shard's pieces, each followed by the end token."""
     encoder = _load_tokenizer(tokenizer)
     end = np.array([encoder.end_id], np.uint32)
-    ids: dict[str, list[NDArray[np.uint32]]] = {name: [] for name in SPLITS}
-    lengths: dict[str, list[int]] = {name: [] for name in SPLITS}
-    sources: dict[str, list[str]] = {name: [] for name in SPLITS}
-    characters, sizes = Counter[str](), Counter[str]()
-    for source, *pieces in part.pieces():
-        for name, texts in zip(SPLITS, pieces, strict=True):
-            with _naming(source):
-                flat, counts = encoder.encode_batch(texts)
-            for piece_ids in np.split(flat, np.cumsum(counts)[:-1]) if texts else []:
-                ids[name] += [piece_ids, end]
-                lengths[name].append(len(piece_ids) + 1)
-                sources[name].append(source)
-            characters[name] += sum(map(len, texts))
-            sizes[name] += sum(len(text.encode()) for text in texts)
     arrays: dict[str, NDArray[Any]] = {}
     notes: dict[str, Any] = {}
-    for name in SPLITS:
-        flat = np.concatenate([np.empty(0, np.uint32), *ids[name]])
+    pieces = list(part.pieces())
+    for number, name in enumerate(SPLITS, start=1):
+        ids, lengths, sources = [np.empty(0, np.uint32)], [], []
+        for source, texts in ((piece[0], piece[number]) for piece in pieces):
+            try:
+                flat, counts = encoder.encode_batch(texts)
+            except UserError as error:
+                raise UserError(error.what, where=error.where or source, mend=error.mend) from None
+            for piece_ids in np.split(flat, np.cumsum(counts)[:-1]) if texts else []:
+                ids += [piece_ids, end]
+                lengths.append(len(piece_ids) + 1)
+                sources.append(source)
+        flat = np.concatenate(ids)
         arrays[f"{name}.ids"] = flat.astype(id_dtype(encoder.vocab_size))
-        arrays[f"{name}.lengths"] = np.array(lengths[name], np.int32)
-        arrays |= strings_to_arrays(f"{name}.source", sources[name])
+        arrays[f"{name}.lengths"] = np.array(lengths, np.int32)
+        arrays |= strings_to_arrays(f"{name}.source", sources)
+        everything = "".join(text for piece in pieces for text in piece[number])
         notes[name] = {
-            "documents": len(lengths[name]),
+            "documents": len(lengths),
             "tokens": len(flat),
-            "characters": characters[name],
-            "bytes": sizes[name],
+            "characters": len(everything),
+            "bytes": len(everything.encode()),
         }
     write_shard(target, arrays, notes)
-
-
-@contextlib.contextmanager
-def _naming(source: str) -> Iterator[None]:
-    """Name the source in errors that do not say where they are."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(error.what, where=error.where or source, mend=error.mend) from None
 
 
 def write_splits(

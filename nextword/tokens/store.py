@@ -15,7 +15,6 @@ import struct
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -53,6 +52,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def begins_document(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return at which places [any shape] a document begins."""
+        return self.starts[np.searchsorted(self.starts, places)] == places
 
     def sources(self, documents: NDArray[np.int64]) -> list[str]:
         """Return where some documents came from, or their numbers where that is unknown."""
@@ -108,12 +111,7 @@ class SplitWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
         self._ids.close()
         self._sources.close()
         if kind is None:
@@ -124,8 +122,7 @@ class SplitWriter:
 def write_index(path: Path, lengths: NDArray[np.int32], dtype: np.dtype[Any]) -> None:
     """Write an .idx in which every document is one sequence; `lengths` int32 [documents]."""
     code = next(code for code, name in DTYPES.items() if np.dtype(name) == dtype)
-    starts = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=starts[1:])
+    starts = np.append(0, np.cumsum(lengths, dtype=np.int64))
     with open(path, "wb") as file:
         file.write(HEADER.pack(MAGIC, 1, code, len(lengths), len(lengths) + 1))
         file.write(lengths.astype("<i4").tobytes())
@@ -155,8 +152,7 @@ def read_index(path: Path) -> tuple[NDArray[np.int64], np.dtype[Any]]:
     lengths = np.frombuffer(content, "<i4", sequences, HEADER.size)
     pointers = np.frombuffer(content, "<i8", sequences, HEADER.size + 4 * sequences)
     firsts = np.frombuffer(content, "<i8", documents, HEADER.size + 12 * sequences)
-    ends = np.zeros(sequences + 1, np.int64)
-    np.cumsum(lengths, out=ends[1:])
+    ends = np.append(0, np.cumsum(lengths, dtype=np.int64))
     is_sound = (
         (lengths >= 0).all()
         and (pointers == ends[:-1] * dtype.itemsize).all()

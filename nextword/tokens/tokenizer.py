@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
+from nextword.text.document import lone_surrogate
 from nextword.tokens.control_tokens import FIM_TOKENS, SENTINELS, hide_control_tokens, to_json
 from nextword.tokens.fast_encoders import SPLIT_CHARACTERS, Encoder, build_backend, fast_encoder
 from nextword.tokens.vocabulary import Vocabulary
@@ -76,15 +77,19 @@ class Tokenizer(Vocabulary):
         does. Raises UserError for text that is not Unicode, or holds a character that a tokenizer
         of characters has never seen.
         """
-        self._check(text)
         if template:
-            return self._encode_in_template(self._plain, text)
+            return list(self._in_template(self._encode(text)).ids)
         # Once built, the fast encoder serves short texts too.
         if text and (len(text) > _SHORT or "fast_encoder" in self.__dict__) and self.fast_encoder:
+            self._check(text)
             ids = self.fast_encoder(text)
             if ids is not None:
                 return ids.tolist()
-        return list(self._plain.encode(text, add_special_tokens=False).ids)
+        return list(self._encode(text).ids)
+
+    def _encode(self, text: str) -> tokenizers.Encoding:
+        self._check(text)
+        return self._plain.encode(text, add_special_tokens=False)
 
     def encode_masked(self, text: str) -> list[int]:
         """Return the ids of a text, in its template, in which the mask token's name is that token.
@@ -92,11 +97,13 @@ class Tokenizer(Vocabulary):
         No other name is a control token. Raises UserError as `encode` does.
         """
         self._check(text.replace(self._role_name("mask_token") or "", ""))
-        return self._encode_in_template(self._with_mask, text)
+        encoding = self._with_mask.encode(text, add_special_tokens=False)
+        return list(self._in_template(encoding).ids)
 
-    def _encode_in_template(self, backend: tokenizers.Tokenizer, text: str) -> list[int]:
-        encoding = backend.encode(text, add_special_tokens=False)
-        return list(self._whole.post_process(encoding, add_special_tokens=True).ids)
+    def _in_template(
+        self, first: tokenizers.Encoding, second: tokenizers.Encoding | None = None
+    ) -> tokenizers.Encoding:
+        return self._whole.post_process(first, second, add_special_tokens=True)
 
     def encode_with_types(
         self, text: str, pair: str | None = None, limit: int | None = None
@@ -106,17 +113,13 @@ class Tokenizer(Vocabulary):
         They are those of transformers: above `limit` tokens the longer text is cut first. Raises
         UserError as `encode` does.
         """
-        encodings = []
-        for part in [text] if pair is None else [text, pair]:
-            self._check(part)
-            encodings.append(self._plain.encode(part, add_special_tokens=False))
+        encodings = [self._encode(part) for part in ([text] if pair is None else [text, pair])]
         if limit is not None:
             room = limit - self._whole.num_special_tokens_to_add(pair is not None)
             lengths = _longest_first([len(encoding) for encoding in encodings], max(room, 0))
             for encoding, length in zip(encodings, lengths, strict=True):
                 encoding.truncate(length)
-        second = None if pair is None else encodings[1]
-        whole = self._whole.post_process(encodings[0], second, add_special_tokens=True)
+        whole = self._in_template(*encodings)
         return list(whole.ids), list(whole.type_ids) if self._has_types else [0] * len(whole.ids)
 
     @property
@@ -126,8 +129,7 @@ class Tokenizer(Vocabulary):
     def frame(self, pair: bool = False) -> Frame:
         """Return what is added to a text, or to a pair of them."""
         inside = self._plain.encode(self._letter, add_special_tokens=False)
-        second = inside if pair else None
-        whole = self._whole.post_process(inside, second, add_special_tokens=True)
+        whole = self._in_template(inside, inside if pair else None)
         ids, texts = list(whole.ids), list(whole.sequence_ids)
         first, last = texts.index(0), texts.index(int(pair))
         size = sum(len(self.token_bytes(id) or b"") for id in inside.ids)
@@ -156,8 +158,7 @@ class Tokenizer(Vocabulary):
 
         The parts of one character all stand for it.
         """
-        self._check(text)
-        encoding = self._plain.encode(text, add_special_tokens=False)
+        encoding = self._encode(text)
         return list(encoding.ids), np.array(encoding.offsets, np.int64).reshape(-1, 2)
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
@@ -180,14 +181,8 @@ class Tokenizer(Vocabulary):
         return np.concatenate([np.empty(0, np.uint32), *parts]), lengths
 
     def _check(self, text: str) -> None:
-        try:
-            if not text.isascii():
-                text.encode()
-        except UnicodeEncodeError as error:
-            surrogate = f"U+{ord(text[error.start]):04X}"
-            raise UserError(
-                f"the text holds a lone surrogate ({surrogate}) at character {error.start}"
-            ) from None
+        if found := lone_surrogate(text):
+            raise UserError("the text holds a lone surrogate ({}) at character {}".format(*found))
         if self._characters is not None and (unknown := sorted(set(text) - self._characters)):
             raise UserError(
                 f"the text holds {unknown[0]!r} (U+{ord(unknown[0]):04X}) at character "

@@ -16,13 +16,16 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.tokens.control_tokens import CAUSAL, ControlTokens
-from nextword.tokens.fast_encoders import QWEN2_PATTERN, SPLIT_CHARACTERS, byte_alphabet
+from nextword.tokens.fast_encoders import BPE_OPTIONS, SPLIT_CHARACTERS, SPLIT_WORDS, byte_alphabet
 from nextword.tokens.tokenizer import Tokenizer
 
 UNKNOWN = "<|unknown|>"
 _SMALLEST, _LARGEST = 512, 32_768  # of the vocabularies chosen
 _PER_ROOT = 1.6  # tokens in a vocabulary for the square root of the corpus's bytes
 _PASSAGE = 50_000  # characters given to the trainer at once
+_BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+_WORDS = {"type": "Sequence", "pretokenizers": [SPLIT_WORDS, _BYTES | {"trim_offsets": False}]}
+_ADDED = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
 
 
 def choose_vocab_size(corpus_bytes: int, common_characters: int = 0) -> int:
@@ -74,7 +77,7 @@ def train_bpe(
 
     check_vocab_size(vocab_size, controls)
     definition = json.loads(Backend(models.BPE()).to_str())
-    definition["pre_tokenizer"] = _word_splitter()
+    definition["pre_tokenizer"] = _WORDS
     backend = Backend.from_str(json.dumps(definition))
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - len(controls.names),
@@ -86,7 +89,7 @@ def train_bpe(
     alphabet = byte_alphabet()  # bytes first, in order, then pairs in order of their merging
     names = sorted(alphabet, key=alphabet.__getitem__) + ["".join(m) for m in model["merges"]]
     vocabulary = {name: id for id, name in enumerate(dict.fromkeys(names))}
-    return _bpe(vocabulary, model["merges"], _word_splitter(), controls)
+    return _bpe(vocabulary, model["merges"], _WORDS, controls)
 
 
 def _limited(texts: Iterable[str], most: int) -> Iterator[str]:
@@ -102,9 +105,9 @@ def _limited(texts: Iterable[str], most: int) -> Iterator[str]:
 
 def byte_tokenizer(controls: ControlTokens = CAUSAL) -> Tokenizer:
     """Return a tokenizer in which each byte of UTF-8 is a token, its id the byte's value."""
-    whole = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+
     controls = replace(controls, strip_left=())  # a space is a token of its own
-    return _bpe(byte_alphabet(), [], whole | {"use_regex": False}, controls)
+    return _bpe(byte_alphabet(), [], _BYTES, controls)
 
 
 def character_tokenizer(texts: Iterable[str], controls: ControlTokens = CAUSAL) -> Tokenizer:
@@ -125,27 +128,11 @@ def _bpe(
     vocabulary |= {name: len(vocabulary) + number for number, name in enumerate(controls.names)}
     model = {
         "type": "BPE",
-        "dropout": None,
-        "unk_token": None,
-        "continuing_subword_prefix": None,
-        "end_of_word_suffix": None,
-        "fuse_unk": False,
-        "byte_fallback": False,
-        "ignore_merges": False,
+        **BPE_OPTIONS,
         "vocab": vocabulary,
         "merges": [merge if isinstance(merge, list) else merge.split(" ") for merge in merges],
     }
-    decoder = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    return _tokenizer(model, splitter, decoder | {"use_regex": False}, controls)
-
-
-def _word_splitter() -> dict[str, Any]:
-    split = {"type": "Split", "pattern": {"Regex": QWEN2_PATTERN}, "behavior": "Isolated"}
-    to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
-    return {
-        "type": "Sequence",
-        "pretokenizers": [split | {"invert": False}, to_bytes | {"use_regex": False}],
-    }
+    return _tokenizer(model, splitter, _BYTES, controls)
 
 
 def _tokenizer(
@@ -159,15 +146,8 @@ def _tokenizer(
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {
-                "id": model["vocab"][name],
-                "content": name,
-                "single_word": False,
-                "lstrip": name in controls.strip_left,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
+            {"id": model["vocab"][name], "content": name, **_ADDED, "special": True}
+            | {"lstrip": name in controls.strip_left}
             for name in controls.names
         ],
         "normalizer": None,

@@ -83,12 +83,8 @@ class Vocabulary:
         config = json.dumps(self.config, indent=2, ensure_ascii=False)
         write_atomically(directory / CONFIG_FILE, config + "\n")
 
-    def __getstate__(self) -> tuple[str, dict[str, Any], Path | None]:
-        return self.definition, self.config, self.where
-
-    def __setstate__(self, state: tuple[str, dict[str, Any], Path | None]) -> None:
-        definition, config, where = state
-        self.__init__(definition, config, where=where)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(type(self), where=self.where), (self.definition, self.config)
 
     def _parse(self) -> dict[str, Any]:
         """Parse the definition anew: kept, it would take ten times the memory of its text."""

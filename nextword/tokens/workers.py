@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import IO, Any, Self, TypeVar
 
 from nextword.errors import UserError
@@ -59,12 +59,7 @@ class WorkerPool:
             self._pool = ProcessPoolExecutor(self.count, context, _start_worker, (os.getpid(),))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
         if self._pool is None:
             return
         if kind is not None:  # nobody waits for what they are doing
@@ -77,7 +72,8 @@ class WorkerPool:
         if self._pool is None:
             result = function(*arguments)
             return lambda: result
-        future = self._submit(function, arguments)
+        with _explaining_lost_workers():
+            future = self._pool.submit(_run_task, function, *arguments)
         return lambda: _result(future)
 
     def map(
@@ -87,26 +83,16 @@ class WorkerPool:
 
         Raises UserError where a worker was killed, and whatever a task raises.
         """
-        if self._pool is None:
-            for task in tasks:
-                yield function(*task)
-            return
         # What waits when a task fails is not cancelled here: the pool's own thread, which learns of
         # its workers' end, cannot bear a cancelled task (CPython 3.11). `__exit__` ends them all.
-        waiting: collections.deque[Future[Result]] = collections.deque()
+        waiting: collections.deque[Callable[[], Result]] = collections.deque()
+        most = 2 * self.count if self._pool else 0
         for task in tasks:
-            waiting.append(self._submit(function, task))
-            if len(waiting) > 2 * self.count:
-                yield _result(waiting.popleft())
+            waiting.append(self.submit(function, *task))
+            if len(waiting) > most:
+                yield waiting.popleft()()
         while waiting:
-            yield _result(waiting.popleft())
-
-    def _submit(self, function: Callable[..., Result], task: tuple[Any, ...]) -> Future[Result]:
-        assert self._pool is not None
-        try:
-            return self._pool.submit(_run_task, function, *task)
-        except BrokenProcessPool:
-            raise _lost_worker() from None
+            yield waiting.popleft()()
 
 
 def _run_task(function: Callable[..., Result], *arguments: Any) -> Result:
@@ -119,17 +105,19 @@ def _run_task(function: Callable[..., Result], *arguments: Any) -> Result:
 
 
 def _result(future: Future[Result]) -> Result:
-    try:
+    with _explaining_lost_workers():
         return future.result()
+
+
+@contextlib.contextmanager
+def _explaining_lost_workers() -> Iterator[None]:
+    try:
+        yield
     except BrokenProcessPool:
-        raise _lost_worker() from None
-
-
-def _lost_worker() -> UserError:
-    return UserError(
-        "a worker process was killed, perhaps for want of memory",
-        mend="run the same command again to go on from here, with --workers 1 if it recurs",
-    )
+        raise UserError(
+            "a worker process was killed, perhaps for want of memory",
+            mend="run the same command again to go on from here, with --workers 1 if it recurs",
+        ) from None
 
 
 def _start_worker(parent: int) -> None:
@@ -188,7 +176,12 @@ def work_directory(out: Path, identity: dict[str, Any]) -> Iterator[Path]:
     the next one does.
     """
     work = work_path(out)
-    with _locked(work, out):
+    until = time.monotonic() + _LOCK_SECONDS
+    while (lock := lock_directory(work)) is None:
+        if time.monotonic() > until:
+            raise UserError("is being prepared by another process", where=out)
+        time.sleep(POLL_SECONDS / 4)
+    with lock:
         identity_file = work / "identity.json"
         if not identity_file.is_file() or read_json(identity_file) != identity:
             for item in work.iterdir():
@@ -213,17 +206,6 @@ def remove_leftovers(out: Path, identity: dict[str, Any]) -> None:
     if work_path(out).exists():
         with contextlib.suppress(UserError, OSError), work_directory(out, identity):
             pass
-
-
-@contextlib.contextmanager
-def _locked(work: Path, out: Path) -> Iterator[None]:
-    until = time.monotonic() + _LOCK_SECONDS
-    while (lock := lock_directory(work)) is None:
-        if time.monotonic() > until:
-            raise UserError("is being prepared by another process", where=out)
-        time.sleep(POLL_SECONDS / 4)
-    with lock:
-        yield
 
 
 def lock_directory(work: Path) -> IO[str] | None:

@@ -15,14 +15,7 @@ from typing import Any
 from nextword.errors import UserError
 from nextword.text.columns import records_to_documents
 from nextword.text.compression import open_decompressed, read_file
-from nextword.text.document import (
-    Documents,
-    PlacedRecords,
-    ReadError,
-    ReadStats,
-    Source,
-    short_reason,
-)
+from nextword.text.document import Documents, ReadError, ReadStats, Records, Source, explaining
 
 HUB_SCHEME = "hf://"
 ClassNames = dict[str, list[str]]  # of each column that holds numbers of classes
@@ -72,32 +65,27 @@ def read_parquet(source: Source, text_column: str | None, stats: ReadStats) -> D
     yield from records_to_documents(rows, text_column, source.path)
 
 
-def parquet_records(source: Source, stats: ReadStats) -> PlacedRecords:
+def parquet_records(source: Source, stats: ReadStats) -> Records:
     """Yield each row with all of its columns. Raises UserError for a damaged file."""
     yield from _parquet_rows(source, lambda schema: list(schema.names))
 
 
-def _parquet_rows(source: Source, choose: Callable[[Any], list[str]]) -> PlacedRecords:
+def _parquet_rows(source: Source, choose: Callable[[Any], list[str]]) -> Records:
     """Yield the rows of a file, with the columns chosen from its schema."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if source.compression:
         file: Any = io.BytesIO(read_file(source.path, source.compression))
     else:
         file = open_decompressed(source.path)
-    with file:
-        try:
-            table = pq.ParquetFile(
-                file,
-                thrift_string_size_limit=_METADATA,
-                thrift_container_size_limit=_METADATA,
-                page_checksum_verification=True,
-            )
-            yield from _rows(table, choose(table.schema_arrow), source.path)
-        except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
-            what = f"is not a whole Parquet file ({short_reason(error)})"
-            raise UserError(what, where=source.path) from None
+    with file, explaining(source.path, "is not a whole Parquet file ({reason})"):
+        table = pq.ParquetFile(
+            file,
+            thrift_string_size_limit=_METADATA,
+            thrift_container_size_limit=_METADATA,
+            page_checksum_verification=True,
+        )
+        yield from _rows(table, choose(table.schema_arrow), source.path)
 
 
 def _text_columns(schema: Any, wanted: str | None) -> list[str]:
@@ -115,7 +103,7 @@ def _text_columns(schema: Any, wanted: str | None) -> list[str]:
     return [field.name for field in schema if is_textual(field.type)]
 
 
-def _rows(table: Any, columns: list[str], path: str) -> PlacedRecords:
+def _rows(table: Any, columns: list[str], path: str) -> Records:
     if not columns:
         raise UserError(
             f"has no column of text (columns: {', '.join(table.schema_arrow.names[:12])})",
@@ -125,11 +113,8 @@ def _rows(table: Any, columns: list[str], path: str) -> PlacedRecords:
     number, names = 0, _parquet_class_names(table.schema_arrow.metadata or {})
     batches = table.iter_batches(_ROWS, columns=columns, use_threads=False)
     while True:
-        try:
+        with explaining(f"{path}:row {number + 1}", "is damaged ({reason})"):
             batch = next(batches, None)
-        except (OSError, ValueError, MemoryError) as error:  # Arrow's own are OSError or ValueError
-            what = f"is damaged ({short_reason(error)})"
-            raise UserError(what, where=f"{path}:row {number + 1}") from None
         if batch is None:
             return
         for record in _batch_records(batch):
@@ -183,7 +168,7 @@ def read_hub(source: Source, text_column: str | None, stats: ReadStats) -> Docum
     yield from records_to_documents(hub_records(source, stats), column, source.path)
 
 
-def hub_records(source: Source, stats: ReadStats) -> PlacedRecords:
+def hub_records(source: Source, stats: ReadStats) -> Records:
     """Yield each row as it is streamed.
 
     Raises UserError where the package `datasets` is missing, or the Hub cannot be read.
@@ -195,17 +180,10 @@ def hub_records(source: Source, stats: ReadStats) -> PlacedRecords:
             "needs the package datasets", where=source.path, mend="pip install nextword[hub-data]"
         ) from None
     repository, config, split, _ = parse_dataset_name(source.path)
-    try:
+    what = "cannot be read from the Hub ({kind}: {reason})"
+    with explaining(source.path, what, "look at its name and at the connection"):
         rows = datasets.load_dataset(repository, config, split=split, streaming=True)
         features = getattr(rows, "features", None)  # some are not known before they are read
         names = class_names(features.to_dict() if features else {})
         for number, record in enumerate(rows, 1):
             yield f"{source.path}:row {number}", name_classes(record, names)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"cannot be read from the Hub ({type(error).__name__}: {short_reason(error)})",
-            where=source.path,
-            mend="look at its name and at the connection",
-        ) from None

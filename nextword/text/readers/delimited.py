@@ -12,14 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nextword.text.columns import TEXT_COLUMNS, is_number, records_to_documents
-from nextword.text.document import (
-    Documents,
-    PlacedRecords,
-    ReadError,
-    ReadStats,
-    Source,
-    short_reason,
-)
+from nextword.text.document import Documents, ReadError, ReadStats, Records, Source, short_reason
 from nextword.text.readers.plain import read_lines
 
 _DELIMITERS = ",\t;|"
@@ -37,9 +30,7 @@ def read_delimited(source: Source, text_column: str | None, stats: ReadStats) ->
     yield from records_to_documents(records, text_column, source.path)
 
 
-def delimited_records(
-    source: Source, stats: ReadStats, text_column: str | None = None
-) -> PlacedRecords:
+def delimited_records(source: Source, stats: ReadStats, text_column: str | None = None) -> Records:
     """Yield each row by the names of its columns; without names these are "1", "2", …"""
     columns: list[str] = []
     rows = iter(_RowReader(source, stats))
@@ -165,7 +156,7 @@ def _is_name(cell: str, below: list[str]) -> bool:
     return all(map(is_number, values)) or length >= _SHORTER * len(cell)
 
 
-def conll_records(source: Source, stats: ReadStats) -> PlacedRecords:
+def conll_records(source: Source, stats: ReadStats) -> Records:
     """Yield each sentence: "tokens" is the first column, "tags" the last, those between "2", "3" …
 
     A line with fewer or more columns than the first is a ReadError and ends the file.

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 
 from nextword.errors import UserError
 from nextword.text.compression import read_file
-from nextword.text.document import Document, Documents, ReadError, ReadStats, Source, short_reason
+from nextword.text.document import Document, Documents, ReadError, ReadStats, Source, explaining
 from nextword.text.encoding import decode, detect_encoding
 
 _MAX_PAGE = 2**26  # bytes of an HTML page
@@ -77,15 +77,13 @@ def time_limit(seconds: float) -> Iterator[None]:
 def _parsing(source: Source, size: int, kind: str) -> Iterator[None]:
     """Turn whatever a parser does to a damaged or hostile file of `size` bytes into a UserError."""
     try:
-        with time_limit(4.0 + size / 20_000):  # far more than a good file takes
+        with (
+            explaining(source.path, f"is not a whole {kind} file ({{reason}})"),
+            time_limit(4.0 + size / 20_000),  # far more than a good file takes
+        ):
             yield
-    except UserError:
-        raise
     except ParsingTimeout:
         raise UserError("takes too long to take apart", where=source.path) from None
-    except Exception as error:  # parsers raise nearly anything on a damaged file
-        what = f"is not a whole {kind} file ({short_reason(error)})"
-        raise UserError(what, where=source.path) from None
 
 
 def read_html(source: Source, text_column: str | None, stats: ReadStats) -> Documents:

@@ -47,7 +47,9 @@ def read_plain(source: Source, text_column: str | None, stats: ReadStats) -> Doc
         if len(start) < _BLOCK:
             start += file.read(_BLOCK)  # a compressed stream may return less than it has
         is_whole = len(start) < _BLOCK
-        _refuse_archive(start)
+        for mark, what in _ARCHIVES.items():
+            if start.startswith(mark):
+                raise UserError(f"is {what}", mend="unpack it, or save it as text, and name that")
         encoding = detect_encoding(start, whole=is_whole)
         if encoding != "utf-8":
             stats.note(encoding.upper())
@@ -94,12 +96,6 @@ def _refuse_nul(text: str, encoding: str, offset: int) -> None:
         raise UserError(
             f"holds a NUL at byte {offset}", mend="remove it, or pass --skip-bad to leave this out"
         )
-
-
-def _refuse_archive(start: bytes) -> None:
-    for mark, what in _ARCHIVES.items():
-        if start.startswith(mark):
-            raise UserError(f"is {what}", mend="unpack it, or save it as text, and name that")
 
 
 def read_lines(source: Source, stats: ReadStats) -> Iterator[tuple[int, str | ReadError]]:

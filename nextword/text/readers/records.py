@@ -11,7 +11,7 @@ from typing import Any
 from nextword.errors import UserError
 from nextword.text.columns import get_field, is_text, records_to_documents, text_column_by_name
 from nextword.text.compression import MAX_FILE_BYTES, open_decompressed
-from nextword.text.document import Documents, PlacedRecords, ReadError, ReadStats, Source
+from nextword.text.document import Documents, ReadError, ReadStats, Records, Source
 from nextword.text.encoding import decode_chunks, detect_encoding
 from nextword.text.readers.plain import read_lines
 
@@ -26,7 +26,7 @@ def read_jsonl(source: Source, text_column: str | None, stats: ReadStats) -> Doc
     return records_to_documents(jsonl_records(source, stats), text_column, source.path)
 
 
-def jsonl_records(source: Source, stats: ReadStats) -> PlacedRecords:
+def jsonl_records(source: Source, stats: ReadStats) -> Records:
     """Yield the value of each line, or a ReadError where it is not JSON."""
     for number, line in read_lines(source, stats):
         where = f"{source.path}:{number}"
@@ -43,18 +43,13 @@ def jsonl_records(source: Source, stats: ReadStats) -> PlacedRecords:
 
 def read_json(source: Source, text_column: str | None, stats: ReadStats) -> Documents:
     """Yield the text of each record in a file. Raises UserError where it is not valid JSON."""
-    records = (
-        record
-        for _, value in json_records(source, stats)
-        for record in _nested_records(value, text_column)
-    )
-    placed = (
-        (f"{source.path}:record {number}", record) for number, record in enumerate(records, 1)
-    )
+    values = (value for _, value in json_records(source, stats))
+    records = (record for value in values for record in _nested_records(value, text_column))
+    placed = ((f"{source.path}:record {n}", record) for n, record in enumerate(records, start=1))
     return records_to_documents(placed, text_column, source.path)
 
 
-def json_records(source: Source, stats: ReadStats) -> PlacedRecords:
+def json_records(source: Source, stats: ReadStats) -> Records:
     """Yield the elements of the list that a file holds, or the values that follow one another.
 
     Raises UserError where it is not valid JSON.
@@ -153,14 +148,12 @@ class _StreamParser:
         while True:
             try:
                 value, end = self._decode(self._text, self._at)
-            except RecursionError as error:
-                raise self.error(_reason(error)) from None
             except json.JSONDecodeError as error:
                 cut_off = error.pos > len(self._text) - 16 or error.msg.startswith("Unterminated")
                 if not cut_off or not self._more():
                     self._at = min(error.pos, len(self._text))
                     raise self.error(error.msg) from None
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise self.error(_reason(error)) from None
             else:
                 if end < len(self._text) or not self._more():  # a number may go on
@@ -172,16 +165,15 @@ class _StreamParser:
         rest = self._text[self._at :]
         if len(rest) > _MAX_VALUE:
             raise self.error(f"a value is longer than {_MAX_VALUE} characters")
-        added: list[str] = []
-        while sum(map(len, added)) <= len(rest):
-            piece = next(self._pieces, None)
-            if piece is None:
+        added = ""
+        for piece in self._pieces:
+            added += piece
+            if len(added) > len(rest):
                 break
-            added.append(piece)
         if not added:
             return False
         self._line += self._text.count("\n", 0, self._at)
-        self._text, self._at = rest + "".join(added), 0
+        self._text, self._at = rest + added, 0
         return True
 
     def error(self, what: str) -> UserError:
