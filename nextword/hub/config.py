@@ -22,6 +22,7 @@ from nextword.hub.encoder_config import (
 )
 from nextword.hub.heads import Head
 from nextword.models.config import FAMILIES, Family, TransformerConfig
+from nextword.models.sizes import STYLES
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class FamilyFormat:
     """
 
     name: str
-    read: Callable[[ConfigReader, Family], TransformerConfig]
+    read: Callable[[ConfigReader, Family], dict[str, Any]]
     write: Callable[[TransformerConfig], dict[str, Any]]
     language: str = "ForCausalLM"
     only: dict[str, Any] = field(default_factory=dict)
@@ -82,7 +83,8 @@ def read_config(path: Path) -> TransformerConfig:
         if values.get(key, only) != only:
             raise UserError(f"{key} = {reprlib.repr(values[key])} is not supported", where=path)
     try:
-        return FORMATS[family].read(ConfigReader(values, path), family)
+        ours = FORMATS[family].read(ConfigReader(values, path), family)
+        return TransformerConfig(**{"family": family} | STYLES[family] | ours)
     except UserError as error:
         if error.where is not None:
             raise

@@ -5,97 +5,74 @@ from __future__ import annotations
 from typing import Any
 
 from nextword.hub.config_reader import (
+    ACTIVATIONS,
     FULL,
     SLIDING,
     ConfigReader,
-    activation_name,
+    Field,
+    common_fields,
     layer_types,
     read_rope,
+    write_fields,
 )
 from nextword.models.config import Family, TransformerConfig
-from nextword.models.sizes import STYLES
 
-GPT2_ACTIVATIONS = {
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu": "gelu",
-    "relu": "relu",
-}
+GPT2 = (
+    *common_fields(50257, tied=True),
+    Field("context_length", "n_positions", "integer", 1024),
+    Field("width", "n_embd", "integer", 768),
+    Field("layers", "n_layer", "integer", 12),
+    Field("heads", "n_head", "integer", 12),
+    Field("mlp_width", "n_inner", "integer"),
+    Field("mlp", "activation_function", ACTIVATIONS, "gelu_new"),
+    Field("norm_epsilon", "layer_norm_epsilon", "positive", 1e-5),
+    Field("dropout", "resid_pdrop", "fraction", 0.1),
+)
 LLAMA_ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu", "gelu_pytorch_tanh": "geglu_tanh"}
+LLAMA = (
+    *common_fields(None, tied=False),
+    Field("context_length", "max_position_embeddings", "integer", 2048),
+    Field("width", "hidden_size", "integer"),
+    Field("layers", "num_hidden_layers", "integer"),
+    Field("heads", "num_attention_heads", "integer"),
+    Field("kv_heads", "num_key_value_heads", "integer"),
+    Field("head_width", "head_dim", "integer"),
+    Field("mlp_width", "intermediate_size", "integer"),
+    Field("mlp", "hidden_act", LLAMA_ACTIVATIONS, "silu"),
+    Field("norm_epsilon", "rms_norm_eps", "positive", 1e-6),
+)
 
 
-def read_gpt2(values: ConfigReader, family: Family) -> TransformerConfig:
+def read_gpt2(values: ConfigReader, family: Family) -> dict[str, Any]:
     """Return GPT-2's config."""
-    dimensions = values.multi_head("n_embd", "n_head")
-    return TransformerConfig(
-        family=family,
-        vocab_size=values.integer("vocab_size", 50257),
-        context_length=values.integer("n_positions", 1024),
-        layers=values.integer("n_layer", 12),
-        mlp_width=values.integer("n_inner", 4 * dimensions["width"]),
-        tied=values.boolean("tie_word_embeddings", True),
-        dropout=values.fraction("resid_pdrop", 0.1),
-        init_std=values.number("initializer_range", 0.02, above=0),
-        **STYLES["gpt2"]
-        | dimensions
-        | {
-            "norm_epsilon": values.number("layer_norm_epsilon", 1e-5, above=0),
-            "mlp": values.choice("activation_function", "gelu_new", GPT2_ACTIVATIONS),
-        },
-    )
+    return values.read(GPT2, n_inner=4 * values.integer("n_embd", 768))
 
 
 def write_gpt2(config: TransformerConfig) -> dict[str, Any]:
     """Return what config.json holds of GPT-2's shape."""
-    return {
-        "n_positions": config.context_length,
-        "n_embd": config.width,
-        "n_layer": config.layers,
-        "n_head": config.heads,
-        "n_inner": config.mlp_width,
-        "activation_function": activation_name(config.mlp, GPT2_ACTIVATIONS),
-        "layer_norm_epsilon": config.norm_epsilon,
-        "resid_pdrop": config.dropout,
-        "embd_pdrop": config.dropout,
-        "attn_pdrop": 0.0,
-    }
+    return write_fields(GPT2, config) | {"embd_pdrop": config.dropout, "attn_pdrop": 0.0}
 
 
-def read_llama(values: ConfigReader, family: Family) -> TransformerConfig:
+def read_llama(values: ConfigReader, family: Family) -> dict[str, Any]:
     """Return the config of Llama, Mistral, Qwen2 or Qwen3."""
     width, heads = values.integer("hidden_size"), values.integer("num_attention_heads")
-    layers = values.integer("num_hidden_layers")
-    if family == "qwen3" or values.get("head_dim") is not None:
-        head_width = values.integer("head_dim", 128)
-    else:
+    head_width = 128
+    if family != "qwen3" and values.get("head_dim") is None:
         head_width = values.head_width(width, heads)
+    ours = values.read(LLAMA, num_key_value_heads=heads, head_dim=head_width)
     scaling = values.section("rope_parameters" if values.get("rope_parameters") else "rope_scaling")
     theta, rope_scaling = read_rope(values, scaling, values.number("rope_theta", 10_000.0, above=1))
-    window, windowed = _windows(values, family, layers)
+    window, windowed = _windows(values, family, ours["layers"])
     biased = family in ("llama", "qwen3") and values.boolean("attention_bias", False)
-    return TransformerConfig(
-        family=family,
-        vocab_size=values.integer("vocab_size"),
-        context_length=values.integer("max_position_embeddings", 2048),
-        layers=layers,
-        width=width,
-        heads=heads,
-        kv_heads=values.integer("num_key_value_heads", heads),
-        head_width=head_width,
-        mlp_width=values.integer("intermediate_size"),
-        norm_epsilon=values.number("rms_norm_eps", 1e-6, above=0),
-        rope_theta=theta,
-        rope_scaling=rope_scaling,
-        mlp=values.choice("hidden_act", "silu", LLAMA_ACTIVATIONS),
-        qk_norm=family == "qwen3",
-        attention_bias=biased or family == "qwen2",
-        output_bias=biased,
-        mlp_bias=family == "llama" and values.boolean("mlp_bias", False),
-        tied=values.boolean("tie_word_embeddings", False),
-        window=window,
-        windowed_layers=windowed,
-        init_std=values.number("initializer_range", 0.02, above=0),
-    )
+    return ours | {
+        "rope_theta": theta,
+        "rope_scaling": rope_scaling,
+        "attention_bias": biased or family == "qwen2",
+        "output_bias": biased,
+        "mlp_bias": family == "llama" and values.boolean("mlp_bias", False),
+        "window": window,
+        "windowed_layers": windowed,
+    }
 
 
 def _windows(
@@ -119,16 +96,7 @@ def _windows(
 
 def write_llama(config: TransformerConfig) -> dict[str, Any]:
     """Return what config.json holds of the shape of Llama, Mistral, Qwen2 or Qwen3."""
-    values: dict[str, Any] = {
-        "max_position_embeddings": config.context_length,
-        "hidden_size": config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_width,
-        "intermediate_size": config.mlp_width,
-        "hidden_act": activation_name(config.mlp, LLAMA_ACTIVATIONS),
-        "rms_norm_eps": config.norm_epsilon,
+    values = write_fields(LLAMA, config) | {
         "rope_theta": config.rope_theta,
         "rope_scaling": config.rope_scaling,
         "attention_dropout": 0.0,
