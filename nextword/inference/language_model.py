@@ -248,10 +248,7 @@ def load(
 
 
 def load_language_model(
-    name: str | Path,
-    *,
-    precision: Precision = "auto",
-    device: str | torch.device | None = None,
+    name: str | Path, *, precision: Precision = "auto", device: str | torch.device | None = None
 ) -> LanguageModel:
     """Load a generative model from a run directory, a Hugging Face directory or the Hub.
 

@@ -90,10 +90,7 @@ class MaskedLanguageModel:
 
 
 def load_masked_model(
-    name: str | Path,
-    *,
-    precision: Precision = "fp32",
-    device: str | torch.device | None = None,
+    name: str | Path, *, precision: Precision = "fp32", device: str | torch.device | None = None
 ) -> MaskedLanguageModel:
     """Load an encoder to fill gaps with. Raises UserError for a model of another kind, and where
     anything is missing or damaged."""

@@ -64,28 +64,10 @@ class EncoderDecoder(nn.Module):
         states: Tensor = self.encoder(source, positions=positions, mask=mask)
         return states
 
-    def decode(
-        self,
-        tokens: Tensor,
-        states: Tensor,
-        *,
-        positions: Tensor | None = None,
-        mask: Tensor | None = None,
-        source_mask: Tensor | None = None,
-        cache: Cache | None = None,
-    ) -> Tensor:
-        """Return the hidden states of target tokens [batch, time], given the source's states.
-
-        The arguments are those of Transformer.forward.
-        """
-        hidden: Tensor = self.decoder(
-            tokens,
-            positions=positions,
-            mask=mask,
-            cache=cache,
-            source=states,
-            source_mask=source_mask,
-        )
+    def decode(self, tokens: Tensor, states: Tensor, **arguments: Tensor | Cache | None) -> Tensor:
+        """Return the hidden states of target tokens [batch, time], given the source's states; the
+        other arguments are those of Transformer.forward."""
+        hidden: Tensor = self.decoder(tokens, source=states, **arguments)
         return hidden
 
     @property
@@ -93,7 +75,7 @@ class EncoderDecoder(nn.Module):
         return self.encoder.embedding
 
     def to_output(self, hidden: Tensor) -> Tensor:
-        """Return hidden states as the output weight takes them, [..., width]."""
+        """Return hidden states as Transformer.to_output does."""
         return self.decoder.to_output(hidden)
 
     def logits(self, hidden: Tensor) -> Tensor:
