@@ -7,14 +7,14 @@ are those of transformers' `generate(num_beams=...)`, for the same continuations
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from nextword.inference.cache import check_prompts, decode_step, decoder_prompts, prefill
+from nextword.inference.cache import Prompts, check_prompts, decode_step, decoder_prompts, prefill
 from nextword.inference.generate import Generation, batches
 from nextword.models.encoder_decoder import GenerativeModel
 
@@ -39,7 +39,7 @@ class BeamSettings:
 @torch.inference_mode()
 def beam_search(
     model: GenerativeModel,
-    prompts: Sequence[Sequence[int]],
+    prompts: Prompts,
     settings: BeamSettings,
     end_ids: Collection[int] = (),
     *,
@@ -50,14 +50,13 @@ def beam_search(
     Ids from `vocab_size` on are never generated. Raises UserError as `generate` does.
     """
     check_prompts(model, prompts)
-    results = [Generation() for _ in prompts]
+    results: dict[int, Generation] = {}
     for rows in batches(prompts):
         search = _Search(model, [prompts[row] for row in rows], settings, end_ids, vocab_size)
-        while not search.is_done:
+        while search.active:
             search.step()
-        for row, result in zip(rows, search.results, strict=True):
-            results[row] = result
-    return results
+        results.update(zip(rows, search.results, strict=True))
+    return [results[row] for row in range(len(prompts))]
 
 
 class _Search:
@@ -66,7 +65,7 @@ class _Search:
     def __init__(
         self,
         model: GenerativeModel,
-        prompts: Sequence[Sequence[int]],
+        prompts: Prompts,
         settings: BeamSettings,
         end_ids: Collection[int],
         vocab_size: int | None,
@@ -97,11 +96,6 @@ class _Search:
         self._cache, hidden = prefill(model, prompts, max_new_tokens)
         self._cache.keep([row for row in self.active for _ in range(beams)])
         self._hidden = hidden.repeat_interleave(beams, 0)  # [rows · beams, width]
-
-    @property
-    def is_done(self) -> bool:
-        """Whether all prompts are done."""
-        return not self.active
 
     def step(self) -> None:
         """Add one token to every open beam."""
@@ -167,16 +161,10 @@ class _Search:
             return
         index = torch.tensor(rows, device=parents.device)
         beams = (index[:, None] * self.settings.num_beams + parents[index]).flatten()
-        for name in (
-            "limits",
-            "tokens",
-            "scores",
-            "done_tokens",
-            "done_scores",
-            "is_finished",
-            "can_improve",
-        ):
-            setattr(self, name, getattr(self, name)[index])
+        self.limits, self.can_improve = self.limits[index], self.can_improve[index]
+        self.tokens, self.scores = self.tokens[index], self.scores[index]
+        self.done_tokens, self.done_scores = self.done_tokens[index], self.done_scores[index]
+        self.is_finished = self.is_finished[index]
         self._cache.keep(beams.tolist())
         newest = self.tokens[:, :, self.length - 1].flatten()
         self._hidden = decode_step(self.model, self._cache, newest)

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nextword.inference.cache import check_prompts, decode_step, decoder_prompts, prefill
+from nextword.inference.cache import Prompts, check_prompts, decode_step, decoder_prompts, prefill
 from nextword.inference.sampling import TokenHistory, sample
 from nextword.models.encoder_decoder import GenerativeModel
 from nextword.settings import GenerateSettings
@@ -42,7 +42,7 @@ class Decoder:
     def __init__(
         self,
         model: GenerativeModel,
-        prompts: Sequence[Sequence[int]],
+        prompts: Prompts,
         settings: GenerateSettings,
         end_ids: Collection[int] = (),
         *,
@@ -124,7 +124,7 @@ class Decoder:
 
 def generate(
     model: GenerativeModel,
-    prompts: Sequence[Sequence[int]],
+    prompts: Prompts,
     settings: GenerateSettings,
     end_ids: Collection[int] = (),
     on_token: Callable[[int, int], bool | None] | None = None,
@@ -137,7 +137,7 @@ def generate(
     Stop strings are text and left to LanguageModel. Raises UserError as Decoder does.
     """
     check_prompts(model, prompts)
-    results: list[Generation] = [Generation() for _ in prompts]
+    results: dict[int, Generation] = {}
     numbers = sample_numbers(prompts)
     for rows in batches(prompts):
         decoder = Decoder(
@@ -152,18 +152,17 @@ def generate(
             for index, token in decoder.step():
                 if on_token is not None and on_token(rows[index], token):
                     decoder.stop(index)
-        for row, result in zip(rows, decoder.results, strict=True):
-            results[row] = result
-    return results
+        results.update(zip(rows, decoder.results, strict=True))
+    return [results[row] for row in range(len(prompts))]
 
 
-def batches(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+def batches(prompts: Prompts) -> list[list[int]]:
     """Return the rows to continue together: of similar length, so that there is little padding."""
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     return [order[start : start + ROWS_AT_ONCE] for start in range(0, len(order), ROWS_AT_ONCE)]
 
 
-def sample_numbers(prompts: Sequence[Sequence[int]]) -> list[int]:
+def sample_numbers(prompts: Prompts) -> list[int]:
     """Return for each prompt the number of equal prompts before it."""
     seen: Counter[tuple[int, ...]] = Counter()
     numbers = []

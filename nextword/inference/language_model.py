@@ -83,9 +83,8 @@ class LanguageModel:
     def complete(self, prompts: Sequence[str], settings: GenerateSettings) -> list[Completion]:
         """Return `num_samples` continuations of each prompt, those of the first prompt first."""
         rows = [prompt for prompt in prompts for _ in range(settings.num_samples)]
-        pieces = self._stream_rows(rows, settings)
-        completions = {row: piece for row, piece in pieces if not isinstance(piece, str)}
-        return [completions[row] for row in range(len(rows))]
+        pieces = dict(self._stream_rows(rows, settings))  # the last piece is the completion
+        return [piece for _, piece in sorted(pieces.items()) if isinstance(piece, Completion)]
 
     def encode_prompt(self, prompt: str, suffix: str | None = None) -> list[int]:
         """Return a prompt's ids, begun as the tokenizer's template begins a text; a start token
@@ -112,10 +111,9 @@ class LanguageModel:
         self._check_precision(settings)
         StopFilter(settings.stop)
         encoded = {p: self.encode_prompt(p, settings.suffix) for p in dict.fromkeys(prompts)}
-        check_prompts(self.transformer, list(encoded.values()))
-        context = self.transformer.config.context_limit
-        texts = decoder_prompts(self.transformer, list(encoded.values()))
-        room = context - max(map(len, texts), default=0)
+        unique, context = list(encoded.values()), self.transformer.config.context_limit
+        check_prompts(self.transformer, unique)
+        room = context - max(map(len, decoder_prompts(self.transformer, unique)), default=0)
         if "max_new_tokens" in settings.model_fields_set and settings.max_new_tokens > room:
             say(f"the model sees {context:,} tokens at once, prompt included: it writes {room:,}")
         return self._generate_rows(prompts, [encoded[prompt] for prompt in prompts], settings)
@@ -143,14 +141,15 @@ class LanguageModel:
                         yield rows[index], piece
                     if streams[index].stops.stopped:
                         decoder.stop(index)
-                for index in [index for index in unfinished if decoder.results[index].finish]:
+                for index in list(unfinished):
+                    row, result, stream = rows[index], decoder.results[index], streams[index]
+                    if result.finish is None:
+                        continue
                     unfinished.remove(index)
-                    if piece := streams[index].flush():
-                        yield rows[index], piece
-                    result, stopped = decoder.results[index], streams[index].stops.stopped
-                    assert result.finish is not None
-                    finish = "stop" if stopped else result.finish
-                    text, row = "".join(streams[index].pieces), rows[index]
+                    if piece := stream.flush():
+                        yield row, piece
+                    finish = "stop" if stream.stops.stopped else result.finish
+                    text = "".join(stream.pieces)
                     yield row, Completion(prompts[row], text, len(result.ids), finish)
 
     def _check_precision(self, settings: GenerateSettings) -> None:
@@ -175,17 +174,14 @@ class _TextStream:
 
     def feed(self, token: int) -> str:
         """Add a token; return the text that is complete with it."""
-        return self._add(self.stops.feed(self._characters.feed(token)))
+        self.pieces.append(self.stops.feed(self._characters.feed(token)))
+        return self.pieces[-1]
 
     def flush(self) -> str:
         """Return the rest, without a character that was left incomplete."""
         rest = self._characters.flush().rstrip(UNFINISHED)
-        return self._add(self.stops.feed(rest) + self.stops.flush())
-
-    def _add(self, piece: str) -> str:
-        if piece:
-            self.pieces.append(piece)
-        return piece
+        self.pieces.append(self.stops.feed(rest) + self.stops.flush())
+        return self.pieces[-1]
 
 
 class StopFilter:
@@ -213,21 +209,16 @@ class StopFilter:
         if places:
             self.stopped, self._held = True, ""
             return text[: min(places)]
-        held = self._held_back(text)
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held]
+        # The longest end of the text that may be the beginning of a stop string is held back.
+        lengths = range(min(self._longest, len(text)), 0, -1)
+        ends = (text[-length:] for length in lengths)
+        self._held = next((end for end in ends if end in self._beginnings), "")
+        return text.removesuffix(self._held)
 
     def flush(self) -> str:
         """Return the text still held back, after the last piece."""
         text, self._held = self._held, ""
         return text
-
-    def _held_back(self, text: str) -> int:
-        """Return how many characters at the end may be the beginning of a stop string."""
-        for length in range(min(self._longest, len(text)), 0, -1):
-            if text[-length:] in self._beginnings:
-                return length
-        return 0
 
 
 def load(

@@ -9,7 +9,6 @@ import torch
 
 from nextword.errors import UserError
 from nextword.inference.loading import Precision, open_model
-from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.transformer import Transformer
 from nextword.settings import FillSettings, resolve
 from nextword.tokens.tokenizer import Tokenizer
@@ -95,17 +94,14 @@ def load_masked_model(
     """Load an encoder to fill gaps with. Raises UserError for a model of another kind, and where
     anything is missing or damaged."""
     _, transformer, tokenizer = open_model(name, precision, device)
-    if isinstance(transformer, EncoderDecoder):
+    if not isinstance(transformer, Transformer) or transformer.config.causal:
+        kind, verb = "a decoder", "generate"
+        does = "goes on with a text, and cannot see what comes after a gap"
+        if transformer.config.decoder_layers:
+            kind, verb, does = "an encoder–decoder", "predict", "writes one text of another"
         raise UserError(
-            f"is an encoder–decoder ({transformer.config.family}): it writes one text of another",
+            f"is {kind} ({transformer.config.family}): it {does}",
             where=name,
-            mend="use `nextword predict`, or train an encoder: `pretrain --objective masked`",
-        )
-    if transformer.config.causal:
-        raise UserError(
-            f"is a decoder ({transformer.config.family}): it goes on with a text, and cannot see "
-            "what comes after a gap",
-            where=name,
-            mend="use `nextword generate`, or train an encoder: `pretrain --objective masked`",
+            mend=f"use `nextword {verb}`, or train an encoder: `pretrain --objective masked`",
         )
     return MaskedLanguageModel(str(name), transformer, tokenizer)

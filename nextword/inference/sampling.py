@@ -116,11 +116,8 @@ class TokenHistory:
     @staticmethod
     def is_needed(settings: GenerateSettings) -> bool:
         """Whether the settings have a penalty."""
-        return (
-            settings.repetition_penalty != 1
-            or settings.presence_penalty != 0
-            or settings.frequency_penalty != 0
-        )
+        added = settings.presence_penalty, settings.frequency_penalty
+        return settings.repetition_penalty != 1 or added != (0, 0)
 
     def penalize(self, logits: Tensor, settings: GenerateSettings) -> Tensor:
         """Apply the settings' penalties."""
