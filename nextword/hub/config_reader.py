@@ -15,10 +15,6 @@ from nextword.models.config import ROPE_SCALINGS, TransformerConfig
 LIMITS = {"num_hidden_layers": 10_000, "n_layer": 10_000}  # a larger number means a damaged file
 LIMIT = 2**31 - 1
 FULL, SLIDING = "full_attention", "sliding_attention"
-ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"} | {
-    "gelu": "gelu",
-    "relu": "relu",
-}
 
 
 @dataclass(frozen=True)
@@ -33,15 +29,6 @@ class Field:
     key: str
     kind: Literal["integer", "positive", "fraction", "boolean"] | dict[str, Any]
     default: Any = None
-
-
-def common_fields(vocab_size: int | None, tied: bool) -> tuple[Field, ...]:
-    """Return what most families have under the same keys, with a family's defaults."""
-    return (
-        Field("vocab_size", "vocab_size", "integer", vocab_size),
-        Field("tied", "tie_word_embeddings", "boolean", tied),
-        Field("init_std", "initializer_range", "positive", 0.02),
-    )
 
 
 def write_fields(fields: Sequence[Field], config: TransformerConfig) -> dict[str, Any]:
@@ -113,11 +100,8 @@ class ConfigReader:
         """Return the entry of `known` that the value names."""
         name = self.get(key, default)
         if not isinstance(name, str) or name not in known:
-            raise UserError(
-                f"{key} {reprlib.repr(name)} is not supported",
-                where=self.where,
-                mend="known are " + ", ".join(known),
-            )
+            mend = "known are " + ", ".join(known)
+            raise self.error(f"{key} {reprlib.repr(name)} is not supported", mend)
         return known[name]
 
     def section(self, key: str) -> ConfigReader:
@@ -130,7 +114,7 @@ class ConfigReader:
     def head_width(self, width: int, heads: int) -> int:
         """Return the width of each head; raise UserError where they do not divide the model's."""
         if width % heads:
-            raise UserError(f"width {width} is not divisible by {heads} heads", where=self.where)
+            raise self.error(f"width {width} is not divisible by {heads} heads")
         return width // heads
 
     def read(self, fields: Sequence[Field], **defaults: Any) -> dict[str, Any]:
@@ -154,16 +138,18 @@ class ConfigReader:
         if not isinstance(kinds, list) or any(kind not in known for kind in kinds):
             raise self.wrong("layer_types", "a list of " + " and ".join(known))
         if len(kinds) != layers:
-            raise UserError(
-                f"layer_types has {len(kinds)} entries for {layers} layers", where=self.where
-            )
+            raise self.error(f"layer_types has {len(kinds)} entries for {layers} layers")
         return tuple(layer for layer, kind in enumerate(kinds) if kind == SLIDING)
 
     def wrong(self, key: str, expected: str) -> UserError:
         """Return the error for a value that is missing or not what is expected."""
         value = self.get(key)
         problem = "is missing" if value is None else f"= {reprlib.repr(value)} is not {expected}"
-        return UserError(f"{key} {problem}", where=self.where)
+        return self.error(f"{key} {problem}")
+
+    def error(self, what: str, mend: str = "") -> UserError:
+        """Return an error that names the file."""
+        return UserError(what, where=self.where, mend=mend)
 
 
 def read_rope(
@@ -175,23 +161,20 @@ def read_rope(
     """
     theta = scaling.number("rope_theta", default_theta, above=1)
     if scaling.number("partial_rotary_factor", values.number("partial_rotary_factor", 1.0)) != 1:
-        raise UserError("partial_rotary_factor is not supported", where=values.where)
+        raise values.error("partial_rotary_factor is not supported")
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind == "default":
         return theta, None
     if kind not in ROPE_SCALINGS:
-        raise UserError(
-            f"rope_type {reprlib.repr(kind)} is not supported",
-            where=values.where,
-            mend="known are default, " + ", ".join(ROPE_SCALINGS),
-        )
+        mend = "known are default, " + ", ".join(ROPE_SCALINGS)
+        raise values.error(f"rope_type {reprlib.repr(kind)} is not supported", mend)
     rope_scaling: dict[str, Any] = {"rope_type": kind, "factor": scaling.number("factor", above=0)}
     if kind == "llama3":
         rope_scaling["low_freq_factor"] = low = scaling.number("low_freq_factor", above=0)
         rope_scaling["high_freq_factor"] = scaling.number("high_freq_factor", above=low)
-    if kind in ("llama3", "yarn") and scaling.get("original_max_position_embeddings") is not None:
-        key = "original_max_position_embeddings"
-        rope_scaling[key] = scaling.integer(key)
+    trained = "original_max_position_embeddings"
+    if kind in ("llama3", "yarn") and scaling.get(trained) is not None:
+        rope_scaling[trained] = scaling.integer(trained)
     if kind == "yarn":
         for key in ("beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim"):
             if scaling.get(key):

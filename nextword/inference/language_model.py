@@ -13,7 +13,7 @@ from nextword.errors import UserError
 from nextword.hub.config import read_config
 from nextword.hub.model_files import find_directory
 from nextword.inference.cache import check_prompts, decoder_prompts
-from nextword.inference.generate import Decoder, Finish, batches, sample_numbers
+from nextword.inference.generate import Finish, decoders
 from nextword.inference.loading import Precision, boundary_ids, open_model, require_generative
 from nextword.inference.masked_model import MaskedLanguageModel, load_masked_model
 from nextword.models.encoder_decoder import GenerativeModel
@@ -108,7 +108,12 @@ class LanguageModel:
 
         Prompts and settings are checked at once, not at the first piece.
         """
-        self._check_precision(settings)
+        loaded = PRECISIONS[self.transformer.activation_dtype]
+        if settings.precision not in ("auto", loaded):
+            raise UserError(
+                f"the model was loaded in {loaded}, not {settings.precision}",
+                mend=f"load it with precision={settings.precision!r}",
+            )
         StopFilter(settings.stop)
         encoded = {p: self.encode_prompt(p, settings.suffix) for p in dict.fromkeys(prompts)}
         unique, context = list(encoded.values()), self.transformer.config.context_limit
@@ -121,19 +126,9 @@ class LanguageModel:
     def _generate_rows(
         self, prompts: Sequence[str], encoded: list[list[int]], settings: GenerateSettings
     ) -> Iterator[tuple[int, str | Completion]]:
-        numbers = sample_numbers(encoded)
-        self.transformer.eval()
-        for rows in batches(encoded):
-            decoder = Decoder(
-                self.transformer,
-                [encoded[row] for row in rows],
-                settings,
-                self.end_ids,
-                samples=[numbers[row] for row in rows],
-                vocab_size=self.tokenizer.vocab_size,
-            )
-            texts = decoder_prompts(self.transformer, [encoded[row] for row in rows])
-            streams = [_TextStream(self.tokenizer, text, settings.stop) for text in texts]
+        model, vocab_size = self.transformer.eval(), self.tokenizer.vocab_size
+        for rows, decoder in decoders(model, encoded, settings, self.end_ids, vocab_size):
+            streams = [_TextStream(self.tokenizer, text, settings.stop) for text in decoder.texts]
             unfinished = list(range(len(rows)))
             while unfinished:
                 for index, token in decoder.step():
@@ -151,14 +146,6 @@ class LanguageModel:
                     finish = "stop" if stream.stops.stopped else result.finish
                     text = "".join(stream.pieces)
                     yield row, Completion(prompts[row], text, len(result.ids), finish)
-
-    def _check_precision(self, settings: GenerateSettings) -> None:
-        loaded = PRECISIONS[self.transformer.activation_dtype]
-        if settings.precision not in ("auto", loaded):
-            raise UserError(
-                f"the model was loaded in {loaded}, not {settings.precision}",
-                mend=f"load it with precision={settings.precision!r}",
-            )
 
 
 class _TextStream:

@@ -21,11 +21,9 @@ class EncoderDecoder(nn.Module):
         """Leave the weights uninitialised where `seed` is None."""
         super().__init__()
         self.config = config
-        encoder = replace(config, tied=True, decoder_layers=0)
-        decoder = replace(
-            config, layers=config.decoder_layers, decoder_layers=0, causal=True, cross=True
-        )
-        self.encoder = Transformer(encoder, seed)
+        stack = replace(config, decoder_layers=0)
+        decoder = replace(stack, layers=config.decoder_layers, causal=True, cross=True)
+        self.encoder = Transformer(replace(stack, tied=True), seed)
         self.decoder = Transformer(decoder, None if seed is None else seed + 1)
         self.decoder.embedding = self.encoder.embedding
         self.encoder.embedding.sparse = False  # used twice, and its rows are added to densely

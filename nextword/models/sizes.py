@@ -51,7 +51,8 @@ SIZES: dict[str, Size] = {
 }
 
 GROUPED_QUERY = ("llama", "mistral", "qwen2", "qwen3")  # heads may share keys and values
-BERT: dict[str, Any] = {
+BIASED = dict.fromkeys(("attention_bias", "output_bias", "mlp_bias"), True)
+BERT: dict[str, Any] = BIASED | {
     "norm": "layernorm",
     "norm_epsilon": 1e-12,
     "post_norm": True,
@@ -59,23 +60,13 @@ BERT: dict[str, Any] = {
     "positions": "learned",
     "token_types": 2,
     "mlp": "gelu",
-    "attention_bias": True,
-    "output_bias": True,
-    "mlp_bias": True,
     "transform": True,
     "vocabulary_bias": True,
     "causal": False,
 }
 STYLES: dict[Family, dict[str, Any]] = {
-    "gpt2": {
-        "norm": "layernorm",
-        "norm_epsilon": 1e-5,
-        "positions": "learned",
-        "mlp": "gelu_tanh",
-        "attention_bias": True,
-        "output_bias": True,
-        "mlp_bias": True,
-    },
+    "gpt2": BIASED
+    | {"norm": "layernorm", "norm_epsilon": 1e-5, "positions": "learned", "mlp": "gelu_tanh"},
     "llama": {"norm_epsilon": 1e-5},
     "mistral": {"norm_epsilon": 1e-5},
     "qwen2": {"norm_epsilon": 1e-6, "attention_bias": True},

@@ -1,4 +1,4 @@
-"""The config.json of encoders (BERT, RoBERTa, ModernBERT) and of the encoder–decoder T5.
+"""The config.json of each family: a table of fields, and what is no plain field.
 
 T5's first version ties the output head to the embedding and scales the states that are scored; v1.1
 (Flan, mT5) does neither, and its feed-forward networks are gated.
@@ -8,19 +8,58 @@ from __future__ import annotations
 
 from typing import Any
 
-from nextword.errors import UserError
 from nextword.hub.config_reader import (
-    ACTIVATIONS,
     FULL,
     SLIDING,
     ConfigReader,
     Field,
-    common_fields,
     layer_types,
     read_rope,
     write_fields,
 )
 from nextword.models.config import Family, TransformerConfig
+
+ACTIVATIONS = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+}
+
+
+def common_fields(vocab_size: int | None, tied: bool) -> tuple[Field, ...]:
+    """Return what most families have under the same keys, with a family's defaults."""
+    return (
+        Field("vocab_size", "vocab_size", "integer", vocab_size),
+        Field("tied", "tie_word_embeddings", "boolean", tied),
+        Field("init_std", "initializer_range", "positive", 0.02),
+    )
+
+
+GPT2 = (
+    *common_fields(50257, tied=True),
+    Field("context_length", "n_positions", "integer", 1024),
+    Field("width", "n_embd", "integer", 768),
+    Field("layers", "n_layer", "integer", 12),
+    Field("heads", "n_head", "integer", 12),
+    Field("mlp_width", "n_inner", "integer"),
+    Field("mlp", "activation_function", ACTIVATIONS, "gelu_new"),
+    Field("norm_epsilon", "layer_norm_epsilon", "positive", 1e-5),
+    Field("dropout", "resid_pdrop", "fraction", 0.1),
+)
+LLAMA_ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu", "gelu_pytorch_tanh": "geglu_tanh"}
+LLAMA = (
+    *common_fields(None, tied=False),
+    Field("context_length", "max_position_embeddings", "integer", 2048),
+    Field("width", "hidden_size", "integer"),
+    Field("layers", "num_hidden_layers", "integer"),
+    Field("heads", "num_attention_heads", "integer"),
+    Field("kv_heads", "num_key_value_heads", "integer"),
+    Field("head_width", "head_dim", "integer"),
+    Field("mlp_width", "intermediate_size", "integer"),
+    Field("mlp", "hidden_act", LLAMA_ACTIVATIONS, "silu"),
+    Field("norm_epsilon", "rms_norm_eps", "positive", 1e-6),
+)
 
 
 def _encoder_fields(
@@ -49,7 +88,9 @@ def _bert_fields(vocab_size: int, activations: dict[str, Any]) -> tuple[Field, .
 
 BERT = _bert_fields(30522, ACTIVATIONS)
 ROBERTA = _bert_fields(50265, {"gelu": "gelu"})  # its head has this one whatever the blocks have
-MODERNBERT_ACTIVATIONS = {"gelu": "geglu", "gelu_pytorch_tanh": "geglu_tanh"} | {
+MODERNBERT_ACTIVATIONS = {
+    "gelu": "geglu",
+    "gelu_pytorch_tanh": "geglu_tanh",
     "gelu_new": "geglu_tanh",
     "silu": "swiglu",
 }
@@ -90,15 +131,87 @@ T5 = (
 )
 
 
+def read_gpt2(values: ConfigReader, family: Family) -> dict[str, Any]:
+    """Return GPT-2's config."""
+    return values.read(GPT2, n_inner=4 * values.integer("n_embd", 768))
+
+
+def write_gpt2(config: TransformerConfig) -> dict[str, Any]:
+    """Return what config.json holds of GPT-2's shape."""
+    return write_fields(GPT2, config) | {"embd_pdrop": config.dropout, "attn_pdrop": 0.0}
+
+
+def read_llama(values: ConfigReader, family: Family) -> dict[str, Any]:
+    """Return the config of Llama, Mistral, Qwen2 or Qwen3."""
+    width, heads = values.integer("hidden_size"), values.integer("num_attention_heads")
+    head_width = 128
+    if family != "qwen3" and values.get("head_dim") is None:
+        head_width = values.head_width(width, heads)
+    ours = values.read(LLAMA, num_key_value_heads=heads, head_dim=head_width)
+    scaling = values.section("rope_parameters" if values.get("rope_parameters") else "rope_scaling")
+    theta, rope_scaling = read_rope(values, scaling, values.number("rope_theta", 10_000.0, above=1))
+    window, windowed = _windows(values, family, ours["layers"])
+    biased = family in ("llama", "qwen3") and values.boolean("attention_bias", False)
+    return ours | {
+        "rope_theta": theta,
+        "rope_scaling": rope_scaling,
+        "attention_bias": biased or family == "qwen2",
+        "output_bias": biased,
+        "mlp_bias": family == "llama" and values.boolean("mlp_bias", False),
+        "window": window,
+        "windowed_layers": windowed,
+    }
+
+
+def _windows(
+    values: ConfigReader, family: Family, layers: int
+) -> tuple[int | None, tuple[int, ...]]:
+    """Return the sliding window and the layers that have it."""
+    if family == "mistral":  # all layers; the default is the window of the first Mistral
+        if "sliding_window" in values.values and values.get("sliding_window") is None:
+            return None, ()
+        return values.integer("sliding_window", 4096), tuple(range(layers))
+    if family not in ("qwen2", "qwen3") or values.get("sliding_window") is None:
+        return None, ()
+    if not values.boolean("use_sliding_window", False):
+        return None, ()
+    first = values.get("max_window_layers", 28)
+    if not isinstance(first, int) or isinstance(first, bool):
+        raise values.wrong("max_window_layers", "a whole number")
+    usual = [SLIDING if layer >= first else FULL for layer in range(layers)]
+    return values.integer("sliding_window"), values.windowed_layers(layers, usual)
+
+
+def write_llama(config: TransformerConfig) -> dict[str, Any]:
+    """Return what config.json holds of the shape of Llama, Mistral, Qwen2 or Qwen3."""
+    values = write_fields(LLAMA, config) | {
+        "rope_theta": config.rope_theta,
+        "rope_scaling": config.rope_scaling,
+        "attention_dropout": 0.0,
+    }
+    if config.family == "mistral":
+        return values | {"sliding_window": config.window}
+    if config.family in ("llama", "qwen3"):
+        values["attention_bias"] = config.attention_bias
+    if config.family == "llama":
+        return values | {"mlp_bias": config.mlp_bias}
+    kinds = layer_types(config)
+    return values | {
+        "use_sliding_window": config.window is not None,
+        "sliding_window": config.window,
+        "max_window_layers": kinds.index(SLIDING) if SLIDING in kinds else config.layers,
+        "layer_types": kinds,
+    }
+
+
 def read_bert(values: ConfigReader, family: Family) -> dict[str, Any]:
     """Return the config of BERT or RoBERTa, whose positions begin after its padding token's id."""
     if family == "bert":
         return values.read(BERT)
     ours, offset = values.read(ROBERTA), values.token("pad_token_id", 1) + 1
     if (entries := ours["context_length"]) <= offset:
-        raise UserError(
-            f"{entries} positions are too few: RoBERTa counts from pad_token_id + 1 = {offset}",
-            where=values.where,
+        raise values.error(
+            f"{entries} positions are too few: RoBERTa counts from pad_token_id + 1 = {offset}"
         )
     return ours | {"context_length": entries - offset, "position_offset": offset}
 
@@ -116,36 +229,28 @@ def read_modernbert(values: ConfigReader, family: Family) -> dict[str, Any]:
     """Return ModernBERT's config. `local_attention` is the whole width of a window without the
     token in its middle."""
     ours = values.read(MODERNBERT)
-    layers = ours["layers"]
     if values.choice("hidden_activation", "gelu", MODERNBERT_ACTIVATIONS) != ours["mlp"]:
-        raise UserError(
-            "classifier_activation is not hidden_activation, which is not supported",
-            where=values.where,
-        )
+        raise values.error("classifier_activation is not hidden_activation, which is not supported")
     every = values.integer("global_attn_every_n_layers", 3)
-    usual = [SLIDING if layer % every else FULL for layer in range(layers)]
+    usual = [SLIDING if layer % every else FULL for layer in range(ours["layers"])]
     thetas = {
         FULL: values.number("global_rope_theta", 160_000.0, above=1),
         SLIDING: values.number("local_rope_theta", 10_000.0, above=1),
     }
-    scalings = values.section("rope_parameters")
-    old = values.section("rope_scaling").values
-    ropes = {
-        kind: read_rope(
-            values, ConfigReader(old | scalings.section(kind).values, values.where), theta
-        )
-        for kind, theta in thetas.items()
-    }
+    scalings, old = values.section("rope_parameters"), values.section("rope_scaling").values
+    ropes = {}
+    for kind, theta in thetas.items():
+        scaling = ConfigReader(old | scalings.section(kind).values, values.where)
+        ropes[kind] = read_rope(values, scaling, theta)
     if ropes[FULL][1] != ropes[SLIDING][1]:
-        raise UserError(
+        raise values.error(
             "rope_parameters stretch positions of one kind of layer otherwise than the other's, "
-            "which is not supported",
-            where=values.where,
+            "which is not supported"
         )
     return ours | {
         "dropout": values.fraction("mlp_dropout", 0.0),
         "window": values.integer("local_attention", 128) // 2 + 1,
-        "windowed_layers": values.windowed_layers(layers, usual),
+        "windowed_layers": values.windowed_layers(ours["layers"], usual),
         "output_bias": ours["attention_bias"],
         "rope_theta": ropes[FULL][0],
         "local_rope_theta": ropes[SLIDING][0],
