@@ -22,7 +22,7 @@ from torch import Tensor
 from nextword.errors import UserError
 from nextword.files import read_json, whole_directory, write_json
 from nextword.hub.heads import HEADS
-from nextword.hub.model_files import inside, open_tensors, read_tensor
+from nextword.hub.model_files import inside, open_tensors, read_tensor, refuse_other
 from nextword.hub.weight_map import model_config, model_tensors
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
 from nextword.models.heads import HEAD_PARAMETERS, ModelWithHead
@@ -67,10 +67,7 @@ def save_adapter(directory: str | PathLike[str], model: Model, base: str | None 
     directory, adapted, head = Path(directory), low_rank_modules(model), _head(model)
     if not adapted:
         raise UserError("the model has no low-rank updates to save")
-    if directory.exists() and not (directory / CONFIG).is_file() and any(directory.iterdir()):
-        raise UserError(
-            "holds something else than an adapter", where=directory, mend="choose another directory"
-        )
+    refuse_other(directory, {CONFIG}, "an adapter")
     tensors: dict[str, Tensor] = {WRAPPED + name: tensor for name, tensor in head.items()}
     ranks: dict[str, tuple[int, float]] = {}  # rank and alpha by the module's name
     for name, module in adapted.items():

@@ -31,6 +31,15 @@ class Field:
     default: Any = None
 
 
+def common_fields(vocab_size: int | None, tied: bool) -> tuple[Field, ...]:
+    """Return what most families have under the same keys, with a family's defaults."""
+    return (
+        Field("vocab_size", "vocab_size", "integer", vocab_size),
+        Field("tied", "tie_word_embeddings", "boolean", tied),
+        Field("init_std", "initializer_range", "positive", 0.02),
+    )
+
+
 def write_fields(fields: Sequence[Field], config: TransformerConfig) -> dict[str, Any]:
     """Return what config.json holds of these fields."""
     values = {}

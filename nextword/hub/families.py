@@ -13,6 +13,7 @@ from nextword.hub.config_reader import (
     SLIDING,
     ConfigReader,
     Field,
+    common_fields,
     layer_types,
     read_rope,
     write_fields,
@@ -25,17 +26,6 @@ ACTIVATIONS = {
     "gelu": "gelu",
     "relu": "relu",
 }
-
-
-def common_fields(vocab_size: int | None, tied: bool) -> tuple[Field, ...]:
-    """Return what most families have under the same keys, with a family's defaults."""
-    return (
-        Field("vocab_size", "vocab_size", "integer", vocab_size),
-        Field("tied", "tie_word_embeddings", "boolean", tied),
-        Field("init_std", "initializer_range", "positive", 0.02),
-    )
-
-
 GPT2 = (
     *common_fields(50257, tied=True),
     Field("context_length", "n_positions", "integer", 1024),
@@ -62,9 +52,7 @@ LLAMA = (
 )
 
 
-def _encoder_fields(
-    vocab_size: int, context: int, layers: int, mlp_width: int
-) -> tuple[Field, ...]:
+def _encoder_fields(vocab_size: int, context: int, layers: int, mlp: int) -> tuple[Field, ...]:
     """Return what BERT and its successors have under the same keys."""
     return (
         *common_fields(vocab_size, tied=True),
@@ -72,7 +60,7 @@ def _encoder_fields(
         Field("width", "hidden_size", "integer", 768),
         Field("layers", "num_hidden_layers", "integer", layers),
         Field("heads", "num_attention_heads", "integer", 12),
-        Field("mlp_width", "intermediate_size", "integer", mlp_width),
+        Field("mlp_width", "intermediate_size", "integer", mlp),
     )
 
 
@@ -132,7 +120,7 @@ T5 = (
 
 
 def read_gpt2(values: ConfigReader, family: Family) -> dict[str, Any]:
-    """Return GPT-2's config."""
+    """Return the fields of GPT-2's config."""
     return values.read(GPT2, n_inner=4 * values.integer("n_embd", 768))
 
 
@@ -142,7 +130,7 @@ def write_gpt2(config: TransformerConfig) -> dict[str, Any]:
 
 
 def read_llama(values: ConfigReader, family: Family) -> dict[str, Any]:
-    """Return the config of Llama, Mistral, Qwen2 or Qwen3."""
+    """Return the fields of the config of Llama, Mistral, Qwen2 or Qwen3."""
     width, heads = values.integer("hidden_size"), values.integer("num_attention_heads")
     head_width = 128
     if family != "qwen3" and values.get("head_dim") is None:
@@ -150,36 +138,38 @@ def read_llama(values: ConfigReader, family: Family) -> dict[str, Any]:
     ours = values.read(LLAMA, num_key_value_heads=heads, head_dim=head_width)
     scaling = values.section("rope_parameters" if values.get("rope_parameters") else "rope_scaling")
     theta, rope_scaling = read_rope(values, scaling, values.number("rope_theta", 10_000.0, above=1))
-    window, windowed = _windows(values, family, ours["layers"])
+    windows = _windows(values, family, ours["layers"])
     biased = family in ("llama", "qwen3") and values.boolean("attention_bias", False)
-    return ours | {
-        "rope_theta": theta,
-        "rope_scaling": rope_scaling,
-        "attention_bias": biased or family == "qwen2",
-        "output_bias": biased,
-        "mlp_bias": family == "llama" and values.boolean("mlp_bias", False),
-        "window": window,
-        "windowed_layers": windowed,
-    }
+    return (
+        ours
+        | windows
+        | {
+            "rope_theta": theta,
+            "rope_scaling": rope_scaling,
+            "attention_bias": biased or family == "qwen2",
+            "output_bias": biased,
+            "mlp_bias": family == "llama" and values.boolean("mlp_bias", False),
+        }
+    )
 
 
-def _windows(
-    values: ConfigReader, family: Family, layers: int
-) -> tuple[int | None, tuple[int, ...]]:
-    """Return the sliding window and the layers that have it."""
+def _windows(values: ConfigReader, family: Family, layers: int) -> dict[str, Any]:
+    """Return the sliding window and the layers that have it, if any do."""
+    is_null = values.get("sliding_window") is None
     if family == "mistral":  # all layers; the default is the window of the first Mistral
-        if "sliding_window" in values.values and values.get("sliding_window") is None:
-            return None, ()
-        return values.integer("sliding_window", 4096), tuple(range(layers))
-    if family not in ("qwen2", "qwen3") or values.get("sliding_window") is None:
-        return None, ()
-    if not values.boolean("use_sliding_window", False):
-        return None, ()
+        if is_null and "sliding_window" in values.values:
+            return {}
+        window = values.integer("sliding_window", 4096)
+        return {"window": window, "windowed_layers": tuple(range(layers))}
+    is_windowed = family in ("qwen2", "qwen3") and not is_null
+    if not (is_windowed and values.boolean("use_sliding_window", False)):
+        return {}
     first = values.get("max_window_layers", 28)
     if not isinstance(first, int) or isinstance(first, bool):
         raise values.wrong("max_window_layers", "a whole number")
     usual = [SLIDING if layer >= first else FULL for layer in range(layers)]
-    return values.integer("sliding_window"), values.windowed_layers(layers, usual)
+    window = values.integer("sliding_window")
+    return {"window": window, "windowed_layers": values.windowed_layers(layers, usual)}
 
 
 def write_llama(config: TransformerConfig) -> dict[str, Any]:
@@ -205,7 +195,8 @@ def write_llama(config: TransformerConfig) -> dict[str, Any]:
 
 
 def read_bert(values: ConfigReader, family: Family) -> dict[str, Any]:
-    """Return the config of BERT or RoBERTa, whose positions begin after its padding token's id."""
+    """Return the fields of BERT's config, or of RoBERTa's, whose positions begin after its padding
+    token's id."""
     if family == "bert":
         return values.read(BERT)
     ours, offset = values.read(ROBERTA), values.token("pad_token_id", 1) + 1
@@ -226,8 +217,8 @@ def write_bert(config: TransformerConfig) -> dict[str, Any]:
 
 
 def read_modernbert(values: ConfigReader, family: Family) -> dict[str, Any]:
-    """Return ModernBERT's config. `local_attention` is the whole width of a window without the
-    token in its middle."""
+    """Return the fields of ModernBERT's config. `local_attention` is the whole width of a window
+    without the token in its middle."""
     ours = values.read(MODERNBERT)
     if values.choice("hidden_activation", "gelu", MODERNBERT_ACTIVATIONS) != ours["mlp"]:
         raise values.error("classifier_activation is not hidden_activation, which is not supported")
@@ -279,8 +270,8 @@ def write_modernbert(config: TransformerConfig) -> dict[str, Any]:
 
 
 def read_t5(values: ConfigReader, family: Family) -> dict[str, Any]:
-    """Return T5's config. Whether head and embedding are tied only the weights tell: in config.json
-    `tie_word_embeddings` says whether states are scaled."""
+    """Return the fields of T5's config. Whether head and embedding are tied only the weights tell:
+    in config.json `tie_word_embeddings` says whether states are scaled."""
     ours = values.read(T5, num_decoder_layers=values.integer("num_layers", 6))
     tied = values.boolean("tie_word_embeddings", True)
     start = values.token("decoder_start_token_id", values.get("pad_token_id", 0))

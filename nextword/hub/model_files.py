@@ -105,6 +105,15 @@ def _download(name: str) -> Path:
     raise UserError(what, where=name, mend=mend)
 
 
+def refuse_other(directory: Path, replaceable: set[str], kind: str) -> None:
+    """Raise UserError where a directory holds files, but none that a save may replace."""
+    if directory.exists():
+        present = {path.name for path in directory.iterdir()} if directory.is_dir() else {"a file"}
+        if present and not present & replaceable:
+            what, mend = f"holds something else than {kind}", "choose another directory"
+            raise UserError(what, where=directory, mend=mend)
+
+
 def locate_tensors(directory: Path) -> dict[str, Path]:
     """Return the file that holds each tensor. Raises UserError where files or tensors are missing,
     and for weights of another format."""
@@ -192,12 +201,15 @@ def write_weights(
 ) -> None:
     """Write a model's parameters to safetensors files, several with an index if they are large."""
     parameters = dict(model.named_parameters())
-    members, copies = _stored_pieces(model)
-    shards = list(_shards(members, form))
+    pieces, copies = _stored_pieces(model)
+    shards = list(_shards(pieces, form))
     weight_map, total = {}, 0
     for number, shard in enumerate(shards, start=1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors" if shards[1:] else SINGLE
-        tensors = {p.name: _stored(parameters[p.parameter], p, form.dtype) for p in shard}
+        tensors = {}
+        for piece in shard:
+            rows = parameters[piece.parameter].detach()[piece.rows].to("cpu", form.dtype)
+            tensors[piece.name] = (rows.t() if piece.transposed else rows).contiguous()
         tensors |= {name: tensors[name].clone() for name in copies if name in tensors}
         save_file(tensors, directory / file, metadata={"format": "pt"})
         weight_map.update(dict.fromkeys(tensors, file))
@@ -222,11 +234,6 @@ def _stored_pieces(model: GenerativeModel | ModelWithHead) -> tuple[list[StoredT
         members += [replace(p, name=head) for p in members if p.name == embedding]
         copies.append(head)
     return members, copies
-
-
-def _stored(parameter: Tensor, piece: StoredTensor, dtype: torch.dtype) -> Tensor:
-    rows = parameter.detach()[piece.rows].to("cpu", dtype)
-    return (rows.t() if piece.transposed else rows).contiguous()
 
 
 def _shards(members: Iterable[StoredTensor], form: WeightFormat) -> Iterator[list[StoredTensor]]:

@@ -62,15 +62,13 @@ EMBEDDINGS = {
     "types": "embeddings.token_type_embeddings",
     "embedding_norm": "embeddings.LayerNorm",
 }
-BERT_TOP = {
-    **{ours: f"bert.{theirs}" for ours, theirs in EMBEDDINGS.items()},
+BERT_TOP = {ours: f"bert.{theirs}" for ours, theirs in EMBEDDINGS.items()} | {
     "transform.dense": "cls.predictions.transform.dense",
     "transform.norm": "cls.predictions.transform.LayerNorm",
     "head": "cls.predictions.decoder",
     "pooler": "bert.pooler.dense",
 }
-ROBERTA_TOP = {
-    **{ours: f"roberta.{theirs}" for ours, theirs in EMBEDDINGS.items()},
+ROBERTA_TOP = {ours: f"roberta.{theirs}" for ours, theirs in EMBEDDINGS.items()} | {
     "transform.dense": "lm_head.dense",
     "transform.norm": "lm_head.layer_norm",
     "head": "lm_head.decoder",

@@ -71,17 +71,15 @@ class _Search:
         vocab_size: int | None,
     ) -> None:
         self.model, self.settings = model, settings
-        beams, max_new_tokens = settings.num_beams, settings.max_new_tokens
+        beams, longest = settings.num_beams, settings.max_new_tokens
         self.vocab_size = min(vocab_size or model.config.vocab_size, model.config.vocab_size)
         self.results = [Generation() for _ in prompts]
         self.active = list(range(len(prompts)))  # the prompt of each row
         self.ends = frozenset(end_ids)
         device = model.embedding.weight.device
         room = [model.config.context_limit - len(text) for text in decoder_prompts(model, prompts)]
-        limits = [min(max_new_tokens, space) for space in room]
-        self._finish_at_limit: list[Literal["length", "context"]] = [
-            "length" if max_new_tokens <= space else "context" for space in room
-        ]
+        limits = [min(longest, space) for space in room]
+        self._is_cut = [space < longest for space in room]  # by the context
         self._end_ids = torch.tensor(sorted(self.ends), dtype=torch.int64, device=device)
         self.length = 0
         shape = (len(prompts), beams)
@@ -93,7 +91,7 @@ class _Search:
         self.done_scores = torch.full(shape, EXCLUDED, device=device)
         self.is_finished = torch.zeros(shape, dtype=torch.bool, device=device)
         self.can_improve = torch.ones(len(prompts), 1, dtype=torch.bool, device=device)
-        self._cache, hidden = prefill(model, prompts, max_new_tokens)
+        self._cache, hidden = prefill(model, prompts, longest)
         self._cache.keep([row for row in self.active for _ in range(beams)])
         self._hidden = hidden.repeat_interleave(beams, 0)  # [rows · beams, width]
 
@@ -151,7 +149,7 @@ class _Search:
                     break
                 result.ids.append(token)
             else:
-                result.finish = self._finish_at_limit[self.active[row]]
+                result.finish = "context" if self._is_cut[self.active[row]] else "length"
         return (~closed).nonzero()[:, 0].tolist()
 
     def _advance(self, rows: list[int], parents: Tensor) -> None:

@@ -49,7 +49,14 @@ class MaskedLanguageModel:
         below 1.
         """
         top_k = resolve(FillSettings, {"top_k": top_k}).top_k
-        mask, mask_id = self._mask()
+        mask_id = self.tokenizer.role_id("mask_token")
+        mask = None if mask_id is None else self.tokenizer.id_to_token(mask_id)
+        if mask is None:
+            raise UserError(
+                "the tokenizer has no mask_token",
+                where=self.name,
+                mend="name it in its tokenizer_config.json",
+            )
         ids = self.tokenizer.encode_masked(text)
         masked = [index for index, id in enumerate(ids) if id == mask_id]
         if not masked:
@@ -74,18 +81,6 @@ class MaskedLanguageModel:
         for index, candidates in zip(masked, gaps, strict=True):
             ids[index] = candidates[0].id
         return FilledText(self.tokenizer.decode(ids), gaps)
-
-    def _mask(self) -> tuple[str, int]:
-        """Return the mask token's name and id."""
-        id = self.tokenizer.role_id("mask_token")
-        name = None if id is None else self.tokenizer.id_to_token(id)
-        if id is None or name is None:
-            raise UserError(
-                "the tokenizer has no mask_token",
-                where=self.name,
-                mend="name it in its tokenizer_config.json",
-            )
-        return name, id
 
 
 def load_masked_model(

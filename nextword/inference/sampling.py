@@ -123,10 +123,9 @@ class TokenHistory:
         """Apply the settings' penalties."""
         if settings.repetition_penalty != 1:
             logits = penalize_repetition(logits, self.seen, settings.repetition_penalty)
-        if settings.presence_penalty or settings.frequency_penalty:
-            logits = penalize_generated(
-                logits, self.counts, settings.presence_penalty, settings.frequency_penalty
-            )
+        presence, frequency = settings.presence_penalty, settings.frequency_penalty
+        if presence or frequency:
+            logits = penalize_generated(logits, self.counts, presence, frequency)
         return logits
 
     def add(self, tokens: Tensor) -> None:

@@ -127,8 +127,7 @@ def config_for(settings: ModelSettings, vocab_size: int) -> TransformerConfig:
     if family not in GROUPED_QUERY:
         if settings.kv_heads not in (None, heads):
             raise UserError(
-                f"{family} has a key/value head for every head, not {settings.kv_heads} for "
-                f"{heads}",
+                f"{family} has a key/value head for every head, not {kv_heads} for {heads}",
                 mend="leave out --kv-heads or choose --family llama or qwen3",
             )
         kv_heads = heads
@@ -241,6 +240,6 @@ def flops_per_pair(config: TransformerConfig, source: float, target: float) -> f
 
 def _block_weights(config: TransformerConfig) -> int:
     """Return the number of weights in a block's matrices, cross-attention left out."""
-    queries, keys = config.query_width, config.key_width
     matrices = 3 if config.gated else 2
-    return config.width * (2 * queries + 2 * keys + matrices * config.mlp_width)
+    attention = 2 * (config.query_width + config.key_width)
+    return config.width * (attention + matrices * config.mlp_width)
