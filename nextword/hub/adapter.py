@@ -22,11 +22,10 @@ from torch import Tensor
 from nextword.errors import UserError
 from nextword.files import read_json, whole_directory, write_json
 from nextword.hub.heads import HEADS
-from nextword.hub.model_files import inside, open_tensors, read_tensor
-from nextword.hub.weight_map import span_name, stored_tensors
-from nextword.models.config import TransformerConfig
+from nextword.hub.model_files import inside, open_tensors, read_tensor, refuse_other
+from nextword.hub.weight_map import model_config, model_tensors
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
-from nextword.models.heads import HEAD_PARAMETERS, ModelWithHead, QuestionAnsweringModel
+from nextword.models.heads import HEAD_PARAMETERS, ModelWithHead
 from nextword.models.layers import Linear
 from nextword.models.lora import (
     LowRankLinear,
@@ -68,10 +67,7 @@ def save_adapter(directory: str | PathLike[str], model: Model, base: str | None 
     directory, adapted, head = Path(directory), low_rank_modules(model), _head(model)
     if not adapted:
         raise UserError("the model has no low-rank updates to save")
-    if directory.exists() and not (directory / CONFIG).is_file() and any(directory.iterdir()):
-        raise UserError(
-            "holds something else than an adapter", where=directory, mend="choose another directory"
-        )
+    refuse_other(directory, {CONFIG}, "an adapter")
     tensors: dict[str, Tensor] = {WRAPPED + name: tensor for name, tensor in head.items()}
     ranks: dict[str, tuple[int, float]] = {}  # rank and alpha by the module's name
     for name, module in adapted.items():
@@ -93,7 +89,7 @@ def save_adapter(directory: str | PathLike[str], model: Model, base: str | None 
         "lora_dropout": next(iter(adapted.values())).dropout,
         "target_modules": sorted({re.sub(r"^.*\.\d+\.", "", name) for name in ranks}),
         "modules_to_save": sorted({_module(name) for name in head}) or None,
-        "fan_in_fan_out": _config(model).family == "gpt2",
+        "fan_in_fan_out": model_config(model).family == "gpt2",
         "bias": "none",
         "inference_mode": True,
     }
@@ -125,13 +121,14 @@ def load_adapter(directory: str | PathLike[str], model: Model) -> None:
             modules[name] = _join(linear, factors, values["lora_dropout"])
     heads = []
     for name, parameter in _head(model).items():
-        tensor = stored.pop(WRAPPED + name, None)
-        if tensor is not None and tensor.shape != parameter.shape:
+        if (tensor := stored.pop(WRAPPED + name, None)) is None:
+            continue
+        if tensor.shape != parameter.shape:
             raise UserError(
                 f"its {name} has shape {list(tensor.shape)}, the model's {list(parameter.shape)}",
                 where=where,
             )
-        heads += [] if tensor is None else [(parameter, tensor)]
+        heads.append((parameter, tensor))
     if stored or not modules:
         what = f"holds {min(stored)!r}, which is no part of the model" if stored else "is empty"
         raise UserError(what, where=where, mend="it belongs to another model")
@@ -172,28 +169,21 @@ def _join(linear: Linear, factors: list[Factor], dropout: float) -> LowRankLinea
 
 def _parts(model: Model, name: str, linear: Linear) -> Iterator[tuple[str, slice]]:
     """Yield the names of the modules that our matrix consists of, with the rows of each."""
-    config = _config(model)
-    for tensor in stored_tensors(config, {f"{name}.weight": tuple(linear.weight.shape)}):
-        theirs = tensor.name.removesuffix(".weight")
-        is_span = isinstance(model, QuestionAnsweringModel)
-        yield span_name(theirs, config.family) if is_span else theirs, tensor.rows
+    for tensor in model_tensors(model, {f"{name}.weight": tuple(linear.weight.shape)}):
+        yield tensor.name.removesuffix(".weight"), tensor.rows
 
 
 def _head(model: Model) -> dict[str, Tensor]:
     """Return the parameters of a new head by their names; they are stored whole."""
     own = {name: p for name, p in model.named_parameters() if name.startswith(HEAD_PARAMETERS)}
     shapes = {name: tuple(p.shape) for name, p in own.items()}
-    return {t.name: own[t.parameter] for t in stored_tensors(_config(model), shapes)}
+    return {t.name: own[t.parameter] for t in model_tensors(model, shapes)}
 
 
 def _module(name: str) -> str:
     """Return the module that peft saves whole: a part beside the model's body, or BERT's pooler."""
     first, second, *_ = name.split(".")
     return second if first == "bert" else first
-
-
-def _config(model: Model) -> TransformerConfig:
-    return model.config if isinstance(model, GenerativeModel) else model.transformer.config
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

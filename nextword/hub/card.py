@@ -5,7 +5,7 @@ A card is a jinja2 template that includes those of a usage; all see the model's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jinja2
@@ -101,20 +101,18 @@ ENCODER_DECODER = Usage(
     ),
     "It reads a text and writes another: what it has learned to, from texts like those.",
 )
-PRETRAINED_ENCODER_DECODER = Usage(
-    "encoder–decoder",
-    "text2text-generation",
-    "ForSeq2SeqLM",
-    (
+PRETRAINED_ENCODER_DECODER = replace(
+    ENCODER_DECODER,
+    commands=(
         "nextword finetune PATH pairs.csv --task translate --out translator",
         "nextword predict translator texts.csv --out answers.jsonl",
     ),
-    (
+    code=(
         'source = tokenizer("The cat <extra_id_0> the mat.", return_tensors="pt")',
         "print(tokenizer.decode(model.generate(**source, max_new_tokens=20)[0]))",
     ),
-    "It has learned what may stand in the gaps of a text, `<extra_id_0>` and so on, and no task "
-    "yet: it\nis the start of a model that summarizes, translates or answers questions.",
+    closing="It has learned what may stand in the gaps of a text, `<extra_id_0>` and so on, and no "
+    "task yet: it\nis the start of a model that summarizes, translates or answers questions.",
 )
 CLASSIFIER = Usage(
     "classifier of texts",
@@ -168,12 +166,9 @@ def render_card(
     """
     parameters = parameter_count(config)
     millions = f"{parameters / 1e6:.3g}M" if parameters < 1e9 else f"{parameters / 1e9:.3g}B"
-    templates = {
-        "card": CARD,
-        "commands": "".join(f"    {line}\n" for line in usage.commands),
-        "code": "".join(f"    {line}\n" for line in usage.code),
-        "closing": f"{usage.closing}\n",
-    }
+    parts = {"commands": usage.commands, "code": usage.code}
+    templates = {name: "".join(f"    {line}\n" for line in lines) for name, lines in parts.items()}
+    templates |= {"card": CARD, "closing": f"{usage.closing}\n"}
     environment = jinja2.Environment(
         loader=jinja2.DictLoader(templates),
         undefined=jinja2.StrictUndefined,
@@ -205,13 +200,8 @@ OF_HEAD: dict[HeadName, Usage] = {"classifier": CLASSIFIER, "spans": SPANS, "tag
 def head_of(architectures: Any) -> HeadName | None:
     """Return the head of a model whose config.json has these `architectures`; None for a language
     model, and where they name no known class."""
-    names = [str(name) for name in architectures] if isinstance(architectures, list) else []
-    return next(
-        (
-            head
-            for name in names
-            for head, usage in OF_HEAD.items()
-            if name.endswith(usage.auto_class)
-        ),
-        None,
-    )
+    for name in map(str, architectures if isinstance(architectures, list) else ()):
+        for head, usage in OF_HEAD.items():
+            if name.endswith(usage.auto_class):
+                return head
+    return None

@@ -10,18 +10,11 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.files import read_json
+from nextword.hub import families
 from nextword.hub.config_reader import ConfigReader
-from nextword.hub.decoder_config import read_gpt2, read_llama, write_gpt2, write_llama
-from nextword.hub.encoder_config import (
-    read_bert,
-    read_modernbert,
-    read_t5,
-    write_bert,
-    write_modernbert,
-    write_t5,
-)
 from nextword.hub.heads import Head
 from nextword.models.config import FAMILIES, Family, TransformerConfig
+from nextword.models.sizes import STYLES
 
 
 @dataclass(frozen=True)
@@ -34,7 +27,7 @@ class FamilyFormat:
     """
 
     name: str
-    read: Callable[[ConfigReader, Family], TransformerConfig]
+    read: Callable[[ConfigReader, Family], dict[str, Any]]
     write: Callable[[TransformerConfig], dict[str, Any]]
     language: str = "ForCausalLM"
     only: dict[str, Any] = field(default_factory=dict)
@@ -51,15 +44,19 @@ GPT2_ONLY = {
     "add_cross_attention": False,
 }
 FORMATS: dict[Family, FamilyFormat] = {
-    "gpt2": FamilyFormat("GPT2", read_gpt2, write_gpt2, "LMHeadModel", GPT2_ONLY),
-    "llama": FamilyFormat("Llama", read_llama, write_llama),
-    "mistral": FamilyFormat("Mistral", read_llama, write_llama),
-    "qwen2": FamilyFormat("Qwen2", read_llama, write_llama),
-    "qwen3": FamilyFormat("Qwen3", read_llama, write_llama),
-    "modernbert": FamilyFormat("ModernBert", read_modernbert, write_modernbert, "ForMaskedLM"),
-    "bert": FamilyFormat("Bert", read_bert, write_bert, "ForMaskedLM", BERT_ONLY),
-    "roberta": FamilyFormat("Roberta", read_bert, write_bert, "ForMaskedLM", BERT_ONLY),
-    "t5": FamilyFormat("T5", read_t5, write_t5, "ForConditionalGeneration"),
+    "gpt2": FamilyFormat("GPT2", families.read_gpt2, families.write_gpt2, "LMHeadModel", GPT2_ONLY),
+    "llama": FamilyFormat("Llama", families.read_llama, families.write_llama),
+    "mistral": FamilyFormat("Mistral", families.read_llama, families.write_llama),
+    "qwen2": FamilyFormat("Qwen2", families.read_llama, families.write_llama),
+    "qwen3": FamilyFormat("Qwen3", families.read_llama, families.write_llama),
+    "modernbert": FamilyFormat(
+        "ModernBert", families.read_modernbert, families.write_modernbert, "ForMaskedLM"
+    ),
+    "bert": FamilyFormat("Bert", families.read_bert, families.write_bert, "ForMaskedLM", BERT_ONLY),
+    "roberta": FamilyFormat(
+        "Roberta", families.read_bert, families.write_bert, "ForMaskedLM", BERT_ONLY
+    ),
+    "t5": FamilyFormat("T5", families.read_t5, families.write_t5, "ForConditionalGeneration"),
 }
 
 
@@ -82,7 +79,8 @@ def read_config(path: Path) -> TransformerConfig:
         if values.get(key, only) != only:
             raise UserError(f"{key} = {reprlib.repr(values[key])} is not supported", where=path)
     try:
-        return FORMATS[family].read(ConfigReader(values, path), family)
+        ours = FORMATS[family].read(ConfigReader(values, path), family)
+        return TransformerConfig(**{"family": family} | STYLES[family] | ours)
     except UserError as error:
         if error.where is not None:
             raise
@@ -98,7 +96,7 @@ def write_config(
     """
     form = FORMATS[config.family]
     common = {
-        "architectures": [form.name + (form.language if head is None else head.suffix)],
+        "architectures": [form.name + (form.language if head is None else head.usage.auto_class)],
         "model_type": config.family,
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tied,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import reprlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nextword.errors import UserError
 from nextword.models.config import ROPE_SCALINGS, TransformerConfig
@@ -13,6 +15,39 @@ from nextword.models.config import ROPE_SCALINGS, TransformerConfig
 LIMITS = {"num_hidden_layers": 10_000, "n_layer": 10_000}  # a larger number means a damaged file
 LIMIT = 2**31 - 1
 FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of TransformerConfig that config.json has under a `key`, for reading and writing.
+
+    `kind` is the method of ConfigReader that checks its type, or says what each of their words
+    stands for; of several words for the same, the first is written.
+    """
+
+    ours: str
+    key: str
+    kind: Literal["integer", "positive", "fraction", "boolean"] | dict[str, Any]
+    default: Any = None
+
+
+def common_fields(vocab_size: int | None, tied: bool) -> tuple[Field, ...]:
+    """Return what most families have under the same keys, with a family's defaults."""
+    return (
+        Field("vocab_size", "vocab_size", "integer", vocab_size),
+        Field("tied", "tie_word_embeddings", "boolean", tied),
+        Field("init_std", "initializer_range", "positive", 0.02),
+    )
+
+
+def write_fields(fields: Sequence[Field], config: TransformerConfig) -> dict[str, Any]:
+    """Return what config.json holds of these fields."""
+    values = {}
+    for field in fields:
+        value = values[field.key] = getattr(config, field.ours)
+        if isinstance(field.kind, dict):
+            values[field.key] = next(name for name, ours in field.kind.items() if ours == value)
+    return values
 
 
 class ConfigReader:
@@ -59,6 +94,10 @@ class ConfigReader:
             raise self.wrong(key, "the number of a token")
         return value
 
+    def positive(self, key: str, default: float | None = None) -> float:
+        """Return a finite number above 0."""
+        return self.number(key, default, above=0)
+
     def fraction(self, key: str, default: float) -> float:
         """Return a number of at least 0 and below 1."""
         value = self.number(key, default)
@@ -70,11 +109,8 @@ class ConfigReader:
         """Return the entry of `known` that the value names."""
         name = self.get(key, default)
         if not isinstance(name, str) or name not in known:
-            raise UserError(
-                f"{key} {reprlib.repr(name)} is not supported",
-                where=self.where,
-                mend="known are " + ", ".join(known),
-            )
+            mend = "known are " + ", ".join(known)
+            raise self.error(f"{key} {reprlib.repr(name)} is not supported", mend)
         return known[name]
 
     def section(self, key: str) -> ConfigReader:
@@ -87,14 +123,22 @@ class ConfigReader:
     def head_width(self, width: int, heads: int) -> int:
         """Return the width of each head; raise UserError where they do not divide the model's."""
         if width % heads:
-            raise UserError(f"width {width} is not divisible by {heads} heads", where=self.where)
+            raise self.error(f"width {width} is not divisible by {heads} heads")
         return width // heads
 
-    def multi_head(self, width_key: str, heads_key: str) -> dict[str, int]:
-        """Return the dimensions of a model in which no heads share keys and values."""
-        width, heads = self.integer(width_key, 768), self.integer(heads_key, 12)
-        head_width = self.head_width(width, heads)
-        return {"width": width, "heads": heads, "kv_heads": heads, "head_width": head_width}
+    def read(self, fields: Sequence[Field], **defaults: Any) -> dict[str, Any]:
+        """Return the values of fields by our names, with `defaults` by key for those that depend on
+        others. Where no field says otherwise, heads divide the width and share no keys."""
+        ours = {}
+        for field in fields:
+            default = defaults.get(field.key, field.default)
+            if isinstance(field.kind, dict):
+                ours[field.ours] = self.choice(field.key, default, field.kind)
+            else:
+                ours[field.ours] = getattr(self, field.kind)(field.key, default)
+        if "head_width" not in ours:
+            ours["head_width"] = self.head_width(ours["width"], ours["heads"])
+        return {"kv_heads": ours["heads"]} | ours
 
     def windowed_layers(self, layers: int, usual: list[str]) -> tuple[int, ...]:
         """Return the layers with a sliding window, by `layer_types` or else by what is `usual`."""
@@ -103,16 +147,18 @@ class ConfigReader:
         if not isinstance(kinds, list) or any(kind not in known for kind in kinds):
             raise self.wrong("layer_types", "a list of " + " and ".join(known))
         if len(kinds) != layers:
-            raise UserError(
-                f"layer_types has {len(kinds)} entries for {layers} layers", where=self.where
-            )
+            raise self.error(f"layer_types has {len(kinds)} entries for {layers} layers")
         return tuple(layer for layer, kind in enumerate(kinds) if kind == SLIDING)
 
     def wrong(self, key: str, expected: str) -> UserError:
         """Return the error for a value that is missing or not what is expected."""
         value = self.get(key)
         problem = "is missing" if value is None else f"= {reprlib.repr(value)} is not {expected}"
-        return UserError(f"{key} {problem}", where=self.where)
+        return self.error(f"{key} {problem}")
+
+    def error(self, what: str, mend: str = "") -> UserError:
+        """Return an error that names the file."""
+        return UserError(what, where=self.where, mend=mend)
 
 
 def read_rope(
@@ -124,23 +170,20 @@ def read_rope(
     """
     theta = scaling.number("rope_theta", default_theta, above=1)
     if scaling.number("partial_rotary_factor", values.number("partial_rotary_factor", 1.0)) != 1:
-        raise UserError("partial_rotary_factor is not supported", where=values.where)
+        raise values.error("partial_rotary_factor is not supported")
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind == "default":
         return theta, None
     if kind not in ROPE_SCALINGS:
-        raise UserError(
-            f"rope_type {reprlib.repr(kind)} is not supported",
-            where=values.where,
-            mend="known are default, " + ", ".join(ROPE_SCALINGS),
-        )
+        mend = "known are default, " + ", ".join(ROPE_SCALINGS)
+        raise values.error(f"rope_type {reprlib.repr(kind)} is not supported", mend)
     rope_scaling: dict[str, Any] = {"rope_type": kind, "factor": scaling.number("factor", above=0)}
     if kind == "llama3":
         rope_scaling["low_freq_factor"] = low = scaling.number("low_freq_factor", above=0)
         rope_scaling["high_freq_factor"] = scaling.number("high_freq_factor", above=low)
-    if kind in ("llama3", "yarn") and scaling.get("original_max_position_embeddings") is not None:
-        key = "original_max_position_embeddings"
-        rope_scaling[key] = scaling.integer(key)
+    trained = "original_max_position_embeddings"
+    if kind in ("llama3", "yarn") and scaling.get(trained) is not None:
+        rope_scaling[trained] = scaling.integer(trained)
     if kind == "yarn":
         for key in ("beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim"):
             if scaling.get(key):
@@ -148,11 +191,6 @@ def read_rope(
         if scaling.get("truncate") is not None:
             rope_scaling["truncate"] = scaling.boolean("truncate", True)
     return theta, rope_scaling
-
-
-def activation_name(activation: str, names: dict[str, str]) -> str:
-    """Return the first of a family's `names` that stands for an activation of ours."""
-    return next(name for name, ours in names.items() if ours == activation)
 
 
 def layer_types(config: TransformerConfig) -> list[str]:

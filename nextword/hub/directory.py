@@ -27,6 +27,7 @@ from nextword.hub.model_files import (
     find_directory,
     inside,
     locate_tensors,
+    refuse_other,
     write_weights,
 )
 from nextword.hub.weight_map import weight_name
@@ -196,14 +197,7 @@ def _write(
     readme: str,
     weights: WeightFormat,
 ) -> None:
-    if directory.exists():
-        present = {path.name for path in directory.iterdir()} if directory.is_dir() else {"a file"}
-        if present and not present & REPLACEABLE:
-            raise UserError(
-                "holds something else than a model",
-                where=directory,
-                mend="choose another directory",
-            )
+    refuse_other(directory, REPLACEABLE, "a model")
     with whole_directory(directory) as aside:
         for file, values in json_files.items():
             write_json(aside / file, values)

@@ -27,6 +27,7 @@ PROBLEM_TYPES: dict[OutputKind, str] = {
     "several": "multi_label_classification",
     "amount": "regression",
 }
+OUTPUTS_TEXT = {"single": "one of", "several": "any of", "amount": "a number:"}
 PAD_TOKENS = ("<|pad|>", "<pad>", "[PAD]", "<|endoftext|>")
 Model = TypeVar("Model", bound=ModelWithHead, covariant=True)
 
@@ -67,15 +68,6 @@ class Head(Generic[Model]):
     rows: str = "outputs"
     pads: bool = False
 
-    @property
-    def suffix(self) -> str:
-        """What follows the family's name in the name of transformers' class."""
-        return self.usage.auto_class
-
-    def weight_in(self, family: Family) -> str:
-        """Return Hugging Face's name of the module that has a row for each output."""
-        return self.weights.get(family, self.weight)
-
     def write_outputs(self, outputs: Outputs) -> dict[str, Any]:
         """Return what config.json holds of the outputs."""
         values = {
@@ -106,8 +98,7 @@ class Head(Generic[Model]):
         """Return what the outputs are, for the model card."""
         names = card.list_names(outputs.names)
         if "problem_type" in self.describes:
-            start = {"single": "one of", "several": "any of", "amount": "a number:"}[outputs.kind]
-            return f"{start} {names}"
+            return f"{OUTPUTS_TEXT[outputs.kind]} {names}"
         return f"of each word one of {names}" if self.describes else ""
 
 
@@ -181,19 +172,19 @@ def _read_names(id2label: Any, where: Path) -> tuple[str, ...]:
 
 
 def _read_kind(problem_type: Any, count: int, where: Path) -> OutputKind:
-    kind: OutputKind = "amount" if count == 1 else "single"
-    if problem_type is not None:
-        kinds: dict[Any, OutputKind] = {theirs: ours for ours, theirs in PROBLEM_TYPES.items()}
-        if not isinstance(problem_type, str) or problem_type not in kinds:
-            raise UserError(
-                f"problem_type {reprlib.repr(problem_type)} is not known",
-                where=where,
-                mend="known are " + ", ".join(PROBLEM_TYPES.values()),
-            )
-        kind = kinds[problem_type]
-    if kind == "amount" and count != 1:
-        raise UserError(f"a regression of {count} amounts at once is not supported", where=where)
-    return kind
+    if problem_type is None:
+        return "amount" if count == 1 else "single"
+    for kind, theirs in PROBLEM_TYPES.items():
+        if problem_type == theirs:
+            if kind == "amount" and count != 1:
+                what = f"a regression of {count} amounts at once is not supported"
+                raise UserError(what, where=where)
+            return kind
+    raise UserError(
+        f"problem_type {reprlib.repr(problem_type)} is not known",
+        where=where,
+        mend="known are " + ", ".join(PROBLEM_TYPES.values()),
+    )
 
 
 def pad_token(tokenizer: Tokenizer) -> int:

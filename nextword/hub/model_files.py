@@ -21,9 +21,15 @@ from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.hub.weight_map import StoredTensor, bias_names, span_name, stored_tensors, weight_name
+from nextword.hub.weight_map import (
+    StoredTensor,
+    bias_names,
+    model_config,
+    model_tensors,
+    weight_name,
+)
 from nextword.models.encoder_decoder import GenerativeModel
-from nextword.models.heads import ModelWithHead, QuestionAnsweringModel
+from nextword.models.heads import ModelWithHead
 
 DOWNLOADED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
 IGNORED_FILES = ["*/*", "consolidated*", "*.onnx*", "training_args*"]
@@ -42,28 +48,23 @@ def find_directory(name_or_path: str | PathLike[str]) -> Path:
     """
     path = Path(name_or_path).expanduser()
     if path.is_dir():
-        return _model_in(path)
+        for directory in (path, path / "model"):
+            if (directory / "config.json").is_file():
+                return directory
+        if (path / "config.yaml").is_file() or (path / "checkpoints").is_dir():
+            raise UserError(
+                "this run has kept no model yet",
+                where=path,
+                mend="go on with `nextword pretrain --resume` until its first validation",
+            )
+        what = "holds no model: neither config.json nor model/config.json is there"
+        raise UserError(what, where=path)
     if path.exists():
         raise UserError("is a file, not a model's directory", where=path)
     name = str(name_or_path)
     if HUB_NAME.fullmatch(name) and ".." not in name:
         return _download(name)
     raise UserError("no such directory", where=path)
-
-
-def _model_in(path: Path) -> Path:
-    for directory in (path, path / "model"):
-        if (directory / "config.json").is_file():
-            return directory
-    if (path / "config.yaml").is_file() or (path / "checkpoints").is_dir():
-        raise UserError(
-            "this run has kept no model yet",
-            where=path,
-            mend="go on with `nextword pretrain --resume` until its first validation",
-        )
-    raise UserError(
-        "holds no model: neither config.json nor model/config.json is there", where=path
-    )
 
 
 def inside(directory: Path, name: str) -> Path:
@@ -104,6 +105,15 @@ def _download(name: str) -> Path:
     raise UserError(what, where=name, mend=mend)
 
 
+def refuse_other(directory: Path, replaceable: set[str], kind: str) -> None:
+    """Raise UserError where a directory holds files, but none that a save may replace."""
+    if directory.exists():
+        present = {path.name for path in directory.iterdir()} if directory.is_dir() else {"a file"}
+        if present and not present & replaceable:
+            what, mend = f"holds something else than {kind}", "choose another directory"
+            raise UserError(what, where=directory, mend=mend)
+
+
 def locate_tensors(directory: Path) -> dict[str, Path]:
     """Return the file that holds each tensor. Raises UserError where files or tensors are missing,
     and for weights of another format."""
@@ -121,21 +131,20 @@ def locate_tensors(directory: Path) -> dict[str, Path]:
             if not file.endswith(".safetensors"):
                 raise _pickled(directory / file)
         files = sorted(set(weight_map.values()))
-        present = {file: tensor_names(inside(directory, file)) for file in files}
+        present = {file: _tensor_names(inside(directory, file)) for file in files}
         for name, file in weight_map.items():
             if name not in present[file]:
                 raise UserError(f"tensor {name!r} is missing", where=directory / file)
         return {name: directory / file for file, names in present.items() for name in names}
     if (directory / SINGLE).is_file():
-        return dict.fromkeys(tensor_names(inside(directory, SINGLE)), directory / SINGLE)
+        return dict.fromkeys(_tensor_names(inside(directory, SINGLE)), directory / SINGLE)
     for pattern in PICKLED:
         for path in sorted(directory.glob(pattern)):
             raise _pickled(path)
     raise UserError(f"holds no weights: {SINGLE} is missing", where=directory)
 
 
-def tensor_names(path: Path) -> list[str]:
-    """Return the names of a safetensors file's tensors."""
+def _tensor_names(path: Path) -> list[str]:
     with open_tensors(path) as file:
         return list(file.keys())
 
@@ -192,12 +201,15 @@ def write_weights(
 ) -> None:
     """Write a model's parameters to safetensors files, several with an index if they are large."""
     parameters = dict(model.named_parameters())
-    members, copies = _stored_pieces(model)
-    shards = list(_shards(members, form))
+    pieces, copies = _stored_pieces(model)
+    shards = list(_shards(pieces, form))
     weight_map, total = {}, 0
     for number, shard in enumerate(shards, start=1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors" if shards[1:] else SINGLE
-        tensors = {p.name: _stored(parameters[p.parameter], p, form.dtype) for p in shard}
+        tensors = {}
+        for piece in shard:
+            rows = parameters[piece.parameter].detach()[piece.rows].to("cpu", form.dtype)
+            tensors[piece.name] = (rows.t() if piece.transposed else rows).contiguous()
         tensors |= {name: tensors[name].clone() for name in copies if name in tensors}
         save_file(tensors, directory / file, metadata={"format": "pt"})
         weight_map.update(dict.fromkeys(tensors, file))
@@ -212,11 +224,7 @@ def _stored_pieces(model: GenerativeModel | ModelWithHead) -> tuple[list[StoredT
 
     safetensors stores no tensor under two names, so that a copy needs memory of its own.
     """
-    config = model.config if isinstance(model, GenerativeModel) else model.transformer.config
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    members = list(stored_tensors(config, shapes))
-    if isinstance(model, QuestionAnsweringModel):
-        members = [replace(p, name=span_name(p.name, config.family)) for p in members]
+    config, members = model_config(model), list(model_tensors(model))
     bias, *copies = bias_names(config) or ("",)
     if not config.tied:  # both names are parameters of theirs, though only one counts
         members += [replace(p, name=copy) for p in members if p.name == bias for copy in copies]
@@ -226,11 +234,6 @@ def _stored_pieces(model: GenerativeModel | ModelWithHead) -> tuple[list[StoredT
         members += [replace(p, name=head) for p in members if p.name == embedding]
         copies.append(head)
     return members, copies
-
-
-def _stored(parameter: Tensor, piece: StoredTensor, dtype: torch.dtype) -> Tensor:
-    rows = parameter.detach()[piece.rows].to("cpu", dtype)
-    return (rows.t() if piece.transposed else rows).contiguous()
 
 
 def _shards(members: Iterable[StoredTensor], form: WeightFormat) -> Iterator[list[StoredTensor]]:

@@ -7,10 +7,12 @@ input). GPT-2 keeps its matrices transposed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nextword.hub.heads import HEADS
 from nextword.models.config import DECODERS, Family, TransformerConfig
+from nextword.models.encoder_decoder import GenerativeModel
+from nextword.models.heads import ModelWithHead, QuestionAnsweringModel
 
 BODY = "transformer."  # our name, and sometimes theirs, of the model below a head
 BODY_IN_SPANS = ("llama", "qwen2", "qwen3")  # their ...ForQuestionAnswering has a .transformer
@@ -60,15 +62,13 @@ EMBEDDINGS = {
     "types": "embeddings.token_type_embeddings",
     "embedding_norm": "embeddings.LayerNorm",
 }
-BERT_TOP = {
-    **{ours: f"bert.{theirs}" for ours, theirs in EMBEDDINGS.items()},
+BERT_TOP = {ours: f"bert.{theirs}" for ours, theirs in EMBEDDINGS.items()} | {
     "transform.dense": "cls.predictions.transform.dense",
     "transform.norm": "cls.predictions.transform.LayerNorm",
     "head": "cls.predictions.decoder",
     "pooler": "bert.pooler.dense",
 }
-ROBERTA_TOP = {
-    **{ours: f"roberta.{theirs}" for ours, theirs in EMBEDDINGS.items()},
+ROBERTA_TOP = {ours: f"roberta.{theirs}" for ours, theirs in EMBEDDINGS.items()} | {
     "transform.dense": "lm_head.dense",
     "transform.norm": "lm_head.layer_norm",
     "head": "lm_head.decoder",
@@ -175,8 +175,9 @@ def stored_tensors(
             prefix = f"{known.blocks}{layer}."
             names = [prefix + theirs for theirs in known.block[ours].split()]
         transposed = config.family == "gpt2" and kind == "weight" and "c_" in names[0]
+        equal = [shape[0] // len(names)] * len(names)
         begin = 0
-        for theirs, rows in zip(names, _rows(config, shape[0], len(names)), strict=True):
+        for theirs, rows in zip(names, config.qkv_rows if names[2:] else equal, strict=True):
             stored = (rows, *shape[1:])
             yield StoredTensor(
                 name,
@@ -195,11 +196,24 @@ def bias_names(config: TransformerConfig) -> tuple[str, ...]:
     return names if config.tied else names[::-1]
 
 
-def span_name(name: str, family: Family) -> str:
-    """Return the name that a tensor or module has in Hugging Face's ...ForQuestionAnswering."""
-    prefix = NAMES[family].prefix
-    renamed = family in BODY_IN_SPANS and name.startswith(prefix)
-    return BODY + name.removeprefix(prefix) if renamed else name
+def model_tensors(
+    model: GenerativeModel | ModelWithHead, shapes: dict[str, tuple[int, ...]] | None = None
+) -> Iterator[StoredTensor]:
+    """Yield what stored_tensors does, by the names in Hugging Face's class of the model; by default
+    for all of its parameters."""
+    config, prefix = model_config(model), NAMES[model_config(model).family].prefix
+    if shapes is None:
+        shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    is_renamed = isinstance(model, QuestionAnsweringModel) and config.family in BODY_IN_SPANS
+    for tensor in stored_tensors(config, shapes):
+        if is_renamed and tensor.name.startswith(prefix):
+            tensor = replace(tensor, name=BODY + tensor.name.removeprefix(prefix))
+        yield tensor
+
+
+def model_config(model: GenerativeModel | ModelWithHead) -> TransformerConfig:
+    """Return the config of any model."""
+    return model.config if isinstance(model, GenerativeModel) else model.transformer.config
 
 
 def weight_name(family: Family, module: str) -> str:
@@ -217,12 +231,8 @@ def head_names(family: Family, *modules: str) -> tuple[str, ...]:
 
 def _top(family: Family) -> dict[str, str]:
     """Return the names of the modules outside the blocks, those of all heads included."""
-    heads = {head.modules[0]: head.weight_in(family) for head in HEADS.values()}
+    heads = {h.modules[0]: h.weights.get(family, h.weight) for h in HEADS.values()}
     return NAMES[family].top | heads
-
-
-def _rows(config: TransformerConfig, rows: int, parts: int) -> list[int]:
-    return config.qkv_rows if parts == 3 else [rows // parts] * parts
 
 
 def _t5_names(module: str, gated: bool) -> list[str]:

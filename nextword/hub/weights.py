@@ -123,8 +123,7 @@ class _Weights:
         present = [name for name, weight in stored.items() if weight in self.files]
         if not present:
             return
-        architectures = read_json(self.directory / "config.json").get("architectures")
-        named = head_of(architectures)
+        named = head_of(read_json(self.directory / "config.json").get("architectures"))
         name = named if named in present else present[0]
         can = "write" if self.config.is_generative else "fill in words"
         raise UserError(
@@ -137,7 +136,7 @@ class _Weights:
     def check_size(self) -> None:
         """Raise UserError where the config describes far more than the files hold."""
         described = parameter_count(self.config)
-        held = sum(map(count_numbers, sorted(set(self.files.values()))))
+        held = sum(map(count_numbers, set(self.files.values())))
         if described > 4 * held + 10_000:
             raise UserError(
                 f"describes {described:,} parameters, but the weights beside it are {held:,}",
@@ -176,16 +175,14 @@ class _Weights:
         """Copy the tensors into a model's parameters; those that begin with one of the `optional`
         prefixes may have none and are left as they are."""
         parameters = dict(model.named_parameters())
-        shapes = {name: tuple(p.shape) for name, p in parameters.items()}
-        by_file: dict[Path, list[tuple[str, StoredTensor]]] = {}
-        for stored, tensor in self._match(shapes, optional).items():
-            by_file.setdefault(self.files[stored], []).append((stored, tensor))
-        for path, tensors in by_file.items():
+        matched = self._match({name: tuple(p.shape) for name, p in parameters.items()}, optional)
+        for path in dict.fromkeys(self.files[stored] for stored in matched):
             with open_tensors(path) as file:
-                for stored, tensor in tensors:
-                    values = _read_checked(file, path, stored, tensor)
-                    rows = parameters[tensor.parameter][tensor.rows]
-                    rows.copy_(values.t() if tensor.transposed else values)
+                for stored, tensor in matched.items():
+                    if self.files[stored] == path:
+                        values = _read_checked(file, path, stored, tensor)
+                        rows = parameters[tensor.parameter][tensor.rows]
+                        rows.copy_(values.t() if tensor.transposed else values)
 
     def _match(
         self, shapes: dict[str, tuple[int, ...]], optional: tuple[str, ...]
@@ -240,9 +237,8 @@ class _Weights:
 
 
 def _listing(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:3])
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"tensor {shown} is" if len(names) == 1 else f"tensors {shown}{more} are"
+    shown = ", ".join(map(repr, names[:3])) + f" and {len(names) - 3} more" * (len(names) > 3)
+    return f"tensor {shown} is" if len(names) == 1 else f"tensors {shown} are"
 
 
 def _read_checked(file: Any, path: Path, stored: str, tensor: StoredTensor) -> Tensor:

@@ -7,14 +7,14 @@ are those of transformers' `generate(num_beams=...)`, for the same continuations
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from nextword.inference.cache import check_prompts, decode_step, decoder_prompts, prefill
+from nextword.inference.cache import Prompts, check_prompts, decode_step, decoder_prompts, prefill
 from nextword.inference.generate import Generation, batches
 from nextword.models.encoder_decoder import GenerativeModel
 
@@ -39,7 +39,7 @@ class BeamSettings:
 @torch.inference_mode()
 def beam_search(
     model: GenerativeModel,
-    prompts: Sequence[Sequence[int]],
+    prompts: Prompts,
     settings: BeamSettings,
     end_ids: Collection[int] = (),
     *,
@@ -50,14 +50,13 @@ def beam_search(
     Ids from `vocab_size` on are never generated. Raises UserError as `generate` does.
     """
     check_prompts(model, prompts)
-    results = [Generation() for _ in prompts]
+    results: dict[int, Generation] = {}
     for rows in batches(prompts):
         search = _Search(model, [prompts[row] for row in rows], settings, end_ids, vocab_size)
-        while not search.is_done:
+        while search.active:
             search.step()
-        for row, result in zip(rows, search.results, strict=True):
-            results[row] = result
-    return results
+        results.update(zip(rows, search.results, strict=True))
+    return [results[row] for row in range(len(prompts))]
 
 
 class _Search:
@@ -66,23 +65,21 @@ class _Search:
     def __init__(
         self,
         model: GenerativeModel,
-        prompts: Sequence[Sequence[int]],
+        prompts: Prompts,
         settings: BeamSettings,
         end_ids: Collection[int],
         vocab_size: int | None,
     ) -> None:
         self.model, self.settings = model, settings
-        beams, max_new_tokens = settings.num_beams, settings.max_new_tokens
+        beams, longest = settings.num_beams, settings.max_new_tokens
         self.vocab_size = min(vocab_size or model.config.vocab_size, model.config.vocab_size)
         self.results = [Generation() for _ in prompts]
         self.active = list(range(len(prompts)))  # the prompt of each row
         self.ends = frozenset(end_ids)
         device = model.embedding.weight.device
         room = [model.config.context_limit - len(text) for text in decoder_prompts(model, prompts)]
-        limits = [min(max_new_tokens, space) for space in room]
-        self._finish_at_limit: list[Literal["length", "context"]] = [
-            "length" if max_new_tokens <= space else "context" for space in room
-        ]
+        limits = [min(longest, space) for space in room]
+        self._is_cut = [space < longest for space in room]  # by the context
         self._end_ids = torch.tensor(sorted(self.ends), dtype=torch.int64, device=device)
         self.length = 0
         shape = (len(prompts), beams)
@@ -94,14 +91,9 @@ class _Search:
         self.done_scores = torch.full(shape, EXCLUDED, device=device)
         self.is_finished = torch.zeros(shape, dtype=torch.bool, device=device)
         self.can_improve = torch.ones(len(prompts), 1, dtype=torch.bool, device=device)
-        self._cache, hidden = prefill(model, prompts, max_new_tokens)
+        self._cache, hidden = prefill(model, prompts, longest)
         self._cache.keep([row for row in self.active for _ in range(beams)])
         self._hidden = hidden.repeat_interleave(beams, 0)  # [rows · beams, width]
-
-    @property
-    def is_done(self) -> bool:
-        """Whether all prompts are done."""
-        return not self.active
 
     def step(self) -> None:
         """Add one token to every open beam."""
@@ -157,7 +149,7 @@ class _Search:
                     break
                 result.ids.append(token)
             else:
-                result.finish = self._finish_at_limit[self.active[row]]
+                result.finish = "context" if self._is_cut[self.active[row]] else "length"
         return (~closed).nonzero()[:, 0].tolist()
 
     def _advance(self, rows: list[int], parents: Tensor) -> None:
@@ -167,16 +159,10 @@ class _Search:
             return
         index = torch.tensor(rows, device=parents.device)
         beams = (index[:, None] * self.settings.num_beams + parents[index]).flatten()
-        for name in (
-            "limits",
-            "tokens",
-            "scores",
-            "done_tokens",
-            "done_scores",
-            "is_finished",
-            "can_improve",
-        ):
-            setattr(self, name, getattr(self, name)[index])
+        self.limits, self.can_improve = self.limits[index], self.can_improve[index]
+        self.tokens, self.scores = self.tokens[index], self.scores[index]
+        self.done_tokens, self.done_scores = self.done_tokens[index], self.done_scores[index]
+        self.is_finished = self.is_finished[index]
         self._cache.keep(beams.tolist())
         newest = self.tokens[:, :, self.length - 1].flatten()
         self._hidden = decode_step(self.model, self._cache, newest)

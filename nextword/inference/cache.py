@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from nextword.errors import UserError
 from nextword.models.config import TransformerConfig
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
-from nextword.models.transformer import Attention, Transformer
+from nextword.models.transformer import Attention
 
+Prompts = Sequence[Sequence[int]]
 FIRST_ROOM = 256  # slots beyond the prompt; doubled when they are full, up to `limit`
 
 
@@ -97,13 +100,12 @@ class KVCache:
             self.values[layer, :, :, : value.shape[2]] = value
             return key, value
         keys, values = self.keys[layer], self.values[layer]
-        if self._equal:
-            keys[:, :, self._longest - 1] = key[:, :, 0]
-            values[:, :, self._longest - 1] = value[:, :, 0]
-        else:
-            rows = torch.arange(len(self.lengths), device=keys.device)
-            keys[rows, :, self.lengths - 1] = key[:, :, 0]
-            values[rows, :, self.lengths - 1] = value[:, :, 0]
+        for cached, new in ((keys, key), (values, value)):
+            if self._equal:
+                cached[:, :, self._longest - 1] = new[:, :, 0]
+            else:
+                rows = torch.arange(len(self.lengths), device=keys.device)
+                cached[rows, :, self.lengths - 1] = new[:, :, 0]
         return keys[:, :, : self._longest], values[:, :, : self._longest]
 
     def source(self, attention: Attention, source: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,17 +135,12 @@ class KVCache:
         if slots <= room:
             return
         grown = min(max(slots + FIRST_ROOM if not room else 2 * room, slots), self.limit)
-        self.keys, self.values = _widened(self.keys, grown), _widened(self.values, grown)
+        # Zeros, not uninitialised memory: masked slots still enter the product, and 0 x NaN is NaN.
+        padding = (0, 0, 0, grown - room)
+        self.keys, self.values = F.pad(self.keys, padding), F.pad(self.values, padding)
 
 
-def _widened(cached: Tensor, slots: int) -> Tensor:
-    # Zeros, not uninitialised memory: masked slots still enter the product, and 0 x NaN is NaN.
-    wider = cached.new_zeros(*cached.shape[:3], slots, cached.shape[4])
-    wider[:, :, :, : cached.shape[3]] = cached
-    return wider
-
-
-def decoder_prompts(model: GenerativeModel, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+def decoder_prompts(model: GenerativeModel, prompts: Prompts) -> list[list[int]]:
     """Return what the decoder begins with: the prompts, or with sources the start token alone."""
     if (start := model.config.start_id) is not None:
         return [[start] for _ in prompts]
@@ -151,68 +148,48 @@ def decoder_prompts(model: GenerativeModel, prompts: Sequence[Sequence[int]]) ->
 
 
 def prefill(
-    model: GenerativeModel, prompts: Sequence[Sequence[int]], max_new_tokens: int
+    model: GenerativeModel, prompts: Prompts, max_new_tokens: int
 ) -> tuple[KVCache, Tensor]:
     """Return a cache that holds the prompts, with room for `max_new_tokens` or as many as the
     context has, and the hidden states of the last tokens, [rows, width]."""
     device, dtype = model.embedding.weight.device, model.activation_dtype
     texts = decoder_prompts(model, prompts)
     limit = min(model.config.context_limit, max(map(len, texts)) + max_new_tokens)
-    tokens, lengths = _pad(prompts)
-    if isinstance(model, Transformer):
-        cache = KVCache(model.config, len(prompts), limit, dtype, device)
-        cache.begin(lengths, tokens.shape[1])
-        hidden = model(tokens.to(device), cache=cache)
-        return cache, hidden[torch.arange(len(lengths), device=device), cache.lengths - 1]
-    cache = KVCache(model.decoder.config, len(prompts), limit, dtype, device)
-    mask = None
-    if min(lengths) < tokens.shape[1]:
-        is_token = torch.arange(tokens.shape[1]) < torch.tensor(lengths)[:, None]
-        mask = is_token[:, None, None].to(device)
-    cache.sources = SourceCache(model.encode(tokens.to(device), mask=mask), mask)
-    cache.begin([1] * len(texts), 1)
-    return cache, _decode(model, cache, torch.tensor(texts, device=device))
+    config = model.decoder.config if isinstance(model, EncoderDecoder) else model.config
+    cache = KVCache(config, len(prompts), limit, dtype, device)
+    lengths = list(map(len, prompts))
+    tokens = pad_sequence([torch.tensor(prompt) for prompt in prompts], batch_first=True)
+    if isinstance(model, EncoderDecoder):
+        mask = None
+        if min(lengths) < tokens.shape[1]:
+            is_token = torch.arange(tokens.shape[1]) < torch.tensor(lengths)[:, None]
+            mask = is_token[:, None, None].to(device)
+        cache.sources = SourceCache(model.encode(tokens.to(device), mask=mask), mask)
+        tokens, lengths = torch.tensor(texts), [1] * len(texts)
+    cache.begin(lengths, tokens.shape[1])
+    hidden = _run(model, cache, tokens.to(device))
+    return cache, hidden[torch.arange(len(lengths), device=device), cache.lengths - 1]
 
 
 def decode_step(model: GenerativeModel, cache: KVCache, tokens: Tensor) -> Tensor:
     """Return the hidden states, [rows, width], of one more token in each row; tokens [rows]."""
     positions, mask = cache.advance()
-    if isinstance(model, EncoderDecoder):
-        return _decode(model, cache, tokens[:, None], positions, mask)
-    hidden: Tensor = model(tokens[:, None], positions=positions, mask=mask, cache=cache)
-    return hidden[:, 0]
+    return _run(model, cache, tokens[:, None], positions=positions, mask=mask)[:, 0]
 
 
-def _pad(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
-    """Return prompts side by side, [rows, time], padded on the right, and their lengths."""
-    lengths = [len(prompt) for prompt in prompts]
-    tokens = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
-    for row, prompt in enumerate(prompts):
-        tokens[row, : len(prompt)] = torch.tensor(prompt)
-    return tokens, lengths
-
-
-def _decode(
-    model: EncoderDecoder,
-    cache: KVCache,
-    tokens: Tensor,
-    positions: Tensor | None = None,
-    mask: Tensor | None = None,
+def _run(
+    model: GenerativeModel, cache: KVCache, tokens: Tensor, **arguments: Tensor | None
 ) -> Tensor:
-    """Return the hidden states, [rows, width], of one token in each row; tokens [rows, 1]."""
-    assert cache.sources is not None
-    hidden = model.decode(
-        tokens,
-        cache.sources.states,
-        positions=positions,
-        mask=mask,
-        source_mask=cache.sources.mask,
-        cache=cache,
-    )
-    return hidden[:, 0]
+    """Return the hidden states, [rows, time, width], of tokens [rows, time]."""
+    if isinstance(model, EncoderDecoder):
+        assert cache.sources is not None
+        states, mask = cache.sources.states, cache.sources.mask
+        return model.decode(tokens, states, source_mask=mask, cache=cache, **arguments)
+    hidden: Tensor = model(tokens, cache=cache, **arguments)
+    return hidden
 
 
-def check_prompts(model: GenerativeModel, prompts: Sequence[Sequence[int]]) -> None:
+def check_prompts(model: GenerativeModel, prompts: Prompts) -> None:
     """Raise UserError for a prompt that is empty, too long, or of another tokenizer."""
     limit, vocab_size = model.config.context_limit, model.config.vocab_size
     for number, prompt in enumerate(prompts, 1):

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from nextword.inference.cache import check_prompts, decode_step, decoder_prompts, prefill
+from nextword.inference.cache import Prompts, check_prompts, decode_step, decoder_prompts, prefill
 from nextword.inference.sampling import TokenHistory, sample
 from nextword.models.encoder_decoder import GenerativeModel
 from nextword.settings import GenerateSettings
@@ -42,12 +42,11 @@ class Decoder:
     def __init__(
         self,
         model: GenerativeModel,
-        prompts: Sequence[Sequence[int]],
+        prompts: Prompts,
         settings: GenerateSettings,
-        end_ids: Collection[int] = (),
-        *,
-        samples: Sequence[int] | None = None,
-        vocab_size: int | None = None,
+        end_ids: Collection[int],
+        samples: Sequence[int],
+        vocab_size: int | None,
     ) -> None:
         """Prepare the prompts.
 
@@ -60,13 +59,12 @@ class Decoder:
         self.vocab_size = min(vocab_size or model.config.vocab_size, model.config.vocab_size)
         self.results = [Generation() for _ in prompts]
         self.active = list(range(len(prompts)))  # unfinished rows, in the cache's order
-        self._prompts, self._texts = list(prompts), decoder_prompts(model, prompts)
-        samples = [0] * len(prompts) if samples is None else samples
+        self.texts = decoder_prompts(model, prompts)  # that the results continue
+        self._prompts = prompts
         self._random = [random.Random(f"{settings.seed}/{number}") for number in samples]
         device = model.embedding.weight.device
-        self._history: TokenHistory | None = None
-        if TokenHistory.is_needed(settings):
-            self._history = TokenHistory(self._texts, self.vocab_size, device)
+        is_needed = TokenHistory.is_needed(settings)
+        self._history = TokenHistory(self.texts, self.vocab_size, device) if is_needed else None
         self._last: Tensor | None = None  # each active row's newest token, [rows]
 
     @torch.inference_mode()
@@ -96,7 +94,7 @@ class Decoder:
             generated.append((row, token))
             if len(result.ids) == self.settings.max_new_tokens:
                 result.finish = "length"
-            elif len(self._texts[row]) + len(result.ids) == self.model.config.context_limit:
+            elif len(self.texts[row]) + len(result.ids) == self.model.config.context_limit:
                 result.finish = "context"
         return generated
 
@@ -124,7 +122,7 @@ class Decoder:
 
 def generate(
     model: GenerativeModel,
-    prompts: Sequence[Sequence[int]],
+    prompts: Prompts,
     settings: GenerateSettings,
     end_ids: Collection[int] = (),
     on_token: Callable[[int, int], bool | None] | None = None,
@@ -137,37 +135,35 @@ def generate(
     Stop strings are text and left to LanguageModel. Raises UserError as Decoder does.
     """
     check_prompts(model, prompts)
-    results: list[Generation] = [Generation() for _ in prompts]
-    numbers = sample_numbers(prompts)
-    for rows in batches(prompts):
-        decoder = Decoder(
-            model,
-            [prompts[row] for row in rows],
-            settings,
-            end_ids,
-            samples=[numbers[row] for row in rows],
-            vocab_size=vocab_size,
-        )
+    results: dict[int, Generation] = {}
+    for rows, decoder in decoders(model, prompts, settings, end_ids, vocab_size):
         while not decoder.is_done:
             for index, token in decoder.step():
                 if on_token is not None and on_token(rows[index], token):
                     decoder.stop(index)
-        for row, result in zip(rows, decoder.results, strict=True):
-            results[row] = result
-    return results
+        results.update(zip(rows, decoder.results, strict=True))
+    return [results[row] for row in range(len(prompts))]
 
 
-def batches(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Return the rows to continue together: of similar length, so that there is little padding."""
-    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
-    return [order[start : start + ROWS_AT_ONCE] for start in range(0, len(order), ROWS_AT_ONCE)]
-
-
-def sample_numbers(prompts: Sequence[Sequence[int]]) -> list[int]:
-    """Return for each prompt the number of equal prompts before it."""
+def decoders(
+    model: GenerativeModel,
+    prompts: Prompts,
+    settings: GenerateSettings,
+    end_ids: Collection[int],
+    vocab_size: int | None,
+) -> Iterator[tuple[list[int], Decoder]]:
+    """Yield the decoder of each batch and the rows of its prompts; equal prompts are samples."""
     seen: Counter[tuple[int, ...]] = Counter()
     numbers = []
     for prompt in map(tuple, prompts):
         numbers.append(seen[prompt])
         seen[prompt] += 1
-    return numbers
+    for rows in batches(prompts):
+        batch, samples = [prompts[row] for row in rows], [numbers[row] for row in rows]
+        yield rows, Decoder(model, batch, settings, end_ids, samples, vocab_size)
+
+
+def batches(prompts: Prompts) -> list[list[int]]:
+    """Return the rows to continue together: of similar length, so that there is little padding."""
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    return [order[start : start + ROWS_AT_ONCE] for start in range(0, len(order), ROWS_AT_ONCE)]

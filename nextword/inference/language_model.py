@@ -13,7 +13,7 @@ from nextword.errors import UserError
 from nextword.hub.config import read_config
 from nextword.hub.model_files import find_directory
 from nextword.inference.cache import check_prompts, decoder_prompts
-from nextword.inference.generate import Decoder, Finish, batches, sample_numbers
+from nextword.inference.generate import Finish, decoders
 from nextword.inference.loading import Precision, boundary_ids, open_model, require_generative
 from nextword.inference.masked_model import MaskedLanguageModel, load_masked_model
 from nextword.models.encoder_decoder import GenerativeModel
@@ -83,9 +83,8 @@ class LanguageModel:
     def complete(self, prompts: Sequence[str], settings: GenerateSettings) -> list[Completion]:
         """Return `num_samples` continuations of each prompt, those of the first prompt first."""
         rows = [prompt for prompt in prompts for _ in range(settings.num_samples)]
-        pieces = self._stream_rows(rows, settings)
-        completions = {row: piece for row, piece in pieces if not isinstance(piece, str)}
-        return [completions[row] for row in range(len(rows))]
+        pieces = dict(self._stream_rows(rows, settings))  # the last piece is the completion
+        return [piece for _, piece in sorted(pieces.items()) if isinstance(piece, Completion)]
 
     def encode_prompt(self, prompt: str, suffix: str | None = None) -> list[int]:
         """Return a prompt's ids, begun as the tokenizer's template begins a text; a start token
@@ -109,13 +108,17 @@ class LanguageModel:
 
         Prompts and settings are checked at once, not at the first piece.
         """
-        self._check_precision(settings)
+        loaded = PRECISIONS[self.transformer.activation_dtype]
+        if settings.precision not in ("auto", loaded):
+            raise UserError(
+                f"the model was loaded in {loaded}, not {settings.precision}",
+                mend=f"load it with precision={settings.precision!r}",
+            )
         StopFilter(settings.stop)
         encoded = {p: self.encode_prompt(p, settings.suffix) for p in dict.fromkeys(prompts)}
-        check_prompts(self.transformer, list(encoded.values()))
-        context = self.transformer.config.context_limit
-        texts = decoder_prompts(self.transformer, list(encoded.values()))
-        room = context - max(map(len, texts), default=0)
+        unique, context = list(encoded.values()), self.transformer.config.context_limit
+        check_prompts(self.transformer, unique)
+        room = context - max(map(len, decoder_prompts(self.transformer, unique)), default=0)
         if "max_new_tokens" in settings.model_fields_set and settings.max_new_tokens > room:
             say(f"the model sees {context:,} tokens at once, prompt included: it writes {room:,}")
         return self._generate_rows(prompts, [encoded[prompt] for prompt in prompts], settings)
@@ -123,19 +126,9 @@ class LanguageModel:
     def _generate_rows(
         self, prompts: Sequence[str], encoded: list[list[int]], settings: GenerateSettings
     ) -> Iterator[tuple[int, str | Completion]]:
-        numbers = sample_numbers(encoded)
-        self.transformer.eval()
-        for rows in batches(encoded):
-            decoder = Decoder(
-                self.transformer,
-                [encoded[row] for row in rows],
-                settings,
-                self.end_ids,
-                samples=[numbers[row] for row in rows],
-                vocab_size=self.tokenizer.vocab_size,
-            )
-            texts = decoder_prompts(self.transformer, [encoded[row] for row in rows])
-            streams = [_TextStream(self.tokenizer, text, settings.stop) for text in texts]
+        model, vocab_size = self.transformer.eval(), self.tokenizer.vocab_size
+        for rows, decoder in decoders(model, encoded, settings, self.end_ids, vocab_size):
+            streams = [_TextStream(self.tokenizer, text, settings.stop) for text in decoder.texts]
             unfinished = list(range(len(rows)))
             while unfinished:
                 for index, token in decoder.step():
@@ -143,23 +136,16 @@ class LanguageModel:
                         yield rows[index], piece
                     if streams[index].stops.stopped:
                         decoder.stop(index)
-                for index in [index for index in unfinished if decoder.results[index].finish]:
+                for index in list(unfinished):
+                    row, result, stream = rows[index], decoder.results[index], streams[index]
+                    if result.finish is None:
+                        continue
                     unfinished.remove(index)
-                    if piece := streams[index].flush():
-                        yield rows[index], piece
-                    result, stopped = decoder.results[index], streams[index].stops.stopped
-                    assert result.finish is not None
-                    finish = "stop" if stopped else result.finish
-                    text, row = "".join(streams[index].pieces), rows[index]
+                    if piece := stream.flush():
+                        yield row, piece
+                    finish = "stop" if stream.stops.stopped else result.finish
+                    text = "".join(stream.pieces)
                     yield row, Completion(prompts[row], text, len(result.ids), finish)
-
-    def _check_precision(self, settings: GenerateSettings) -> None:
-        loaded = PRECISIONS[self.transformer.activation_dtype]
-        if settings.precision not in ("auto", loaded):
-            raise UserError(
-                f"the model was loaded in {loaded}, not {settings.precision}",
-                mend=f"load it with precision={settings.precision!r}",
-            )
 
 
 class _TextStream:
@@ -175,17 +161,14 @@ class _TextStream:
 
     def feed(self, token: int) -> str:
         """Add a token; return the text that is complete with it."""
-        return self._add(self.stops.feed(self._characters.feed(token)))
+        self.pieces.append(self.stops.feed(self._characters.feed(token)))
+        return self.pieces[-1]
 
     def flush(self) -> str:
         """Return the rest, without a character that was left incomplete."""
         rest = self._characters.flush().rstrip(UNFINISHED)
-        return self._add(self.stops.feed(rest) + self.stops.flush())
-
-    def _add(self, piece: str) -> str:
-        if piece:
-            self.pieces.append(piece)
-        return piece
+        self.pieces.append(self.stops.feed(rest) + self.stops.flush())
+        return self.pieces[-1]
 
 
 class StopFilter:
@@ -213,21 +196,16 @@ class StopFilter:
         if places:
             self.stopped, self._held = True, ""
             return text[: min(places)]
-        held = self._held_back(text)
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held]
+        # The longest end of the text that may be the beginning of a stop string is held back.
+        lengths = range(min(self._longest, len(text)), 0, -1)
+        ends = (text[-length:] for length in lengths)
+        self._held = next((end for end in ends if end in self._beginnings), "")
+        return text.removesuffix(self._held)
 
     def flush(self) -> str:
         """Return the text still held back, after the last piece."""
         text, self._held = self._held, ""
         return text
-
-    def _held_back(self, text: str) -> int:
-        """Return how many characters at the end may be the beginning of a stop string."""
-        for length in range(min(self._longest, len(text)), 0, -1):
-            if text[-length:] in self._beginnings:
-                return length
-        return 0
 
 
 def load(
@@ -248,10 +226,7 @@ def load(
 
 
 def load_language_model(
-    name: str | Path,
-    *,
-    precision: Precision = "auto",
-    device: str | torch.device | None = None,
+    name: str | Path, *, precision: Precision = "auto", device: str | torch.device | None = None
 ) -> LanguageModel:
     """Load a generative model from a run directory, a Hugging Face directory or the Hub.
 

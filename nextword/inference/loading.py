@@ -22,9 +22,7 @@ LARGE = 100_000_000  # parameters: from here on, reading the weights is what tak
 
 
 def open_model(
-    name: str | Path,
-    precision: Precision = "auto",
-    device: str | torch.device | None = None,
+    name: str | Path, precision: Precision = "auto", device: str | torch.device | None = None
 ) -> tuple[Path, GenerativeModel, Tokenizer]:
     """Return the directory, model and tokenizer of a run, a Hugging Face directory or a Hub name.
 

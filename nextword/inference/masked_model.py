@@ -9,7 +9,6 @@ import torch
 
 from nextword.errors import UserError
 from nextword.inference.loading import Precision, open_model
-from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.transformer import Transformer
 from nextword.settings import FillSettings, resolve
 from nextword.tokens.tokenizer import Tokenizer
@@ -50,7 +49,14 @@ class MaskedLanguageModel:
         below 1.
         """
         top_k = resolve(FillSettings, {"top_k": top_k}).top_k
-        mask, mask_id = self._mask()
+        mask_id = self.tokenizer.role_id("mask_token")
+        mask = None if mask_id is None else self.tokenizer.id_to_token(mask_id)
+        if mask is None:
+            raise UserError(
+                "the tokenizer has no mask_token",
+                where=self.name,
+                mend="name it in its tokenizer_config.json",
+            )
         ids = self.tokenizer.encode_masked(text)
         masked = [index for index, id in enumerate(ids) if id == mask_id]
         if not masked:
@@ -76,39 +82,21 @@ class MaskedLanguageModel:
             ids[index] = candidates[0].id
         return FilledText(self.tokenizer.decode(ids), gaps)
 
-    def _mask(self) -> tuple[str, int]:
-        """Return the mask token's name and id."""
-        id = self.tokenizer.role_id("mask_token")
-        name = None if id is None else self.tokenizer.id_to_token(id)
-        if id is None or name is None:
-            raise UserError(
-                "the tokenizer has no mask_token",
-                where=self.name,
-                mend="name it in its tokenizer_config.json",
-            )
-        return name, id
-
 
 def load_masked_model(
-    name: str | Path,
-    *,
-    precision: Precision = "fp32",
-    device: str | torch.device | None = None,
+    name: str | Path, *, precision: Precision = "fp32", device: str | torch.device | None = None
 ) -> MaskedLanguageModel:
     """Load an encoder to fill gaps with. Raises UserError for a model of another kind, and where
     anything is missing or damaged."""
     _, transformer, tokenizer = open_model(name, precision, device)
-    if isinstance(transformer, EncoderDecoder):
+    if not isinstance(transformer, Transformer) or transformer.config.causal:
+        kind, verb = "a decoder", "generate"
+        does = "goes on with a text, and cannot see what comes after a gap"
+        if transformer.config.decoder_layers:
+            kind, verb, does = "an encoder–decoder", "predict", "writes one text of another"
         raise UserError(
-            f"is an encoder–decoder ({transformer.config.family}): it writes one text of another",
+            f"is {kind} ({transformer.config.family}): it {does}",
             where=name,
-            mend="use `nextword predict`, or train an encoder: `pretrain --objective masked`",
-        )
-    if transformer.config.causal:
-        raise UserError(
-            f"is a decoder ({transformer.config.family}): it goes on with a text, and cannot see "
-            "what comes after a gap",
-            where=name,
-            mend="use `nextword generate`, or train an encoder: `pretrain --objective masked`",
+            mend=f"use `nextword {verb}`, or train an encoder: `pretrain --objective masked`",
         )
     return MaskedLanguageModel(str(name), transformer, tokenizer)

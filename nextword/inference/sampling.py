@@ -116,20 +116,16 @@ class TokenHistory:
     @staticmethod
     def is_needed(settings: GenerateSettings) -> bool:
         """Whether the settings have a penalty."""
-        return (
-            settings.repetition_penalty != 1
-            or settings.presence_penalty != 0
-            or settings.frequency_penalty != 0
-        )
+        added = settings.presence_penalty, settings.frequency_penalty
+        return settings.repetition_penalty != 1 or added != (0, 0)
 
     def penalize(self, logits: Tensor, settings: GenerateSettings) -> Tensor:
         """Apply the settings' penalties."""
         if settings.repetition_penalty != 1:
             logits = penalize_repetition(logits, self.seen, settings.repetition_penalty)
-        if settings.presence_penalty or settings.frequency_penalty:
-            logits = penalize_generated(
-                logits, self.counts, settings.presence_penalty, settings.frequency_penalty
-            )
+        presence, frequency = settings.presence_penalty, settings.frequency_penalty
+        if presence or frequency:
+            logits = penalize_generated(logits, self.counts, presence, frequency)
         return logits
 
     def add(self, tokens: Tensor) -> None:

@@ -65,11 +65,14 @@ def attention(
     if bias is None and (narrow or (causal and time not in (1, seen))):
         mask = visible(distances(time, seen, query.device), causal, window)
         bias = score_bias(mask, query.dtype)[None, None]
-    if _needs_own_gradient(query) and (time == seen or not causal):
+    slow = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad
+    if slow and not torch.compiler.is_compiling() and (time == seen or not causal):
         groups = query.shape[1] // key.shape[1]
         if groups > 1:
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        return flash_attention(query, key, value, bias, causal=causal, scale=scale)
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        output: Tensor = _FlashAttention.apply(query, key, value, bias, causal, scale)
+        return output
     return F.scaled_dot_product_attention(
         query,
         key,
@@ -79,12 +82,6 @@ def attention(
         scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )
-
-
-def _needs_own_gradient(query: Tensor) -> bool:
-    """Whether PyTorch's backward pass would be slow: on a CPU in bf16."""
-    slow = query.device.type == "cpu" and query.dtype == torch.bfloat16
-    return slow and query.requires_grad and not torch.compiler.is_compiling()
 
 
 def score_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -116,9 +113,8 @@ def rotary_frequencies(config: TransformerConfig, local: bool = False) -> tuple[
     Su et al. 2021, with the scalings linear (Chen et al. 2023), llama3 (Llama 3.1) and yarn (Peng
     et al. 2023). With `local`, those of the layers that have a window.
     """
-    half, theta = config.head_width // 2, config.rope_theta
-    if local:
-        theta = config.local_rope_theta or theta
+    half = config.head_width // 2
+    theta = (local and config.local_rope_theta) or config.rope_theta
     # On the CPU whatever the default device is, so that a model made on "meta" has them.
     exponents = torch.arange(half, dtype=torch.float32, device="cpu") / half
     frequencies = 1.0 / theta**exponents
@@ -179,29 +175,14 @@ def rotation(
     return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
 
 
-def flash_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    bias: Tensor | None,
-    *,
-    causal: bool = True,
-    scale: float | None = None,
-) -> Tensor:
-    """Compute attention on a CPU in bf16, with a backward pass made of matrix products.
-
-    PyTorch's forward pass (Dao et al. 2022) is exact and fast; its backward pass for CPUs takes
-    two to four times as long as this one where sequences are short. query [batch, heads, time,
-    head], key and value [batch, heads, seen, head]. A `bias` [batch or 1, heads or 1, time, seen]
-    is added to the scores and is then the only mask: if `causal` (`seen` is `time`), it must hide
-    later tokens too. `scale` defaults to 1 / sqrt(head). Saves only inputs and outputs.
-    """
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    output: Tensor = _FlashAttention.apply(query, key, value, bias, causal, scale)
-    return output
-
-
 class _FlashAttention(torch.autograd.Function):
+    """Attention on a CPU in bf16, with a backward pass made of matrix products.
+
+    PyTorch's forward pass (Dao et al. 2022) is exact and fast; its backward pass for CPUs takes two
+    to four times as long as this one where sequences are short. All heads have keys of their own; a
+    bias must also hide later tokens if `causal`. Saves only inputs and outputs.
+    """
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -222,9 +203,8 @@ class _FlashAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, bias, output, normaliser = ctx.saved_tensors
-        scale, dtype = ctx.scale, query.dtype
-        batch, heads, time, _ = query.shape
-        shape, other, seen = query.shape, key.shape, key.shape[2]
+        scale, dtype, shape, other = ctx.scale, query.dtype, query.shape, key.shape
+        batch, heads, time, _ = shape
         bias_gradient = None
         if bias is not None and bias.requires_grad:
             bias_gradient = torch.zeros(bias.shape, device=bias.device)
@@ -240,8 +220,8 @@ class _FlashAttention(torch.autograd.Function):
         key, value, gradient = key.flatten(0, 1), value.flatten(0, 1), gradient.flatten(0, 1)
         query_gradient = torch.zeros_like(query)
         key_gradient, value_gradient = torch.empty_like(key), torch.empty_like(value)
-        for start in range(0, seen, BLOCK):
-            block = slice(start, min(start + BLOCK, seen))
+        for start in range(0, other[2], BLOCK):
+            block = slice(start, min(start + BLOCK, other[2]))
             # Queries before this block of keys do not see it. [batch · heads, queries, keys]
             rest = slice(start if ctx.causal else 0, None)
             weights = torch.baddbmm(normaliser[:, rest], query[:, rest], key[:, block].mT)

@@ -97,9 +97,8 @@ class TransformerConfig:
             )
         kind = (self.rope_scaling or {"rope_type": "linear"}).get("rope_type")
         if kind not in ROPE_SCALINGS:
-            raise UserError(
-                f"rope_type {kind!r} is not known", mend="known are linear, llama3, yarn"
-            )
+            known = "known are " + ", ".join(ROPE_SCALINGS)
+            raise UserError(f"rope_type {kind!r} is not known", mend=known)
 
     @property
     def gated(self) -> bool:

@@ -21,11 +21,9 @@ class EncoderDecoder(nn.Module):
         """Leave the weights uninitialised where `seed` is None."""
         super().__init__()
         self.config = config
-        encoder = replace(config, tied=True, decoder_layers=0)
-        decoder = replace(
-            config, layers=config.decoder_layers, decoder_layers=0, causal=True, cross=True
-        )
-        self.encoder = Transformer(encoder, seed)
+        stack = replace(config, decoder_layers=0)
+        decoder = replace(stack, layers=config.decoder_layers, causal=True, cross=True)
+        self.encoder = Transformer(replace(stack, tied=True), seed)
         self.decoder = Transformer(decoder, None if seed is None else seed + 1)
         self.decoder.embedding = self.encoder.embedding
         self.encoder.embedding.sparse = False  # used twice, and its rows are added to densely
@@ -64,28 +62,10 @@ class EncoderDecoder(nn.Module):
         states: Tensor = self.encoder(source, positions=positions, mask=mask)
         return states
 
-    def decode(
-        self,
-        tokens: Tensor,
-        states: Tensor,
-        *,
-        positions: Tensor | None = None,
-        mask: Tensor | None = None,
-        source_mask: Tensor | None = None,
-        cache: Cache | None = None,
-    ) -> Tensor:
-        """Return the hidden states of target tokens [batch, time], given the source's states.
-
-        The arguments are those of Transformer.forward.
-        """
-        hidden: Tensor = self.decoder(
-            tokens,
-            positions=positions,
-            mask=mask,
-            cache=cache,
-            source=states,
-            source_mask=source_mask,
-        )
+    def decode(self, tokens: Tensor, states: Tensor, **arguments: Tensor | Cache | None) -> Tensor:
+        """Return the hidden states of target tokens [batch, time], given the source's states; the
+        other arguments are those of Transformer.forward."""
+        hidden: Tensor = self.decoder(tokens, source=states, **arguments)
         return hidden
 
     @property
@@ -93,7 +73,7 @@ class EncoderDecoder(nn.Module):
         return self.encoder.embedding
 
     def to_output(self, hidden: Tensor) -> Tensor:
-        """Return hidden states as the output weight takes them, [..., width]."""
+        """Return hidden states as Transformer.to_output does."""
         return self.decoder.to_output(hidden)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -69,11 +69,7 @@ class QuestionAnsweringModel(nn.Module):
 
 
 class TokenClassificationModel(nn.Module):
-    """A score for each token and tag.
-
-    As in Hugging Face's ...ForTokenClassification, it is a linear map with bias, in ModernBERT
-    after the transform it was pretrained with.
-    """
+    """A score for each token and tag, from the same layers as a QuestionAnsweringModel's."""
 
     def __init__(self, transformer: Transformer, outputs: int, seed: int = 0) -> None:
         super().__init__()
@@ -91,8 +87,7 @@ ModelWithHead = SequenceClassificationModel | QuestionAnsweringModel | TokenClas
 
 def remove_head(transformer: Transformer) -> Transformer:
     """Remove a Transformer's output head, in place; return the Transformer."""
-    transformer.head = None
-    transformer.vocabulary_bias = None
+    transformer.head = transformer.vocabulary_bias = None
     transformer.config = headless_config(transformer.config)
     if not transformer.config.transform:
         transformer.transform = None

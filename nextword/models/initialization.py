@@ -66,11 +66,10 @@ def initialize_linear(head: nn.Module, std: float, seed: int, below: str | None 
 def _nearness(config: TransformerConfig) -> Tensor:
     """Return biases of relative positions, [buckets, heads]: lower for distant tokens, with a slope
     for each head from steep to flat (Press et al. 2022)."""
-    reach = torch.arange(config.relative_distance, -config.relative_distance, -1)
-    buckets = relative_bucket(
-        reach, config.causal, config.relative_buckets, config.relative_distance
-    )
-    nearest = torch.full((config.relative_buckets,), config.relative_distance)
+    count, furthest = config.relative_buckets, config.relative_distance
+    reach = torch.arange(furthest, -furthest, -1)
+    buckets = relative_bucket(reach, config.causal, count, furthest)
+    nearest = torch.full((count,), furthest)
     nearest.scatter_reduce_(0, buckets, reach.abs(), "amin")
     slopes = 2.0 ** (-8 * torch.arange(1, config.heads + 1) / config.heads)
     return -nearest[:, None] * slopes

@@ -86,7 +86,7 @@ class RelativePositions(Embedding):
 class LayerNorm(nn.Module):
     """Mean 0, variance 1 over the last dimension, in fp32 (Ba et al. 2016)."""
 
-    def __init__(self, width: int, epsilon: float, bias: bool = True) -> None:
+    def __init__(self, width: int, epsilon: float, bias: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width)) if bias else None

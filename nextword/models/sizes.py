@@ -51,7 +51,8 @@ SIZES: dict[str, Size] = {
 }
 
 GROUPED_QUERY = ("llama", "mistral", "qwen2", "qwen3")  # heads may share keys and values
-BERT: dict[str, Any] = {
+BIASED = dict.fromkeys(("attention_bias", "output_bias", "mlp_bias"), True)
+BERT: dict[str, Any] = BIASED | {
     "norm": "layernorm",
     "norm_epsilon": 1e-12,
     "post_norm": True,
@@ -59,23 +60,13 @@ BERT: dict[str, Any] = {
     "positions": "learned",
     "token_types": 2,
     "mlp": "gelu",
-    "attention_bias": True,
-    "output_bias": True,
-    "mlp_bias": True,
     "transform": True,
     "vocabulary_bias": True,
     "causal": False,
 }
 STYLES: dict[Family, dict[str, Any]] = {
-    "gpt2": {
-        "norm": "layernorm",
-        "norm_epsilon": 1e-5,
-        "positions": "learned",
-        "mlp": "gelu_tanh",
-        "attention_bias": True,
-        "output_bias": True,
-        "mlp_bias": True,
-    },
+    "gpt2": BIASED
+    | {"norm": "layernorm", "norm_epsilon": 1e-5, "positions": "learned", "mlp": "gelu_tanh"},
     "llama": {"norm_epsilon": 1e-5},
     "mistral": {"norm_epsilon": 1e-5},
     "qwen2": {"norm_epsilon": 1e-6, "attention_bias": True},
@@ -136,8 +127,7 @@ def config_for(settings: ModelSettings, vocab_size: int) -> TransformerConfig:
     if family not in GROUPED_QUERY:
         if settings.kv_heads not in (None, heads):
             raise UserError(
-                f"{family} has a key/value head for every head, not {settings.kv_heads} for "
-                f"{heads}",
+                f"{family} has a key/value head for every head, not {kv_heads} for {heads}",
                 mend="leave out --kv-heads or choose --family llama or qwen3",
             )
         kv_heads = heads
@@ -195,32 +185,27 @@ def parameter_count(config: TransformerConfig) -> int:
     width = config.width
     norm = width * (2 if config.norm == "layernorm" and config.norm_bias else 1)
     queries, keys = config.query_width, config.key_width
-    attention = width * (queries + 2 * keys) + queries * width
-    if config.attention_bias:
-        attention += queries + 2 * keys
-    if config.output_bias:
-        attention += width
-    if config.qk_norm:
-        attention += 2 * config.head_width
+    attention = (
+        2 * width * (queries + keys)
+        + config.attention_bias * (queries + 2 * keys)
+        + config.output_bias * width
+        + config.qk_norm * 2 * config.head_width
+    )
     inner = config.mlp_width * (2 if config.gated else 1)
-    mlp = width * inner + config.mlp_width * width
-    if config.mlp_bias:
-        mlp += inner + width
+    mlp = width * (inner + config.mlp_width) + config.mlp_bias * (inner + width)
     blocks = config.layers * (attention + mlp + 2 * norm) - (0 if config.first_norm else norm)
-    if config.decoder_layers:
-        blocks += config.decoder_layers * (2 * attention + mlp + 3 * norm)
-    embeddings = config.vocab_size * width * (1 if config.tied else 2)
-    if config.vocabulary_bias:
-        embeddings += config.vocab_size
-    embeddings += config.token_types * width + (norm if config.embedding_norm else 0)
-    if config.positions == "learned":
-        embeddings += (config.position_offset + config.context_length) * width
+    blocks += config.decoder_layers * (2 * attention + mlp + 3 * norm)
+    embeddings = width * (
+        config.vocab_size * (1 if config.tied else 2)
+        + config.token_types
+        + (config.positions == "learned") * (config.position_offset + config.context_length)
+    )
     stacks = 2 if config.decoder_layers else 1
     if config.positions == "relative":
         embeddings += stacks * config.relative_buckets * config.heads
-    transform = width * width + norm + (width if config.transform_bias else 0)
-    last = 0 if config.post_norm else stacks * norm
-    return embeddings + blocks + last + (transform if config.transform else 0)
+    others = config.vocabulary_bias * config.vocab_size + config.embedding_norm * norm
+    others += config.transform * (width * width + norm + config.transform_bias * width)
+    return embeddings + blocks + others + (not config.post_norm) * stacks * norm
 
 
 def flops_per_token(config: TransformerConfig, context: int, scored: float = 1.0) -> float:
@@ -255,6 +240,6 @@ def flops_per_pair(config: TransformerConfig, source: float, target: float) -> f
 
 def _block_weights(config: TransformerConfig) -> int:
     """Return the number of weights in a block's matrices, cross-attention left out."""
-    queries, keys = config.query_width, config.key_width
     matrices = 3 if config.gated else 2
-    return config.width * (2 * queries + 2 * keys + matrices * config.mlp_width)
+    attention = 2 * (config.query_width + config.key_width)
+    return config.width * (attention + matrices * config.mlp_width)

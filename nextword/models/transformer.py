@@ -163,13 +163,10 @@ class Transformer(nn.Module):
         self.config = config
         self.activation_dtype = torch.float32
         self.embedding = Embedding(config.vocab_size, config.width, sparse=config.tied)
-        self.positions: Embedding | None = None
-        self.relative: RelativePositions | None = None
-        if config.positions == "learned":
-            entries = config.position_offset + config.context_length
-            self.positions = Embedding(entries, config.width)
-        elif config.positions == "relative":
-            self.relative = RelativePositions(config)
+        entries = config.position_offset + config.context_length
+        is_learned, is_relative = (config.positions == kind for kind in ("learned", "relative"))
+        self.positions = Embedding(entries, config.width) if is_learned else None
+        self.relative = RelativePositions(config) if is_relative else None
         self.types = Embedding(config.token_types, config.width) if config.token_types else None
         self.embedding_norm = build_norm(config) if config.embedding_norm else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))

@@ -62,11 +62,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         scale = gradients[0][:1]  # in place: they are large, and nobody else has them
         if not bool((gradients[0] == scale).all()):
             raise NotImplementedError("only a plain sum of these losses can be differentiated")
-        if weight_gradient is not None:
-            weight_gradient.mul_(scale)
-        if bias_gradient is not None:
-            bias_gradient.mul_(scale)
-        return hidden_gradient.mul_(scale), weight_gradient, None, bias_gradient
+        for gradient in (hidden_gradient, weight_gradient, bias_gradient):
+            if gradient is not None:
+                gradient.mul_(scale)
+        return hidden_gradient, weight_gradient, None, bias_gradient
 
 
 def _accumulator(dtype: torch.dtype) -> torch.dtype:

@@ -136,9 +136,8 @@ def token_scores(
 def token_head_losses(scores: Tensor, targets: Tensor) -> Tensor:
     """Return cross-entropies in nats: of each word's tag, [words], or of each answer, [examples],
     the mean over its start and its end (Devlin et al. 2018, 4.2)."""
-    if targets.dim() == 1:
-        return F.cross_entropy(scores, targets, reduction="none")
-    return F.cross_entropy(scores, targets, reduction="none").mean(1)  # classes are dimension 1
+    losses = F.cross_entropy(scores, targets, reduction="none")  # classes are dimension 1
+    return losses if targets.dim() == 1 else losses.mean(1)
 
 
 def token_head_loss(
