@@ -1,4 +1,4 @@
-"""What pretraining is worth: sentences of film reviews, learnt by a pretrained model, by the same
+"""What pretraining is worth: sentences of film reviews, learned by a pretrained model, by the same
 architecture from random weights, and by TF-IDF with logistic regression.
 
     python benchmarks/sentiment.py SST2_FOLDER MODEL
@@ -26,7 +26,7 @@ COMMON = [
 ]
 SIDES = {
     "pretrained": ["--epochs", "3"],
-    "random weights": ["--random-weights", "--epochs", "6"],
+    "random weights": ["--from-scratch", "--epochs", "6"],
 }
 DRAWS = 2000
 

@@ -45,7 +45,7 @@ def translated(folder: Path, kind: str, out: Path, beams: int) -> dict[str, Any]
     second = ran(
         [*nextword, "finetune", base, *train, *task, *f"{FINETUNE} {of_finetuning}".split()]
     )
-    measured = ran([*nextword, "evaluate", run, *test, "--beams", str(beams), "--json"])
+    measured = ran([*nextword, "evaluate", run, *test, "--num-beams", str(beams), "--json"])
     found = json.loads(measured.output)["metrics"]
     described = json.loads(ran([*nextword, "info", run, "--json"]).output)
     row = {"": kind, "parameters": described["model"]["parameters"]}
@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("kinds", nargs="*", default=list(KINDS), metavar="KIND")
-    parser.add_argument("--beams", type=int, default=5)
+    parser.add_argument("--num-beams", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         rows = [

@@ -250,7 +250,9 @@ class PretrainSettings(PrepareSettings, ModelSettings, MaskSettings):
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="number of checkpoints to keep")
     resume: bool = Field(False, description="continue from the last checkpoint, if there is one")
-    new_horizon: bool = Field(False, description="allow --resume to change steps, epochs or budget")
+    change_length: bool = Field(
+        False, description="allow --resume to change steps, epochs or budget"
+    )
     log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
         [], description="experiment trackers to log to as well"
     )
@@ -322,7 +324,7 @@ class ColumnSettings(Settings):
     max_length: int | None = Field(
         None, ge=8, description="most tokens per example; by default the model's context"
     )
-    beams: int = Field(
+    num_beams: int = Field(
         1, ge=1, le=64, description="written answers: number of beams to search with"
     )
 
@@ -395,13 +397,13 @@ class FinetuneSettings(TaskSettings):
         """The seed of what is held out."""
         return self.seed if self.split_seed is None else self.split_seed
 
-    random_weights: bool = Field(
+    from_scratch: bool = Field(
         False, description="start from random weights, to see what pretraining is worth"
     )
 
-    @field_validator("random_weights")
+    @field_validator("from_scratch")
     @classmethod
-    def _what_is_random_is_learnt(cls, value: bool, info: ValidationInfo) -> bool:
+    def _what_is_random_is_learned(cls, value: bool, info: ValidationInfo) -> bool:
         if value and (info.data.get("lora") or info.data.get("freeze")):
             raise ValueError("expected neither --lora nor --freeze beside it: all weights are new")
         return value

@@ -30,7 +30,7 @@ from nextword.training.planning import PretrainPlan
 FILE = "run.json"
 LENGTH = ("steps", "epochs", "budget")
 FREE_ON_RESUME = {"resume", "keep_checkpoints", "log_to", "on_nonfinite"}
-FREE_WHILE_PRETRAINING = {*FREE_ON_RESUME, "new_horizon", "workers", *LENGTH}
+FREE_WHILE_PRETRAINING = {*FREE_ON_RESUME, "change_length", "workers", *LENGTH}
 SEEDS = "seeds.json"  # in a run directory of several seeds
 SEARCH = "search.json"  # in one of several trials
 
@@ -74,7 +74,7 @@ class PretrainConfiguration(Configuration):
             "precision": self.precision.name,
             "compile": "yes" if plan.compile else "no",
         }
-        everything = settings.model_dump(exclude={"resume", "new_horizon", "size", "epochs"})
+        everything = settings.model_dump(exclude={"resume", "change_length", "size", "epochs"})
         if settings.budget is None or settings.steps or settings.epochs:
             chosen["steps"] = plan.schedule.steps
             everything.pop("budget")
@@ -179,7 +179,7 @@ def pretrain_settings_to_resume(
     run: Path, configuration: PretrainConfiguration, data: list[str], asked: PretrainSettings
 ) -> PretrainSettings:
     """Return a pretraining run's settings to go on with. Raises UserError where other data, another
-    setting, or without --new-horizon another length is asked for."""
+    setting, or without --change-length another length is asked for."""
     if data and data != configuration.data:
         raise UserError(
             f"this run was started on {' '.join(configuration.data)}, not {' '.join(data)}",
@@ -189,15 +189,15 @@ def pretrain_settings_to_resume(
     own, resolved = resolve(PretrainSettings, configuration.settings), configuration.resolved
     lengths = asked.model_dump(exclude_unset=True, include=set(LENGTH))
     for name, value in lengths.items():
-        if not asked.new_horizon and value not in (getattr(own, name), resolved.get(name)):
+        if not asked.change_length and value not in (getattr(own, name), resolved.get(name)):
             raise UserError(
-                f"--{name} {value} is another horizon than the run's own, and would bend its "
+                f"--{name} {value} is another length than the run's own, and would bend its "
                 "learning-rate schedule",
                 where=run,
-                mend="add --new-horizon if that is meant, or leave the flag out",
+                mend="add --change-length if that is meant, or leave the flag out",
             )
     settings = settings_to_resume(run, own, asked, resolved, FREE_WHILE_PRETRAINING)
-    if not asked.new_horizon:
+    if not asked.change_length:
         return settings
     given = settings.model_dump(exclude_unset=True) | dict.fromkeys(LENGTH)
     return resolve(PretrainSettings, given | lengths)

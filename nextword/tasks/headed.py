@@ -39,7 +39,7 @@ class HeadTask(Task[E, I, O]):
     def start(cls, place: str, train: Dataset[E], settings: FinetuneSettings) -> Self:
         outputs = cls.outputs_of(train, settings)
         model, tokenizer = start_headed(place, cls.head, outputs, settings.seed)
-        if settings.random_weights:
+        if settings.from_scratch:
             body = Transformer(model.transformer.config, settings.seed)
             model = cls.head.build(body, len(outputs.names), settings.seed)
         start_id, _ = boundary_ids(find_directory(place), tokenizer)

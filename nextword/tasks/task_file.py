@@ -24,13 +24,13 @@ class TaskFile:
     columns: dict[str, str] = field(default_factory=dict)
     prompt: str | None = None
     max_length: int | None = None
-    beams: int = 1
+    num_beams: int = 1
     format: dict[str, Any] | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """What `evaluate` and `predict` take over, unless they are told otherwise."""
-        kept = {"prompt": self.prompt, "max_length": self.max_length, "beams": self.beams}
+        kept = {"prompt": self.prompt, "max_length": self.max_length, "num_beams": self.num_beams}
         return self.columns | {name: value for name, value in kept.items() if value is not None}
 
 

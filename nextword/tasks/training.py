@@ -125,7 +125,7 @@ def tell(
         say(f"  columns: {read}")
     for note in encoded.notes:
         say(f"  {note}")
-    if settings.random_weights:
+    if settings.from_scratch:
         say(f"  weights drawn anew from seed {settings.seed}: nothing was learned before this run")
     say(f"  an example: {shorten(task.shown(encoded, train))}")
     say(

@@ -190,10 +190,10 @@ def plan(
     )
 
 
-def with_new_horizon(
+def with_change_length(
     old: PretrainPlan, settings: PretrainSettings, tokens: int, speed: float
 ) -> PretrainPlan:
-    """The plan with another last step: for --resume with --new-horizon."""
+    """The plan with another last step: for --resume with --change-length."""
     a_step = old.batch_size * old.config.context_length
     seconds = _seconds(settings, 0.0)
     steps = _steps(settings, tokens, a_step, speed, seconds)

@@ -280,7 +280,7 @@ class FinetuneHooks:
     def describe(self, state: State) -> str:
         """Say what the model learned from, and how good it is."""
         began = f"{self.start}, fine-tuned"
-        if self.settings.random_weights:
+        if self.settings.from_scratch:
             began = (
                 f"The architecture and tokenizer of {self.start}, its weights drawn anew from seed "
                 f"{self.settings.seed} and trained"

@@ -1,4 +1,4 @@
-"""A model that has learnt a task, in Python: give it texts, get labels, answers, summaries."""
+"""A model that has learned a task, in Python: give it texts, get labels, answers, summaries."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TaskModel:
         return self.trained.outputs.names if isinstance(self.trained, Classify) else ()
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-        """A prediction for each row of columns, named as in the data that the model learnt from."""
+        """A prediction for each row of columns, named as in the data that the model learned from."""
         records = [Record(row, f"row {number}") for number, row in enumerate(rows, start=1)]
         return predict_records(self.trained, records) if records else []
 
@@ -56,7 +56,7 @@ class TaskModel:
     def classify(self, texts: Texts) -> list[Prediction]: ...
     def classify(self, texts: Text | Texts) -> Prediction | list[Prediction]:
         """{"label": ..., "probabilities": {...}} of each text, or pair of texts; "labels" where
-        several may hold, "amount" where a number was learnt."""
+        several may hold, "amount" where a number was learned."""
         self._does("classify")
         if isinstance(texts, str | tuple):
             return self.predict([self._labelled(texts)])[0]
@@ -121,11 +121,11 @@ class TaskModel:
         settings = self.trained.settings
         if isinstance(text, str):
             if settings.pair_column is not None:
-                what = f"{self.trained.place} learnt pairs of texts"
+                what = f"{self.trained.place} learned pairs of texts"
                 raise UserError(what, mend="give (one, other)")
             return {settings.text_column or "text": text}
         if settings.text_column is not None and settings.pair_column is None:
-            raise UserError(f"{self.trained.place} learnt single texts, not pairs")
+            raise UserError(f"{self.trained.place} learned single texts, not pairs")
         names = settings.text_column or "text_a", settings.pair_column or "text_b"
         return dict(zip(names, text, strict=True))
 

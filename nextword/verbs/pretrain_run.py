@@ -78,7 +78,7 @@ class PretrainRun:
             state.began = state.seconds
         else:
             state = periodic.restore(trainer, point)
-            if self.settings.new_horizon:
+            if self.settings.change_length:
                 state.schedule, state.budget, state.horizon_fixed = plan.schedule, budget, False
                 state.finished, state.saved = "", -1
                 periodic.save(trainer, state)
@@ -167,10 +167,10 @@ class PretrainRun:
                 f"{torch.get_num_threads()}: sums may be rounded in another order, so weights will "
                 "differ in their last bits"
             )
-        if self.settings.new_horizon:
+        if self.settings.change_length:
             measure = SpeedTest(store, objective, self.settings, saved.precision, self.group)
             speed = measure(plan.config, plan.batch_size, plan.micro_batch)
-            plan = planning.with_new_horizon(plan, self.settings, len(store.train.tokens), speed)
+            plan = planning.with_change_length(plan, self.settings, len(store.train.tokens), speed)
             if self.group.is_main:
                 time_left = duration(plan.expected_seconds)
                 say(f"  new horizon: {plan.schedule.steps:,} steps, about {time_left}")

@@ -105,7 +105,7 @@ def draw(number: int, settings: FinetuneSettings, first: Path) -> dict[str, Any]
         "layer_decay": rng.choice([1.0, 0.9]),
     }
     fixed = settings.model_fields_set | ({"epochs"} if settings.steps else set())
-    if settings.lora or settings.random_weights:
+    if settings.lora or settings.from_scratch:
         fixed |= {"layer_decay"}
     return {name: value for name, value in tried.items() if name not in fixed}
 

@@ -110,7 +110,7 @@ LINES: dict[str, tuple[dict[str, Any], list[list[str]]]] = {
     "prepare": ({"data": ["a", "b"]}, [["--out", "s"], ["--clean"], ["--similarity", "0.9"]]),
     "pretrain": ({"data": ["a", "b"]}, [["--out", "r"], ["--resume"], ["--budget=10m"]]),
     "finetune": ({"model": "m", "data": ["a", "b"]}, [["--out", "r"], ["--lora"], ["--task=qa"]]),
-    "predict": ({"model": "m", "data": ["a", "b"]}, [["--out", "f"], ["--beams", "2"]]),
+    "predict": ({"model": "m", "data": ["a", "b"]}, [["--out", "f"], ["--num-beams", "2"]]),
     "compare": ({"first": "m", "second": "n", "data": ["a", "b"]}, [["--json"], ["--seed=5"]]),
     "evaluate": ({"model": "m", "data": ["a", "b"]}, [["--json"], ["--stride", "8"]]),
     "generate": ({"model": "m", "prompt": "a b"}, [["--temperature", "0.7"], ["--seed=5"]]),

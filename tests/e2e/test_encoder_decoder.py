@@ -141,7 +141,7 @@ def test_a_config_of_an_older_version_is_read_as_it_was_meant(tied: bool, tmp_pa
 
 
 @pytest.mark.parametrize("version", ["v1.0", "v1.1"])
-@pytest.mark.parametrize(("beams", "penalty"), [(1, 1.0), (2, 0.4), (4, 1.0), (4, 2.0)])
+@pytest.mark.parametrize(("num_beams", "penalty"), [(1, 1.0), (2, 0.4), (4, 1.0), (4, 2.0)])
 def test_greedy_and_beam_search_write_what_transformers_writes(
     version: str, beams: int, penalty: float, tmp_path: Path
 ) -> None:
@@ -281,7 +281,7 @@ def data_of(name: str) -> list[str]:
         for name in ("translate", "summarize", "qa", "qa in Chinese")
     ],
 )
-def test_ten_examples_are_learnt_by_heart_and_then_it_stops(
+def test_ten_examples_are_learned_by_heart_and_then_it_stops(
     name: str, model: Path, tmp_path: Path
 ) -> None:
     data = [str(path) for path in some(name, tmp_path / "ten", 10)]
@@ -309,7 +309,7 @@ def test_ten_examples_are_learnt_by_heart_and_then_it_stops(
             assert found["answer"] in wanted or (not wanted and not found["answer"])
 
 
-def test_a_task_is_learnt_measured_used_and_opens_in_transformers(
+def test_a_task_is_learned_measured_used_and_opens_in_transformers(
     model: Path, tmp_path: Path
 ) -> None:
     data = data_of("translate")
@@ -454,7 +454,7 @@ def test_a_source_that_is_too_long_is_cut_and_still_ends(model: Path, tmp_path: 
     assert predict(tmp_path / "run", long, max_length=900)[0]["answer"] is not None
 
 
-def test_a_task_is_learnt_from_texts_longer_than_in_pretraining(
+def test_a_task_is_learned_from_texts_longer_than_in_pretraining(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     long = tmp_path / "long.jsonl"
@@ -469,7 +469,7 @@ def test_a_task_is_learnt_from_texts_longer_than_in_pretraining(
     assert written is not None
 
 
-@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("num_beams", [1, 3])
 def test_there_is_no_last_position_to_read_or_to_write(beams: int, tmp_path: Path) -> None:
     other = theirs("v1.1")
     other.config.n_positions = 32

@@ -21,7 +21,7 @@ from nextword.verbs.predict import predict
 @pytest.mark.parametrize(
     "family", [pytest.param(f, marks=[pytest.mark.slow] * (f == "roberta")) for f in ENCODERS]
 )
-def test_ten_examples_are_learnt_by_heart_by_an_encoder(family: str, tmp_path: Path) -> None:
+def test_ten_examples_are_learned_by_heart_by_an_encoder(family: str, tmp_path: Path) -> None:
     base = their_encoder(tmp_path / "base", family)
     (data,) = some("single", tmp_path / "ten", 10)
     finished = finetune(

@@ -52,7 +52,7 @@ def weights(run: Path, step: int) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_a_task_is_learnt_measured_and_used(name: str, model: Path, tmp_path: Path) -> None:
+def test_a_task_is_learned_measured_and_used(name: str, model: Path, tmp_path: Path) -> None:
     data, settings = data_of(name), ARGUMENTS[name][1]
     finished = finetune(model, data, tmp_path / "run", **(FEW | settings))
     assert finished.steps == 6 and finished.finished and finished.best_step in (3, 6)
@@ -128,7 +128,7 @@ SLOW = ("qa", "qa in Chinese", "summarize", "aligned files", "chat", "instructio
         if name != "text"
     ],
 )
-def test_ten_examples_are_learnt_by_heart_and_then_it_stops(
+def test_ten_examples_are_learned_by_heart_and_then_it_stops(
     name: str, model: Path, tmp_path: Path
 ) -> None:
     data, finished = overfit(name, model, tmp_path)
@@ -152,7 +152,7 @@ def test_ten_examples_are_learnt_by_heart_and_then_it_stops(
             assert found.get("answer", found.get("label")) == right
 
 
-def test_texts_are_learnt_by_heart(model: Path, tmp_path: Path) -> None:
+def test_texts_are_learned_by_heart(model: Path, tmp_path: Path) -> None:
     data, _ = overfit("text", model, tmp_path, steps=150)
     text = read_records([str(data[0])])[0]["text"]
     half = text.rsplit(" ", 5)[0]
@@ -232,13 +232,13 @@ def test_an_adapter_is_that_of_the_best_model(model: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["several", "qa"])
-def test_with_random_weights_nothing_of_the_models_own_is_left(
+def test_with_from_scratch_nothing_of_the_models_own_is_left(
     name: str, model: Path, tmp_path: Path
 ) -> None:
     other = shutil.copytree(model, tmp_path / "other")
     tensors = load_file(other / "model.safetensors")
     save_file({n: t.flip(0).contiguous() for n, t in tensors.items()}, other / "model.safetensors")
-    own = {**FEW, **ARGUMENTS[name][1], "random_weights": True}
+    own = {**FEW, **ARGUMENTS[name][1], "from_scratch": True}
     kept = []
     for begun, seed in ((model, 5), (other, 5), (model, 6)):
         run = tmp_path / f"run{len(kept)}"
@@ -246,12 +246,12 @@ def test_with_random_weights_nothing_of_the_models_own_is_left(
         kept.append(weights(run, 6)["model"])
     assert kept[0] == kept[1] != kept[2]
     assert f"weights drawn anew from seed {seed}" in (run / "model" / "README.md").read_text()
-    assert json.loads((run / "run.json").read_text())["settings"]["random_weights"] is True
+    assert json.loads((run / "run.json").read_text())["settings"]["from_scratch"] is True
 
 
 @pytest.mark.parametrize(
     "more",
-    [{}, {"dropout": 0.2}, {"lora": True, "lora_dropout": 0.2}, {"random_weights": True}],
+    [{}, {"dropout": 0.2}, {"lora": True, "lora_dropout": 0.2}, {"from_scratch": True}],
 )
 @pytest.mark.parametrize("name", ["single", "translate"])
 def test_a_run_that_was_killed_goes_on_bit_for_bit(

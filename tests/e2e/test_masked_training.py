@@ -187,7 +187,7 @@ def test_evaluate_finds_what_transformers_finds_at_the_same_places(
     assert low <= found["masked_accuracy"] <= high
 
 
-def test_a_run_that_learnt_whole_words_is_measured_on_whole_words(
+def test_a_run_that_learned_whole_words_is_measured_on_whole_words(
     store: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

@@ -116,8 +116,8 @@ def test_another_horizon_on_resume_needs_a_flag(tmp_path: Path) -> None:
     subprocess.run(short, check=True, capture_output=True, timeout=300)
     longer = [flag if flag != "60" else "16" for flag in command(data, run, "--resume")]
     refused = subprocess.run(longer, capture_output=True, text=True, timeout=300)
-    assert refused.returncode == 2 and "--new-horizon" in refused.stderr
-    subprocess.run([*longer, "--new-horizon"], check=True, capture_output=True, timeout=300)
+    assert refused.returncode == 2 and "--change-length" in refused.stderr
+    subprocess.run([*longer, "--change-length"], check=True, capture_output=True, timeout=300)
     assert max((run / "checkpoints").iterdir()).name == "step-00000016"
 
 

@@ -186,11 +186,11 @@ def test_a_run_stopped_before_it_began_does_not_go_on_with_other_text(
     assert train(text, tmp_path / "run", resume=True).finished
 
 
-def test_a_new_horizon_is_kept_without_its_flag(text: Path, tmp_path: Path) -> None:
+def test_a_change_length_is_kept_without_its_flag(text: Path, tmp_path: Path) -> None:
     train(text, tmp_path / "run", steps=6)
-    train(text, tmp_path / "run", steps=9, resume=True, new_horizon=True)
+    train(text, tmp_path / "run", steps=9, resume=True, change_length=True)
     assert train(text, tmp_path / "run", steps=9, resume=True).steps == 9
-    with pytest.raises(UserError, match="--new-horizon"):
+    with pytest.raises(UserError, match="--change-length"):
         train(text, tmp_path / "run", steps=6, resume=True)
 
 

@@ -459,7 +459,7 @@ def test_an_encoders_classifier_begins_with_what_was_pretrained(
     family: Family, tmp_path: Path
 ) -> None:
     """BERT's pooler and ModernBERT's head are the checkpoint's where it has them."""
-    # Of BERT's models this is the one that has learnt a pooler.
+    # Of BERT's models this is the one that has learned a pooler.
     pretrained = family == "bert" and transformers.AutoModelForPreTraining
     kind: Any = pretrained or transformers.AutoModelForMaskedLM
     kind.from_config(their_config(family)).save_pretrained(tmp_path)

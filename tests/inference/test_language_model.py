@@ -204,7 +204,7 @@ def infilling(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_a_middle_is_asked_for_as_it_was_learnt(infilling: Path) -> None:
+def test_a_middle_is_asked_for_as_it_was_learned(infilling: Path) -> None:
     model = load_language_model(infilling)
     tokens = fill_in_the_middle_for(model.tokenizer, 1.0)
     text, end = "def f(x):\n    return x\n", model.tokenizer.end_id
@@ -244,7 +244,7 @@ def test_a_middle_is_written_and_printed_between_what_surrounds_it(
     assert told["suffix"] == ":" and told["samples"][0]["text"] == "(x)"
 
 
-def test_a_middle_is_refused_where_it_cannot_have_been_learnt(model: LanguageModel) -> None:
+def test_a_middle_is_refused_where_it_cannot_have_been_learned(model: LanguageModel) -> None:
     with pytest.raises(
         UserError, match=r"has no <\|fim_prefix\|>, which a suffix needs; leave the suffix out"
     ):

@@ -20,7 +20,9 @@ RENAMED: dict[str, dict[str, str]] = {  # the name before: the name after
         "figures": "metrics"
     },  # of a key of JSON; "held_out.jsonl:twin" is that key in that file alone
     "values": {},  # "labels=several": this string under this key, and as this flag's argument
-    "flags": {},  # of a word in a command, as "--beams"; it may become several words, or ""
+    "flags": {
+        "--beams": "--num-beams"
+    },  # of a word in a command, as "--num-beams"; it may become several words, or ""
 }
 ADDED = [  # paths of JSON that only the AFTER side has: not differences, but counted
     re.compile(pattern)

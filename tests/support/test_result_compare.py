@@ -87,7 +87,16 @@ def test_two_keys_that_become_one_are_refused(
 def test_commands_are_said_in_the_new_words(renamed: dict[str, dict[str, str]]) -> None:
     renamed["flags"] = {"--beams": "--num-beams", "--extract": "", "--lora": "--adapter lora"}
     renamed["values"] = {"labels=several": "multi"}
-    words = ["finetune", "several", "--labels", "several", "--beams", "3", "--extract", "--lora"]
+    words = [
+        "finetune",
+        "several",
+        "--labels",
+        "several",
+        "--num-beams",
+        "3",
+        "--extract",
+        "--lora",
+    ]
     new = ["finetune", "several", "--labels", "multi", "--num-beams", "3", "--adapter", "lora"]
     assert renamed_command(words) == new
 

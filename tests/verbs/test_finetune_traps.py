@@ -59,7 +59,11 @@ USER = {"role": "user", "content": "Well?"}
 TRAPS: dict[str, tuple[list[tuple[str, Any]] | list[dict[str, Any]], dict[str, Any], str]] = {
     "an empty label": ([*ROWS, ("more", "")], {}, "column 'label' is empty"),
     "a blank label": ([*ROWS, ("more", " ")], {}, "column 'label' is empty"),
-    "a flag of another task": (ROWS, {"beams": 4}, "--beams does nothing for --task classify"),
+    "a flag of another task": (
+        ROWS,
+        {"num_beams": 4},
+        "--num-beams does nothing for --task classify",
+    ),
     "a rank without updates": (ROWS, {"lora_rank": 4}, "--lora-rank does nothing without --lora"),
     "a prompt for what is pointed at": (
         [asked()] * 4,
@@ -100,7 +104,7 @@ TRAPS: dict[str, tuple[list[tuple[str, Any]] | list[dict[str, Any]], dict[str, A
     ),
     "random weights frozen": (
         ROWS,
-        {"random_weights": True, "freeze": 1},
+        {"from_scratch": True, "freeze": 1},
         "expected neither --lora nor --freeze beside it",
     ),
     "a length given twice": (ROWS, {"epochs": 2}, "since epochs gives the run's length already"),

@@ -53,7 +53,7 @@ def test_pairs_are_read_as_pairs_and_told_from_texts() -> None:
     known = model_for("classify", CLASSES, **pairs).classify([("one", "other")])
     assert known == model_for("classify", CLASSES).classify([("one", "other")])
     assert known[0] == model_for("classify", CLASSES).classify("one\nother")
-    with pytest.raises(UserError, match=r"learnt pairs.*give \(one, other\)"):
+    with pytest.raises(UserError, match=r"learned pairs.*give \(one, other\)"):
         model_for("classify", CLASSES, **pairs).classify("one")
     with pytest.raises(UserError, match="single texts"):
         model_for("classify", CLASSES, text_column="text").classify(("one", "other"))

@@ -28,7 +28,7 @@ NOT_IN_TEXT = "whose answer does not stand in the text"
 @dataclass(frozen=True)
 class SpanFormat:
     """`language` is the one of the answers, by which they are judged; `answer_tokens` how long one
-    may be. `declines` says whether questions without an answer were learnt."""
+    may be. `declines` says whether questions without an answer were learned."""
 
     language: str
     answer_tokens: int

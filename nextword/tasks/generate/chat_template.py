@@ -262,7 +262,7 @@ def _content(content: Any, name: str, place: str) -> str:
         if all(isinstance(part, str) for part in parts):
             content = "".join(map(str, parts))
     if not isinstance(content, str):
-        raise UserError(f"{name} has no text", where=place, mend="only text can be learnt")
+        raise UserError(f"{name} has no text", where=place, mend="only text can be learned")
     if not content.strip():
         raise UserError(f"{name} is empty", where=place, mend="write it, or remove the row")
     return content

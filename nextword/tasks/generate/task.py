@@ -78,7 +78,7 @@ class Generate(Task[E, GenerationExample, TextOutputs]):
     def start(cls, place: str, train: Dataset[E], settings: FinetuneSettings) -> Self:
         model, tokenizer = load(place)
         require_generative(model, place, settings.task)
-        if settings.random_weights:
+        if settings.from_scratch:
             model = build_model(model.config, settings.seed)
         start_id = start_id_of(model, tokenizer, find_directory(place))
         return cls(place, model, tokenizer, settings, start_id=start_id)
@@ -105,7 +105,7 @@ class Generate(Task[E, GenerationExample, TextOutputs]):
             columns.settings,
             self.settings.prompt,
             self.max_length,
-            self.settings.beams,
+            self.settings.num_beams,
             vars(self.format) if self.format else None,
         )
 
@@ -181,7 +181,7 @@ class Generate(Task[E, GenerationExample, TextOutputs]):
                 [item.prompt for item in items[first : first + self.batch_size]],
                 max(encoded.format.answer_tokens, 1),
                 encoded.end_ids,
-                beams=self.settings.beams,
+                num_beams=self.settings.num_beams,
             )
         predictions = [{"answer": answer} for answer in answers]
         return TextOutputs(predictions, losses, targets, encoded.format.language)
@@ -200,7 +200,7 @@ class Generate(Task[E, GenerationExample, TextOutputs]):
 class Answer(Generate[PromptedExample]):
     """What the tasks share whose answers are compared with references."""
 
-    settings_used: ClassVar[frozenset[str]] = frozenset({"target_column", "prompt", "beams"})
+    settings_used: ClassVar[frozenset[str]] = frozenset({"target_column", "prompt", "num_beams"})
     scoring: ClassVar[AnswerScoring]
 
     @property

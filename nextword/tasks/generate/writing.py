@@ -28,16 +28,16 @@ def write_answers(
     max_new_tokens: int,
     end_ids: Collection[int],
     *,
-    beams: int = 1,
+    num_beams: int = 1,
 ) -> list[str]:
     """Return what a model writes after each prompt: the likeliest word each time, or the best of
     several beams. A model that was being trained goes on being so."""
     with eval_mode(model):
-        if beams > 1:
+        if num_beams > 1:
             results = beam_search(
                 model,
                 prompts,
-                BeamSettings(beams, max_new_tokens),
+                BeamSettings(num_beams, max_new_tokens),
                 end_ids,
                 vocab_size=tokenizer.vocab_size,
             )

@@ -106,9 +106,9 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
             raise UserError(
                 "an encoder–decoder cannot learn the task prefer", mend="choose a decoder"
             )
-        if settings.random_weights:
+        if settings.from_scratch:
             raise UserError(
-                "--random-weights leaves no model to compare with",
+                "--from-scratch leaves no model to compare with",
                 mend="leave it out: preferences are learned by a model that can write",
             )
         template, talks = "", [e.prompt for e in train.examples if not isinstance(e.prompt, str)]

@@ -65,7 +65,9 @@ def test_ten_examples_learned_by_heart_are_answered_exactly_and_the_answer_stops
         for example in dataset.examples
     ]
     for beams in (1, 3):
-        answers = write_answers(task.model, tokenizer, prompts, 200, encoded.end_ids, beams=beams)
+        answers = write_answers(
+            task.model, tokenizer, prompts, 200, encoded.end_ids, num_beams=beams
+        )
         assert answers == targets
     outputs = task.predict(encoded, dataset)
     assert task.model.training
