@@ -46,7 +46,7 @@ class TaskModel:
         return self.trained.outputs.names if isinstance(self.trained, Classify) else ()
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-        """A prediction for each row of columns, named as in the data that the model learned from."""
+        """Return a prediction for each row of columns, named as in the model's training data."""
         records = [Record(row, f"row {number}") for number, row in enumerate(rows, start=1)]
         return predict_records(self.trained, records) if records else []
 

@@ -141,7 +141,7 @@ def test_a_config_of_an_older_version_is_read_as_it_was_meant(tied: bool, tmp_pa
 
 
 @pytest.mark.parametrize("version", ["v1.0", "v1.1"])
-@pytest.mark.parametrize(("num_beams", "penalty"), [(1, 1.0), (2, 0.4), (4, 1.0), (4, 2.0)])
+@pytest.mark.parametrize(("beams", "penalty"), [(1, 1.0), (2, 0.4), (4, 1.0), (4, 2.0)])
 def test_greedy_and_beam_search_write_what_transformers_writes(
     version: str, beams: int, penalty: float, tmp_path: Path
 ) -> None:
@@ -316,9 +316,9 @@ def test_a_task_is_learned_measured_used_and_opens_in_transformers(
     finished = finetune(model, data, tmp_path / "run", **FEW, task="translate", dropout=0.1)
     evaluation = evaluate_task(tmp_path / "run", data)
     assert set(finished.metrics) <= set(evaluation.metrics)
-    found = [p["answer"] for p in predict(tmp_path / "run", data, beams=3, precision="fp32")]
+    found = [p["answer"] for p in predict(tmp_path / "run", data, num_beams=3, precision="fp32")]
     texts = [record["en"] for record in read_records(data)]
-    assert load_task(tmp_path / "run", beams=3, precision="fp32").translate(texts) == found
+    assert load_task(tmp_path / "run", num_beams=3, precision="fp32").translate(texts) == found
     other = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "run" / "model").eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
     kept = json.loads((tmp_path / "run" / "task.json").read_text())["format"]
@@ -469,7 +469,7 @@ def test_a_task_is_learned_from_texts_longer_than_in_pretraining(
     assert written is not None
 
 
-@pytest.mark.parametrize("num_beams", [1, 3])
+@pytest.mark.parametrize("beams", [1, 3])
 def test_there_is_no_last_position_to_read_or_to_write(beams: int, tmp_path: Path) -> None:
     other = theirs("v1.1")
     other.config.n_positions = 32

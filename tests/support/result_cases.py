@@ -131,7 +131,7 @@ CASES = (
         *("translate-beams-zh", "rewriter"),
         *("{data}/translate-{part}.en {data}/translate-{part}.zh", "--task translate"),
         learn=LONGER,
-        use="--num-beams 3",
+        use="--beams 3",
     ),
     finetuned("chat", "decoder", "{data}/chat-{part}.jsonl", "--task chat", learn=LONGER),
     finetuned("chat-instructions", "decoder", "{data}/instructions-{part}.jsonl", "--task chat"),
