@@ -169,7 +169,7 @@ CASES = (
     ),
     finetuned(
         *("classify-several-random-weights", "decoder", "{data}/topics-{part}.jsonl"),
-        "--task classify --from-scratch --metric macro-f1",
+        "--task classify --random-weights --metric macro-f1",
     ),
     finetuned(
         *("classify-amount", "encoder", "{data}/amounts-{part}.csv", "--task classify"),

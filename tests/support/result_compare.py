@@ -18,7 +18,8 @@ RENAMED: dict[str, dict[str, str]] = {  # the name before: the name after
     "files": {},  # of a file or folder that a command writes, as "held_out.jsonl"
     "keys": {"figures": "metrics"},  # of JSON; "held_out.jsonl:twin" is that key in one file
     "values": {},  # "labels=several": this string under this key, and as this flag's argument
-    "flags": {"--beams": "--num-beams"},  # of a word in a command; it may become several, or ""
+    # of a word in a command; it may become several, or ""
+    "flags": {"--beams": "--num-beams", "--random-weights": "--from-scratch"},
 }
 ADDED = [  # paths of JSON that only the AFTER side has: not differences, but counted
     re.compile(pattern)
