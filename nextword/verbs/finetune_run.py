@@ -36,7 +36,7 @@ from nextword.tasks.split import fingerprint, hold_out
 from nextword.tasks.training import FinetunePlan, TaskValidator
 from nextword.terminal import duration, quantity, warn
 from nextword.tokens.packing import ExampleLoader
-from nextword.training import metrics_log, parameters, periodic, session
+from nextword.training import metrics_log, optimizers, periodic, session
 from nextword.training.machine import choose_precision
 from nextword.training.optimizers import OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group, Interrupt
@@ -229,7 +229,7 @@ def _choose_parameters(task: AnyTask, settings: FinetuneSettings) -> None:
             seed=settings.seed,
         )
     if settings.freeze:
-        parameters.freeze(task.model, settings.freeze)
+        optimizers.freeze(task.model, settings.freeze)
 
 
 def _subject(
@@ -245,7 +245,7 @@ def _subject(
 def _optimizers(task: AnyTask, plan: FinetunePlan, settings: FinetuneSettings, dtype: Any) -> Any:
     shares = None
     if settings.layer_decay < 1:
-        shares = parameters.layer_rates(task.model, settings.layer_decay)
+        shares = optimizers.layer_rates(task.model, settings.layer_decay)
     chosen = OptimizerSettings(
         settings.optimizer, plan.learning_rate, plan.weight_decay, plan.momentum, (0.9, 0.999)
     )

@@ -25,7 +25,7 @@ def test_what_is_no_model_says_so(tmp_path: Path) -> None:
         find_directory(tmp_path)
     with pytest.raises(UserError, match="is a file"):
         find_directory(tmp_path / "config.yaml")
-    for name in ("./absent", "/absent/model", "../x", "a/b/c", "a..b"):
+    for name in ("./absent", "/absent/model", "../absent", "a/b/c", "a..b"):
         with pytest.raises(UserError, match="no such directory"):
             find_directory(name)
 

@@ -40,9 +40,8 @@ from nextword.tokens.store import Split
 from nextword.tokens.tokenizer_training import byte_tokenizer
 from nextword.training.loop import train_step
 from nextword.training.objective import objective_of
-from nextword.training.optimizers import OptimizerSettings, build_optimizers
+from nextword.training.optimizers import OptimizerSettings, build_optimizers, layer_rates
 from nextword.training.parallel import Group, LossModule
-from nextword.training.parameters import layer_rates
 from nextword.training.schedule import Schedule
 
 CURVES = Path(__file__).with_name("golden_curves.json")

@@ -14,8 +14,15 @@ from nextword.models.heads import SequenceClassificationModel
 from nextword.models.lora import add_lora
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
-from nextword.training.optimizers import Muon, Optimizers, OptimizerSettings, build_optimizers
-from nextword.training.parameters import freeze, layer_rates, trainable_parameters
+from nextword.training.optimizers import (
+    Muon,
+    Optimizers,
+    OptimizerSettings,
+    build_optimizers,
+    freeze,
+    layer_rates,
+    trainable_parameters,
+)
 
 Kind = Literal["muon", "adamw", "sgd"]
 KINDS: tuple[Kind, ...] = ("muon", "adamw", "sgd")
