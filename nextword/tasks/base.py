@@ -224,7 +224,9 @@ class Task(ABC, Generic[E, I, O]):
         return [], []
 
     @abstractmethod
-    def held_out_rows(self, outputs: O, dataset: Dataset[E]) -> list[dict[str, Any]]:
+    def held_out_rows(
+        self, outputs: O, encoded: Encoded[I], dataset: Dataset[E]
+    ) -> list[dict[str, Any]]:
         """Return what RUN/held_out.jsonl says of each example: text, target and prediction."""
 
     def sample(self, encoded: Encoded[I]) -> tuple[str, str] | None:
@@ -237,6 +239,18 @@ class Task(ABC, Generic[E, I, O]):
         """Read other records by the columns of the training data, where they have them."""
         settings = fit_settings(self.settings, records, self.asked)
         return self.read(records, settings, labelled=labelled)
+
+    def measure_more(
+        self, records: Sequence[Record], *, warns: bool = True
+    ) -> tuple[Dataset[E], O, dict[str, Metric]]:
+        """Read other labelled records and measure the model on them; with `warns` say what is not
+        read of them."""
+        dataset = self.read_more(records, labelled=True)
+        encoded = self.encode(dataset)
+        if warns:
+            self.warn_of(encoded)
+        outputs = self.measure(encoded, dataset)
+        return dataset, outputs, self.all_metrics(outputs, dataset)
 
     def warn_of(self, encoded: Encoded[I]) -> None:
         """Warn of what is not read of the data."""

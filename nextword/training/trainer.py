@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from nextword.settings import FinetuneSettings, PretrainSettings
-from nextword.training.machine import Precision
 from nextword.training.metrics_log import MetricsLog
 from nextword.training.optimizers import Optimizers
 from nextword.training.parallel import Group, Interrupt, LossModule, replicate
@@ -21,11 +20,10 @@ from nextword.training.state import Loader, State, Validator
 
 @dataclass(frozen=True)
 class Session:
-    """What surrounds a run: its processes, its signals, and the type it computes in."""
+    """What surrounds a run: its processes and its signals."""
 
     group: Group
     interrupt: Interrupt
-    precision: Precision
 
 
 @dataclass(frozen=True)

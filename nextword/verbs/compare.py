@@ -129,16 +129,14 @@ def compare(
 
 def outcome_of(task: AnyTask, items: Sequence[str]) -> Outcome:
     """Let a model do its task on labelled data."""
-    dataset = task.read_more(read_records(items, task.text_files), labelled=True)
-    encoded = task.encode(dataset)
-    task.warn_of(encoded)
-    outputs = task.measure(encoded, dataset)
+    records = read_records(items, task.text_files)
+    dataset, outputs, metrics = task.measure_more(records)
     duplicates = training_duplicates(task, dataset) or []
     return Outcome(
         task.place,
         task.name,
         task.truth(dataset),
-        task.all_metrics(outputs, dataset),
+        metrics,
         outputs.targets.tolist(),
         task.directions,
         resampler_of(dataset, task.settings.seed),

@@ -105,20 +105,13 @@ def evaluate_task(
     task = open_task(model, settings) if isinstance(model, str | Path) else model
     items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
     records = read_records(items, task.text_files)
-    dataset = task.read_more(records, labelled=True)
-    encoded = task.encode(dataset)
-    task.warn_of(encoded)
-    outputs = task.measure(encoded, dataset)
-    metrics = task.all_metrics(outputs, dataset)
+    dataset, outputs, metrics = task.measure_more(records)
     resampler = resampler_of(dataset, task.settings.seed)
     duplicates = training_duplicates(task, dataset)
     exact, near = (None, None) if duplicates is None else count_duplicates(duplicates)
     each = [{name: metric.value for name, metric in metrics.items()}]
     for run in seed_runs(Path(task.place))[1:]:
-        other = open_task(run, settings)
-        own = other.read_more(records, labelled=True)
-        outputs_of_run = other.measure(other.encode(own), own)
-        found = other.all_metrics(outputs_of_run, own)
+        _, _, found = open_task(run, settings).measure_more(records, warns=False)
         each.append({name: metric.value for name, metric in found.items()})
     classes, calibration = task.reports(outputs, dataset)
     return TaskEvaluation(
@@ -179,8 +172,9 @@ def evaluate_held_out(
     if task.name != "text":
         if not outputs.predictions:
             val = val.select(range(min(len(val), MOST_TALKS)))
-            outputs = task.predict(task.encode(val), val)
-        _write_held_out(run, task.held_out_rows(outputs, val), train, val)
+            encoded = task.encode(val)
+            outputs = task.predict(encoded, val)
+        _write_held_out(run, task.held_out_rows(outputs, encoded, val), train, val)
     write_json(run / EVALUATION, kept)
     return estimates
 

@@ -135,7 +135,7 @@ def finetune_once(
         _optimizers(task, plan, settings, precision.dtype),
         plan,
         settings,
-        Session(group, work.interrupt, precision),
+        Session(group, work.interrupt),
         log,
     )
     if point is None:

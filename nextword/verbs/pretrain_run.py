@@ -236,7 +236,7 @@ class PretrainRun:
             ),
             plan,
             settings,
-            Session(group, self.interrupt, precision),
+            Session(group, self.interrupt),
             log,
         )
 

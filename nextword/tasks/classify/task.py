@@ -262,7 +262,9 @@ class Classify(HeadTask[LabelledText, LabelledExample, LabelOutputs]):
         reports = class_reports(self.outputs.names, targets, guesses)
         return reports, reliability(correct, outputs.scores.max(1))
 
-    def held_out_rows(self, outputs: LabelOutputs, dataset: Texts) -> list[dict[str, Any]]:
+    def held_out_rows(
+        self, outputs: LabelOutputs, encoded: Items, dataset: Texts
+    ) -> list[dict[str, Any]]:
         rows = []
         for text, target, predicted, loss in zip(
             dataset.examples,

@@ -177,7 +177,9 @@ class ExtractiveQA(HeadTask[PromptedExample, Window, SpanOutputs]):
     def truth(self, dataset: Questions) -> list[Any]:
         return [example.references or example.record.place for example in dataset.examples]
 
-    def held_out_rows(self, outputs: SpanOutputs, dataset: Questions) -> list[dict[str, Any]]:
+    def held_out_rows(
+        self, outputs: SpanOutputs, encoded: Windows, dataset: Questions
+    ) -> list[dict[str, Any]]:
         references = [list(example.references) for example in dataset.examples]
         scores = QA_SCORING.each(outputs.answers, references, outputs.language)
         return [

@@ -44,8 +44,9 @@ class Chat(Unscored[Talk]):
         tokenizer = with_template(self.tokenizer, self.format.template)
         save(directory, self.model, tokenizer, card=card, start_id=self.start_id)
 
-    def held_out_rows(self, outputs: TextOutputs, dataset: Dataset[Talk]) -> list[dict[str, Any]]:
-        encoded = self.encode(dataset)
+    def held_out_rows(
+        self, outputs: TextOutputs, encoded: Encoded[GenerationExample], dataset: Dataset[Talk]
+    ) -> list[dict[str, Any]]:
         return [
             {
                 "place": item.example.source,

@@ -229,8 +229,9 @@ class Answer(Generate[PromptedExample]):
         )
         return CONVERGED if right else None
 
-    def held_out_rows(self, outputs: TextOutputs, dataset: Prompted) -> list[dict[str, Any]]:
-        encoded = self.encode(dataset)
+    def held_out_rows(
+        self, outputs: TextOutputs, encoded: Items, dataset: Prompted
+    ) -> list[dict[str, Any]]:
         scores = self.scoring.each(outputs.answers, _references(dataset), outputs.language)
         return [
             {
@@ -296,7 +297,9 @@ class Unscored(Generate[E]):
     def converged(self, outputs: TextOutputs, dataset: Dataset[E]) -> float | None:
         return CONVERGED if outputs.loss.value < CONVERGED else None
 
-    def held_out_rows(self, outputs: TextOutputs, dataset: Dataset[E]) -> list[dict[str, Any]]:
+    def held_out_rows(
+        self, outputs: TextOutputs, encoded: Items, dataset: Dataset[E]
+    ) -> list[dict[str, Any]]:
         return []
 
 

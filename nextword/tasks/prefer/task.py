@@ -310,7 +310,7 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
         return [(example.chosen, example.rejected) for example in dataset.examples]
 
     def held_out_rows(
-        self, outputs: PreferenceOutputs, dataset: Preferences
+        self, outputs: PreferenceOutputs, encoded: Pairs, dataset: Preferences
     ) -> list[dict[str, Any]]:
         return [
             {

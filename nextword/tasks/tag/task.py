@@ -230,7 +230,9 @@ class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
     def reports(self, outputs: TagOutputs, dataset: Texts) -> tuple[list[ClassReport], list[Bin]]:
         return entity_reports([text.tags for text in dataset.examples], outputs.tags), []
 
-    def held_out_rows(self, outputs: TagOutputs, dataset: Texts) -> list[dict[str, Any]]:
+    def held_out_rows(
+        self, outputs: TagOutputs, encoded: Windows, dataset: Texts
+    ) -> list[dict[str, Any]]:
         return [
             {
                 "place": text.place,
