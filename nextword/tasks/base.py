@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -22,6 +22,7 @@ from nextword.evaluation.metrics import Direction, Floats, Ints, Metric, ratio
 from nextword.models.encoder_decoder import GenerativeModel
 from nextword.models.heads import ModelWithHead
 from nextword.settings import FinetuneSettings, TaskSettings
+from nextword.tasks.dataset import Dataset, E, Encoded, ExampleReader, I
 from nextword.tasks.records import Columns, Record, TextFiles, fit_settings
 from nextword.tasks.task_file import TaskFile
 from nextword.terminal import warn
@@ -31,58 +32,7 @@ from nextword.tokens.tokenizer import Tokenizer
 CONVERGED = 0.05  # nats of training loss, when nothing is left to learn if every answer is right
 
 Prediction = dict[str, Any]
-E = TypeVar("E")  # an example of a data set
-I = TypeVar("I")  # noqa: E741  # an encoded item that the loader numbers
 O = TypeVar("O", bound="Outputs")  # noqa: E741
-
-
-@dataclass(frozen=True)
-class Dataset(Generic[E]):
-    """Labelled records, read once.
-
-    Lists are [examples]: `inputs` is what the model is given, as text; `shared_inputs` the part of
-    it that keeps examples together when data is split: a question's text.
-    """
-
-    examples: list[E]
-    records: list[Record]
-    columns: Columns
-    inputs: list[str]
-    shared_inputs: list[str]
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    @property
-    def places(self) -> list[str]:
-        return [record.place for record in self.records]
-
-    def select(self, indices: Sequence[int] | Ints) -> Self:
-        """Return the data set of some of the examples."""
-
-        def pick(values: list[Any]) -> list[Any]:
-            return [values[index] for index in indices]
-
-        return replace(
-            self,
-            examples=pick(self.examples),
-            records=pick(self.records),
-            inputs=pick(self.inputs),
-            shared_inputs=pick(self.shared_inputs),
-        )
-
-
-@dataclass(frozen=True)
-class Encoded(Generic[I]):
-    """A data set in tokens: `items` are what the loader numbers, [items], with their `lengths` in
-    tokens and the `sources` they come from; the loss is a sum over `targets`. `notes` say what
-    people should know of the data."""
-
-    items: list[I]
-    lengths: list[int]
-    sources: list[str]
-    targets: int
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -133,10 +83,30 @@ class Task(ABC, Generic[E, I, O]):
 
     @classmethod
     @abstractmethod
+    def reader(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
+    ) -> ExampleReader[E]:
+        """Return what reads these records, by their columns.
+
+        Raises UserError that lists the columns where it is not clear which is meant.
+        """
+
+    @classmethod
     def read(
-        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
+        cls,
+        records: Sequence[Record],
+        settings: TaskSettings,
+        *,
+        labelled: bool = True,
+        keep_going: bool = False,
     ) -> Dataset[E]:
-        """Read records. Raises UserError, with the place, for what is missing or not understood."""
+        """Read records. Raises UserError, with the place, for what is missing or not understood;
+        with `keep_going` a record that cannot be read is kept in the data set's report."""
+        errors = [record.error for record in records if record.error is not None]
+        if errors and (not keep_going or len(errors) == len(records)):
+            raise errors[0]
+        reader = cls.reader(records, settings, labelled=labelled)
+        return reader.read_all(records, keep_going=keep_going)
 
     @classmethod
     def label_names(cls, dataset: Dataset[E], settings: TaskSettings) -> list[list[str]]:
@@ -235,10 +205,12 @@ class Task(ABC, Generic[E, I, O]):
 
     # Shared by all tasks
 
-    def read_more(self, records: Sequence[Record], *, labelled: bool) -> Dataset[E]:
+    def read_more(
+        self, records: Sequence[Record], *, labelled: bool, keep_going: bool = False
+    ) -> Dataset[E]:
         """Read other records by the columns of the training data, where they have them."""
         settings = fit_settings(self.settings, records, self.asked)
-        return self.read(records, settings, labelled=labelled)
+        return self.read(records, settings, labelled=labelled, keep_going=keep_going)
 
     def measure_more(
         self, records: Sequence[Record], *, warns: bool = True

@@ -14,7 +14,8 @@ from nextword.inference.loading import boundary_ids
 from nextword.models.transformer import Transformer
 from nextword.settings import FinetuneSettings
 from nextword.tasks import base
-from nextword.tasks.base import Dataset, Opening, Task
+from nextword.tasks.base import Opening, Task
+from nextword.tasks.dataset import Dataset
 from nextword.tasks.task_file import TaskFile
 
 E = TypeVar("E")

@@ -33,8 +33,11 @@ S = TypeVar("S", bound=TaskSettings)
 
 @dataclass(frozen=True)
 class Record:
+    """A record and its place, "train.csv:12"; `error` says why it cannot be read, else None."""
+
     values: Mapping[str, Any]
-    place: str  # "train.csv:12"
+    place: str
+    error: UserError | None = None
 
     def __getitem__(self, column: str) -> Any:
         return get_field(self.values, column)
@@ -77,10 +80,12 @@ def _records_of(source: Source) -> Iterator[Record]:
         )
     for place, value in read_source(source, ReadStats()):
         if isinstance(value, ReadError):
-            raise UserError(value.what, where=value.source or place, mend=value.mend)
-        if not isinstance(value, Mapping):
-            raise UserError("is not an object with named fields", where=place)
-        if isinstance(value.get("data"), list) and "paragraphs" in str(value["data"])[:10_000]:
+            error = UserError(value.what, where=value.source or place, mend=value.mend)
+            yield Record({}, place, error)
+        elif not isinstance(value, Mapping):
+            error = UserError("is not an object with named fields", where=place)
+            yield Record({}, place, error)
+        elif isinstance(value.get("data"), list) and "paragraphs" in str(value["data"])[:10_000]:
             yield from _squad(value["data"], source.path)
         else:
             yield Record(value, place)
@@ -143,11 +148,18 @@ def _lines(source: Source) -> Iterator[str]:
 class Columns:
     """`inputs` says which column plays which role ("context", "question", "source" ...); `targets`
     are the columns of what is to be predicted: several where there are several references, none
-    where the right answers are not asked for. `target_setting` is the setting that names them."""
+    where the right answers are not asked for. `target_setting` is the setting that names them;
+    `extras` are columns that are read besides: a system message, where an answer begins."""
 
     inputs: Mapping[str, str] = field(default_factory=dict)
     targets: Sequence[str] = ()
     target_setting: str = "target_column"
+    extras: Sequence[str] = ()
+
+    @property
+    def used(self) -> set[str]:
+        """The names of all columns that are read."""
+        return {*self.inputs.values(), *self.targets, *self.extras}
 
     @property
     def settings(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ from nextword.errors import UserError
 from nextword.evaluation.bootstrap import Resampler
 from nextword.evaluation.contamination import normalize
 from nextword.settings import FinetuneSettings
-from nextword.tasks.base import Dataset
+from nextword.tasks.dataset import Dataset
 from nextword.tasks.records import Record
 from nextword.text.duplicates import text_digest
 

@@ -10,7 +10,8 @@ from nextword.errors import UserError
 from nextword.models.lora import count_trainable
 from nextword.registry import TASKS
 from nextword.settings import FinetuneSettings
-from nextword.tasks.base import Dataset, Encoded, Task
+from nextword.tasks.base import Task
+from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.opening import task_class
 from nextword.terminal import quantity, say
 from nextword.training.parallel import Group, Interrupt

@@ -30,7 +30,7 @@ from nextword.runs.configuration import FinetuneConfiguration, seed_runs
 from nextword.runs.record import EVALUATION, HELD_OUT
 from nextword.settings import EvaluateSettings, FinetuneSettings, PredictSettings, resolve
 from nextword.tasks import task_file
-from nextword.tasks.base import Dataset
+from nextword.tasks.dataset import Dataset
 from nextword.tasks.opening import AnyTask, open_task, task_class
 from nextword.tasks.records import read_records
 from nextword.tasks.split import resampler_of

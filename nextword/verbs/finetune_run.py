@@ -29,7 +29,8 @@ from nextword.runs import configuration
 from nextword.runs.configuration import FinetuneConfiguration, check_new
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
 from nextword.tasks import task_file, training
-from nextword.tasks.base import Dataset, Encoded, Task
+from nextword.tasks.base import Task
+from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.opening import open_task, task_class
 from nextword.tasks.records import read_alike, read_records
 from nextword.tasks.split import fingerprint, hold_out

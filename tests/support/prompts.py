@@ -9,7 +9,7 @@ from typing import Any
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings, TaskSettings
-from nextword.tasks.base import Dataset
+from nextword.tasks.dataset import Dataset
 from nextword.tasks.generate.encoding import EncodedPrompts, PromptFormat
 from nextword.tasks.opening import task_class
 from nextword.tasks.records import Record

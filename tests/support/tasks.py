@@ -10,8 +10,8 @@ from nextword.models.heads import SequenceClassificationModel
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings, TaskSettings
-from nextword.tasks.base import Dataset
 from nextword.tasks.classify.task import Classify
+from nextword.tasks.dataset import Dataset
 from nextword.tasks.generate.encoding import EncodedPrompts, GenerationExample
 from nextword.tasks.generate.task import Generate, TextOutputs
 from nextword.tasks.generate.writing import example_losses

@@ -16,9 +16,9 @@ from support.tasks import classifier, transformer, writer
 
 from nextword.errors import UserError
 from nextword.hub.heads import Outputs
-from nextword.tasks.base import Dataset, Encoded
 from nextword.tasks.classify.data import LabelledText
 from nextword.tasks.classify.task import Classify, LabelledExample, LabelOutputs
+from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.generate.task import Generate
 from nextword.tokens.tokenizer_training import character_tokenizer
 from nextword.verbs.compare import compare, outcome_of

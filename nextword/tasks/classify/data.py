@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nextword.errors import UserError, nearest
 from nextword.hub.heads import OutputKind, Outputs
 from nextword.settings import TaskSettings
+from nextword.tasks.dataset import ExampleReader
 from nextword.tasks.records import Columns, Record, choose_column, columns_of
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 
@@ -98,10 +99,11 @@ def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled:
     return Columns(inputs, targets, "label_column")
 
 
-def read_texts(records: Sequence[Record], columns: Columns) -> list[LabelledText]:
-    """Return the texts of some records. Raises UserError for a text or label that is missing."""
-    texts = []
-    for record in records:
+class LabelledTextReader(ExampleReader[LabelledText]):
+    """Reads a text or a pair of texts, and their label where one is asked for."""
+
+    def read(self, record: Record) -> LabelledText:
+        columns = self.columns
         text = _text(record, columns.inputs["text"])
         pair = _text(record, columns.inputs["pair"]) if "pair" in columns.inputs else None
         label = record[columns.targets[0]] if columns.targets else None
@@ -111,8 +113,10 @@ def read_texts(records: Sequence[Record], columns: Columns) -> list[LabelledText
                 where=record.place,
                 mend="give every example a label, or remove it",
             )
-        texts.append(LabelledText(text, pair, label, record.place))
-    return texts
+        return LabelledText(text, pair, label, record.place)
+
+    def input_of(self, example: LabelledText, record: Record) -> str:
+        return example.joined
 
 
 def _text(record: Record, column: str) -> str:

@@ -29,16 +29,17 @@ from nextword.objectives import heads as objective
 from nextword.objectives.heads import SequenceBatch
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import base
-from nextword.tasks.base import CONVERGED, Dataset, Encoded
+from nextword.tasks.base import CONVERGED
 from nextword.tasks.classify.data import (
     LabelledText,
+    LabelledTextReader,
     encode_label,
     find_columns,
     kind_of,
     label_names,
     labels_of,
-    read_texts,
 )
+from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.headed import HeadTask
 from nextword.tasks.records import Record
 from nextword.tokens.packing import Example, pack
@@ -93,13 +94,10 @@ class Classify(HeadTask[LabelledText, LabelledExample, LabelOutputs]):
     class_weights: Tensor | None = field(default=None, kw_only=True)
 
     @classmethod
-    def read(
-        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
-    ) -> Texts:
-        columns = find_columns(records, settings, labelled=labelled)
-        texts = read_texts(records, columns)
-        inputs = [text.joined for text in texts]
-        return Dataset(texts, list(records), columns, inputs, inputs)
+    def reader(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
+    ) -> LabelledTextReader:
+        return LabelledTextReader(find_columns(records, settings, labelled=labelled))
 
     @classmethod
     def label_names(cls, dataset: Texts, settings: TaskSettings) -> list[list[str]]:

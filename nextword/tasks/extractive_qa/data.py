@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
-from nextword.tasks.base import Dataset, Encoded
+from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.generate.data import PromptedExample, main_language
 from nextword.tasks.generate.encoding import LEAST_CONTEXT, MOST_DROPPED
 from nextword.tasks.records import input_text, leading_spaces

@@ -21,7 +21,8 @@ from nextword.objectives import heads as objective
 from nextword.objectives.heads import TokenBatch
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import base, task_file
-from nextword.tasks.base import CONVERGED, Dataset, Encoded, Opening, Prediction
+from nextword.tasks.base import CONVERGED, Opening, Prediction
+from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.extractive_qa.data import (
     EncodedQuestions,
     Question,
@@ -32,7 +33,7 @@ from nextword.tasks.extractive_qa.data import (
     best_answers,
     span_format,
 )
-from nextword.tasks.generate.data import PromptedExample, read_prompted
+from nextword.tasks.generate.data import PromptedExample, PromptedReader, find_columns
 from nextword.tasks.headed import HeadTask
 from nextword.tasks.records import Columns, Record
 from nextword.tasks.task_file import TaskFile
@@ -70,10 +71,10 @@ class ExtractiveQA(HeadTask[PromptedExample, Window, SpanOutputs]):
     format: SpanFormat | None = field(default=None, kw_only=True)
 
     @classmethod
-    def read(
-        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
-    ) -> Questions:
-        return read_prompted(records, settings, labelled=labelled)
+    def reader(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
+    ) -> PromptedReader:
+        return PromptedReader(find_columns(records, settings, labelled=labelled), settings.task)
 
     @classmethod
     def outputs_of(cls, train: Questions, settings: FinetuneSettings) -> Outputs:

@@ -13,9 +13,9 @@ import numpy as np
 from nextword.errors import UserError
 from nextword.hub.directory import save
 from nextword.settings import TaskSettings
-from nextword.tasks.base import Dataset, Encoded
+from nextword.tasks.dataset import Dataset, Encoded, ExampleReader
 from nextword.tasks.generate.chat_template import with_template
-from nextword.tasks.generate.conversations import ConversationEncoder, Talk, read_conversations
+from nextword.tasks.generate.conversations import ConversationEncoder, ConversationReader, Talk
 from nextword.tasks.generate.data import main_language
 from nextword.tasks.generate.encoding import EncodedPrompts, GenerationExample, PromptFormat
 from nextword.tasks.generate.task import TextOutputs, Unscored
@@ -30,10 +30,10 @@ class Chat(Unscored[Talk]):
     settings_used: ClassVar[frozenset[str]] = frozenset({"target_column"})
 
     @classmethod
-    def read(
-        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
-    ) -> Dataset[Talk]:
-        return read_conversations(records, settings, labelled=labelled)
+    def reader(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
+    ) -> ConversationReader:
+        return ConversationReader(records, settings, labelled=labelled)
 
     def _encode(self, dataset: Dataset[Talk], training: bool) -> EncodedPrompts:
         encoder = ConversationEncoder(self.tokenizer, self.start_id, self.max_length, self.settings)
@@ -62,19 +62,27 @@ class Chat(Unscored[Talk]):
         ]
 
 
+class TextReader(ExampleReader[str]):
+    """Reads one text a record."""
+
+    def read(self, record: Record) -> str:
+        return input_text(record, self.columns.inputs["text"])
+
+    def input_of(self, example: str, record: Record) -> str:
+        return str(dict(record.values))
+
+
 @dataclass
 class Continue(Unscored[str]):
     name: ClassVar[str] = "text"
     text_files: ClassVar[TextFiles | None] = "passages"
 
     @classmethod
-    def read(
-        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
-    ) -> Dataset[str]:
+    def reader(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
+    ) -> TextReader:
         column = choose_column(records, "text", settings.text_column, TEXT_NAMES, "text_column")
-        texts = [input_text(record, column) for record in records]
-        inputs = [str(dict(record.values)) for record in records]
-        return Dataset(texts, list(records), Columns({"text": column}), inputs, inputs)
+        return TextReader(Columns({"text": column}))
 
     def _encode(self, dataset: Dataset[str], training: bool) -> EncodedPrompts:
         """Encode texts; a long one in parts, each token of it learned once."""

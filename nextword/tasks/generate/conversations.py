@@ -10,7 +10,7 @@ import numpy as np
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.base import Dataset
+from nextword.tasks.dataset import Dataset, ExampleReader
 from nextword.tasks.generate.chat_template import (
     ChatTemplate,
     Message,
@@ -35,32 +35,47 @@ PAIRS += [("prompt", "completion"), ("question", "answer"), ("input", "output")]
 Talk = list[Message]
 
 
-def read_conversations(
-    records: Sequence[Record], settings: TaskSettings, *, labelled: bool
-) -> Dataset[Talk]:
-    """Read the conversation of each record: `messages`, or an instruction with its output. Raises
-    UserError, with the place, for one in which the assistant says nothing."""
-    names = {name.lower(): name for name in reversed(columns_of(records))}
-    named = settings.text_column if settings.target_column is None else None
-    column = named or next((names[name] for name in MESSAGES if name in names), None)
-    if column is not None and settings.target_column is None and _holds_messages(records, column):
-        talks = [read_messages(record[column], record.place) for record in records]
-        columns = Columns({"messages": column})
-    else:
-        prompt, answer = _pair(records, names, settings, labelled)
-        columns = Columns({"prompt": prompt}, [answer] if answer else ())
-        talks = [_read_pair(record, prompt, answer, names) for record in records]
-    for record, talk in zip(records, talks, strict=True):
-        if labelled and not any(message.role == "assistant" for message in talk):
+class ConversationReader(ExampleReader[Talk]):
+    """Reads `messages`, or an instruction with its output."""
+
+    def __init__(
+        self, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
+    ) -> None:
+        self._names = {name.lower(): name for name in reversed(columns_of(records))}
+        self._labelled = labelled
+        super().__init__(self._find_columns(records, settings))
+
+    def _find_columns(self, records: Sequence[Record], settings: TaskSettings) -> Columns:
+        names = self._names
+        if settings.target_column is None:
+            usual = next((names[name] for name in MESSAGES if name in names), None)
+            column = settings.text_column or usual
+            if column is not None and _holds_messages(records, column):
+                return Columns({"messages": column})
+        prompt, answer = _pair(records, names, settings, self._labelled)
+        extras = [names[name] for name in ("input", "system") if name in names]
+        return Columns({"prompt": prompt}, [answer] if answer else (), extras=extras)
+
+    def read(self, record: Record) -> Talk:
+        """Return a conversation. Raises UserError for one in which the assistant says nothing."""
+        inputs, targets = self.columns.inputs, self.columns.targets
+        if "messages" in inputs:
+            talk = read_messages(record[inputs["messages"]], record.place)
+        else:
+            answer = targets[0] if targets else None
+            talk = _read_pair(record, inputs["prompt"], answer, self._names)
+        if self._labelled and not any(message.role == "assistant" for message in talk):
             raise UserError(
                 "holds nothing that the assistant says",
                 where=record.place,
                 mend='give a message with "role": "assistant", or remove the row',
             )
-        while labelled and talk[-1].role != "assistant":
+        while self._labelled and talk[-1].role != "assistant":
             talk.pop()  # a question without an answer teaches nothing
-    inputs = [str(dict(record.values)) for record in records]
-    return Dataset(talks, list(records), columns, inputs, inputs)
+        return talk
+
+    def input_of(self, example: Talk, record: Record) -> str:
+        return str(dict(record.values))
 
 
 def _read_pair(record: Record, prompt: str, answer: str | None, names: dict[str, str]) -> Talk:

@@ -9,7 +9,7 @@ from typing import Any
 
 from nextword.errors import UserError, nearest
 from nextword.settings import TaskSettings
-from nextword.tasks.base import Dataset
+from nextword.tasks.dataset import ExampleReader
 from nextword.tasks.records import (
     Columns,
     Record,
@@ -61,26 +61,29 @@ class PromptedExample:
     answer_start: int | None
 
 
-def read_prompted(
-    records: Sequence[Record], settings: TaskSettings, *, labelled: bool
-) -> Dataset[PromptedExample]:
-    """Read records for the tasks qa, summarize and translate. Raises UserError, with the place, for
-    inputs and answers that are missing."""
-    columns = find_columns(records, settings, labelled=labelled)
-    examples = []
-    for record in records:
-        for role, column in columns.inputs.items():
+class PromptedReader(ExampleReader[PromptedExample]):
+    """Reads records for the tasks qa, summarize and translate."""
+
+    def __init__(self, columns: Columns, task: str) -> None:
+        super().__init__(columns)
+        self._task = task
+
+    def read(self, record: Record) -> PromptedExample:
+        for role, column in self.columns.inputs.items():
             input_text(record, column, may_be_empty=role == "question")
-        references = references_of(record, columns.targets, settings.task)
-        examples.append(PromptedExample(record, references, answer_start(record, columns.targets)))
-    inputs = shared = [str(dict(record.values)) for record in records]
-    if columns.inputs:
-        named = list(columns.inputs.values())
-        inputs = ["\n".join(str(record[name]) for name in named) for record in records]
-        shared = inputs
-        if "context" in columns.inputs:
-            shared = [str(record[columns.inputs["context"]]) for record in records]
-    return Dataset(examples, list(records), columns, inputs, shared)
+        targets = self.columns.targets
+        references = references_of(record, targets, self._task)
+        return PromptedExample(record, references, answer_start(record, targets))
+
+    def input_of(self, example: PromptedExample, record: Record) -> str:
+        if not self.columns.inputs:
+            return str(dict(record.values))
+        return "\n".join(str(record[name]) for name in self.columns.inputs.values())
+
+    def shared_input_of(self, example: PromptedExample, record: Record) -> str:
+        if "context" in self.columns.inputs:
+            return str(record[self.columns.inputs["context"]])
+        return self.input_of(example, record)
 
 
 def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:

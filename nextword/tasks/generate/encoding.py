@@ -17,7 +17,7 @@ import numpy as np
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.base import Dataset, Encoded
+from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.generate.data import (
     PromptedExample,
     default_template,

@@ -31,8 +31,9 @@ from nextword.models.encoder_decoder import GenerativeModel, build_model
 from nextword.objectives import causal
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import task_file
-from nextword.tasks.base import CONVERGED, Dataset, Encoded, Opening, Outputs, Task
-from nextword.tasks.generate.data import PromptedExample, read_prompted
+from nextword.tasks.base import CONVERGED, Opening, Outputs, Task
+from nextword.tasks.dataset import Dataset, Encoded
+from nextword.tasks.generate.data import PromptedExample, PromptedReader, find_columns
 from nextword.tasks.generate.encoding import (
     EncodedPrompts,
     ExampleEncoder,
@@ -208,10 +209,10 @@ class Answer(Generate[PromptedExample]):
         return self.scoring.directions
 
     @classmethod
-    def read(
-        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
-    ) -> Prompted:
-        return read_prompted(records, settings, labelled=labelled)
+    def reader(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
+    ) -> PromptedReader:
+        return PromptedReader(find_columns(records, settings, labelled=labelled), settings.task)
 
     def _encode(self, dataset: Prompted, training: bool) -> EncodedPrompts:
         return self.encoder().encode(dataset, self.format, training=training)

@@ -14,7 +14,7 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.base import Dataset
+from nextword.tasks.dataset import ExampleReader
 from nextword.tasks.generate.chat_template import Message, read_messages
 from nextword.tasks.generate.conversations import Talk
 from nextword.tasks.records import Columns, Record, choose_column, columns_of, input_text
@@ -34,11 +34,8 @@ class Preference:
     rejected: str
 
 
-def read_preferences(
-    records: Sequence[Record], settings: TaskSettings, *, labelled: bool
-) -> Dataset[Preference]:
-    """Read preferences. Raises UserError, with the place, for a prompt or answer that is missing,
-    and for two answers that are the same."""
+def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:
+    """Return the columns of prompts and of both answers, as named or by their usual names."""
     names = {name.lower() for name in columns_of(records)}
     inputs, targets = {}, []
     if settings.text_column or not labelled or names & set(PROMPTS):
@@ -53,15 +50,19 @@ def read_preferences(
             chosen,
             choose_column(records, "rejected answer", None, REJECTED, "target_column"),
         ]
-    columns = Columns(inputs, targets)
-    examples = [_read(record, columns) for record in records]
-    texts = [
-        example.prompt
-        if isinstance(example.prompt, str)
-        else "\n".join(message.content for message in example.prompt)
-        for example in examples
-    ]
-    return Dataset(examples, list(records), columns, texts, texts)
+    return Columns(inputs, targets)
+
+
+class PreferenceReader(ExampleReader[Preference]):
+    """Reads a prompt with two answers. Two that are missing or the same raise UserError."""
+
+    def read(self, record: Record) -> Preference:
+        return _read(record, self.columns)
+
+    def input_of(self, example: Preference, record: Record) -> str:
+        if isinstance(example.prompt, str):
+            return example.prompt
+        return "\n".join(message.content for message in example.prompt)
 
 
 def _read(record: Record, columns: Columns) -> Preference:

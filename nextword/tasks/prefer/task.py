@@ -21,7 +21,8 @@ from nextword.objectives import preference as objective
 from nextword.objectives.preference import PreferenceBatch
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import task_file
-from nextword.tasks.base import CONVERGED, Dataset, Encoded, Opening, Outputs, Task
+from nextword.tasks.base import CONVERGED, Opening, Outputs, Task
+from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.generate.chat_template import (
     ChatTemplate,
     Message,
@@ -34,7 +35,7 @@ from nextword.tasks.generate.data import main_language
 from nextword.tasks.generate.encoding import MOST_DROPPED, mark_targets
 from nextword.tasks.generate.task import start_id_of
 from nextword.tasks.generate.writing import write_answers
-from nextword.tasks.prefer.data import Preference, read_preferences
+from nextword.tasks.prefer.data import Preference, PreferenceReader, find_columns
 from nextword.tasks.records import Columns, Record
 from nextword.tasks.task_file import TaskFile
 from nextword.tokens.loader import Batch
@@ -92,10 +93,10 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
     reference: Transformer | None = field(default=None, kw_only=True)  # None: the model itself
 
     @classmethod
-    def read(
-        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
-    ) -> Preferences:
-        return read_preferences(records, settings, labelled=labelled)
+    def reader(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
+    ) -> PreferenceReader:
+        return PreferenceReader(find_columns(records, settings, labelled=labelled))
 
     @classmethod
     def start(cls, place: str, train: Preferences, settings: FinetuneSettings) -> Self:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nextword.errors import UserError, nearest
 from nextword.evaluation.entities import OUTSIDE, Entity, entities_of, iob2
 from nextword.settings import TaskSettings
+from nextword.tasks.dataset import ExampleReader
 from nextword.tasks.records import Columns, Record, choose_column
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.tokens.tokenizer import Tokenizer
@@ -95,11 +96,15 @@ def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled:
     return Columns({"text": text}, [label], "label_column")
 
 
-def read_texts(records: Sequence[Record], columns: Columns) -> list[TaggedText]:
-    """Read texts. Raises UserError, with the place, for words or tags that are missing or do not
-    fit."""
-    label = columns.targets[0] if columns.targets else None
-    return [_read_text(record, columns.inputs["text"], label) for record in records]
+class TaggedTextReader(ExampleReader[TaggedText]):
+    """Reads a text with entities, or words with tags, where these are asked for."""
+
+    def read(self, record: Record) -> TaggedText:
+        label = self.columns.targets[0] if self.columns.targets else None
+        return _read_text(record, self.columns.inputs["text"], label)
+
+    def input_of(self, example: TaggedText, record: Record) -> str:
+        return example.text
 
 
 def _read_text(record: Record, column: str, label: str | None) -> TaggedText:

@@ -22,15 +22,16 @@ from nextword.objectives import heads as objective
 from nextword.objectives.heads import TokenBatch
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import base
-from nextword.tasks.base import CONVERGED, Dataset, Encoded, Prediction
+from nextword.tasks.base import CONVERGED, Prediction
+from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.headed import HeadTask
 from nextword.tasks.records import Record, TextFiles
 from nextword.tasks.tag.data import (
     TaggedText,
+    TaggedTextReader,
     begins_with_space,
     best_window,
     find_columns,
-    read_texts,
     spans_of,
     tag_numbers,
     tags_for,
@@ -80,13 +81,10 @@ class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
     model: TokenClassificationModel
 
     @classmethod
-    def read(
-        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool = True
-    ) -> Texts:
-        columns = find_columns(records, settings, labelled=labelled)
-        texts = read_texts(records, columns)
-        inputs = [text.text for text in texts]
-        return Dataset(texts, list(records), columns, inputs, inputs)
+    def reader(
+        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
+    ) -> TaggedTextReader:
+        return TaggedTextReader(find_columns(records, settings, labelled=labelled))
 
     @classmethod
     def label_names(cls, dataset: Texts, settings: TaskSettings) -> list[list[str]]:
