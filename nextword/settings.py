@@ -490,6 +490,16 @@ class EvaluateSettings(HidingSettings, ColumnSettings):
     )
 
 
+class InfoSettings(ColumnSettings):
+    """Settings for a look at labelled data; a store, run or model needs none of them."""
+
+    task: Task | None = Field(None, description="read PATH as labelled data for this task")
+    extract: bool = Field(False, description="qa: for a model that points at answers in the text")
+    model: str | None = Field(
+        None, description="show the examples as this model will see them, and what is cut of them"
+    )
+
+
 class ReportSettings(Settings):
     """Settings for a run's report."""
 

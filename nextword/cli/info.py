@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from nextword.cli.options import Argument, command
-from nextword.settings import ReportSettings, Settings
+from nextword.errors import UserError
+from nextword.settings import InfoSettings, ReportSettings
 from nextword.terminal import duration, quantity, say, table
 
 MOST_NAMED = 3  # files or data sets
@@ -25,11 +26,32 @@ Facts = list[tuple[str, Any]]
 Description = dict[str, Any]
 
 
-@command(Settings, Argument("path", "PATH", "a store, run or model; or the word `sizes`"))
-def info(parsed: argparse.Namespace, _: Settings) -> Description:
+@command(
+    InfoSettings,
+    Argument(
+        "path",
+        "PATH",
+        "a store, run or model; the word `sizes`; or labelled data, with --task",
+        many=True,
+    ),
+)
+def info(parsed: argparse.Namespace, settings: InfoSettings) -> Description:
+    if settings.task is not None:
+        from nextword.verbs.preview import preview_data
+
+        found = preview_data(parsed.path, settings)
+        show_examples(found)
+        return found
     from nextword.verbs.info import info
 
-    description = info(parsed.path)
+    if unused := sorted(settings.model_fields_set):
+        flag = "--" + unused[0].replace("_", "-")
+        raise UserError(f"{flag} does nothing without --task", mend="name the task of the data")
+    if len(parsed.path) > 1:
+        raise UserError(
+            f"{parsed.path[1]!r} is one argument too many", mend="describe one thing at a time"
+        )
+    description = info(parsed.path[0])
     show = {"store": show_store, "run": show_run, "model": show_model, "sizes": show_sizes}
     show[description["kind"]](description)
     return description
@@ -46,6 +68,14 @@ def report(parsed: argparse.Namespace, _: ReportSettings) -> Description:
     path = report(parsed.run, parsed.out)
     say(f"Report: {path}", copied=True)
     return {"report": str(path)}
+
+
+def show_examples(found: Description) -> None:
+    from nextword.tasks.preview import show
+
+    tokens = f" of {quantity(found['tokens'], 'tokens')}" if "tokens" in found else ""
+    say(f"{found['path']}: {found['examples']:,} examples{tokens} for the task {found['task']}")
+    show(found)
 
 
 def show_sizes(sizes: Description) -> None:

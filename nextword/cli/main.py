@@ -38,7 +38,10 @@ VERBS = {
     "compare": Verb("evaluate", "test whether one of two models is better on labelled data"),
     "generate": Verb("use", "continue a prompt; without one, begin a new text"),
     "fill": Verb("use", "fill each [MASK] of a text with the likeliest words"),
-    "info": Verb("info", "describe a store, run or model on one screen"),
+    "info": Verb(
+        "info",
+        "describe a store, run, model or labelled data on one screen",
+    ),
     "report": Verb("info", "write a run's report as one self-contained HTML file"),
 }
 

@@ -71,7 +71,8 @@ def predict(parsed: argparse.Namespace, settings: PredictSettings) -> dict[str, 
     from nextword.verbs.predict import predict
 
     predictions = predict(parsed.model, parsed.data, parsed.out, settings)
-    say(f"{len(predictions):,} predictions: {parsed.out}")
+    read = sum("error" not in prediction for prediction in predictions)
+    say(f"{read:,} predictions: {parsed.out}")
     return {"out": parsed.out, "predictions": predictions}
 
 

@@ -147,9 +147,14 @@ class Task(ABC, Generic[E, I, O]):
     def loss(self, model: Any, batch: Any) -> Tensor:
         """Return the sum of a batch's losses."""
 
+    @classmethod
     @abstractmethod
-    def shown(self, encoded: Encoded[I], dataset: Dataset[E]) -> str:
-        """Return the first example for people, with what is learned of it."""
+    def present(cls, dataset: Dataset[E], index: int) -> str:
+        """Return an example for people as it was read, what is learned of it in ⟦ ⟧."""
+
+    @abstractmethod
+    def shown(self, encoded: Encoded[I], dataset: Dataset[E], number: int) -> str:
+        """Return an item for people as the model sees it, what is learned of it in ⟦ ⟧."""
 
     # Prediction
 
@@ -220,6 +225,8 @@ class Task(ABC, Generic[E, I, O]):
         dataset = self.read_more(records, labelled=True)
         encoded = self.encode(dataset)
         if warns:
+            for line in dataset.report.left_out_lines():
+                warn(line)
             self.warn_of(encoded)
         outputs = self.measure(encoded, dataset)
         return dataset, outputs, self.all_metrics(outputs, dataset)

@@ -28,26 +28,24 @@ class LeftOut(Exception):
 class ReadReport:
     """What became of a data set's records: `records` = examples + left out + unreadable.
 
-    `left_out` holds places by reason, `unreadable` the error of each record by its index. `unused`
-    counts the records in which a column or key holds something that is not read; `notes` count what
-    people should know of what was read.
+    `left_out` and `unreadable` say why, by the records' indices. `unused` counts the records in
+    which a column or key holds something that is not read; `notes` count what people should know of
+    what was read.
     """
 
     records: int = 0
-    left_out: dict[str, list[str]] = field(default_factory=dict)
+    left_out: dict[int, UserError] = field(default_factory=dict)
     unreadable: dict[int, UserError] = field(default_factory=dict)
     unused: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
-    def lines(self) -> list[str]:
-        """Return what people should know of the reading, a sentence each."""
-        found = []
-        if self.unused:
-            names = (f"{name} ({count:,})" for name, count in self.unused.items())
-            found.append(f"not used, in so many of {self.records:,} records: {', '.join(names)}")
-        for reason, places in self.left_out.items():
-            found.append(f"left out: {len(places):,} records, {reason} (the first: {places[0]})")
-        return found + [f"{what}: {count:,}" for what, count in self.notes.items()]
+    def left_out_lines(self) -> list[str]:
+        """Return how many records were left out, a line for each reason."""
+        reasons = Counter(error.what for error in self.left_out.values())
+        return [
+            f"{count:,} of {self.records:,} records are left out: {reason}"
+            for reason, count in reasons.items()
+        ]
 
 
 class ExampleReader(ABC, Generic[E]):
@@ -78,8 +76,8 @@ class ExampleReader(ABC, Generic[E]):
         return self.input_of(example, record)
 
     def read_all(self, records: Sequence[Record], *, keep_going: bool = False) -> Dataset[E]:
-        """Read records. With `keep_going` those that cannot be read are kept in the report;
-        without it the first one raises its UserError."""
+        """Read records. Without `keep_going` the first that cannot be read raises its UserError;
+        with it they are kept in the report, as those left out on purpose always are."""
         report = self.report
         examples, read, inputs, shared = list[E](), list[Record](), list[str](), list[str]()
         for index, record in enumerate(records):
@@ -95,7 +93,7 @@ class ExampleReader(ABC, Generic[E]):
                 report.unreadable[index] = error
                 continue
             except LeftOut as reason:
-                report.left_out.setdefault(str(reason), []).append(record.place)
+                report.left_out[index] = UserError(str(reason), where=record.place)
                 continue
             examples.append(example)
             read.append(record)

@@ -13,6 +13,7 @@ from nextword.settings import FinetuneSettings
 from nextword.tasks.base import Task
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.opening import task_class
+from nextword.tasks.preview import preview, preview_encoded, show
 from nextword.terminal import quantity, say
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.planning import MOMENTUM
@@ -21,7 +22,6 @@ from nextword.training.state import Validation
 
 EPOCHS = 3.0  # passes over a few thousand examples; of fewer more, of very many fewer
 FEW, MANY, MOST_EPOCHS = 2_000, 100_000, 20.0
-SHOWN = 400  # characters of an example
 REFERENCE_WIDTH = 768  # of GPT-2's smallest, for which these rates are usual
 LEARNING_RATES = {"adamw": 5e-5, "muon": 1e-4, "sgd": 1e-2}
 LORA_RATE = 10.0  # times that: the updates begin at zero
@@ -95,17 +95,6 @@ def usual_epochs(examples: int) -> float:
     return max(1.0, round(scarce * min(1.0, MANY / examples) ** 0.5))
 
 
-def shorten(example: str, most: int = SHOWN) -> str:
-    """Return an example in one line: its beginning, and where it is cut the place at which what is
-    learned begins."""
-    text = " ".join(example.split())
-    begin = text.find("⟦")
-    if len(text) <= most or begin < most // 2:
-        return text[:most]
-    before = most // 4
-    return f"{text[:before]} … {text[begin - before : begin + most // 2]}"
-
-
 def tell(
     task: Task[Any, Any, Any],
     encoded: Encoded[Any],
@@ -115,20 +104,16 @@ def tell(
     settings: FinetuneSettings,
     precision: str,
 ) -> None:
-    """Say what is about to be done and why, with one example as the model sees it."""
+    """Say what is about to be done and why, with a few examples as the model sees them."""
     learning, everything = count_trainable(task.model)
     say(
         f"  {len(encoded.items):,} examples of {quantity(sum(encoded.lengths), 'tokens')}, "
         f"{held_out:,} held out"
     )
-    if columns := train.columns.settings:
-        read = ", ".join(f"{role.removesuffix('_column')} {n!r}" for role, n in columns.items())
-        say(f"  columns: {read}")
-    for note in encoded.notes:
-        say(f"  {note}")
+    read = preview(type(task), train, settings)
+    show(read | preview_encoded(task, encoded, train))
     if settings.from_scratch:
         say(f"  weights drawn anew from seed {settings.seed}: nothing was learned before this run")
-    say(f"  an example: {shorten(task.shown(encoded, train))}")
     say(
         f"  {plan.schedule.steps:,} steps of {plan.batch_size} examples, {plan.epochs:.1f} passes; "
         f"{settings.optimizer} at learning rate {plan.learning_rate:.2g}; activations in "

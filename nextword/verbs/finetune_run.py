@@ -210,6 +210,8 @@ def _read(
         names = kind.label_names(train, settings) if settings.val_fraction else []
         return *hold_out(train, names, settings), fingerprints
     val = kind.read(val_records, read_alike(settings, train.columns, val_records))
+    for line in val.report.left_out_lines():
+        warn(f"to validate on: {line}")
     exact, near = count_duplicates(find_duplicates(train.inputs, train.places, val.inputs))
     if exact or near:
         warn(

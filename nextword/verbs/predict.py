@@ -13,6 +13,7 @@ from nextword.settings import PredictSettings, resolve
 from nextword.tasks.base import Prediction
 from nextword.tasks.opening import AnyTask, open_task
 from nextword.tasks.records import Record, read_records
+from nextword.terminal import warn
 
 TABLES = {".csv", ".tsv", ".parquet"}
 
@@ -25,7 +26,11 @@ def predict(
     **overrides: Any,
 ) -> list[Prediction]:
     """Return a prediction for each record of the data, in order; with `out` also write them as JSON
-    lines, beside the records' own fields. Raises UserError where model and data do not fit."""
+    lines, beside the records' own fields.
+
+    A record that cannot be read has {"error": why} in place of a prediction. Raises UserError where
+    model and data do not fit, or no record can be read.
+    """
     given = settings.model_dump(exclude_unset=True) if settings else {}
     settings = resolve(PredictSettings, given | overrides)
     task = open_task(model, settings) if isinstance(model, str | Path) else model
@@ -33,19 +38,38 @@ def predict(
     if out is not None:
         _check_out(Path(out), items)
     records = read_records(items, task.text_files)
-    predictions = predict_records(task, records)
+    predictions = predict_records(task, records, keep_going=True)
     if out is not None:
         _write(Path(out), records, predictions)
     return predictions
 
 
-def predict_records(task: AnyTask, records: Sequence[Record]) -> list[Prediction]:
+def predict_records(
+    task: AnyTask, records: Sequence[Record], *, keep_going: bool = False
+) -> list[Prediction]:
     """Return a prediction for each record: label and probabilities, an amount, entities, or the
-    answer."""
-    dataset = task.read_more(records, labelled=False)
+    answer.
+
+    With `keep_going` a record that cannot be read has {"error": why}; without it, or where no
+    record can be read, the first one raises its UserError.
+    """
+    dataset = task.read_more(records, labelled=False, keep_going=keep_going)
+    errors = dataset.report.unreadable | dataset.report.left_out
+    first = errors[min(errors)] if errors else None
+    if first is not None and not (keep_going and len(dataset)):
+        raise first
     encoded = task.encode(dataset)
     task.warn_of(encoded)
-    return task.predict(encoded, dataset).predictions
+    predictions = iter(task.predict(encoded, dataset).predictions)
+    if first is not None:
+        warn(
+            f"{len(errors):,} of {len(records):,} records cannot be read and have no prediction; "
+            f"the first: {first}"
+        )
+    return [
+        {"error": str(errors[index])} if index in errors else next(predictions)
+        for index in range(len(records))
+    ]
 
 
 def _check_out(out: Path, items: Sequence[str]) -> None:
@@ -63,14 +87,12 @@ def _check_out(out: Path, items: Sequence[str]) -> None:
 
 
 def _write(path: Path, records: Sequence[Record], predictions: Sequence[Prediction]) -> None:
-    """Write JSON lines: each record's own fields, and what is predicted under "prediction". Raises
-    UserError where the file cannot be written."""
-    lines = [
-        json.dumps(
-            dict(record.values) | {"prediction": prediction}, ensure_ascii=False, default=str
-        )
-        for record, prediction in zip(records, predictions, strict=True)
-    ]
+    """Write JSON lines: each record's own fields, and what is predicted under "prediction", or
+    under "error" why nothing is. Raises UserError where the file cannot be written."""
+    lines = []
+    for record, prediction in zip(records, predictions, strict=True):
+        said = prediction if "error" in prediction else {"prediction": prediction}
+        lines.append(json.dumps(dict(record.values) | said, ensure_ascii=False, default=str))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, "\n".join(lines) + "\n")

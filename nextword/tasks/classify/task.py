@@ -172,10 +172,14 @@ class Classify(HeadTask[LabelledText, LabelledExample, LabelOutputs]):
     def loss(self, model: Any, batch: SequenceBatch) -> Tensor:
         return objective.sequence_loss(model, batch, self.class_weights)
 
-    def shown(self, encoded: Items, dataset: Texts) -> str:
-        ids = encoded.items[0].example.ids.tolist()
+    @classmethod
+    def present(cls, dataset: Texts, index: int) -> str:
+        return f"{dataset.inputs[index]}  ⟦{dataset.examples[index].label}⟧"
+
+    def shown(self, encoded: Items, dataset: Texts, number: int) -> str:
+        ids = encoded.items[number].example.ids.tolist()
         text = self.tokenizer.decode(ids, skip_special=False)
-        return f"{text}  →  {dataset.examples[0].label}"
+        return f"{text}  ⟦{dataset.examples[number].label}⟧"
 
     @torch.no_grad()
     def predict(self, encoded: Items, dataset: Texts) -> LabelOutputs:

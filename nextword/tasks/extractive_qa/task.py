@@ -33,7 +33,12 @@ from nextword.tasks.extractive_qa.data import (
     best_answers,
     span_format,
 )
-from nextword.tasks.generate.data import PromptedExample, PromptedReader, find_columns
+from nextword.tasks.generate.data import (
+    PromptedExample,
+    PromptedReader,
+    find_columns,
+    present_prompted,
+)
 from nextword.tasks.headed import HeadTask
 from nextword.tasks.records import Columns, Record
 from nextword.tasks.task_file import TaskFile
@@ -126,10 +131,15 @@ class ExtractiveQA(HeadTask[PromptedExample, Window, SpanOutputs]):
     def loss(self, model: Any, batch: TokenBatch) -> Tensor:
         return objective.token_head_loss(model, batch)
 
-    def shown(self, encoded: Windows, dataset: Questions) -> str:
+    @classmethod
+    def present(cls, dataset: Questions, index: int) -> str:
+        return present_prompted(dataset, index)
+
+    def shown(self, encoded: Windows, dataset: Questions, number: int) -> str:
         assert isinstance(encoded, EncodedQuestions)
-        text = self.tokenizer.decode(encoded.items[0].example.ids.tolist())
-        return f"{text}  →  {_target(encoded.questions[0]) or '(no answer)'}"
+        window = encoded.items[number]
+        text = self.tokenizer.decode(window.example.ids.tolist())
+        return f"{text}  ⟦{_target(encoded.questions[window.question]) or '(no answer)'}⟧"
 
     def predict(self, encoded: Windows, dataset: Questions) -> SpanOutputs:
         assert isinstance(encoded, EncodedQuestions)

@@ -35,6 +35,15 @@ class Chat(Unscored[Talk]):
     ) -> ConversationReader:
         return ConversationReader(records, settings, labelled=labelled)
 
+    @classmethod
+    def present(cls, dataset: Dataset[Talk], index: int) -> str:
+        return "  ".join(
+            f"{message.role}: ⟦{message.content}⟧"
+            if message.role == "assistant"
+            else f"{message.role}: {message.content}"
+            for message in dataset.examples[index]
+        )
+
     def _encode(self, dataset: Dataset[Talk], training: bool) -> EncodedPrompts:
         encoder = ConversationEncoder(self.tokenizer, self.start_id, self.max_length, self.settings)
         return encoder.encode_talks(dataset, self.format, training=training)
@@ -83,6 +92,10 @@ class Continue(Unscored[str]):
     ) -> TextReader:
         column = choose_column(records, "text", settings.text_column, TEXT_NAMES, "text_column")
         return TextReader(Columns({"text": column}))
+
+    @classmethod
+    def present(cls, dataset: Dataset[str], index: int) -> str:
+        return f"⟦{dataset.examples[index]}⟧"
 
     def _encode(self, dataset: Dataset[str], training: bool) -> EncodedPrompts:
         """Encode texts; a long one in parts, each token of it learned once."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from nextword.errors import UserError, nearest
 from nextword.settings import TaskSettings
-from nextword.tasks.dataset import ExampleReader
+from nextword.tasks.dataset import Dataset, ExampleReader
 from nextword.tasks.records import (
     Columns,
     Record,
@@ -84,6 +84,12 @@ class PromptedReader(ExampleReader[PromptedExample]):
         if "context" in self.columns.inputs:
             return str(record[self.columns.inputs["context"]])
         return self.input_of(example, record)
+
+
+def present_prompted(dataset: Dataset[PromptedExample], index: int) -> str:
+    """Return an example for people: its input, and its answers in ⟦ ⟧."""
+    answers = dataset.examples[index].references or ("(no answer)",)
+    return f"{dataset.inputs[index]}  " + " ".join(f"⟦{answer}⟧" for answer in answers)
 
 
 def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:

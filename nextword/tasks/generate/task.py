@@ -33,7 +33,12 @@ from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import task_file
 from nextword.tasks.base import CONVERGED, Opening, Outputs, Task
 from nextword.tasks.dataset import Dataset, Encoded
-from nextword.tasks.generate.data import PromptedExample, PromptedReader, find_columns
+from nextword.tasks.generate.data import (
+    PromptedExample,
+    PromptedReader,
+    find_columns,
+    present_prompted,
+)
 from nextword.tasks.generate.encoding import (
     EncodedPrompts,
     ExampleEncoder,
@@ -137,8 +142,8 @@ class Generate(Task[E, GenerationExample, TextOutputs]):
     def loss(self, model: Any, batch: Any) -> Tensor:
         return causal.loss(model, batch)
 
-    def shown(self, encoded: Items, dataset: Dataset[E]) -> str:
-        return mark_targets(encoded.items[0].example, self.tokenizer)
+    def shown(self, encoded: Items, dataset: Dataset[E], number: int) -> str:
+        return mark_targets(encoded.items[number].example, self.tokenizer)
 
     def predict(self, encoded: Items, dataset: Dataset[E]) -> TextOutputs:
         assert isinstance(encoded, EncodedPrompts)
@@ -213,6 +218,10 @@ class Answer(Generate[PromptedExample]):
         cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
     ) -> PromptedReader:
         return PromptedReader(find_columns(records, settings, labelled=labelled), settings.task)
+
+    @classmethod
+    def present(cls, dataset: Prompted, index: int) -> str:
+        return present_prompted(dataset, index)
 
     def _encode(self, dataset: Prompted, training: bool) -> EncodedPrompts:
         return self.encoder().encode(dataset, self.format, training=training)

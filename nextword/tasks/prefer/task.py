@@ -247,8 +247,13 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
         assert self.format is not None
         return objective.loss(model, batch, self.format.beta)
 
-    def shown(self, encoded: Pairs, dataset: Preferences) -> str:
-        pair = encoded.items[0]
+    @classmethod
+    def present(cls, dataset: Preferences, index: int) -> str:
+        pair = dataset.examples[index]
+        return f"{dataset.inputs[index]}  ⟦{pair.chosen}⟧  rather than  ⟦{pair.rejected}⟧"
+
+    def shown(self, encoded: Pairs, dataset: Preferences, number: int) -> str:
+        pair = encoded.items[number]
         chosen, rejected = (mark_targets(e, self.tokenizer) for e in (pair.chosen, pair.rejected))
         return f"{chosen}  rather than  {rejected[rejected.find('⟦') :]}"
 

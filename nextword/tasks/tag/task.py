@@ -164,8 +164,12 @@ class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
     def loss(self, model: Any, batch: TokenBatch) -> Tensor:
         return objective.token_head_loss(model, batch)
 
-    def shown(self, encoded: Windows, dataset: Texts) -> str:
-        text = dataset.examples[0]
+    def shown(self, encoded: Windows, dataset: Texts, number: int) -> str:
+        return self.present(dataset, encoded.items[number].text)
+
+    @classmethod
+    def present(cls, dataset: Texts, index: int) -> str:
+        text = dataset.examples[index]
         marked, end = "", 0
         for entity in text.entities:
             marked += f"{text.text[end : entity['start']]}⟦{entity['text']}|{entity['label']}⟧"

@@ -12,8 +12,8 @@ from support.prompts import as_records, encode, read
 from nextword.errors import UserError
 from nextword.tasks.generate.encoding import EncodedPrompts, mark_targets, whole_characters
 from nextword.tasks.opening import task_class
+from nextword.tasks.preview import shorten
 from nextword.tasks.records import Record, read_records
-from nextword.tasks.training import shorten
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.tokenizer_training import byte_tokenizer
 
