@@ -23,6 +23,7 @@ from nextword.evaluation.metrics import Direction, Estimate
 from nextword.files import recover
 from nextword.hub.adapter import save_adapter
 from nextword.hub.model_files import find_directory
+from nextword.models.heads import ModelWithHead
 from nextword.models.lora import add_lora
 from nextword.models.sizes import flops_per_pair, flops_per_token
 from nextword.runs import configuration
@@ -319,4 +320,7 @@ def work_per_target(task: AnyTask, encoded: Encoded[Any]) -> float:
     if config.decoder_layers:
         source, target = (read - encoded.targets) / count, encoded.targets / count
         return flops_per_pair(config, source, target) / target
-    return flops_per_token(config, read // count) * read / encoded.targets
+    scored = encoded.targets / read if task.unit == "tokens" else 1.0
+    if isinstance(task.model, ModelWithHead):
+        scored = 0.0  # a head of a few outputs in the vocabulary's place
+    return flops_per_token(config, read // count, scored) * read / encoded.targets
