@@ -115,7 +115,7 @@ LINES: dict[str, tuple[dict[str, Any], list[list[str]]]] = {
     "evaluate": ({"model": "m", "data": ["a", "b"]}, [["--json"], ["--stride", "8"]]),
     "generate": ({"model": "m", "prompt": "a b"}, [["--temperature", "0.7"], ["--seed=5"]]),
     "fill": ({"model": "m", "text": "a b"}, [["--top-k", "3"], ["--json"]]),
-    "info": ({"path": "p"}, [["--json"], ["--seed", "3"]]),
+    "info": ({"path": ["p", "q"]}, [["--json"], ["--task=qa"]]),
     "report": ({"run": "r"}, [["--out", "f"], ["--json"]]),
 }
 
