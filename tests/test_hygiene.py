@@ -1,12 +1,13 @@
-"""What no file of the package may do: open pickles, run strings or others' code, load heavily."""
+"""What no file of the package may do: open pickles, run strings or others' code, load heavily; and
+what no test may do: use a private name of the package."""
 
 from __future__ import annotations
 
 import ast
+import resource
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +72,56 @@ def test_each_of_them_would_be_found(source: str) -> None:
     assert not list(faults("model.eval()\nre.compile('x')\nblock.compile()\njson.load(file)"))
 
 
+def private_names() -> set[str]:
+    """Every name that begins with `_` and is given to something in the package."""
+    found: set[str] = set()
+    for node in (node for path in FILES for node in ast.walk(ast.parse(path.read_text("utf-8")))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return {name for name in found if name.startswith("_") and not name.endswith("__")} - {"_"}
+
+
+def uses_of(names: set[str], source: str) -> Iterator[str]:
+    """Yield where a test imports one of these names, reaches for it, or writes it to replace it."""
+    for node in ast.walk(ast.parse(source)):
+        used: set[str] = set()
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nextword"):
+            used = {alias.name for alias in node.names}
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
+            used = {node.attr}
+        elif isinstance(node, ast.Call):
+            used = {
+                argument.value.split(".")[-1]
+                for argument in node.args
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+            }
+        yield from (f"{node.lineno}: {name}" for name in used & names)
+
+
+def test_no_test_uses_a_private_name_of_the_package() -> None:
+    names, tests = private_names(), sorted(Path(__file__).parent.rglob("*.py"))
+    assert len(names) > 100 and len(tests) > 100
+    found = [f"{path}:{use}" for path in tests for use in uses_of(names, path.read_text("utf-8"))]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from nextword.terminal import _hidden",
+        "terminal._hidden()",
+        "bar.shown._hidden = 3",
+        "monkeypatch.setattr(terminal, '_hidden', None)",
+        "monkeypatch.setattr('nextword.terminal._hidden', None)",
+    ],
+)
+def test_each_use_of_one_would_be_found(source: str) -> None:
+    assert list(uses_of({"_hidden"}, source))
+    assert not list(uses_of({"_hidden"}, "self._hidden = 3\nfrom theirs import _hidden\nx._other"))
+
+
 def test_the_network_is_off_in_tests() -> None:
     with (
         socket.socket() as connection,
@@ -85,13 +136,21 @@ def test_help_is_there_at_once_and_nothing_heavy_is_loaded_for_it() -> None:
         "for arguments in (['--help'], ['generate', '--help'], ['pretrain', '--help']):\n"
         "    try: cli.main(arguments)\n"
         "    except SystemExit: pass\n"
-        f"print(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+        f"print(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+        "print(len(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stderr.strip() == "" and "usage: nextword" in done.stdout
+    heavy, modules = done.stderr.splitlines()
+    assert heavy == "" and "usage: nextword" in done.stdout
+    assert int(modules) < 400, "torch alone brings thousands"
+
+
+@pytest.mark.slow
+def test_help_takes_less_than_half_a_second_of_a_processor() -> None:
     seconds = []
     for _ in range(3):
-        started = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "nextword.cli.main", "--help"], check=True)
-        seconds.append(time.monotonic() - started)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < 0.5

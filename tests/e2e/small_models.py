@@ -13,8 +13,10 @@ import transformers
 
 from nextword.hub import directory as hub
 from nextword.models.config import TransformerConfig
+from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
+from nextword.tokens.control_tokens import DENOISE
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.tokenizer_training import train_bpe
 
@@ -59,6 +61,31 @@ def ours(directory: Path, family: Any = "qwen3", width: int = 64, layers: int = 
         **STYLES[family],
     )
     hub.save(directory, Transformer(config, seed=7), tokenizer())
+    return directory
+
+
+@functools.cache
+def tokenizer_with_sentinels() -> Tokenizer:
+    files = sorted(path for path in DATA.iterdir() if path.suffix != ".md")
+    return train_bpe([path.read_text(encoding="utf-8") for path in files], 1000, 10**6, DENOISE)
+
+
+def our_encoder_decoder(directory: Path, width: int = 64, layers: int = 2) -> Path:
+    tokenizer = tokenizer_with_sentinels()
+    config = TransformerConfig(
+        family="t5",
+        vocab_size=tokenizer.vocab_size,
+        context_length=256,
+        layers=layers,
+        decoder_layers=layers,
+        width=width,
+        heads=4,
+        kv_heads=4,
+        head_width=width // 4,
+        mlp_width=2 * width,
+        **STYLES["t5"] | {"start_id": tokenizer.pad_id, "tied": True},
+    )
+    hub.save(directory, EncoderDecoder(config, seed=7), tokenizer)
     return directory
 
 
@@ -151,9 +178,13 @@ def encoders_tokenizer(family: str) -> Any:
 
 def some(name: str, folder: Path, count: int) -> list[Path]:
     """The first examples of a data set, in files of their own."""
+    return first_examples(ARGUMENTS[name][0], folder, count)
+
+
+def first_examples(names: list[str], folder: Path, count: int) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for file in ARGUMENTS[name][0]:
+    for file in names:
         source = DATA / file
         if source.suffix == ".json":
             content = json.dumps({"data": list(_first_questions(source, count))})

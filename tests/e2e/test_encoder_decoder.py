@@ -12,7 +12,7 @@ import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file
-from small_models import ARGUMENTS, DATA, some
+from small_models import ARGUMENTS, DATA, our_encoder_decoder, some
 
 from nextword.cli.main import main
 from nextword.hub import directory as hub
@@ -20,15 +20,11 @@ from nextword.hub.model_files import WeightFormat
 from nextword.inference.beam import BeamSettings, beam_search
 from nextword.inference.generate import generate
 from nextword.inference.language_model import load_language_model
-from nextword.models.config import TransformerConfig
 from nextword.models.encoder_decoder import EncoderDecoder
-from nextword.models.sizes import STYLES
 from nextword.settings import GenerateSettings
 from nextword.tasks.records import read_records
-from nextword.tokens.control_tokens import DENOISE, SENTINELS
+from nextword.tokens.control_tokens import SENTINELS
 from nextword.tokens.tokenizer import Tokenizer
-from nextword.tokens.tokenizer_training import train_bpe
-from nextword.training import loop
 from nextword.verbs.evaluate import evaluate_task
 from nextword.verbs.finetune import finetune
 from nextword.verbs.load_task import load_task
@@ -250,24 +246,7 @@ def test_a_vocabulary_larger_than_the_tokenizer_is_never_written_from(
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    texts = [p.read_text(encoding="utf-8") for p in sorted(DATA.iterdir()) if p.suffix != ".md"]
-    tokenizer = train_bpe(texts, 1000, 10**6, DENOISE)
-    config = TransformerConfig(
-        family="t5",
-        vocab_size=tokenizer.vocab_size,
-        context_length=256,
-        layers=2,
-        decoder_layers=2,
-        width=64,
-        heads=4,
-        kv_heads=4,
-        head_width=16,
-        mlp_width=128,
-        **STYLES["t5"] | {"start_id": tokenizer.pad_id, "tied": True},
-    )
-    folder = tmp_path_factory.mktemp("model") / "ours"
-    hub.save(folder, EncoderDecoder(config, seed=7), tokenizer)
-    return folder
+    return our_encoder_decoder(tmp_path_factory.mktemp("model") / "ours")
 
 
 def data_of(name: str) -> list[str]:
@@ -331,34 +310,6 @@ def test_a_task_is_learned_measured_used_and_opens_in_transformers(
     with torch.no_grad():
         loss = other(**batch, labels=wanted).loss
     assert evaluation.metrics["loss"].value == pytest.approx(float(loss), rel=1e-4)
-
-
-@pytest.mark.parametrize("more", [{"dropout": 0.2}, {"lora": True, "optimizer": "muon"}])
-def test_a_run_that_was_killed_goes_on_bit_for_bit(
-    more: dict[str, Any], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data, own = data_of("summarize"), {**FEW, "task": "summarize", **more}
-    finetune(model, data, tmp_path / "whole", **own)
-    real, steps = loop.train_step, 0
-
-    def dies(*arguments: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps == 6:
-            raise MemoryError
-        return real(*arguments)
-
-    monkeypatch.setattr(loop, "train_step", dies)
-    with pytest.raises(MemoryError):
-        finetune(model, data, tmp_path / "run", **own)
-    finetune(model, data, tmp_path / "run", task="summarize", resume=True)
-    last = "checkpoints/step-00000006"
-    for name in ("model", "optimizer"):
-        one, other = (
-            load_file(tmp_path / r / last / f"{name}.safetensors") for r in ("run", "whole")
-        )
-        assert one.keys() == other.keys()
-        assert all(torch.equal(tensor, other[key]) for key, tensor in one.items())
 
 
 def test_how_a_step_is_cut_up_changes_nothing(model: Path, tmp_path: Path) -> None:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +22,6 @@ from nextword.models.config import ENCODERS
 from nextword.runs.record import read_run
 from nextword.tasks.opening import task_class
 from nextword.tasks.records import read_records
-from nextword.training import loop
 from nextword.verbs.evaluate import evaluate_task
 from nextword.verbs.finetune import Finetuned, finetune
 from nextword.verbs.predict import predict
@@ -249,35 +244,6 @@ def test_with_from_scratch_nothing_of_the_models_own_is_left(
     assert json.loads((run / "run.json").read_text())["settings"]["from_scratch"] is True
 
 
-@pytest.mark.parametrize(
-    "more",
-    [{}, {"dropout": 0.2}, {"lora": True, "lora_dropout": 0.2}, {"from_scratch": True}],
-)
-@pytest.mark.parametrize("name", ["single", "translate"])
-def test_a_run_that_was_killed_goes_on_bit_for_bit(
-    name: str, more: dict[str, Any], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data, own = data_of(name), {**FEW, **ARGUMENTS[name][1], **more}
-    finetune(model, data, tmp_path / "whole", **own)
-    real, steps = loop.train_step, 0
-
-    def dies(*arguments: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps == 6:
-            raise MemoryError
-        return real(*arguments)
-
-    monkeypatch.setattr(loop, "train_step", dies)
-    with pytest.raises(MemoryError):
-        finetune(model, data, tmp_path / "run", **own)
-    # What was set is remembered: only the task is said again.
-    finetune(model, data, tmp_path / "run", task=own["task"], resume=True)
-    assert weights(tmp_path / "run", 6) == weights(tmp_path / "whole", 6)
-    lines = [(tmp_path / run / "evaluation.json").read_text() for run in ("run", "whole")]
-    assert lines[0] == lines[1]
-
-
 def test_how_a_step_is_cut_up_changes_nothing(model: Path, tmp_path: Path) -> None:
     for name in ("single", "qa"):
         kept = []
@@ -400,28 +366,3 @@ def test_a_run_is_shown_reported_and_evaluated_from_the_command_line(
     assert main(["evaluate", run]) == 2
     assert "test set" in (said := capsys.readouterr().err) or "name some" in said
     assert "Traceback" not in said
-
-
-def test_a_signal_ends_a_run_with_all_saved_and_it_goes_on_bit_for_bit(
-    model: Path, tmp_path: Path
-) -> None:
-    words = ["--task", "classify", "--steps", "400", "--batch-size", "4", "--precision", "fp32"]
-    words += ["--dropout", "0.1", "--save-every", "200", "--eval-every", "100", "--resume"]
-    words += ["--learning-rate", "1e-5"]  # too little to end for good answers
-
-    def command(run: Path) -> list[str]:
-        program = "import sys; from nextword.cli.main import main; sys.exit(main(sys.argv[1:]))"
-        place = [str(model), str(DATA / "classify.csv"), "--out", str(run)]
-        return [sys.executable, "-c", program, "finetune", *place, *words]
-
-    assert subprocess.run(command(tmp_path / "whole"), capture_output=True).returncode == 0
-    process = subprocess.Popen(command(tmp_path / "run"), stderr=subprocess.PIPE, text=True)
-    written = tmp_path / "run" / "metrics.jsonl"
-    while process.poll() is None and not (written.exists() and written.stat().st_size > 2000):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in said
-    assert "Stopped and saved at step" in said
-    assert subprocess.run(command(tmp_path / "run"), capture_output=True).returncode == 0
-    assert weights(tmp_path / "run", 400) == weights(tmp_path / "whole", 400)

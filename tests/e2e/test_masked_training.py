@@ -56,27 +56,6 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "model" / "model.safetensors")
 
 
-def test_a_resumed_run_has_the_weights_of_one_that_was_never_stopped(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train(store, tmp_path / "whole")
-    real, steps = loop.train_step, iter(range(6))
-
-    def broken(*arguments: Any) -> Any:
-        if next(steps, None) is None:
-            raise MemoryError
-        return real(*arguments)
-
-    monkeypatch.setattr(loop, "train_step", broken)
-    with pytest.raises(MemoryError):
-        train(store, tmp_path / "stopped")
-    monkeypatch.setattr(loop, "train_step", real)
-    train(store, tmp_path / "stopped", resume=True)
-    whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
-    assert whole.keys() == stopped.keys()
-    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
-
-
 def test_validations_measure_accuracy_on_the_same_masks_and_samples_show_what_is_filled_in(
     store: Path, tmp_path: Path
 ) -> None:
@@ -135,7 +114,9 @@ def test_fill_answers_in_json_and_in_words(
     assert "nextword fill" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 2, 3, 4))]
+)
 def test_an_encoder_trained_on_a_first_reader_knows_where_the_cat_sat(
     seed: int, tmp_path: Path
 ) -> None:

@@ -208,7 +208,7 @@ def test_damaged_headers_are_refused_or_harmless(directory: Path, count: int) ->
     refused, slowest = 0, 0.0
     for _ in range(count):
         path.write_bytes(damaged(header, body, random_))
-        started = time.monotonic()
+        started = time.process_time()
         try:
             loaded = hub.load_model(directory)
         except UserError as error:
@@ -217,7 +217,7 @@ def test_damaged_headers_are_refused_or_harmless(directory: Path, count: int) ->
         else:
             # Spaces or metadata have changed, or tensors of one shape their places.
             assert set(loaded.state_dict()) == names
-        slowest = max(slowest, time.monotonic() - started)
+        slowest = max(slowest, time.process_time() - started)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert refused > 0.8 * count and slowest < 5 and grown < 100
 
@@ -291,7 +291,7 @@ def test_damaged_configs_are_refused_or_give_finite_numbers(tmp_path: Path, coun
             names = [*target, "head_dim", "rope_parameters", "partial_rotary_factor"]
             target[random_.choice(names)] = copy.deepcopy(random_.choice(WORDS))
         (folder / "config.json").write_text(json.dumps(values))
-        started = time.monotonic()
+        started = time.process_time()
         try:
             model = hub.load_model(folder)
             with torch.no_grad():
@@ -301,7 +301,7 @@ def test_damaged_configs_are_refused_or_give_finite_numbers(tmp_path: Path, coun
             assert len(str(error)) < 500, values
         finally:
             (folder / "config.json").write_text(sound)
-        assert time.monotonic() - started < 5, values
+        assert time.process_time() - started < 5, values
     assert 0.1 * count < opened < 0.6 * count
 
 

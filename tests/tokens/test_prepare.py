@@ -17,6 +17,7 @@ from nextword.errors import UserError
 from nextword.tokens import stages
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import SPLITS, Store
+from nextword.tokens.workers import work_path
 
 
 def test_every_document_is_stored_once_whole_and_followed_by_its_end(tmp_path: Path) -> None:
@@ -209,25 +210,22 @@ def command(books: Path, out: Path) -> list[str]:
 def test_killed_at_random_it_looks_unfinished_and_goes_on_to_the_same_store(tmp_path: Path) -> None:
     books = write_books(tmp_path / "books", 40, 30_000)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    begin = time.monotonic()
     subprocess.run(command(books, tmp_path / "whole"), env=environment, check=True)
-    takes = time.monotonic() - begin
     out, rng = tmp_path / "killed", random.Random(3)
-    kills = 0
-    for _ in range(8):
-        process = subprocess.Popen(
-            command(books, out), env=environment, start_new_session=True, stderr=subprocess.PIPE
-        )
-        try:
-            _, words = process.communicate(timeout=takes * rng.uniform(0.3, 0.9))
-            assert process.returncode == 0, words.decode()
+    place = work_path(out)
+    kills, done = 0, 0
+    while process := subprocess.Popen(
+        command(books, out), env=environment, start_new_session=True, stderr=subprocess.PIPE
+    ):
+        done += rng.randrange(8, 20)  # files, of about 50
+        while process.poll() is None and len([*place.rglob("*")]) < done:
+            time.sleep(0.002)
+        process.kill()  # the parent alone; its workers must end by themselves
+        _, words = process.communicate()
+        if process.returncode == 0:
             break
-        except subprocess.TimeoutExpired:
-            process.send_signal(
-                signal.SIGKILL
-            )  # the parent alone; its workers must end by themselves
-            process.communicate()
-            kills += 1
+        assert process.returncode == -signal.SIGKILL, words.decode()
+        kills += 1
         assert not (out / "manifest.json").exists() or Store.open(out)
     subprocess.run(command(books, out), env=environment, check=True)
     assert kills, "it was never killed"
@@ -248,7 +246,7 @@ def stop(*_):
         os.kill({{parent}}, {number})
     except FileExistsError:
         pass
-    time.sleep(60)
+    time.sleep(600)
 {{parent}} = os.getpid()
 stages.{stage} = stop
 raise SystemExit(main(["prepare", {str(books)!r}, "--out", {str(out)!r}, "--workers", "2",
@@ -275,7 +273,7 @@ def test_a_signal_in_any_stage_ends_it_at_once_and_it_goes_on(tmp_path: Path) ->
             text=True,
             start_new_session=True,
         )
-        _, words = process.communicate(timeout=20)
+        _, words = process.communicate(timeout=300)
         assert process.returncode == 130, words
         assert "What is done is kept: the same command goes on from there" in words
         assert words.endswith("nextword: interrupted\n") and "Traceback" not in words

@@ -16,13 +16,11 @@ from support.prompts import as_records
 from support.tasks import transformer
 
 from nextword.errors import UserError
-from nextword.files import sha256
 from nextword.hub.directory import save
 from nextword.settings import FinetuneSettings, PredictSettings
 from nextword.tasks.opening import open_task
 from nextword.tasks.prefer.task import Prefer
 from nextword.tokens.tokenizer_training import byte_tokenizer
-from nextword.training import loop
 from nextword.verbs.compare import compare
 from nextword.verbs.evaluate import evaluate_task
 from nextword.verbs.finetune import finetune
@@ -164,22 +162,3 @@ def test_low_rank_updates_start_from_the_reference_too(
     options = OPTIONS | {"learning_rate": 2e-2}
     done = finetune(start, data, tmp_path / "run", steps=10, lora=True, eval_every=5, **options)
     assert done.metrics["reward margin"] > 0 and (tmp_path / "run" / "adapter").is_dir()
-
-
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(
-    run: Path, start: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, count = loop.train_step, iter(range(1, 100))
-
-    def stopped(*arguments: Any) -> Any:
-        if next(count) == 8:
-            raise KeyboardInterrupt(15)
-        return real(*arguments)
-
-    options = OPTIONS | {"steps": 12, "beta": 0.2, "eval_every": 6, "save_every": 3}
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", stopped)
-        finetune(start, data, tmp_path / "again", resume=True, **options)
-    finetune(start, data, tmp_path / "again", resume=True, **options)
-    files = [place / "model" / "model.safetensors" for place in (run, tmp_path / "again")]
-    assert sha256(files[0]) == sha256(files[1])
