@@ -36,7 +36,7 @@ def nextword() -> None:
 
     from nextword.models.sizes import config_for
     from nextword.models.transformer import Transformer
-    from nextword.objectives import causal
+    from nextword.objectives import language_modeling
     from nextword.settings import ModelSettings
     from nextword.tokens.loader import Batch
     from nextword.training.loop import train_step
@@ -55,7 +55,7 @@ def nextword() -> None:
         fused_splits={},
         dtype=torch.bfloat16,
     )
-    parameters, objective = list(model.parameters()), LossModule(model, causal.loss)
+    parameters, objective = list(model.parameters()), LossModule(model, language_modeling.loss)
 
     def step() -> None:
         stream = torch.randint(VOCABULARY, (1, TOKENS + 1))

@@ -1,15 +1,11 @@
-"""The objectives of pretraining: what each reads, its loss, and how it is validated."""
+"""The objectives of pretraining: what each reads and how it is validated."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
 
 from nextword.errors import UserError
-from nextword.objectives import causal, masked
 from nextword.settings import PretrainSettings
 from nextword.tokens.fill_in_the_middle import FillInTheMiddleLoader, fill_in_the_middle_for
 from nextword.tokens.loader import BlockLoader
@@ -25,10 +21,9 @@ from nextword.training.validators import DenoisingValidator, TextValidator
 
 @dataclass(frozen=True)
 class Objective:
-    """`loss` takes a model and a batch, `loader` a split and a context length; `target_share` of
-    the tokens read are targets."""
+    """`loader` takes a split and a context length; `target_share` of the tokens read are
+    targets."""
 
-    loss: Callable[[Any, Any], Tensor]
     loader: Callable[[Split, int], Loader]
     target_share: float = 1.0
     unit: str = "tokens"  # what is predicted
@@ -54,7 +49,6 @@ def objective_of(settings: PretrainSettings, tokenizer: Tokenizer) -> Objective:
     if settings.objective == "denoise":
         corruption = span_corruption_for(tokenizer, settings)
         return Objective(
-            causal.loss,
             lambda split, context: DenoisingLoader(split, context, seed, corruption),
             target_ratio(corruption),
             "tokens to write",
@@ -63,7 +57,6 @@ def objective_of(settings: PretrainSettings, tokenizer: Tokenizer) -> Objective:
     if settings.objective == "masked":
         masking = masking_for(tokenizer, settings)
         return Objective(
-            masked.loss,
             lambda split, context: MaskedLoader(split, context, seed, masking),
             masking.rate,
             "hidden tokens",
@@ -71,10 +64,9 @@ def objective_of(settings: PretrainSettings, tokenizer: Tokenizer) -> Objective:
     if settings.fim_rate:
         infilling = fill_in_the_middle_for(tokenizer, settings.fim_rate)
         return Objective(
-            causal.loss,
             lambda split, context: FillInTheMiddleLoader(split, context, seed, infilling),
         )
-    return Objective(causal.loss, lambda split, context: BlockLoader(split, context, seed))
+    return Objective(lambda split, context: BlockLoader(split, context, seed))
 
 
 def validator_of(

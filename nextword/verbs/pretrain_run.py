@@ -17,6 +17,7 @@ from nextword.hub.directory import save as save_directory
 from nextword.models.encoder_decoder import GenerativeModel, build_model
 from nextword.models.sizes import flops_per_token
 from nextword.models.transformer import Block
+from nextword.objectives import language_modeling
 from nextword.runs import configuration
 from nextword.runs.configuration import PretrainConfiguration
 from nextword.settings import PrepareSettings, PretrainSettings
@@ -221,7 +222,7 @@ class PretrainRun:
         loader = objective.loader(store.train, config.context_length)
         return build_trainer(
             self.path,
-            Subject(model, objective.loss, loader, validator, hooks),
+            Subject(model, language_modeling.loss, loader, validator, hooks),
             build_optimizers(
                 model,
                 OptimizerSettings(

@@ -31,7 +31,7 @@ from nextword.models.heads import (
 )
 from nextword.models.lora import add_lora
 from nextword.models.sizes import STYLES, config_for
-from nextword.objectives import causal
+from nextword.objectives import language_modeling
 from nextword.objectives.heads import SequenceBatch, TokenBatch, sequence_loss, token_head_loss
 from nextword.settings import PretrainSettings
 from nextword.tokens.control_tokens import control_tokens_for
@@ -171,7 +171,7 @@ def pretrained(name: str) -> list[float]:
     config = config_for(settings, tokenizer.vocab_size)
     model = build_model(replace(config, start_id=objective.start_id, **changes), settings.seed)
     loader = objective.loader(split, settings.context_length or 0)
-    return curve(model, objective.loss, loader, settings.optimizer)
+    return curve(model, language_modeling.loss, loader, settings.optimizer)
 
 
 # What is fine-tuned reads examples of 5 to 12 tokens; the last third of one is what is written.
@@ -205,7 +205,7 @@ def written(family: str, start_id: int | None = None) -> Any:
     def collate(numbers: list[int], samples: list[tuple[int, int]]) -> Any:
         return collate_examples([EXAMPLES[number] for number in numbers], samples, 16, start_id)
 
-    return model, causal.loss, examples(collate)
+    return model, language_modeling.loss, examples(collate)
 
 
 def labelled(family: str, targets: torch.Tensor, **changes: Any) -> Any:

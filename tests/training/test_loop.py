@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
-from nextword.objectives.causal import hidden_states, loss
+from nextword.objectives.language_modeling import hidden_states, loss
 from nextword.settings import ModelSettings
 from nextword.tokens.loader import IGNORE_INDEX, Batch, BlockLoader
 from nextword.tokens.store import Store
