@@ -136,17 +136,15 @@ class Block(nn.Module):
         source: Tensor | None = None,
         source_bias: Tensor | None = None,
     ) -> Tensor:
+        drop = partial(F.dropout, p=self.dropout, training=self.training)
         if self.post_norm:
-            x = self.attention_norm(x + self._drop(self.attention(x, rotation, bias, cache)))
-            output: Tensor = self.mlp_norm(x + self._drop(self.mlp(x)))
+            x = self.attention_norm(x + drop(self.attention(x, rotation, bias, cache)))
+            output: Tensor = self.mlp_norm(x + drop(self.mlp(x)))
             return output
-        x = x + self._drop(self.attention(self.attention_norm(x), rotation, bias, cache))
+        x = x + drop(self.attention(self.attention_norm(x), rotation, bias, cache))
         if source is not None:
-            x = x + self._drop(self.cross(self.cross_norm(x), None, source_bias, cache, source))
-        return x + self._drop(self.mlp(self.mlp_norm(x)))
-
-    def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout) if self.dropout and self.training else x
+            x = x + drop(self.cross(self.cross_norm(x), None, source_bias, cache, source))
+        return x + drop(self.mlp(self.mlp_norm(x)))
 
 
 class Transformer(nn.Module):
@@ -221,9 +219,7 @@ class Transformer(nn.Module):
             x = x + self.types(torch.zeros_like(tokens) if one else types)
         if self.embedding_norm is not None:
             x = self.embedding_norm(x)
-        x = x.to(self.activation_dtype)
-        if self.config.dropout and self.training:
-            x = F.dropout(x, self.config.dropout)
+        x = F.dropout(x.to(self.activation_dtype), self.config.dropout, self.training)
         rotations = {}
         for window, (frequencies, factor) in self.rotary.items():
             self.rotary[window] = frequencies.to(x.device), factor

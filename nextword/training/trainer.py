@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from nextword.settings import FinetuneSettings, PretrainSettings
 from nextword.training.metrics_log import MetricsLog
@@ -72,7 +73,7 @@ class Trainer:
 
     run: Path
     model: nn.Module
-    loss_module: nn.Module
+    loss_module: LossModule | DistributedDataParallel
     optimizers: Optimizers
     loader: Loader
     validator: Validator
@@ -121,5 +122,5 @@ def build_trainer(
 @torch.no_grad()
 def update_average(trainer: Trainer) -> None:
     """Move the averaged weights a little towards the present ones (Polyak averaging)."""
-    for name, parameter in trainer.model.named_parameters() if trainer.average else ():
+    for name, parameter in trainer.model.named_parameters():
         trainer.average[name].lerp_(parameter, 1 - trainer.average_decay)

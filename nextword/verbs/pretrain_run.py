@@ -216,7 +216,9 @@ class PretrainRun:
             objective,
             plan,
             validator,
-            peak=precision.peak * group.size,
+            top_speed=precision.peak
+            * group.size
+            / flops_per_token(config, config.context_length, objective.target_share),
             source=_describe_source(self.data, store),
         )
         loader = objective.loader(store.train, config.context_length)
@@ -244,22 +246,22 @@ class PretrainRun:
 
 @dataclass(frozen=True)
 class PretrainHooks:
-    """What is logged of pretraining, said of its model, and saved. `peak` is in FLOP/s over all
-    ranks, `source` what the model learns from, in words."""
+    """What is logged of pretraining, said of its model, and saved. `top_speed`, in tokens a second,
+    is that of matrix products alone, `source` what the model learns from, in words."""
 
     model: GenerativeModel
     store: Store
     objective: Objective
     plan: PretrainPlan
     validator: Validator
-    peak: float
+    top_speed: float
     source: str
 
     def log_values(self, state: State, loss: float, targets_per_second: float) -> LogValues:
         """Return tokens a second, whether they are targets or not, and the share of the peak."""
         share = self.objective.target_share
-        speed, config = targets_per_second / share, self.plan.config
-        of_peak = speed * flops_per_token(config, config.context_length, share) / self.peak
+        speed = targets_per_second / share
+        of_peak = speed / self.top_speed
         values = {
             "tokens": round(state.tokens / share),
             "tokens_per_second": speed,

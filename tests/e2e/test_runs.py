@@ -122,14 +122,15 @@ def test_averaged_weights_are_those_of_the_formula(
 def test_weights_that_are_not_finite_are_never_saved_or_kept(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = trainer.update_average
+    real = loop.train_step
 
-    def broken(job: Any) -> None:
+    def broken(module: Any, *arguments: Any) -> Any:
+        result = real(module, *arguments)
         if len(records(tmp_path / "run", "train")) == 5:  # in the sixth step
-            next(job.model.parameters()).data[0, 0] = float("inf")
-        real(job)
+            next(module.parameters()).data[0, 0] = float("inf")
+        return result
 
-    monkeypatch.setattr(loop, "update_average", broken)
+    monkeypatch.setattr(loop, "train_step", broken)
     with pytest.raises(UserError, match="left weights that are not finite"):
         train(text, tmp_path / "run")
     (newest,) = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))[-1:]
