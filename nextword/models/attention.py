@@ -17,17 +17,21 @@ from nextword.models.config import TransformerConfig
 BLOCK = 128  # keys whose scores are held at once, for all queries: fits a core's cache
 
 
-def document_mask(documents: Tensor, sources: Tensor | None = None) -> Tensor:
+def document_mask(documents: Tensor) -> Tensor:
     """Return the mask that keeps packed documents apart; causal masking is not part of it.
 
     documents [batch, time] numbers the documents; the mask is bool [batch, 1, time, time], True
-    where the row's token sees the column's. With `sources` [batch, source time] the columns are an
-    encoder's tokens; a token whose document is not among them (padding) sees all of them.
+    where the row's token sees the column's.
     """
-    same = documents[:, :, None] == (documents if sources is None else sources)[:, None, :]
-    if sources is not None:
-        same |= ~same.any(-1, keepdim=True)
-    return same[:, None]
+    return (documents[:, :, None] == documents[:, None, :])[:, None]
+
+
+def source_mask(documents: Tensor, sources: Tensor) -> Tensor:
+    """Return the mask of an encoder's tokens, of documents `sources` [batch, source time], that a
+    decoder's see, bool [batch, 1, time, source time]: those of their own document in `documents`
+    [batch, time]; all where there are none (padding)."""
+    same = documents[:, :, None] == sources[:, None, :]
+    return (same | ~same.any(-1, keepdim=True))[:, None]
 
 
 def visible(distance: Tensor, causal: bool, window: int | None = None) -> Tensor:

@@ -43,7 +43,7 @@ class Cache(Protocol):
         """Add these, [batch, kv_heads, time, head]; return all, [batch, kv_heads, seen, head]."""
         ...
 
-    def source(self, attention: Attention, source: Tensor) -> tuple[Tensor, Tensor]:
+    def source(self, attention: CrossAttention, source: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values of the source, [batch, kv_heads, source time, head]."""
         ...
 
@@ -51,12 +51,11 @@ class Cache(Protocol):
 class Attention(nn.Module):
     """Multi-head attention. Query, key and value weights are one matrix, in that order."""
 
-    def __init__(self, config: TransformerConfig, layer: int, cross: bool = False) -> None:
+    def __init__(self, config: TransformerConfig, layer: int) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head = config.heads, config.kv_heads, config.head_width
-        self.layer, self.causal = layer, config.causal and not cross
-        self.window = None if cross else config.window_of(layer)
-        self.scale = config.attention_scale
+        self.layer, self.causal, self.scale = layer, config.causal, config.attention_scale
+        self.window = config.window_of(layer)
         self.qkv = Linear(config.width, sum(config.qkv_rows), config.attention_bias)
         self.output = Linear(config.query_width, config.width, config.output_bias)
         norm = partial(RMSNorm, config.head_width, config.norm_epsilon)
@@ -69,25 +68,15 @@ class Attention(nn.Module):
         rotation: Rotation | None = None,
         bias: Tensor | None = None,
         cache: Cache | None = None,
-        source: Tensor | None = None,
     ) -> Tensor:
-        """Let x [batch, time, width] attend to itself or a `source` [batch, source time, width]."""
-        if source is None:
-            query, key, value = self.project(x, rotation)
-            if cache is not None:
-                key, value = cache.update(self.layer, key, value)
-        else:
-            query = self._heads(x, slice(0, self.heads * self.head))
-            key, value = self.key_value(source) if cache is None else cache.source(self, source)
+        """Let the tokens of x [batch, time, width] attend to one another."""
+        query, key, value = self.project(x, rotation)
+        if cache is not None:
+            key, value = cache.update(self.layer, key, value)
         output = attention(
             query, key, value, bias, causal=self.causal, window=self.window, scale=self.scale
         )
         return self.output(output.transpose(1, 2).flatten(2))
-
-    def key_value(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keys and values, [batch, kv_heads, source time, head], of the source."""
-        key, value = self._heads(source, slice(self.heads * self.head, None)).chunk(2, dim=1)
-        return key, value
 
     def project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries [batch, heads, time, head]; keys, values [batch, kv_heads, time, head]."""
@@ -108,6 +97,32 @@ class Attention(nn.Module):
         query, key = query_key.transpose(1, 2).split([self.heads, self.kv_heads], dim=1)
         return query, key, value.transpose(1, 2)
 
+
+class CrossAttention(nn.Module):
+    """A decoder's attention to a source. Query, key and value weights are one matrix, as in
+    Attention; nothing is normed or rotated."""
+
+    def __init__(self, config: TransformerConfig, layer: int) -> None:
+        super().__init__()
+        self.layer, self.head, self.queries = layer, config.head_width, config.query_width
+        self.scale = config.attention_scale
+        self.qkv = Linear(config.width, sum(config.qkv_rows), config.attention_bias)
+        self.output = Linear(config.query_width, config.width, config.output_bias)
+
+    def forward(
+        self, x: Tensor, source: Tensor, bias: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        """Let x [batch, time, width] attend to a source [batch, source time, width]."""
+        query = self._heads(x, slice(0, self.queries))
+        key, value = self.key_value(source) if cache is None else cache.source(self, source)
+        output = attention(query, key, value, bias, causal=False, scale=self.scale)
+        return self.output(output.transpose(1, 2).flatten(2))
+
+    def key_value(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys and values, [batch, kv_heads, source time, head], of the source."""
+        key, value = self._heads(source, slice(self.queries, None)).chunk(2, dim=1)
+        return key, value
+
     def _heads(self, x: Tensor, rows: slice) -> Tensor:
         return self.qkv(x, rows).unflatten(-1, (-1, self.head)).transpose(1, 2)
 
@@ -122,7 +137,7 @@ class Block(nn.Module):
         self.attention = Attention(config, layer)
         if config.cross:
             self.cross_norm = build_norm(config)
-            self.cross = Attention(config, layer, cross=True)
+            self.cross = CrossAttention(config, layer)
         self.mlp_norm = build_norm(config)
         self.mlp = FeedForward(config)
         self.post_norm, self.dropout = config.post_norm, config.dropout
@@ -143,7 +158,7 @@ class Block(nn.Module):
             return output
         x = x + drop(self.attention(self.attention_norm(x), rotation, bias, cache))
         if source is not None:
-            x = x + drop(self.cross(self.cross_norm(x), None, source_bias, cache, source))
+            x = x + drop(self.cross(self.cross_norm(x), source, source_bias, cache))
         return x + drop(self.mlp(self.mlp_norm(x)))
 
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nextword.models.attention import document_mask
-from nextword.models.encoder_decoder import GenerativeModel
+from nextword.models.attention import document_mask, source_mask
+from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
 from nextword.models.transformer import Transformer
 from nextword.objectives.cross_entropy import (
     CHUNK_LOGITS,
@@ -41,18 +41,22 @@ def target_states(model: GenerativeModel, batch: Batch | Seq2SeqBatch) -> tuple[
 def hidden_states(model: GenerativeModel, batch: Batch | Seq2SeqBatch) -> Tensor:
     """Return the final hidden states, [batch, time, width]; packed documents stay apart."""
     if isinstance(batch, Seq2SeqBatch):
-        seen = document_mask(batch.source_documents)
-        source = model.encode(batch.source, positions=batch.source_positions, mask=seen)
-        return model.decode(
-            batch.tokens,
-            source,
-            positions=batch.positions,
-            mask=document_mask(batch.documents),
-            source_mask=document_mask(batch.documents, batch.source_documents),
-        )
+        return _written_states(model, batch)
     mask = None if batch.documents is None else document_mask(batch.documents)
     hidden: Tensor = model(batch.tokens, positions=batch.positions, mask=mask)
     return hidden
+
+
+def _written_states(model: EncoderDecoder, batch: Seq2SeqBatch) -> Tensor:
+    seen = document_mask(batch.source_documents)
+    states = model.encode(batch.source, positions=batch.source_positions, mask=seen)
+    return model.decode(
+        batch.tokens,
+        states,
+        positions=batch.positions,
+        mask=document_mask(batch.documents),
+        source_mask=source_mask(batch.documents, batch.source_documents),
+    )
 
 
 @torch.no_grad()

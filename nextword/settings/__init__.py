@@ -11,6 +11,7 @@ from nextword.settings.labelled import (
     CompareSettings,
     FinetuneSettings,
     PredictSettings,
+    Task,
     TaskSettings,
 )
 from nextword.settings.pretraining import (
@@ -42,6 +43,7 @@ __all__ = [
     "PretrainSettings",
     "ReportSettings",
     "Settings",
+    "Task",
     "TaskSettings",
     "resolve",
 ]

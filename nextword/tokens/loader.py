@@ -47,7 +47,7 @@ def permute(index: ArrayLike, size: int, seed: int) -> Ids:
     four times on average. Raises IndexError for an index that is not below `size`.
     """
     half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
-    keys = [np.uint64(derive_key(seed, number)) for number in range(_ROUNDS)]
+    keys = _round_keys(seed)
     place = np.atleast_1d(np.asarray(index, np.uint64)).copy()
     if place.size and int(place.max()) >= size:
         raise IndexError(f"{int(place.max())} is not below {size}")
@@ -56,6 +56,11 @@ def permute(index: ArrayLike, size: int, seed: int) -> Ids:
         place[outside] = _feistel(place[outside], half, keys)
         outside = place >= size
     return place.astype(np.int64).reshape(np.shape(index))
+
+
+@lru_cache(maxsize=64)
+def _round_keys(seed: int) -> list[np.uint64]:
+    return [np.uint64(derive_key(seed, number)) for number in range(_ROUNDS)]
 
 
 def _feistel(value: NDArray[np.uint64], half: int, keys: list[np.uint64]) -> NDArray[np.uint64]:

@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nextword.memory import FreedMemory, give_back
@@ -40,7 +40,6 @@ class NonFiniteError(Exception):
 def train_step(
     loss_module: LossModule | DistributedDataParallel,
     optimizers: Optimizers,
-    parameters: Sequence[Tensor],
     batches: Sequence[Batch],
     lr_scale: float,
     clip: float,
@@ -63,6 +62,7 @@ def train_step(
             (loss * (group.size / targets)).backward()  # DDP averages over ranks; this is a sum
         nats += float(loss.detach())
     mean = group.total(nats) / targets
+    parameters = optimizers.parameters
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not (math.isfinite(mean) and math.isfinite(norm)):
         optimizers.zero_grad()
@@ -76,7 +76,6 @@ def train_step(
 def train(trainer: Trainer, state: State) -> State:
     """Take steps until the schedule ends or a stop is due or asked for; save everything then."""
     started = time.monotonic() - state.seconds
-    parameters = [p for p in trainer.model.parameters() if p.requires_grad]
     meter, freed = ThroughputMeter(trainer), FreedMemory()
     with (
         trainer.interrupt.deferred(),
@@ -104,7 +103,6 @@ def train(trainer: Trainer, state: State) -> State:
                 result = train_step(
                     trainer.loss_module,
                     trainer.optimizers,
-                    parameters,
                     batches,
                     lr_scale,
                     trainer.settings.clip,

@@ -101,6 +101,8 @@ class Optimizers:
         self._peaks = {
             name: [group["lr"] for group in part.param_groups] for name, part in parts.items()
         }
+        groups = [group for part in parts.values() for group in part.param_groups]
+        self.parameters: list[Tensor] = [p for group in groups for p in group["params"]]
 
     def step(self, share: float) -> None:
         """Update every parameter at `share` of its peak learning rate and clear the gradients."""

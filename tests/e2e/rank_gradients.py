@@ -58,7 +58,6 @@ def main(store: Path, out: Path) -> None:
         train_step(
             replicate(LossModule(model, language_modeling.loss), group),
             spy,
-            list(model.parameters()),
             batches,
             1.0,
             0.0,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nextword.models.attention import document_mask
+from nextword.models.attention import document_mask, source_mask
 from nextword.models.config import TransformerConfig
 from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.sizes import STYLES, parameter_count
@@ -36,7 +36,7 @@ def packed(
 ) -> Tensor:
     """The hidden states of a target whose tokens are of the documents `written`."""
     states = model.encode(source, mask=document_mask(read))
-    seen = document_mask(written, read)
+    seen = source_mask(written, read)
     return model.decode(target, states, mask=document_mask(written), source_mask=seen)
 
 

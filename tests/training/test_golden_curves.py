@@ -143,14 +143,13 @@ def curve(
     rates = None if layer_decay is None else layer_rates(model, layer_decay)
     optimizers = build_optimizers(model, settings, torch.float64, body.fused_splits(), rates)
     schedule = Schedule("wsd", STEPS, warmup=4, decay=8)
-    parameters = [p for p in model.parameters() if p.requires_grad]
     loss_module = LossModule(model, loss)
     losses = []
     for step in range(STEPS):
         firsts = range(step * BATCH, (step + 1) * BATCH, MICRO_BATCH)
         batches = [loader.batch(first, MICRO_BATCH) for first in firsts]
         lr_scale = schedule.lr_scale(step)
-        result = train_step(loss_module, optimizers, parameters, batches, lr_scale, 1.0, Group())
+        result = train_step(loss_module, optimizers, batches, lr_scale, 1.0, Group())
         losses.append(result.loss)
     return losses
 
