@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from nextword.errors import UserError
+from nextword.models.blocks import CrossAttention
 from nextword.models.config import TransformerConfig
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
-from nextword.models.transformer import CrossAttention
 
 Prompts = Sequence[Sequence[int]]
 FIRST_ROOM = 256  # slots beyond the prompt; doubled when they are full, up to `limit`

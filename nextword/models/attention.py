@@ -71,12 +71,7 @@ def attention(
         bias = score_bias(mask, query.dtype)[None, None]
     slow = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad
     if slow and not torch.compiler.is_compiling() and (time == seen or not causal):
-        groups = query.shape[1] // key.shape[1]
-        if groups > 1:
-            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        scale = query.shape[-1] ** -0.5 if scale is None else scale
-        output: Tensor = _FlashAttention.apply(query, key, value, bias, causal, scale)
-        return output
+        return _attention_in_bf16(query, key, value, bias, causal, scale)
     return F.scaled_dot_product_attention(
         query,
         key,
@@ -177,6 +172,22 @@ def rotation(
     angles = positions[:, :, None, None] * frequencies
     cos, sin = angles.cos() * factor, angles.sin() * factor
     return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
+
+
+def _attention_in_bf16(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    causal: bool,
+    scale: float | None,
+) -> Tensor:
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    output: Tensor = _FlashAttention.apply(query, key, value, bias, causal, scale)
+    return output
 
 
 class _FlashAttention(torch.autograd.Function):

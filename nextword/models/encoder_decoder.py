@@ -8,9 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from nextword.models.blocks import Cache
 from nextword.models.config import TransformerConfig
 from nextword.models.layers import Embedding
-from nextword.models.transformer import Cache, Transformer
+from nextword.models.transformer import Transformer
 
 
 class EncoderDecoder(nn.Module):

@@ -18,14 +18,14 @@ from dataclasses import replace
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from nextword.memory import FreedMemory, give_back
 from nextword.terminal import Progress
+from nextword.tokens.loader import AnyBatch
 from nextword.training import periodic
 from nextword.training.optimizers import Optimizers
-from nextword.training.parallel import Group, LossModule
-from nextword.training.state import Batch, State, StepResult
+from nextword.training.parallel import Group, ReplicatedLoss
+from nextword.training.state import State, StepResult
 from nextword.training.trainer import Trainer, update_average
 
 SETTLED = 0.4  # share of a run for which the last step stands, where wsd's decay does not say
@@ -38,9 +38,9 @@ class NonFiniteError(Exception):
 
 
 def train_step(
-    loss_module: LossModule | DistributedDataParallel,
+    loss_module: ReplicatedLoss,
     optimizers: Optimizers,
-    batches: Sequence[Batch],
+    batches: Sequence[AnyBatch],
     lr_scale: float,
     clip: float,
     group: Group,
@@ -125,7 +125,7 @@ def train(trainer: Trainer, state: State) -> State:
     return state
 
 
-def micro_batches(trainer: Trainer, step: int) -> list[Batch]:
+def micro_batches(trainer: Trainer, step: int) -> list[AnyBatch]:
     """Return this rank's micro-batches of a step: a pure function of the step's number."""
     plan, group = trainer.plan, trainer.group
     rows, first = group.shard(plan.batch_size), step * plan.batch_size

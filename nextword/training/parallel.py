@@ -90,7 +90,10 @@ class LossModule(nn.Module):
         return contextlib.nullcontext()
 
 
-def replicate(module: LossModule, group: Group) -> LossModule | DistributedDataParallel:
+ReplicatedLoss = LossModule | DistributedDataParallel
+
+
+def replicate(module: LossModule, group: Group) -> ReplicatedLoss:
     """Return the module with gradients averaged over the ranks in its backward pass."""
     if group.size == 1:
         return module

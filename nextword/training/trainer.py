@@ -9,12 +9,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from nextword.settings import FinetuneSettings, PretrainSettings
 from nextword.training.metrics_log import MetricsLog
 from nextword.training.optimizers import Optimizers
-from nextword.training.parallel import Group, Interrupt, LossModule, replicate
+from nextword.training.parallel import Group, Interrupt, LossModule, ReplicatedLoss, replicate
 from nextword.training.schedule import Plan
 from nextword.training.state import Loader, State, Validator
 
@@ -73,7 +72,7 @@ class Trainer:
 
     run: Path
     model: nn.Module
-    loss_module: LossModule | DistributedDataParallel
+    loss_module: ReplicatedLoss
     optimizers: Optimizers
     loader: Loader
     validator: Validator

@@ -236,7 +236,7 @@ def test_a_disk_full_for_the_model_or_the_log_is_a_sentence(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("nextword.verbs.pretrain_run.save_directory", full)
+        patch.setattr("nextword.verbs.pretrain_hooks.save_directory", full)
         with pytest.raises(
             UserError, match=r"the model of step 6 was not saved.*needs [\d,]+ bytes"
         ):
