@@ -7,7 +7,6 @@ RUN/run.json      what was asked for and what was decided: plan, precision, envi
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 from collections.abc import Collection, Mapping
@@ -212,15 +211,8 @@ def _processor() -> str:
         return platform.processor() or "unknown"
 
 
-def relative_path(store: Path, run: Path) -> str:
-    """Return where a store is, from the run directory."""
-    return os.path.relpath(store, run)
-
-
 def check_new(run: Path, settings: FinetuneSettings) -> None:
     """Raise UserError unless a new run can be written there, before anything costs time."""
-    if run.exists() and not run.is_dir():
-        raise UserError("is a file; a run needs a folder", where=run, mend="choose another --out")
     begun = {
         *("config.yaml", task_file.NAME),
         *(f".{name}{PARTIAL}" for name in ("run.json", "config.yaml", SEEDS, SEARCH)),
@@ -228,11 +220,19 @@ def check_new(run: Path, settings: FinetuneSettings) -> None:
     if (run / SEARCH).is_file():  # its best trial's files, before the runs of several seeds
         begun |= {path.name for path in run.iterdir()}
     present = {path.name for path in run.iterdir()} if run.is_dir() else set()
-    if present and has_begun(run) and not (settings.resume and present <= begun):
+    is_free = not present or (settings.resume and present <= begun)
+    refuse_to_overwrite(run, not is_free and has_begun(run))
+    run.mkdir(parents=True, exist_ok=True)
+
+
+def refuse_to_overwrite(run: Path, has_begun: bool) -> None:
+    """Raise UserError where a new run would replace a file, or a run that has begun."""
+    if run.exists() and not run.is_dir():
+        raise UserError("is a file; a run needs a folder", where=run, mend="choose another --out")
+    if has_begun:
         raise UserError(
             "exists already", where=run, mend="--resume goes on with it; or choose another --out"
         )
-    run.mkdir(parents=True, exist_ok=True)
 
 
 def has_begun(run: Path) -> bool:

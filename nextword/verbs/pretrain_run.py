@@ -5,6 +5,7 @@ RUN/store/ holds the prepared text, unless the data was a store already.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,7 +57,8 @@ class PretrainRun:
             )
             self.data = saved.data
         else:
-            self._refuse_to_overwrite()
+            begun = not self.settings.resume and self.path.is_dir() and any(self.path.iterdir())
+            configuration.refuse_to_overwrite(self.path, begun)
             planning.check(self.settings)
         if self.group.is_main:
             self._recover()
@@ -93,20 +95,6 @@ class PretrainRun:
     def _budget(self) -> float | None:
         settings = self.settings
         return settings.budget if settings.steps is None and settings.epochs is None else None
-
-    def _refuse_to_overwrite(self) -> None:
-        run = self.path
-        if run.exists() and not run.is_dir():
-            raise UserError(
-                "is a file; a run needs a folder", where=run, mend="choose another --out"
-            )
-        begun = (run / configuration.FILE).exists()
-        if begun or (run.is_dir() and any(run.iterdir()) and not self.settings.resume):
-            raise UserError(
-                "exists already",
-                where=run,
-                mend="--resume goes on with it; or choose another --out",
-            )
 
     def _recover(self) -> None:
         """Finish what a killed process was replacing."""
@@ -184,7 +172,7 @@ class PretrainRun:
                 precision=precision,
                 environment=configuration.environment(),
                 plan=plan,
-                store=configuration.relative_path(store.path, self.path),
+                store=os.path.relpath(store.path, self.path),
                 store_tokenizer=store.manifest["tokenizer"]["sha256"],
                 store_sums=store.manifest["files"],
             )
