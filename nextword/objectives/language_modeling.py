@@ -40,7 +40,8 @@ def target_states(model: GenerativeModel, batch: Batch | Seq2SeqBatch) -> tuple[
 
 def hidden_states(model: GenerativeModel, batch: Batch | Seq2SeqBatch) -> Tensor:
     """Return the final hidden states, [batch, time, width]; packed documents stay apart."""
-    if isinstance(batch, Seq2SeqBatch):
+    if isinstance(model, EncoderDecoder):
+        assert isinstance(batch, Seq2SeqBatch)
         return _written_states(model, batch)
     mask = None if batch.documents is None else document_mask(batch.documents)
     hidden: Tensor = model(batch.tokens, positions=batch.positions, mask=mask)
