@@ -36,31 +36,23 @@ def nextword() -> None:
 
     from nextword.models.sizes import config_for
     from nextword.models.transformer import Transformer
-    from nextword.objectives import causal
+    from nextword.objectives import language_modeling
     from nextword.settings import ModelSettings
     from nextword.tokens.loader import Batch
     from nextword.training.loop import train_step
-    from nextword.training.optimizers import build_optimizers
+    from nextword.training.optimizers import OptimizerSettings, build_optimizers
     from nextword.training.parallel import Group, LossModule
 
     model = Transformer(config_for(ModelSettings(size="gpt2"), VOCABULARY), seed=0)
     model.activation_dtype = torch.bfloat16
-    parts = build_optimizers(
-        model,
-        "adamw",
-        learning_rate=6e-4,
-        weight_decay=0.1,
-        momentum=0.0,
-        betas=(0.9, 0.95),
-        fused_splits={},
-        dtype=torch.bfloat16,
-    )
-    parameters, objective = list(model.parameters()), LossModule(model, causal.loss)
+    settings = OptimizerSettings("adamw", 6e-4, weight_decay=0.1, momentum=0.0, betas=(0.9, 0.95))
+    parts = build_optimizers(model, settings, torch.bfloat16, {})
+    objective = LossModule(model, language_modeling.loss)
 
     def step() -> None:
         stream = torch.randint(VOCABULARY, (1, TOKENS + 1))
         batch = Batch(stream[:, :-1], stream[:, 1:], None, None, [])
-        train_step(objective, parts, parameters, [batch], 1.0, 1.0, Group())
+        train_step(objective, parts, [batch], 1.0, 1.0, Group())
 
     timed(step)
 

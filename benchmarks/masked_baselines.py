@@ -21,7 +21,7 @@ from common import publish
 from numpy.typing import NDArray
 
 from nextword.hub.directory import load
-from nextword.objectives import masked
+from nextword.objectives import language_modeling
 from nextword.settings import MaskSettings
 from nextword.tokens.loader import IGNORE_INDEX, Batch
 from nextword.tokens.masking import MaskedRows, masking_for
@@ -107,7 +107,7 @@ def main() -> None:
         for run, model in models.items():
             with torch.no_grad():
                 right.setdefault(str(run), []).append(
-                    masked.score_hidden_tokens(model, batch)[1].numpy()
+                    language_modeling.score_hidden_tokens(model, batch)[1].numpy()
                 )
     rows = []
     for name, parts in right.items():

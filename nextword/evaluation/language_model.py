@@ -17,7 +17,7 @@ from nextword.evaluation.held_out import HeldOut, Part, part_of, seen_in_trainin
 from nextword.evaluation.metrics import perplexity, perplexity_interval, round_for_json
 from nextword.inference.language_model import LanguageModel
 from nextword.models.transformer import Transformer
-from nextword.objectives import causal
+from nextword.objectives import language_modeling
 from nextword.settings import EvaluateSettings
 from nextword.terminal import Progress, say, warn
 from nextword.tokens.loader import IGNORE_INDEX, evaluation_windows, window_bounds
@@ -143,7 +143,7 @@ def token_losses(
         for batch in evaluation_windows(split, *chosen):
             if start_id is not None:  # an input that is the end token begins a document
                 batch.tokens[batch.tokens == split.end_id] = start_id
-            losses = causal.token_losses(model, batch.to(model.embedding.weight.device))
+            losses = language_modeling.token_losses(model, batch.to(model.embedding.weight.device))
             # Windows come in order and score a token once: what is scored is the text itself.
             scored = losses[batch.targets != IGNORE_INDEX].numpy()
             nats[done : done + len(scored)] = scored

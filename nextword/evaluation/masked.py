@@ -19,7 +19,7 @@ from nextword.evaluation.metrics import perplexity, perplexity_interval, round_f
 from nextword.inference.language_model import LanguageModel
 from nextword.inference.masked_model import MaskedLanguageModel
 from nextword.models.transformer import Transformer
-from nextword.objectives import causal, masked
+from nextword.objectives import language_modeling
 from nextword.settings import EvaluateSettings, HidingSettings, MaskSettings
 from nextword.terminal import Progress
 from nextword.tokens.loader import IGNORE_INDEX, Batch
@@ -149,10 +149,10 @@ def _scores(model: Model, batch: Batch | Seq2SeqBatch) -> tuple[Floats, Floats, 
     how many there are, which is 0 where none can be hidden."""
     counts = (batch.targets != IGNORE_INDEX).sum(1).cpu().numpy()
     if isinstance(batch, Seq2SeqBatch) or isinstance(model, LanguageModel):
-        losses = causal.token_losses(model.transformer, batch)
+        losses = language_modeling.token_losses(model.transformer, batch)
         return losses.double().sum(1).numpy(), np.zeros(len(counts)), counts
     assert isinstance(model.transformer, Transformer)
-    losses, found = masked.score_hidden_tokens(model.transformer, batch)
+    losses, found = language_modeling.score_hidden_tokens(model.transformer, batch)
     row = np.repeat(np.arange(len(counts)), counts)  # of each hidden token
     nats, right = (
         np.bincount(row, of_token.double().cpu().numpy(), len(counts)).astype(np.float64)

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from nextword.errors import UserError
+from nextword.models.blocks import CrossAttention
 from nextword.models.config import TransformerConfig
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
-from nextword.models.transformer import Attention
 
 Prompts = Sequence[Sequence[int]]
 FIRST_ROOM = 256  # slots beyond the prompt; doubled when they are full, up to `limit`
@@ -108,7 +108,7 @@ class KVCache:
                 cached[rows, :, self.lengths - 1] = new[:, :, 0]
         return keys[:, :, : self._longest], values[:, :, : self._longest]
 
-    def source(self, attention: Attention, source: Tensor) -> tuple[Tensor, Tensor]:
+    def source(self, attention: CrossAttention, source: Tensor) -> tuple[Tensor, Tensor]:
         """Return a layer's keys and values of the sources, computed once."""
         assert self.sources is not None
         keys_values = self.sources.keys_values

@@ -17,17 +17,21 @@ from nextword.models.config import TransformerConfig
 BLOCK = 128  # keys whose scores are held at once, for all queries: fits a core's cache
 
 
-def document_mask(documents: Tensor, sources: Tensor | None = None) -> Tensor:
+def document_mask(documents: Tensor) -> Tensor:
     """Return the mask that keeps packed documents apart; causal masking is not part of it.
 
     documents [batch, time] numbers the documents; the mask is bool [batch, 1, time, time], True
-    where the row's token sees the column's. With `sources` [batch, source time] the columns are an
-    encoder's tokens; a token whose document is not among them (padding) sees all of them.
+    where the row's token sees the column's.
     """
-    same = documents[:, :, None] == (documents if sources is None else sources)[:, None, :]
-    if sources is not None:
-        same |= ~same.any(-1, keepdim=True)
-    return same[:, None]
+    return (documents[:, :, None] == documents[:, None, :])[:, None]
+
+
+def source_mask(documents: Tensor, sources: Tensor) -> Tensor:
+    """Return the mask of an encoder's tokens, of documents `sources` [batch, source time], that a
+    decoder's see, bool [batch, 1, time, source time]: those of their own document in `documents`
+    [batch, time]; all where there are none (padding)."""
+    same = documents[:, :, None] == sources[:, None, :]
+    return (same | ~same.any(-1, keepdim=True))[:, None]
 
 
 def visible(distance: Tensor, causal: bool, window: int | None = None) -> Tensor:
@@ -67,12 +71,7 @@ def attention(
         bias = score_bias(mask, query.dtype)[None, None]
     slow = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad
     if slow and not torch.compiler.is_compiling() and (time == seen or not causal):
-        groups = query.shape[1] // key.shape[1]
-        if groups > 1:
-            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        scale = query.shape[-1] ** -0.5 if scale is None else scale
-        output: Tensor = _FlashAttention.apply(query, key, value, bias, causal, scale)
-        return output
+        return _attention_in_bf16(query, key, value, bias, causal, scale)
     return F.scaled_dot_product_attention(
         query,
         key,
@@ -173,6 +172,22 @@ def rotation(
     angles = positions[:, :, None, None] * frequencies
     cos, sin = angles.cos() * factor, angles.sin() * factor
     return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
+
+
+def _attention_in_bf16(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    causal: bool,
+    scale: float | None,
+) -> Tensor:
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    output: Tensor = _FlashAttention.apply(query, key, value, bias, causal, scale)
+    return output
 
 
 class _FlashAttention(torch.autograd.Function):

@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from nextword.models.attention import document_mask
+from nextword.models.blocks import Cache
 from nextword.models.config import TransformerConfig
 from nextword.models.layers import Embedding
-from nextword.models.transformer import Cache, Transformer
+from nextword.models.transformer import Transformer
 
 
 class EncoderDecoder(nn.Module):
@@ -28,43 +28,19 @@ class EncoderDecoder(nn.Module):
         self.decoder.embedding = self.encoder.embedding
         self.encoder.embedding.sparse = False  # used twice, and its rows are added to densely
 
-    def forward(
-        self,
-        source: Tensor,
-        tokens: Tensor,
-        *,
-        source_documents: Tensor | None = None,
-        source_positions: Tensor | None = None,
-        documents: Tensor | None = None,
-        positions: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, source: Tensor, tokens: Tensor) -> Tensor:
         """Return the decoder's final hidden states, [batch, time, width], of target tokens [batch,
-        time], given source tokens [batch, source time].
+        time], given source tokens [batch, source time]: one document a row."""
+        return self.decode(tokens, self.encode(source))
 
-        Documents and positions have the shapes of their tokens; a token attends only to the source
-        tokens of its own document.
-        """
-        if source_documents is None or documents is None:
-            return self.decode(tokens, self.encode(source), positions=positions)
-        states = self.encode(source, source_positions, document_mask(source_documents))
-        return self.decode(
-            tokens,
-            states,
-            positions=positions,
-            mask=document_mask(documents),
-            source_mask=document_mask(documents, source_documents),
-        )
-
-    def encode(
-        self, source: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
-    ) -> Tensor:
-        """Map source tokens [batch, source time] to states [batch, source time, width]."""
-        states: Tensor = self.encoder(source, positions=positions, mask=mask)
+    def encode(self, source: Tensor, **arguments: Tensor | None) -> Tensor:
+        """Map source tokens [batch, source time] to states [batch, source time, width]; the other
+        arguments, here and of `decode`, are those of Transformer.forward."""
+        states: Tensor = self.encoder(source, **arguments)
         return states
 
     def decode(self, tokens: Tensor, states: Tensor, **arguments: Tensor | Cache | None) -> Tensor:
-        """Return the hidden states of target tokens [batch, time], given the source's states; the
-        other arguments are those of Transformer.forward."""
+        """Return the hidden states of target tokens [batch, time], given the source's states."""
         hidden: Tensor = self.decoder(tokens, source=states, **arguments)
         return hidden
 
@@ -83,6 +59,10 @@ class EncoderDecoder(nn.Module):
     @property
     def output_weight(self) -> Tensor:
         return self.decoder.output_weight
+
+    @property
+    def vocabulary_bias(self) -> Tensor | None:
+        return self.decoder.vocabulary_bias
 
     @property
     def activation_dtype(self) -> torch.dtype:

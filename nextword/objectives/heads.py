@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -17,25 +16,17 @@ from nextword.models.heads import (
     TokenClassificationModel,
     full_precision,
 )
+from nextword.tokens.loader import AnyBatch, Samples
 
 
 @dataclass
-class PackedBatch:
-    """Examples packed into rows."""
+class PackedBatch(AnyBatch):
+    """Examples packed into rows, each with targets or labels of its own."""
 
     tokens: Tensor  # [rows, time] int64
     documents: Tensor  # [rows, time] int32
     positions: Tensor  # [rows, time] int64
     types: Tensor  # [rows, time] int64
-
-    def to(self: BatchT, device: torch.device | str) -> BatchT:
-        """Return the batch with its tensors on a device."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        tensors = {name: t.to(device) for name, t in values.items() if isinstance(t, Tensor)}
-        return replace(self, **tensors)
-
-
-BatchT = TypeVar("BatchT", bound=PackedBatch)
 
 
 @dataclass
@@ -47,7 +38,7 @@ class SequenceBatch(PackedBatch):
     begins: Tensor
     ends: Tensor
     labels: Tensor
-    samples: list[tuple[int, int]]  # (epoch, index) of each example
+    samples: Samples
 
     @property
     def target_count(self) -> int:
@@ -65,7 +56,7 @@ class TokenBatch(PackedBatch):
 
     read: Tensor
     targets: Tensor
-    samples: list[tuple[int, int]]  # (epoch, index) of each example
+    samples: Samples
 
     @property
     def target_count(self) -> int:

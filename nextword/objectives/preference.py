@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nextword.models.transformer import Transformer
-from nextword.objectives.causal import hidden_states
-from nextword.tokens.loader import IGNORE_INDEX, Batch
+from nextword.objectives.language_modeling import hidden_states
+from nextword.tokens.loader import IGNORE_INDEX, AnyBatch, Batch
 
 
 @dataclass
-class PreferenceBatch:
+class PreferenceBatch(AnyBatch):
     """Pairs of answers, packed into rows: sequence 2n is the chosen answer of pair n, 2n + 1 the
     rejected one."""
 
@@ -28,12 +28,7 @@ class PreferenceBatch:
         return len(self.reference_margins)
 
     def to(self, device: torch.device | str) -> PreferenceBatch:
-        return replace(
-            self,
-            sequences=self.sequences.to(device),
-            owners=self.owners.to(device),
-            reference_margins=self.reference_margins.to(device),
-        )
+        return replace(super().to(device), sequences=self.sequences.to(device))
 
 
 def margins(model: Transformer, batch: PreferenceBatch) -> Tensor:

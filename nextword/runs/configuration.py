@@ -7,7 +7,6 @@ RUN/run.json      what was asked for and what was decided: plan, precision, envi
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 from collections.abc import Collection, Mapping
@@ -31,6 +30,10 @@ FILE = "run.json"
 LENGTH = ("steps", "epochs", "budget")
 FREE_ON_RESUME = {"resume", "keep_checkpoints", "log_to", "on_nonfinite"}
 FREE_WHILE_PRETRAINING = {*FREE_ON_RESUME, "change_length", "workers", *LENGTH}
+# Settings that a model's config and a plan have under the same names.
+SHAPE = ["family", "layers", "width", "heads", "kv_heads", "mlp_width", "context_length", "tied"]
+PLANNED = ("batch_size", "micro_batch", "learning_rate", "eval_every", "save_every")
+PLANNED_TO_PRETRAIN = ("weight_decay", "momentum", "eval_tokens", "sample_every")
 SEEDS = "seeds.json"  # in a run directory of several seeds
 SEARCH = "search.json"  # in one of several trials
 
@@ -58,22 +61,11 @@ class PretrainConfiguration(Configuration):
     def resolved(self) -> dict[str, Any]:
         """Every setting with the value it took, so that these alone repeat the run."""
         settings = resolve(PretrainSettings, self.settings)
-        plan, model = self.plan, self.plan.model
-        shape = ("family", "layers", "width", "heads", "kv_heads", "mlp_width", "context_length")
-        chosen = {name: model[name] for name in (*shape, "tied")} | {
-            "batch_size": plan.batch_size,
-            "micro_batch": plan.micro_batch,
-            "learning_rate": plan.learning_rate,
-            "weight_decay": plan.weight_decay,
-            "momentum": plan.momentum,
-            "warmup": float(plan.schedule.warmup),
-            "eval_every": plan.eval_every,
-            "eval_tokens": plan.eval_tokens,
-            "sample_every": plan.sample_every,
-            "save_every": plan.save_every,
-            "precision": self.precision.name,
-            "compile": "yes" if plan.compile else "no",
-        }
+        plan = self.plan
+        chosen = {name: plan.model[name] for name in SHAPE}
+        chosen |= {name: getattr(plan, name) for name in (*PLANNED, *PLANNED_TO_PRETRAIN)}
+        chosen |= {"warmup": float(plan.schedule.warmup), "precision": self.precision.name}
+        chosen |= {"compile": "yes" if plan.compile else "no"}
         everything = settings.model_dump(exclude={"resume", "change_length", "size", "epochs"})
         if settings.budget is None or settings.steps or settings.epochs:
             chosen["steps"] = plan.schedule.steps
@@ -94,15 +86,8 @@ class FinetuneConfiguration(Configuration):
         """Every setting with the value it took, so that these alone repeat the run."""
         settings = resolve(FinetuneSettings, self.settings)
         everything = settings.model_dump(mode="json", exclude={"resume", "epochs"})
-        chosen = {
-            "batch_size": self.plan.batch_size,
-            "micro_batch": self.plan.micro_batch,
-            "learning_rate": self.plan.learning_rate,
-            "steps": self.plan.schedule.steps,
-            "eval_every": self.plan.eval_every,
-            "save_every": self.plan.save_every,
-            "precision": self.precision.name,
-        }
+        chosen = {name: getattr(self.plan, name) for name in PLANNED}
+        chosen |= {"steps": self.plan.schedule.steps, "precision": self.precision.name}
         return {name: v for name, v in (everything | chosen).items() if v is not None}
 
 
@@ -226,15 +211,8 @@ def _processor() -> str:
         return platform.processor() or "unknown"
 
 
-def relative_path(store: Path, run: Path) -> str:
-    """Return where a store is, from the run directory."""
-    return os.path.relpath(store, run)
-
-
 def check_new(run: Path, settings: FinetuneSettings) -> None:
     """Raise UserError unless a new run can be written there, before anything costs time."""
-    if run.exists() and not run.is_dir():
-        raise UserError("is a file; a run needs a folder", where=run, mend="choose another --out")
     begun = {
         *("config.yaml", task_file.NAME),
         *(f".{name}{PARTIAL}" for name in ("run.json", "config.yaml", SEEDS, SEARCH)),
@@ -242,11 +220,19 @@ def check_new(run: Path, settings: FinetuneSettings) -> None:
     if (run / SEARCH).is_file():  # its best trial's files, before the runs of several seeds
         begun |= {path.name for path in run.iterdir()}
     present = {path.name for path in run.iterdir()} if run.is_dir() else set()
-    if present and has_begun(run) and not (settings.resume and present <= begun):
+    is_free = not present or (settings.resume and present <= begun)
+    refuse_to_overwrite(run, not is_free and has_begun(run))
+    run.mkdir(parents=True, exist_ok=True)
+
+
+def refuse_to_overwrite(run: Path, has_begun: bool) -> None:
+    """Raise UserError where a new run would replace a file, or a run that has begun."""
+    if run.exists() and not run.is_dir():
+        raise UserError("is a file; a run needs a folder", where=run, mend="choose another --out")
+    if has_begun:
         raise UserError(
             "exists already", where=run, mend="--resume goes on with it; or choose another --out"
         )
-    run.mkdir(parents=True, exist_ok=True)
 
 
 def has_begun(run: Path) -> bool:

@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.tokens.control_tokens import FIM_TOKENS
-from nextword.tokens.loader import IGNORE_INDEX, Batch, BlockLoader, Ids, to_batch, uniform
+from nextword.tokens.loader import (
+    IGNORE_INDEX,
+    Batch,
+    BlockLoader,
+    Ids,
+    read_rows,
+    to_batch,
+    uniform,
+)
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -74,19 +82,15 @@ class FillInTheMiddleLoader(BlockLoader):
 
     def batch(self, first: int, count: int) -> Batch:
         """Return `count` rows: the samples numbered from `first`, counted on through the epochs."""
-        plain = super().batch(first, count)
-        keys = self.keys(plain.samples, "infilling")
-        draws = uniform(keys, 4 * self.length).reshape(count, -1, 4)
-        tokens, targets = plain.tokens.numpy(), plain.targets.numpy()
-        begins = np.zeros(tokens.shape, np.bool_)
-        begins[:, 0] = True
-        if plain.positions is not None:
-            begins |= plain.positions.numpy() == 0
+        samples = self.samples(first, count)
+        draws = uniform(self.keys(samples, "infilling"), 4 * self.length).reshape(count, -1, 4)
+        tokens, targets, begins = read_rows(self.split, *self.places(samples), self.length)
+        begins[:, 0] = True  # what is left of a document is rearranged like a whole one
         for row in range(count):
             tokens[row], targets[row], begins[row] = self._rearrange_row(
                 tokens[row], targets[row], begins[row], draws[row]
             )
-        return to_batch(tokens, targets, begins, plain.samples)
+        return to_batch(tokens, targets, begins, samples)
 
     def _rearrange_row(
         self, tokens: Ids, targets: Ids, begins: NDArray[np.bool_], draws: NDArray[np.float64]

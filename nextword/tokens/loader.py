@@ -12,7 +12,6 @@ import copy
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -73,6 +72,16 @@ def _scramble(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return value ^ (value >> np.uint64(31))
 
 
+def shuffle(samples: Samples, size: int, seed: int) -> Ids:
+    """Return where each sample goes, [samples], in its epoch's own order of 0 ... size - 1."""
+    epochs, indices = np.array(samples, np.int64).reshape(-1, 2).T
+    places = np.empty_like(indices)
+    for epoch in np.unique(epochs):
+        rows = epochs == epoch
+        places[rows] = permute(indices[rows], size, derive_key(seed, epoch, "order"))
+    return places
+
+
 def uniform(keys: ArrayLike, count: int) -> NDArray[np.float64]:
     """Return `count` numbers in [0, 1) for each key, [keys, count]: splitmix64 seeded by it."""
     steps = np.arange(1, count + 1, dtype=np.uint64) * _GAMMA
@@ -81,7 +90,7 @@ def uniform(keys: ArrayLike, count: int) -> NDArray[np.float64]:
 
 
 class AnyBatch:
-    """What batches have in common."""
+    """What batches have in common. The loss of one is a sum over its `target_count` targets."""
 
     targets: Tensor
 
@@ -137,21 +146,14 @@ class ShuffledBlocks:
         The blocks of an epoch follow one another from its offset on. The last would reach into
         the first: it begins earlier instead, and skips what the block before it has.
         """
-        starts, skipped = np.empty((2, len(samples)), np.int64)
-        for row, (epoch, index) in enumerate(samples):
-            seed, offset = _epoch_order(self.seed, epoch, self.size)
-            start = int(permute(index, self.blocks, seed)) * self.length
-            skipped[row] = max(0, start + self.length - self.size)
-            starts[row] = (offset + start - skipped[row]) % self.size
-        return starts, skipped
+        starts = shuffle(samples, self.blocks, self.seed) * self.length
+        skipped = np.maximum(0, starts + self.length - self.size)
+        offsets = [derive_key(self.seed, epoch, "offset") % self.size for epoch, _ in samples]
+        return (starts + offsets - skipped) % self.size, skipped
 
     def keys(self, samples: Samples, purpose: str) -> list[int]:
         """Return the key of the random numbers that each sample takes for a purpose."""
         return [derive_key(self.seed, epoch, index, purpose) for epoch, index in samples]
-
-    def epoch_of(self, sample: int) -> float:
-        """Return how many epochs end before this sample."""
-        return sample / self.blocks
 
     def documents(self, first: int, count: int) -> list[str]:
         """Return where the documents in `count` samples from `first` on came from."""
@@ -160,12 +162,6 @@ class ShuffledBlocks:
     def sources(self, starts: Ids) -> list[str]:
         """Return where the documents of the rows from `starts` [rows] on came from."""
         return self.split.sources_of_rows(starts, self.length)
-
-
-@lru_cache(maxsize=64)
-def _epoch_order(seed: int, epoch: int, size: int) -> tuple[int, int]:
-    """Return (seed of an epoch's shuffle, its offset)."""
-    return derive_key(seed, epoch, "order"), derive_key(seed, epoch, "offset") % size
 
 
 class BlockLoader(ShuffledBlocks):
@@ -227,7 +223,15 @@ def window_bounds(
 
 
 def make_batch(split: Split, starts: Ids, skipped: Ids, length: int, samples: Samples) -> Batch:
-    """Return rows of `length` targets from `starts` [batch] on, in the circle.
+    """Return the batch of the rows that `read_rows` returns."""
+    return to_batch(*read_rows(split, starts, skipped, length), samples)
+
+
+def read_rows(
+    split: Split, starts: Ids, skipped: Ids, length: int
+) -> tuple[Ids, Ids, NDArray[np.bool_]]:
+    """Return rows of `length` targets from `starts` [batch] on, in the circle: their tokens, their
+    targets and where documents begin, each [batch, time].
 
     The first `skipped` [batch] of each row are read but are no targets. Raises UserError for ids
     that the vocabulary does not have.
@@ -239,7 +243,7 @@ def make_batch(split: Split, starts: Ids, skipped: Ids, length: int, samples: Sa
     targets[steps < skipped[:, None]] = IGNORE_INDEX
     # By where documents lie, not by their ids: what others encoded may lack the end token.
     begins = split.begins_document(places[:, 1:])
-    return to_batch(np.where(begins, split.end_id, tokens), targets, begins, samples)
+    return np.where(begins, split.end_id, tokens), targets, begins
 
 
 def to_batch(tokens: Ids, targets: Ids, begins: NDArray[np.bool_], samples: Samples) -> Batch:

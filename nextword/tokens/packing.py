@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from nextword.tokens.loader import IGNORE_INDEX, AnyBatch, Batch, Ids, Samples, derive_key, permute
+from nextword.tokens.loader import IGNORE_INDEX, AnyBatch, Batch, Ids, Samples, shuffle
 
 ROW_LENGTH = 128  # tokens at least, where there are so many: longer rows cost more attention
 
@@ -209,18 +209,13 @@ class ExampleLoader:
 
     def batch(self, first: int, count: int) -> Any:
         """Return a batch of `count` examples: the samples numbered from `first` on."""
-        return self._collate(*self._numbers(first, count))
+        samples = self._samples(first, count)
+        return self._collate(shuffle(samples, len(self.sources), self.seed).tolist(), samples)
 
     def documents(self, first: int, count: int) -> list[str]:
         """Return the places of the examples in `count` samples from `first` on."""
-        return [self.sources[number] for number in self._numbers(first, count)[0]]
+        numbers = shuffle(self._samples(first, count), len(self.sources), self.seed)
+        return [self.sources[number] for number in numbers]
 
-    def _numbers(self, first: int, count: int) -> tuple[list[int], Samples]:
-        """Return the examples' numbers, and (epoch, index) of each sample."""
-        size = len(self.sources)
-        samples = [divmod(sample, size) for sample in range(first, first + count)]
-        keys = [derive_key(self.seed, epoch, "order") for epoch, _ in samples]
-        numbers = [
-            int(permute(index, size, key)) for key, (_, index) in zip(keys, samples, strict=True)
-        ]
-        return numbers, samples
+    def _samples(self, first: int, count: int) -> Samples:
+        return [divmod(sample, len(self.sources)) for sample in range(first, first + count)]

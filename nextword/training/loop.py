@@ -13,17 +13,19 @@ import math
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nextword.memory import FreedMemory, give_back
 from nextword.terminal import Progress
+from nextword.tokens.loader import AnyBatch
 from nextword.training import periodic
 from nextword.training.optimizers import Optimizers
-from nextword.training.parallel import Group, gradients_stay_local
-from nextword.training.state import Batch, State, StepResult
+from nextword.training.parallel import Group, ReplicatedLoss
+from nextword.training.state import State, StepResult
 from nextword.training.trainer import Trainer, update_average
 
 SETTLED = 0.4  # share of a run for which the last step stands, where wsd's decay does not say
@@ -36,10 +38,9 @@ class NonFiniteError(Exception):
 
 
 def train_step(
-    loss_module: nn.Module,
+    loss_module: ReplicatedLoss,
     optimizers: Optimizers,
-    parameters: Sequence[Tensor],
-    batches: Sequence[Batch],
+    batches: Sequence[AnyBatch],
     lr_scale: float,
     clip: float,
     group: Group,
@@ -55,11 +56,13 @@ def train_step(
         return StepResult(0.0, 0.0, 0)
     nats = 0.0
     for number, batch in enumerate(batches, start=1):
-        with gradients_stay_local(loss_module, number < len(batches)):
+        # Ranks exchange their gradients in a step's last backward pass alone.
+        with loss_module.no_sync() if number < len(batches) else nullcontext():
             loss = loss_module(batch)
             (loss * (group.size / targets)).backward()  # DDP averages over ranks; this is a sum
         nats += float(loss.detach())
     mean = group.total(nats) / targets
+    parameters = optimizers.parameters
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not (math.isfinite(mean) and math.isfinite(norm)):
         optimizers.zero_grad()
@@ -73,7 +76,6 @@ def train_step(
 def train(trainer: Trainer, state: State) -> State:
     """Take steps until the schedule ends or a stop is due or asked for; save everything then."""
     started = time.monotonic() - state.seconds
-    parameters = [p for p in trainer.model.parameters() if p.requires_grad]
     meter, freed = ThroughputMeter(trainer), FreedMemory()
     with (
         trainer.interrupt.deferred(),
@@ -81,9 +83,9 @@ def train(trainer: Trainer, state: State) -> State:
     ):
         progress.advance(state.step)
         while True:
-            state.seconds = trainer.group.mean(
-                time.monotonic() - started
-            )  # one clock for all ranks
+            # One clock for all ranks.
+            state.seconds = trainer.group.mean(time.monotonic() - started)
+            freed.watch()
             fit_to_budget(trainer, state)
             periodic.run_due(trainer, state)
             if trainer.group.total(trainer.interrupt.requested):  # of any rank: all of them stop
@@ -101,7 +103,6 @@ def train(trainer: Trainer, state: State) -> State:
                 result = train_step(
                     trainer.loss_module,
                     trainer.optimizers,
-                    parameters,
                     batches,
                     lr_scale,
                     trainer.settings.clip,
@@ -115,8 +116,8 @@ def train(trainer: Trainer, state: State) -> State:
             state.tokens += result.targets
             state.interval_loss += result.loss
             state.interval_steps += 1
-            update_average(trainer)
-            freed.watch()
+            if trainer.average:
+                update_average(trainer)
             seconds = time.perf_counter() - since
             progress.advance(1, note=meter.log(state, result, lr_scale, seconds))
         periodic.save(trainer, state)
@@ -124,15 +125,13 @@ def train(trainer: Trainer, state: State) -> State:
     return state
 
 
-def micro_batches(trainer: Trainer, step: int) -> list[Batch]:
+def micro_batches(trainer: Trainer, step: int) -> list[AnyBatch]:
     """Return this rank's micro-batches of a step: a pure function of the step's number."""
-    rows = trainer.group.shard(trainer.plan.batch_size)
-    first = step * trainer.plan.batch_size
+    plan, group = trainer.plan, trainer.group
+    rows, first = group.shard(plan.batch_size), step * plan.batch_size
     return [
-        trainer.loader.batch(first + row, min(trainer.plan.micro_batch, rows.stop - row)).to(
-            trainer.group.device
-        )
-        for row in range(rows.start, rows.stop, trainer.plan.micro_batch)
+        trainer.loader.batch(first + row, min(plan.micro_batch, rows.stop - row)).to(group.device)
+        for row in range(rows.start, rows.stop, plan.micro_batch)
     ]
 
 
@@ -174,9 +173,8 @@ class ThroughputMeter:
         if state.step % self.trainer.plan.log_every and state.step < state.schedule.steps:
             return self._line
         loss = sum(self._losses) / len(self._losses)
-        logged = self.trainer.hooks.log_values(
-            state, loss, self._targets / max(self._seconds, 1e-9)
-        )
+        speed = self._targets / max(self._seconds, 1e-9)
+        logged = self.trainer.hooks.log_values(state, loss, speed)
         self.trainer.log.write(
             "train",
             state.step,

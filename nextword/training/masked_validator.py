@@ -14,7 +14,7 @@ from torch import Tensor
 from nextword.errors import UserError
 from nextword.inference.loading import eval_mode
 from nextword.models.transformer import Transformer
-from nextword.objectives import masked
+from nextword.objectives import language_modeling
 from nextword.tokens.loader import IGNORE_INDEX, Batch
 from nextword.tokens.masking import MaskedRows, Masking
 from nextword.tokens.store import Split
@@ -60,7 +60,7 @@ class MaskedValidator(HeldOutRows):
             for batch in self.batches(group.shard(len(self._starts))):
                 if interrupt.requested and group.size == 1:
                     return None
-                losses, found = masked.score_hidden_tokens(model, batch.to(group.device))
+                losses, found = language_modeling.score_hidden_tokens(model, batch.to(group.device))
                 nats += float(losses.double().sum())
                 right += int(found.sum())
                 targets += len(found)
@@ -80,7 +80,7 @@ class MaskedValidator(HeldOutRows):
         batch = self._batch(self._starts[:1] or [0]).to(model.embedding.weight.device)
         # A row of another length would be compiled anew, for one sample.
         with eval_mode(model), torch.compiler.set_stance("force_eager"):
-            found = model.logits(masked.hidden_states(model, batch)).argmax(-1)
+            found = model.logits(language_modeling.hidden_states(model, batch)).argmax(-1)
         hidden = batch.targets[0] != IGNORE_INDEX
         filled = torch.where(hidden, found[0], batch.tokens[0])[:SAMPLE_TOKENS]
         whole = torch.where(hidden, batch.targets[0], batch.tokens[0])[:SAMPLE_TOKENS]

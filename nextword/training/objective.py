@@ -1,15 +1,12 @@
-"""The objectives of pretraining: what each reads, its loss, and how it is validated."""
+"""The objectives of pretraining: what each reads and how it is validated."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
+from functools import partial
 
 from nextword.errors import UserError
-from nextword.objectives import causal, masked
 from nextword.settings import PretrainSettings
 from nextword.tokens.fill_in_the_middle import FillInTheMiddleLoader, fill_in_the_middle_for
 from nextword.tokens.loader import BlockLoader
@@ -22,17 +19,29 @@ from nextword.training.planning import PretrainPlan
 from nextword.training.state import Loader
 from nextword.training.validators import DenoisingValidator, TextValidator
 
+PretrainValidator = TextValidator | MaskedValidator | DenoisingValidator
+
 
 @dataclass(frozen=True)
 class Objective:
-    """`loss` takes a model and a batch, `loader` a split and a context length; `target_share` of
-    the tokens read are targets."""
+    """`loader` takes a split and a context length, `validator` a store and the validator's limits;
+    `target_share` of the tokens read are targets."""
 
-    loss: Callable[[Any, Any], Tensor]
     loader: Callable[[Split, int], Loader]
+    validator: Callable[..., PretrainValidator]
     target_share: float = 1.0
     unit: str = "tokens"  # what is predicted
     start_id: int | None = None  # that an encoder–decoder begins to write with
+
+    def validator_for(self, store: Store, plan: PretrainPlan, seed: int) -> PretrainValidator:
+        """Return what measures a model on a store's held-out text while it is trained."""
+        return self.validator(
+            store,
+            context_length=plan.config.context_length,
+            batch_size=plan.micro_batch,
+            max_tokens=plan.eval_tokens,
+            seed=seed,
+        )
 
 
 def check_objective(store: Store, settings: PretrainSettings) -> None:
@@ -54,8 +63,10 @@ def objective_of(settings: PretrainSettings, tokenizer: Tokenizer) -> Objective:
     if settings.objective == "denoise":
         corruption = span_corruption_for(tokenizer, settings)
         return Objective(
-            causal.loss,
-            lambda split, context: DenoisingLoader(split, context, seed, corruption),
+            partial(DenoisingLoader, seed=seed, corruption=corruption),
+            lambda store, **limits: DenoisingValidator(
+                store.val, store.tokenizer, corruption, **limits
+            ),
             target_ratio(corruption),
             "tokens to write",
             corruption.start_id,
@@ -63,36 +74,19 @@ def objective_of(settings: PretrainSettings, tokenizer: Tokenizer) -> Objective:
     if settings.objective == "masked":
         masking = masking_for(tokenizer, settings)
         return Objective(
-            masked.loss,
-            lambda split, context: MaskedLoader(split, context, seed, masking),
+            partial(MaskedLoader, seed=seed, masking=masking),
+            lambda store, **limits: MaskedValidator(store.val, store.tokenizer, masking, **limits),
             masking.rate,
             "hidden tokens",
         )
     if settings.fim_rate:
         infilling = fill_in_the_middle_for(tokenizer, settings.fim_rate)
-        return Objective(
-            causal.loss,
-            lambda split, context: FillInTheMiddleLoader(split, context, seed, infilling),
-        )
-    return Objective(causal.loss, lambda split, context: BlockLoader(split, context, seed))
+        loader = partial(FillInTheMiddleLoader, seed=seed, infilling=infilling)
+        return Objective(loader, _text_validator)
+    return Objective(partial(BlockLoader, seed=seed), _text_validator)
 
 
-def validator_of(
-    settings: PretrainSettings, store: Store, plan: PretrainPlan
-) -> TextValidator | MaskedValidator | DenoisingValidator:
-    """Return what measures a model on a store's held-out text while it is trained."""
-    limits: dict[str, int] = {
-        "context_length": plan.config.context_length,
-        "batch_size": plan.micro_batch,
-        "max_tokens": plan.eval_tokens,
-        "seed": settings.seed,
-    }
-    if settings.objective == "masked":
-        masking = masking_for(store.tokenizer, settings)
-        return MaskedValidator(store.val, store.tokenizer, masking, **limits)
-    if settings.objective == "denoise":
-        corruption = span_corruption_for(store.tokenizer, settings)
-        return DenoisingValidator(store.val, store.tokenizer, corruption, **limits)
+def _text_validator(store: Store, **limits: int) -> TextValidator:
     counts = store.counts("val" if len(store.val.tokens) else "train")
     tokens_per_byte = counts["tokens"] / max(1, counts["bytes"])
     return TextValidator(store.val, store.tokenizer, tokens_per_byte=tokens_per_byte, **limits)

@@ -101,12 +101,14 @@ class Optimizers:
         self._peaks = {
             name: [group["lr"] for group in part.param_groups] for name, part in parts.items()
         }
+        groups = [group for part in parts.values() for group in part.param_groups]
+        self.parameters: list[Tensor] = [p for group in groups for p in group["params"]]
 
-    def step(self, share: float) -> None:
-        """Update every parameter at `share` of its peak learning rate and clear the gradients."""
+    def step(self, lr_scale: float) -> None:
+        """Update every parameter at `lr_scale` of its peak rate, and clear the gradients."""
         for name, part in self.parts.items():
             for group, peak in zip(part.param_groups, self._peaks[name], strict=True):
-                group["lr"] = peak * share
+                group["lr"] = peak * lr_scale
             part.step()
             part.zero_grad(set_to_none=True)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 CPU = torch.device("cpu")
 
@@ -84,23 +85,20 @@ class LossModule(nn.Module):
     def forward(self, batch: Any) -> Tensor:
         return self._loss(self.model, batch)
 
+    def no_sync(self) -> contextlib.AbstractContextManager[None]:
+        """Leave out, as DDP's does, the exchange of gradients: there is none."""
+        return contextlib.nullcontext()
 
-def replicate(module: nn.Module, group: Group) -> nn.Module:
+
+ReplicatedLoss = LossModule | DistributedDataParallel
+
+
+def replicate(module: LossModule, group: Group) -> ReplicatedLoss:
     """Return the module with gradients averaged over the ranks in its backward pass."""
     if group.size == 1:
         return module
     devices = [group.device] if group.device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(module, device_ids=devices)
-
-
-@contextlib.contextmanager
-def gradients_stay_local(module: nn.Module, local: bool) -> Iterator[None]:
-    """Leave out the exchange of gradients: only a step's last micro-batch needs it."""
-    if local and isinstance(module, nn.parallel.DistributedDataParallel):
-        with module.no_sync():
-            yield
-    else:
-        yield
+    return DistributedDataParallel(module, device_ids=devices)
 
 
 class Interrupt:

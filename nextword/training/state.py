@@ -1,4 +1,4 @@
-"""What a training loop works on (Job) and where it stands (State)."""
+"""What a training loop works with, as protocols, and where it stands (State)."""
 
 from __future__ import annotations
 
@@ -7,27 +7,18 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 
 from nextword.errors import UserError
+from nextword.tokens.loader import AnyBatch
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.schedule import Schedule
-
-
-class Batch(Protocol):
-    """What an objective takes: it knows how many targets its loss is a sum over."""
-
-    @property
-    def target_count(self) -> int: ...
-
-    def to(self, device: torch.device | str) -> Batch: ...
 
 
 class Loader(Protocol):
     """Batches in an order that is a pure function of their number."""
 
-    def batch(self, first: int, count: int) -> Batch:
+    def batch(self, first: int, count: int) -> AnyBatch:
         """`count` samples, numbered from `first` on through the epochs."""
         ...
 

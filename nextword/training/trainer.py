@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nextword.settings import FinetuneSettings, PretrainSettings
 from nextword.training.metrics_log import MetricsLog
 from nextword.training.optimizers import Optimizers
-from nextword.training.parallel import Group, Interrupt, LossModule, replicate
+from nextword.training.parallel import Group, Interrupt, LossModule, ReplicatedLoss, replicate
 from nextword.training.schedule import Plan
 from nextword.training.state import Loader, State, Validator
 
@@ -72,7 +72,7 @@ class Trainer:
 
     run: Path
     model: nn.Module
-    loss_module: nn.Module
+    loss_module: ReplicatedLoss
     optimizers: Optimizers
     loader: Loader
     validator: Validator
@@ -121,5 +121,5 @@ def build_trainer(
 @torch.no_grad()
 def update_average(trainer: Trainer) -> None:
     """Move the averaged weights a little towards the present ones (Polyak averaging)."""
-    for name, parameter in trainer.model.named_parameters() if trainer.average else ():
+    for name, parameter in trainer.model.named_parameters():
         trainer.average[name].lerp_(parameter, 1 - trainer.average_decay)

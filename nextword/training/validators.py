@@ -15,7 +15,7 @@ from nextword.inference.generate import generate
 from nextword.inference.loading import eval_mode
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
 from nextword.models.transformer import Transformer
-from nextword.objectives import causal
+from nextword.objectives import language_modeling
 from nextword.settings import GenerateSettings
 from nextword.tokens.loader import Batch, derive_key, make_batch
 from nextword.tokens.packing import Seq2SeqBatch
@@ -48,7 +48,8 @@ def mean_loss(
         for batch in batches:
             if interrupt.requested and group.size == 1:
                 return None
-            nats += float(causal.token_losses(model, batch.to(group.device)).double().sum())
+            losses = language_modeling.token_losses(model, batch.to(group.device))
+            nats += float(losses.double().sum())
             targets += batch.target_count
     return group.total(nats) / group.total(targets)
 

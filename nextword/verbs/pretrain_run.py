@@ -5,6 +5,7 @@ RUN/store/ holds the prepared text, unless the data was a store already.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,25 +14,25 @@ import torch
 
 from nextword.errors import UserError
 from nextword.files import recover
-from nextword.hub.directory import save as save_directory
-from nextword.models.encoder_decoder import GenerativeModel, build_model
+from nextword.models.blocks import Block
+from nextword.models.encoder_decoder import build_model
 from nextword.models.sizes import flops_per_token
-from nextword.models.transformer import Block
+from nextword.objectives import language_modeling
 from nextword.runs import configuration
 from nextword.runs.configuration import PretrainConfiguration
 from nextword.settings import PrepareSettings, PretrainSettings
-from nextword.terminal import duration, quantity, say, warn
+from nextword.terminal import duration, say, warn
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
 from nextword.training import metrics_log, periodic, planning, session
 from nextword.training.machine import Precision, SpeedTest, choose_precision
-from nextword.training.objective import Objective, check_objective, objective_of, validator_of
+from nextword.training.objective import Objective, check_objective, objective_of
 from nextword.training.optimizers import OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.planning import PretrainPlan
-from nextword.training.state import State, Validator
-from nextword.training.trainer import LogValues, Session, Subject, Trainer, build_trainer
-from nextword.training.validators import TextValidator
+from nextword.training.state import State
+from nextword.training.trainer import Session, Subject, Trainer, build_trainer
+from nextword.verbs.pretrain_hooks import PretrainHooks, describe_source
 
 
 @dataclass
@@ -56,7 +57,8 @@ class PretrainRun:
             )
             self.data = saved.data
         else:
-            self._refuse_to_overwrite()
+            begun = not self.settings.resume and self.path.is_dir() and any(self.path.iterdir())
+            configuration.refuse_to_overwrite(self.path, begun)
             planning.check(self.settings)
         if self.group.is_main:
             self._recover()
@@ -93,20 +95,6 @@ class PretrainRun:
     def _budget(self) -> float | None:
         settings = self.settings
         return settings.budget if settings.steps is None and settings.epochs is None else None
-
-    def _refuse_to_overwrite(self) -> None:
-        run = self.path
-        if run.exists() and not run.is_dir():
-            raise UserError(
-                "is a file; a run needs a folder", where=run, mend="choose another --out"
-            )
-        begun = (run / configuration.FILE).exists()
-        if begun or (run.is_dir() and any(run.iterdir()) and not self.settings.resume):
-            raise UserError(
-                "exists already",
-                where=run,
-                mend="--resume goes on with it; or choose another --out",
-            )
 
     def _recover(self) -> None:
         """Finish what a killed process was replacing."""
@@ -184,7 +172,7 @@ class PretrainRun:
                 precision=precision,
                 environment=configuration.environment(),
                 plan=plan,
-                store=configuration.relative_path(store.path, self.path),
+                store=os.path.relpath(store.path, self.path),
                 store_tokenizer=store.manifest["tokenizer"]["sha256"],
                 store_sums=store.manifest["files"],
             )
@@ -206,7 +194,7 @@ class PretrainRun:
             for module in model.modules():
                 if isinstance(module, Block):
                     module.compile()
-        validator = validator_of(settings, store, plan)
+        validator = objective.validator_for(store, plan, settings.seed)
         if not len(store.val.tokens) and group.is_main:
             warn("no text is held out: the model is not validated (--val-fraction 0)")
         hooks = PretrainHooks(
@@ -215,13 +203,15 @@ class PretrainRun:
             objective,
             plan,
             validator,
-            peak=precision.peak * group.size,
-            source=_describe_source(self.data, store),
+            top_speed=precision.peak
+            * group.size
+            / flops_per_token(config, config.context_length, objective.target_share),
+            source=describe_source(self.data, store),
         )
         loader = objective.loader(store.train, config.context_length)
         return build_trainer(
             self.path,
-            Subject(model, objective.loss, loader, validator, hooks),
+            Subject(model, language_modeling.loss, loader, validator, hooks),
             build_optimizers(
                 model,
                 OptimizerSettings(
@@ -239,71 +229,3 @@ class PretrainRun:
             Session(group, self.interrupt),
             log,
         )
-
-
-@dataclass(frozen=True)
-class PretrainHooks:
-    """What is logged of pretraining, said of its model, and saved. `peak` is in FLOP/s over all
-    ranks, `source` what the model learns from, in words."""
-
-    model: GenerativeModel
-    store: Store
-    objective: Objective
-    plan: PretrainPlan
-    validator: Validator
-    peak: float
-    source: str
-
-    def log_values(self, state: State, loss: float, targets_per_second: float) -> LogValues:
-        """Return tokens a second, whether they are targets or not, and the share of the peak."""
-        share = self.objective.target_share
-        speed, config = targets_per_second / share, self.plan.config
-        of_peak = speed * flops_per_token(config, config.context_length, share) / self.peak
-        values = {
-            "tokens": round(state.tokens / share),
-            "tokens_per_second": speed,
-            "matmul_share": of_peak,
-        }
-        text = f"{quantity(speed, 'tokens/s')}  {of_peak:.0%} of matmul peak"
-        if isinstance(self.validator, TextValidator):
-            bits = self.validator.bits_per_byte(loss)
-            return LogValues({"bits_per_byte": bits} | values, f"{bits:.3f} bits/byte  {text}")
-        return LogValues(values, text)
-
-    def describe(self, state: State) -> str:
-        """Say what the model learned from, how long, and how good it is."""
-        context = self.plan.config.context_length
-        read = state.step * self.plan.batch_size * context
-        story = (
-            f"Trained by nextword from random weights on {self.source}: "
-            f"{state.step:,} steps of {self.plan.batch_size} × {context} tokens, "
-            f"{quantity(state.tokens, self.objective.unit)} in {duration(state.seconds)}, "
-            f"{read / len(self.store.train):.3g} passes over the text."
-        )
-        if state.best_loss is None:
-            return f"{story} No text was held out to measure it on."
-        metrics, unit = state.best_metrics, "a token to write"
-        if "masked accuracy" in metrics:
-            unit = f"a hidden token; it finds {metrics['masked accuracy']:.1%} of them"
-        elif "bits per byte" in metrics:
-            unit = f"a token, {metrics['bits per byte']:.4f} bits a byte"
-        return (
-            f"{story} At step {state.best_step:,} its loss on held-out text was "
-            f"{state.best_loss:.4f} nats {unit}, perplexity {metrics['perplexity']:.4g}."
-        )
-
-    def save_model(self, directory: Path, card: str) -> None:
-        """Write the model as a Hugging Face directory."""
-        save_directory(directory, self.model, self.store.tokenizer, card=card, only_pretrained=True)
-
-    def give_up(self, state: State) -> str:
-        """Never: pretraining goes on to its end."""
-        return ""
-
-
-def _describe_source(data: list[str], store: Store) -> str:
-    """What a model learns from: `novels and 2 more (18.2 M tokens, 2.1 M more held out)`."""
-    names = [name if "://" in name else Path(name).resolve().name for name in data]
-    named = " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more"
-    held_out = f", {quantity(len(store.val.tokens))} more held out" if len(store.val.tokens) else ""
-    return f"{named} ({quantity(len(store.train.tokens), 'tokens')}{held_out})"

@@ -27,6 +27,7 @@ from nextword.files import sha256
 from nextword.hub import directory
 from nextword.tokens.prepare import prepare
 from nextword.training import checkpoint, loop, machine, validators
+from nextword.training.parallel import LossModule
 from nextword.verbs import pretrain
 from nextword.verbs import pretrain_run as pretraining
 
@@ -202,7 +203,7 @@ def phases(folder: Path, data: Path, whole: dict[str, Any], every: int) -> int:
         "evaluating": at(validators, "make_batch", 3, kill),
         "keeping a model": at(directory, "write_weights", 2, kill),
         "sampling": at(validators, "generate", 1, kill),
-        "between micro-batches": at(loop, "gradients_stay_local", 2 * 17 + 2, kill),
+        "between micro-batches": at(LossModule, "forward", 2 * 17 + 2, kill),
         "updating": at(torch.optim.AdamW, "step", 23, kill),
         "at an epoch's end": at(loop, "micro_batches", epoch_end(data), kill),
         "deleting an old checkpoint": half_deleted,

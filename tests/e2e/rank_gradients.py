@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
-from nextword.objectives import causal
+from nextword.objectives import language_modeling
 from nextword.settings import ModelSettings
 from nextword.tokens.loader import IGNORE_INDEX, Batch, BlockLoader
 from nextword.tokens.store import Store
@@ -56,9 +56,8 @@ def main(store: Path, out: Path) -> None:
             batches = [ragged(loader.batch(first, ROWS))]
         spy = optimizers.Optimizers({"sgd": Spy(model.parameters(), lr=0.0)})
         train_step(
-            replicate(LossModule(model, causal.loss), group),
+            replicate(LossModule(model, language_modeling.loss), group),
             spy,
-            list(model.parameters()),
             batches,
             1.0,
             0.0,

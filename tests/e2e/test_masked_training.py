@@ -18,7 +18,7 @@ from nextword.evaluation.masked import HiddenEvaluation
 from nextword.inference.masked_model import load_masked_model
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
-from nextword.objectives import masked
+from nextword.objectives import language_modeling
 from nextword.runs.record import read_run
 from nextword.settings import EvaluateSettings, MaskSettings, ModelSettings
 from nextword.tokens.loader import IGNORE_INDEX
@@ -195,7 +195,7 @@ def test_rows_in_which_nothing_can_be_hidden_count_for_nothing(store: Path, tmp_
     limits: dict[str, int] = {"context_length": 3, "batch_size": 1, "max_tokens": 10**6}
     masking = masking_for(split.tokenizer, MaskSettings())
     rows = MaskedValidator(val, split.tokenizer, masking, seed=1337, **limits)
-    nats = [masked.score_hidden_tokens(model, batch)[0] for batch in rows.batches()]
+    nats = [language_modeling.score_hidden_tokens(model, batch)[0] for batch in rows.batches()]
     assert alone.loss == pytest.approx(float(torch.cat(nats).mean()), rel=1e-5)
     measured = rows.measure(model, Group(), Interrupt())
     assert measured is not None and measured.loss == pytest.approx(alone.loss, rel=1e-5)
@@ -217,8 +217,8 @@ def test_a_step_without_anything_to_predict_changes_nothing(store: Path, tmp_pat
     model = Transformer(config, seed=1)
     before = [p.clone() for p in model.parameters()]
     parts = Optimizers({"adamw": torch.optim.AdamW(model.parameters(), lr=1.0)})
-    objective = LossModule(model, masked.loss)
-    done = loop.train_step(objective, parts, list(model.parameters()), [batch], 1.0, 1.0, Group())
+    objective = LossModule(model, language_modeling.loss)
+    done = loop.train_step(objective, parts, [batch], 1.0, 1.0, Group())
     assert done.targets == 0
     assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
     limits: dict[str, int] = {"context_length": 32, "batch_size": 4, "max_tokens": 999, "seed": 1}

@@ -95,14 +95,15 @@ def test_averaged_weights_are_those_of_the_formula(
 def test_weights_that_are_not_finite_are_never_saved_or_kept(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = trainer.update_average
+    real = loop.train_step
 
-    def broken(job: Any) -> None:
+    def broken(module: Any, *arguments: Any) -> Any:
+        result = real(module, *arguments)
         if len(records(tmp_path / "run", "train")) == 5:  # in the sixth step
-            next(job.model.parameters()).data[0, 0] = float("inf")
-        real(job)
+            next(module.parameters()).data[0, 0] = float("inf")
+        return result
 
-    monkeypatch.setattr(loop, "update_average", broken)
+    monkeypatch.setattr(loop, "train_step", broken)
     with pytest.raises(UserError, match="left weights that are not finite"):
         train(text, tmp_path / "run")
     (newest,) = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))[-1:]
@@ -230,7 +231,7 @@ def test_a_disk_full_for_the_model_or_the_log_is_a_sentence(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("nextword.verbs.pretrain_run.save_directory", full)
+        patch.setattr("nextword.verbs.pretrain_hooks.save_directory", full)
         with pytest.raises(
             UserError, match=r"the model of step 6 was not saved.*needs [\d,]+ bytes"
         ):

@@ -14,7 +14,7 @@ from nextword.hub.directory import load_model
 from nextword.inference.generate import generate
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
-from nextword.objectives import causal
+from nextword.objectives import language_modeling
 from nextword.settings import GenerateSettings, ModelSettings
 from nextword.tokens.loader import evaluation_windows
 from nextword.tokens.store import Split
@@ -203,7 +203,7 @@ def test_a_model_that_learned_short_answers_stops_after_them_every_time() -> Non
     for _ in range(250):
         for batch in evaluation_windows(split, 64):  # packed, with end tokens between documents
             optimizer.zero_grad()
-            causal.loss(model, batch).backward()
+            language_modeling.loss(model, batch).backward()
             optimizer.step()
     model.eval()
     settings = GenerateSettings(temperature=0.5, max_new_tokens=20)

@@ -15,6 +15,7 @@ from nextword.models.attention import (
     document_mask,
     relative_bucket,
     score_bias,
+    source_mask,
     visible,
 )
 
@@ -38,7 +39,7 @@ def test_tokens_of_one_document_see_each_other() -> None:
 
 
 def test_a_token_sees_the_source_of_its_own_document_and_padding_all_of_it() -> None:
-    mask = document_mask(torch.tensor([[7, 9, 9, 0]]), torch.tensor([[9, 7]]))[0, 0]
+    mask = source_mask(torch.tensor([[7, 9, 9, 0]]), torch.tensor([[9, 7]]))[0, 0]
     assert mask.int().tolist() == [[0, 1], [1, 0], [1, 0], [1, 1]]
 
 

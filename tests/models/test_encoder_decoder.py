@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
+from nextword.models.attention import document_mask, source_mask
 from nextword.models.config import TransformerConfig
 from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.sizes import STYLES, parameter_count
@@ -29,20 +31,27 @@ def tiny(**changes: object) -> TransformerConfig:
     return replace(config, **changes)  # type: ignore[arg-type]
 
 
+def packed(
+    model: EncoderDecoder, source: Tensor, read: Tensor, target: Tensor, written: Tensor
+) -> Tensor:
+    """The hidden states of a target whose tokens are of the documents `written`."""
+    states = model.encode(source, mask=document_mask(read))
+    seen = source_mask(written, read)
+    return model.decode(target, states, mask=document_mask(written), source_mask=seen)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("training", [False, True])
 def test_packed_pairs_never_see_each_other(dtype: torch.dtype, training: bool) -> None:
     model = EncoderDecoder(tiny()).train(training)
     model.activation_dtype = dtype
     source, target = tokens(1, 40), tokens(1, 30)
-    places = {
-        "source_documents": torch.tensor([[1] * 25 + [2] * 15]),
-        "documents": torch.tensor([[1] * 10 + [2] * 17 + [0] * 3]),
-    }
+    read = torch.tensor([[1] * 25 + [2] * 15])
+    written = torch.tensor([[1] * 10 + [2] * 17 + [0] * 3])
     other = source.clone()
     other[:, :25] = (other[:, :25] + 5) % 97
     with torch.set_grad_enabled(training):
-        hidden, changed = (model(s, target, **places) for s in (source, other))
+        hidden, changed = (packed(model, s, read, target, written) for s in (source, other))
     assert torch.equal(hidden[:, 10:27], changed[:, 10:27])
     assert not torch.equal(hidden[:, :10], changed[:, :10])
 
@@ -51,12 +60,8 @@ def test_a_packed_pair_reads_as_if_alone() -> None:
     model = EncoderDecoder(tiny()).eval()
     source, target = tokens(1, 40), tokens(1, 30)
     with torch.no_grad():
-        together = model(
-            source,
-            target,
-            source_documents=torch.tensor([[1] * 25 + [2] * 15]),
-            documents=torch.tensor([[1] * 10 + [2] * 20]),
-        )
+        read, written = torch.tensor([[1] * 25 + [2] * 15]), torch.tensor([[1] * 10 + [2] * 20])
+        together = packed(model, source, read, target, written)
         alone = model(source[:, 25:], target[:, 10:])
     torch.testing.assert_close(together[:, 10:], alone, atol=1e-5, rtol=0)
 

@@ -7,17 +7,15 @@ from torch import Tensor
 
 from nextword.objectives import cross_entropy
 from nextword.objectives.cross_entropy import linear_cross_entropy, per_token_cross_entropy
-from nextword.tokens.loader import IGNORE_INDEX
 
 WIDTH, VOCABULARY = 16, 61
 
 
 def example(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    hidden = torch.randn(3, 20, WIDTH, generator=generator).to(dtype)
+    hidden = torch.randn(60, WIDTH, generator=generator).to(dtype)
     weight = torch.randn(VOCABULARY, WIDTH, generator=generator)
-    targets = torch.randint(0, VOCABULARY, (3, 20), generator=generator)
-    targets[torch.rand(3, 20, generator=generator) < 0.3] = IGNORE_INDEX
+    targets = torch.randint(0, VOCABULARY, (60,), generator=generator)
     weight = weight.double() if dtype == torch.float64 else weight
     return hidden.requires_grad_(), weight.requires_grad_(), targets
 
@@ -25,8 +23,7 @@ def example(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
 def exact(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The loss and its gradients, by PyTorch in fp64."""
     hidden, weight = (part.detach().double().requires_grad_() for part in (hidden, weight))
-    logits = (hidden @ weight.T).flatten(0, -2)
-    loss = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
+    loss = F.cross_entropy(hidden @ weight.T, targets, reduction="sum")
     return loss.detach(), *torch.autograd.grad(loss, (hidden, weight))
 
 
@@ -62,8 +59,7 @@ def test_a_bias_of_the_vocabulary_learns_as_pytorchs(
     bias = torch.randn(VOCABULARY, generator=generator).to(weight.dtype).requires_grad_()
     (0.37 * linear_cross_entropy(hidden, weight, targets, bias)).backward()
     exact = [part.detach().double().requires_grad_() for part in (hidden, weight, bias)]
-    logits = F.linear(*exact).flatten(0, -2)
-    loss = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
+    loss = F.cross_entropy(F.linear(*exact), targets, reduction="sum")
     for part, gradient in zip(
         (hidden, weight, bias), torch.autograd.grad(loss, exact), strict=True
     ):
@@ -73,8 +69,8 @@ def test_a_bias_of_the_vocabulary_learns_as_pytorchs(
 
 def test_gradients_add_up_over_micro_batches() -> None:
     hidden, weight, targets = example(torch.float64)
-    for row in range(3):
-        linear_cross_entropy(hidden[row], weight, targets[row]).backward()
+    for part in (slice(0, 20), slice(20, 21), slice(21, 60)):
+        linear_cross_entropy(hidden[part], weight, targets[part]).backward()
     _, *gradients = exact(hidden, weight, targets)
     for part, reference in zip((hidden, weight), gradients, strict=True):
         assert part.grad is not None
@@ -83,18 +79,25 @@ def test_gradients_add_up_over_micro_batches() -> None:
 
 def test_what_its_gradient_does_not_know_is_refused_not_wrong() -> None:
     hidden, weight, targets = example(torch.float32)
-    losses = per_token_cross_entropy(hidden, weight, targets)
-    with pytest.raises(NotImplementedError, match="only a plain sum"):
-        (losses * torch.arange(len(losses))).sum().backward()
-    losses = per_token_cross_entropy(hidden, weight, targets)
-    losses.mean().backward(retain_graph=True)
+    loss = linear_cross_entropy(hidden, weight, targets)
+    loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        losses.mean().backward()
+        loss.backward()
+
+
+def test_the_losses_of_single_tokens_are_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", 7 * VOCABULARY)
+    hidden, weight, targets = example(torch.float64)
+    bias = torch.randn(VOCABULARY, dtype=torch.float64)
+    losses = per_token_cross_entropy(hidden, weight, targets, bias)
+    expected = F.cross_entropy(F.linear(hidden, weight, bias), targets, reduction="none")
+    torch.testing.assert_close(losses, expected.detach(), rtol=1e-12, atol=1e-12)
+    assert not len(per_token_cross_entropy(hidden[:0], weight, targets[:0], bias))
 
 
 def test_without_targets_loss_and_gradients_are_zero() -> None:
     hidden, weight, targets = example(torch.float32)
-    loss = linear_cross_entropy(hidden, weight, torch.full_like(targets, IGNORE_INDEX))
+    loss = linear_cross_entropy(hidden[:0], weight, targets[:0])
     loss.backward()
     assert loss == 0
     for part in (hidden, weight):

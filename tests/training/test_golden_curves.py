@@ -31,7 +31,7 @@ from nextword.models.heads import (
 )
 from nextword.models.lora import add_lora
 from nextword.models.sizes import STYLES, config_for
-from nextword.objectives import causal
+from nextword.objectives import language_modeling
 from nextword.objectives.heads import SequenceBatch, TokenBatch, sequence_loss, token_head_loss
 from nextword.settings import PretrainSettings
 from nextword.tokens.control_tokens import control_tokens_for
@@ -143,14 +143,13 @@ def curve(
     rates = None if layer_decay is None else layer_rates(model, layer_decay)
     optimizers = build_optimizers(model, settings, torch.float64, body.fused_splits(), rates)
     schedule = Schedule("wsd", STEPS, warmup=4, decay=8)
-    parameters = [p for p in model.parameters() if p.requires_grad]
     loss_module = LossModule(model, loss)
     losses = []
     for step in range(STEPS):
         firsts = range(step * BATCH, (step + 1) * BATCH, MICRO_BATCH)
         batches = [loader.batch(first, MICRO_BATCH) for first in firsts]
         lr_scale = schedule.lr_scale(step)
-        result = train_step(loss_module, optimizers, parameters, batches, lr_scale, 1.0, Group())
+        result = train_step(loss_module, optimizers, batches, lr_scale, 1.0, Group())
         losses.append(result.loss)
     return losses
 
@@ -171,7 +170,7 @@ def pretrained(name: str) -> list[float]:
     config = config_for(settings, tokenizer.vocab_size)
     model = build_model(replace(config, start_id=objective.start_id, **changes), settings.seed)
     loader = objective.loader(split, settings.context_length or 0)
-    return curve(model, objective.loss, loader, settings.optimizer)
+    return curve(model, language_modeling.loss, loader, settings.optimizer)
 
 
 # What is fine-tuned reads examples of 5 to 12 tokens; the last third of one is what is written.
@@ -205,7 +204,7 @@ def written(family: str, start_id: int | None = None) -> Any:
     def collate(numbers: list[int], samples: list[tuple[int, int]]) -> Any:
         return collate_examples([EXAMPLES[number] for number in numbers], samples, 16, start_id)
 
-    return model, causal.loss, examples(collate)
+    return model, language_modeling.loss, examples(collate)
 
 
 def labelled(family: str, targets: torch.Tensor, **changes: Any) -> Any:

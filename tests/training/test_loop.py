@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
-from nextword.objectives.causal import hidden_states, loss
+from nextword.objectives.language_modeling import hidden_states, loss
 from nextword.settings import ModelSettings
 from nextword.tokens.loader import IGNORE_INDEX, Batch, BlockLoader
 from nextword.tokens.store import Store
@@ -46,9 +46,8 @@ def gradients(model: Transformer, batches: list[Batch]) -> list[Tensor]:
         def step(self, closure: object = None) -> None:  # type: ignore[override]
             seen.extend(p.grad.clone() for p in self.param_groups[0]["params"])
 
-    parameters = list(model.parameters())
-    spy = optimizers.Optimizers({"sgd": Spy(parameters, lr=0.0)})
-    train_step(LossModule(model, loss), spy, parameters, batches, 1.0, 0.0, Group())
+    spy = optimizers.Optimizers({"sgd": Spy(model.parameters(), lr=0.0)})
+    train_step(LossModule(model, loss), spy, batches, 1.0, 0.0, Group())
     return seen
 
 
@@ -121,9 +120,7 @@ def test_a_step_that_is_not_finite_updates_nothing(store: Path) -> None:
     before = [p.clone() for p in model.parameters()]
     parts = optimizers.Optimizers({"sgd": torch.optim.SGD(model.parameters(), lr=1.0)})
     with pytest.raises(NonFiniteError):
-        train_step(
-            LossModule(model, loss), parts, list(model.parameters()), [batch], 1.0, 1.0, Group()
-        )
+        train_step(LossModule(model, loss), parts, [batch], 1.0, 1.0, Group())
     for ours, reference in zip(model.parameters(), before, strict=True):
         assert torch.equal(ours.nan_to_num(), reference.nan_to_num())
         assert ours.grad is None

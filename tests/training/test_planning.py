@@ -11,7 +11,8 @@ from nextword.models.config import TransformerConfig
 from nextword.models.sizes import flops_per_token, parameter_count
 from nextword.settings import PretrainSettings
 from nextword.tokens.store import Store
-from nextword.training.planning import Machine, PretrainPlan, expected_loss, plan
+from nextword.training.planning import PretrainPlan, plan
+from nextword.training.workload import Machine, expected_loss
 
 PEAK = 1e12
 

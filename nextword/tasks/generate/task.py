@@ -28,7 +28,7 @@ from nextword.hub.directory import load, save
 from nextword.hub.model_files import find_directory
 from nextword.inference.loading import boundary_ids, require_generative
 from nextword.models.encoder_decoder import GenerativeModel, build_model
-from nextword.objectives import causal
+from nextword.objectives import language_modeling
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import task_file
 from nextword.tasks.base import CONVERGED, Opening, Outputs, Task
@@ -140,7 +140,7 @@ class Generate(Task[E, GenerationExample, TextOutputs]):
         return collate_examples(examples, samples, self.row_length, self.model.config.start_id)
 
     def loss(self, model: Any, batch: Any) -> Tensor:
-        return causal.loss(model, batch)
+        return language_modeling.loss(model, batch)
 
     def shown(self, encoded: Items, dataset: Dataset[E], number: int) -> str:
         return mark_targets(encoded.items[number].example, self.tokenizer)

@@ -12,7 +12,7 @@ from nextword.inference.beam import BeamSettings, beam_search
 from nextword.inference.generate import generate
 from nextword.inference.loading import eval_mode
 from nextword.models.encoder_decoder import GenerativeModel
-from nextword.objectives import causal
+from nextword.objectives import language_modeling
 from nextword.settings import GenerateSettings
 from nextword.tokens.loader import IGNORE_INDEX
 from nextword.tokens.packing import Example, assign_rows, collate_examples
@@ -59,7 +59,7 @@ def example_losses(
         for first in range(0, len(examples), batch_size):
             some = examples[first : first + batch_size]
             batch = collate_examples(some, [], row_length, model.config.start_id)
-            losses = causal.token_losses(model, batch.to(device)).double().numpy()
+            losses = language_modeling.token_losses(model, batch.to(device)).double().numpy()
             assert batch.documents is not None
             for row, members in enumerate(assign_rows(some, row_length, model.config.start_id)):
                 for order, index in enumerate(members, start=1):

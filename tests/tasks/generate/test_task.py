@@ -10,7 +10,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
-from nextword.objectives import causal
+from nextword.objectives import language_modeling
 from nextword.settings import ModelSettings, TaskSettings
 from nextword.tasks.generate.encoding import EncodedPrompts
 from nextword.tasks.generate.task import AnswerQuestions, Generate, Summarize, Translate
@@ -42,7 +42,7 @@ def overfit(model: Any, encoded: EncodedPrompts) -> None:
     batch = collate_examples([item.example for item in encoded.items], [])
     for _ in range(400):
         optimizer.zero_grad()
-        loss = causal.loss(model, batch) / batch.target_count
+        loss = language_modeling.loss(model, batch) / batch.target_count
         loss.backward()
         optimizer.step()
         if loss < 0.003:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
-from nextword.objectives import masked
+from nextword.objectives.language_modeling import hidden_states, loss, score_hidden_tokens
 from nextword.settings import ModelSettings
 from nextword.tokens.loader import IGNORE_INDEX, Batch
 from nextword.tokens.masking import MaskedLoader, Masking
@@ -55,8 +55,8 @@ def test_the_loss_is_that_of_each_document_alone_at_its_hidden_places(family: st
             tokens, targets = alone(batch, row, number)
             logits = network.logits(network(tokens))
             expected += float(F.cross_entropy(logits[0], targets[0], reduction="sum").detach())
-    assert float(masked.loss(network, batch).detach()) == pytest.approx(expected, rel=1e-5)
-    losses, right = masked.score_hidden_tokens(network, batch)
+    assert float(loss(network, batch).detach()) == pytest.approx(expected, rel=1e-5)
+    losses, right = score_hidden_tokens(network, batch)
     assert float(losses.sum()) == pytest.approx(expected, rel=1e-5)
     assert len(right) == batch.target_count
 
@@ -68,8 +68,8 @@ def test_another_document_beside_it_changes_nothing(family: str) -> None:
     other = batch.documents != 1
     changed = torch.where(other, (batch.tokens + 7) % 60, batch.tokens)
     with torch.no_grad():
-        first = masked.hidden_states(network, batch)
-        second = masked.hidden_states(
+        first = hidden_states(network, batch)
+        second = hidden_states(
             network, Batch(changed, batch.targets, batch.documents, batch.positions, [])
         )
     assert torch.equal(first[~other], second[~other])
@@ -80,15 +80,15 @@ def test_padding_on_either_side_changes_nothing() -> None:
     network, batch = model(), loader().batch(0, 4)
     tokens, targets = alone(batch, 0, 2)
     time = tokens.shape[1]
-    plain = masked.loss(network, Batch(tokens, targets, None, None, []))
+    plain = loss(network, Batch(tokens, targets, None, None, []))
     for left, right in ((0, 9), (9, 0), (4, 5)):
         padded = [
             F.pad(t, (left, right), value=v) for t, v in ((tokens, 5), (targets, IGNORE_INDEX))
         ]
         documents = F.pad(torch.ones(1, time, dtype=torch.int32), (left, right))
         positions = F.pad(torch.arange(time)[None], (left, right))
-        loss = masked.loss(network, Batch(padded[0], padded[1], documents, positions, []))
-        assert float(loss.detach()) == pytest.approx(float(plain.detach()), rel=1e-5)
+        shifted = loss(network, Batch(padded[0], padded[1], documents, positions, []))
+        assert float(shifted.detach()) == pytest.approx(float(plain.detach()), rel=1e-5)
 
 
 @pytest.mark.parametrize("sizes", [(4, 4), (2, 2, 2, 2), (1, 5, 2), (1,) * 8])
@@ -99,7 +99,7 @@ def test_gradients_do_not_depend_on_how_a_step_is_cut_up(sizes: tuple[int, ...])
         network = model(dtype=torch.float64)
         first, total = 0, batches.batch(0, 8).target_count
         for count in parts:
-            (masked.loss(network, batches.batch(first, count)) / total).backward()
+            (loss(network, batches.batch(first, count)) / total).backward()
             first += count
         return [p.grad for p in network.parameters() if p.grad is not None]
 
@@ -109,5 +109,5 @@ def test_gradients_do_not_depend_on_how_a_step_is_cut_up(sizes: tuple[int, ...])
 
 def test_every_weight_learns() -> None:
     network = model()
-    masked.loss(network, loader().batch(0, 4)).backward()
+    loss(network, loader().batch(0, 4)).backward()
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())

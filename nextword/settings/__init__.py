@@ -1,0 +1,51 @@
+"""Everything a person may set, a class a verb: the flags, the YAML keys and the Python arguments.
+
+The command line, `--config` files, the Python API and the command reference are all made from
+these classes, so a setting is named, typed, explained and given its default here and nowhere else.
+`None` means "chosen for this corpus and this machine". Nothing heavy is imported here.
+"""
+
+from nextword.settings.base import Settings, resolve
+from nextword.settings.labelled import (
+    ColumnSettings,
+    CompareSettings,
+    FinetuneSettings,
+    PredictSettings,
+    Task,
+    TaskSettings,
+)
+from nextword.settings.pretraining import (
+    HidingSettings,
+    MaskSettings,
+    ModelSettings,
+    PrepareSettings,
+    PretrainSettings,
+)
+from nextword.settings.using import (
+    EvaluateSettings,
+    FillSettings,
+    GenerateSettings,
+    InfoSettings,
+    ReportSettings,
+)
+
+__all__ = [
+    "ColumnSettings",
+    "CompareSettings",
+    "EvaluateSettings",
+    "FillSettings",
+    "FinetuneSettings",
+    "GenerateSettings",
+    "HidingSettings",
+    "InfoSettings",
+    "MaskSettings",
+    "ModelSettings",
+    "PredictSettings",
+    "PrepareSettings",
+    "PretrainSettings",
+    "ReportSettings",
+    "Settings",
+    "Task",
+    "TaskSettings",
+    "resolve",
+]
