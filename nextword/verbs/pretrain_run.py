@@ -13,7 +13,7 @@ import torch
 
 from nextword.errors import UserError
 from nextword.files import recover
-from nextword.hub.directory import save as save_directory
+from nextword.hub.writing import save as save_directory
 from nextword.models.encoder_decoder import GenerativeModel, build_model
 from nextword.models.sizes import flops_per_token
 from nextword.models.transformer import Block

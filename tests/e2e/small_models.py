@@ -11,7 +11,7 @@ from typing import Any
 import tokenizers
 import transformers
 
-from nextword.hub import directory as hub
+from nextword.hub.writing import save
 from nextword.models.config import TransformerConfig
 from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
@@ -58,7 +58,7 @@ def ours(directory: Path, family: Any = "qwen3", width: int = 64, layers: int = 
         mlp_width=2 * width,
         **STYLES[family],
     )
-    hub.save(directory, Transformer(config, seed=7), tokenizer())
+    save(directory, Transformer(config, seed=7), tokenizer())
     return directory
 
 

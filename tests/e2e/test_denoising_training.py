@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from nextword.cli.main import main
 from nextword.evaluation.masked import HiddenEvaluation
-from nextword.models.sizes import config_for, flops_per_pair, flops_per_token, parameter_count
+from nextword.models.config import parameter_count
+from nextword.models.sizes import config_for, flops_per_pair, flops_per_token
 from nextword.reports.snippets import snippets
 from nextword.runs.record import read_run
 from nextword.settings import MaskSettings, ModelSettings

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from nextword.errors import UserError
-from nextword.hub.directory import load_model
+from nextword.hub.reading import load_model
 from nextword.inference.generate import generate
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer

@@ -10,7 +10,7 @@ import transformers
 
 from nextword.cli.main import main
 from nextword.errors import UserError
-from nextword.hub.directory import save
+from nextword.hub.writing import save
 from nextword.inference.language_model import LanguageModel, load_language_model
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nextword.models.config import TransformerConfig
+from nextword.models.config import TransformerConfig, parameter_count
 from nextword.models.encoder_decoder import EncoderDecoder
-from nextword.models.sizes import STYLES, parameter_count
+from nextword.models.sizes import STYLES
 from tests.models.test_transformer import tokens
 
 
