@@ -44,9 +44,8 @@ class FamilyFormat:
     would give wrong results without a word, and is refused.
 
     Of the weights: the `prefix` of the body, the modules outside the blocks (`top`), the prefix of
-    `blocks` and the modules of each (`block`), and the names of the vocabulary's bias. One of our
-    matrices may be several of theirs, stacked along its rows (query, key and value; gate and
-    input).
+    `blocks` and the modules of each (`block`), which may be several of theirs for one of ours, and
+    the names of the vocabulary's bias.
     """
 
     name: str

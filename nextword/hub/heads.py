@@ -54,7 +54,7 @@ class Head(Generic[Model]):
 
     name: HeadName
     model: type[Model]
-    build: Callable[[Transformer, int, int], Model]  # from a body, a count of outputs and a seed
+    build: Callable[[Transformer, int, int | None], Model]  # of a body, so many outputs and a seed
     task: str  # of `nextword finetune`, that makes such a model
     peft_task: str
     does: str

@@ -66,7 +66,7 @@ def load_headed(
     count = weights.count_outputs(head)
     weights = weights.below_head(*head.modules)
     weights.check_size()
-    model = head.build(Transformer(weights.config, seed=None), count, 0)
+    model = head.build(Transformer(weights.config, seed=None), count, None)
     weights.fill(model)
     model.eval()
     where = directory / "config.json"

@@ -1,4 +1,8 @@
-"""Which of Hugging Face's tensors is which rows of which of our parameters."""
+"""Which of Hugging Face's tensors is which rows of which of our parameters.
+
+One of our matrices may be several of theirs, stacked along its rows (query, key and value; gate and
+input). GPT-2 keeps its matrices transposed.
+"""
 
 from __future__ import annotations
 
