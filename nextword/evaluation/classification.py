@@ -62,8 +62,10 @@ def class_reports(names: Sequence[str], targets: Ints, predictions: Ints) -> lis
     counts = confusion(targets, predictions, len(names))
     columns = [figures.tolist() for figures in vars(per_class(counts)).values()]
     return [
-        ClassReport(*row, dict(zip(names, taken_for, strict=True)))
-        for *row, taken_for in zip(names, *columns, counts.tolist(), strict=True)
+        ClassReport(name, precision, recall, f1, count, dict(zip(names, taken_for, strict=True)))
+        for name, precision, recall, f1, count, taken_for in zip(
+            names, *columns, counts.tolist(), strict=True
+        )
     ]
 
 

@@ -50,7 +50,7 @@ def write_config(
     The keys are Hugging Face's older ones, which all tools read.
     """
     form = FORMATS[config.family]
-    values = {
+    values: dict[str, Any] = {
         "architectures": [form.name + (HEAD_CLASSES[head] if head else form.language)],
         "model_type": config.family,
         "vocab_size": config.vocab_size,
@@ -118,7 +118,7 @@ def _windows(values: ConfigReader, family: Family, layers: int) -> dict[str, Any
 
 
 def _write_llama(config: TransformerConfig) -> dict[str, Any]:
-    values = {
+    values: dict[str, Any] = {
         "rope_theta": config.rope_theta,
         "rope_scaling": config.rope_scaling,
         "attention_dropout": 0.0,
