@@ -20,7 +20,7 @@ import torch
 from common import publish
 from numpy.typing import NDArray
 
-from nextword.hub.directory import load
+from nextword.hub.reading import load
 from nextword.objectives import language_modeling
 from nextword.settings import MaskSettings
 from nextword.tokens.loader import IGNORE_INDEX, Batch

@@ -67,9 +67,9 @@ class Resampler:
         """Return how many are drawn each time, of `count` examples."""
         return count if self.groups is None else len(np.unique(self.groups))
 
-    def among(self, mask: ArrayLike) -> Resampler:
-        """Return the resampler of the examples that `mask` [examples] marks."""
-        if self.groups is None:
+    def among(self, mask: ArrayLike | None) -> Resampler:
+        """Return the resampler of the examples that `mask` [examples] marks, None for all."""
+        if self.groups is None or mask is None:
             return self
         _, groups = np.unique(self.groups[np.asarray(mask, np.bool_)], return_inverse=True)
         return replace(self, groups=groups)

@@ -60,17 +60,12 @@ class ClassReport:
 def class_reports(names: Sequence[str], targets: Ints, predictions: Ints) -> list[ClassReport]:
     """Return a report of each class."""
     counts = confusion(targets, predictions, len(names))
-    figures = per_class(counts)
+    columns = [figures.tolist() for figures in vars(per_class(counts)).values()]
     return [
-        ClassReport(
-            name,
-            float(figures.precision[n]),
-            float(figures.recall[n]),
-            float(figures.f1[n]),
-            int(figures.support[n]),
-            dict(zip(names, counts[n].tolist(), strict=True)),
+        ClassReport(name, precision, recall, f1, count, dict(zip(names, taken_for, strict=True)))
+        for name, precision, recall, f1, count, taken_for in zip(
+            names, *columns, counts.tolist(), strict=True
         )
-        for n, name in enumerate(names)
     ]
 
 

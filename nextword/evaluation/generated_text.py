@@ -8,7 +8,9 @@ alphabet, where rouge-score alone would keep a to z. BLEU (Papineni et al. 2002)
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,65 +45,64 @@ def summary_metrics(answers: Texts, references: References, language: str) -> di
     return metrics | {"length ratio": length_ratio(answers, references)}
 
 
-def rouge(answers: Texts, references: References, language: str) -> dict[str, Floats]:
-    """Return ROUGE-1, -2 and -L of each answer, [answers]."""
+def rouge(
+    answers: Texts, references: References, language: str, kinds: Sequence[str] = tuple(ROUGE)
+) -> dict[str, Floats]:
+    """Return ROUGE-1, -2 and -L of each answer, [answers], or those of the `kinds`."""
     from rouge_score.rouge_scorer import RougeScorer
 
     english = language == "en"
-    tokenizer = None if english else Words()
-    scorer = RougeScorer(list(ROUGE), use_stemmer=english, tokenizer=tokenizer)
+    scorer = RougeScorer(kinds, use_stemmer=english, tokenizer=None if english else Words())
     scores = [
         scorer.score_multi(list(texts), answer)
         for answer, texts in zip(answers, references, strict=True)
     ]
     return {
-        name: np.array([score[kind].fmeasure for score in scores], np.float64)
-        for kind, name in ROUGE.items()
+        ROUGE[kind]: np.array([score[kind].fmeasure for score in scores], np.float64)
+        for kind in kinds
     }
 
 
 def rouge_each(answers: Texts, references: References, language: str) -> list[dict[str, float]]:
     """Return ROUGE-L of each answer by itself."""
-    return [
-        {"ROUGE-L": score} for score in rouge(answers, references, language)["ROUGE-L"].tolist()
-    ]
+    scores = rouge(answers, references, language, ["rougeL"])["ROUGE-L"]
+    return [{"ROUGE-L": score} for score in scores.tolist()]
 
 
 def chrf_each(answers: Texts, references: References, language: str) -> list[dict[str, float]]:
     """Return chrF of each answer by itself."""
-    chrf = translation_metrics(answers, references, language)["chrF"]
+    from sacrebleu.metrics import CHRF
+
+    chrf = _corpus_metric(CHRF(), answers, references)
     return [{"chrF": chrf.compute(np.array([number]))} for number in range(len(answers))]
 
 
 def translation_metrics(answers: Texts, references: References, language: str) -> dict[str, Metric]:
-    """Return BLEU and chrF from 0 to 100, with sacrebleu's signatures, and the length.
-
-    They are computed from sacrebleu's statistics of each sentence, which are added up. Its own
-    bootstrap fails where some draws score nothing at all (it adds floats of two kinds), and lays
-    all draws out in memory.
-    """
+    """Return BLEU and chrF from 0 to 100, with sacrebleu's signatures, and the length."""
     from sacrebleu.metrics import BLEU, CHRF
 
     tokenizer = {"zh": "zh", "ja": "char"}.get(language, "13a")
-    columns = range(max(map(len, references)))
-    streams: list[Any] = [  # None where there is no such reference
-        [texts[n] if n < len(texts) else None for texts in references] for n in columns
-    ]
-
-    def metric(scorer: Any) -> Metric:
-        statistics = np.array(scorer._extract_corpus_statistics(list(answers), streams))
-
-        def compute(chosen: Ints) -> float:
-            sums = statistics[chosen].sum(0).tolist()
-            return float(scorer._compute_score_from_stats(sums).score)
-
-        return Metric(len(answers), compute, signature=str(scorer.get_signature()))
-
     return {
-        "BLEU": metric(BLEU(tokenize=tokenizer)),
-        "chrF": metric(CHRF()),
+        "BLEU": _corpus_metric(BLEU(tokenize=tokenizer), answers, references),
+        "chrF": _corpus_metric(CHRF(), answers, references),
         "length ratio": length_ratio(answers, references),
     }
+
+
+def _corpus_metric(scorer: Any, answers: Texts, references: References) -> Metric:
+    """Return a score of sacrebleu, from its statistics of each sentence, which are added up.
+
+    Its own bootstrap fails where some draws score nothing at all (it adds floats of two kinds), and
+    lays all draws out in memory.
+    """
+    streams = list(map(list, itertools.zip_longest(*references)))  # None for no such reference
+    statistics = np.array(scorer._extract_corpus_statistics(list(answers), streams))
+
+    def compute(chosen: Ints) -> float:
+        sums = statistics[chosen].sum(0).tolist()
+        return float(scorer._compute_score_from_stats(sums).score)
+
+    return Metric(len(answers), compute, signature=str(scorer.get_signature()))
 
 
 def length_ratio(answers: Texts, references: References) -> Metric:

@@ -107,7 +107,7 @@ def estimate(metrics: Mapping[str, Metric], resampler: Resampler) -> dict[str, E
 
 
 def _estimate(metric: Metric, resampler: Resampler) -> Estimate:
-    resampler = resampler if metric.mask is None else resampler.among(metric.mask)
+    resampler = resampler.among(metric.mask)
     units = resampler.units(metric.count)
     if units < 2:
         return Estimate(metric.value, signature=metric.signature)

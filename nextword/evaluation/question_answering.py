@@ -19,7 +19,7 @@ from nextword.evaluation.metrics import AnswerScoring, Floats, Metric, Reference
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-_HAN = re.compile("[\u4e00-\u9fa5]")
+_HAN = "[\u4e00-\u9fa5]"
 # What CMRC's script leaves out. "……" is in its list too, but as two characters, which no single
 # one equals: an ellipsis stays.
 _CMRC_PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
@@ -65,16 +65,13 @@ def squad(answer: str, references: Sequence[str]) -> Scores:
     """Score an answer by the rules of SQuAD 2.0, which are those of 1.1 if there is an answer."""
     targets = [text for text in references if squad_normal(text)] or [""]
     exact = max(float(squad_normal(answer) == squad_normal(text)) for text in targets)
-    return exact, max(_squad_f1(squad_words(answer), squad_words(text)) for text in targets)
+    words = squad_normal(answer).split()
+    return exact, max(_squad_f1(words, squad_normal(text).split()) for text in targets)
 
 
 def squad_normal(text: str) -> str:
     """Remove case, punctuation, articles and needless spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
-
-
-def squad_words(text: str) -> list[str]:
-    return squad_normal(text).split()
 
 
 def _squad_f1(answer: list[str], target: list[str]) -> float:
@@ -90,7 +87,8 @@ def cmrc(answer: str, references: Sequence[str]) -> Scores:
         right = float(not answer.strip())
         return right, right
     exact = max(float(cmrc_normal(answer) == cmrc_normal(text)) for text in targets)
-    return exact, max(_cmrc_f1(cmrc_pieces(answer), cmrc_pieces(text)) for text in targets)
+    own, others = cmrc_pieces(answer), map(cmrc_pieces, targets)
+    return exact, max(_f1(longest_run(text, own), len(own), len(text)) for text in others)
 
 
 def cmrc_normal(text: str) -> str:
@@ -100,19 +98,9 @@ def cmrc_normal(text: str) -> str:
 def cmrc_pieces(text: str) -> list[str]:
     """Split an answer into Chinese characters and the words between them, without punctuation."""
     pieces: list[str] = []
-    between = ""
-    for character in cmrc_normal(text):
-        if _HAN.match(character):
-            pieces += _words(between)
-            pieces.append(character)
-            between = ""
-        else:
-            between += character
-    return pieces + _words(between)
-
-
-def _words(text: str) -> list[str]:
-    return _word_cutter()(text) if text else []
+    for part in filter(None, re.split(f"({_HAN})", cmrc_normal(text))):
+        pieces += [part] if re.match(_HAN, part) else _word_cutter()(part)
+    return pieces
 
 
 @functools.cache
@@ -123,10 +111,6 @@ def _word_cutter() -> Callable[[str], list[str]]:
 
     cut: Callable[[str], list[str]] = NLTKWordTokenizer().tokenize
     return cut
-
-
-def _cmrc_f1(answer: list[str], target: list[str]) -> float:
-    return _f1(longest_run(target, answer), len(answer), len(target))
 
 
 def longest_run(one: Sequence[str], other: Sequence[str]) -> int:

@@ -60,23 +60,20 @@ def compare_metrics(
 
 
 def _difference(first: Metric, second: Metric, resampler: Resampler) -> Difference:
-    resampler = resampler if first.mask is None else resampler.among(first.mask)
+    draws = resampler.among(first.mask).draw(first.count, REPLICATES)
     differences = np.array(
         [
             second.transform(second.compute(drawn)) - first.transform(first.compute(drawn))
-            for drawn in resampler.draw(first.count, REPLICATES)
+            for drawn in draws
         ]
     )
-    interval = percentile_interval(differences)
-    if first.correct is not None and second.correct is not None:
-        only_first = int((first.correct & ~second.correct).sum())
-        only_second = int((second.correct & ~first.correct).sum())
-        p, test = mcnemar(only_first, only_second), "McNemar, exact"
-        discordant = only_first, only_second
-        return Difference(first.value, second.value, interval, p, test, discordant)
-    return Difference(
-        first.value, second.value, interval, _two_sided(differences), "paired bootstrap"
-    )
+    values = first.value, second.value, percentile_interval(differences)
+    if first.correct is None or second.correct is None:
+        return Difference(*values, _two_sided(differences), "paired bootstrap")
+    only_first = int((first.correct & ~second.correct).sum())
+    only_second = int((second.correct & ~first.correct).sum())
+    p = mcnemar(only_first, only_second)
+    return Difference(*values, p, "McNemar, exact", (only_first, only_second))
 
 
 def _two_sided(differences: NDArray[np.float64]) -> float:

@@ -21,9 +21,11 @@ from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.files import read_json, whole_directory, write_json
+from nextword.hub.config_reader import ConfigReader
 from nextword.hub.heads import HEADS
-from nextword.hub.model_files import inside, open_tensors, read_tensor, refuse_other
+from nextword.hub.model_files import inside, open_tensors, read_tensor
 from nextword.hub.weight_map import model_config, model_tensors
+from nextword.hub.writing import refuse_other
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
 from nextword.models.heads import HEAD_PARAMETERS, ModelWithHead
 from nextword.models.layers import Linear
@@ -108,17 +110,16 @@ def load_adapter(directory: str | PathLike[str], model: Model) -> None:
     directory = Path(directory)
     if low_rank_modules(model):
         raise UserError("the model has low-rank updates already", mend="merge them first")
-    values, where = _read_config(directory), inside(directory, WEIGHTS)
-    stored = _read_tensors(where)
+    config, where = _read_config(directory), inside(directory, WEIGHTS)
+    dropout, stored = config.fraction("lora_dropout", 0.0), _read_tensors(where)
     modules: dict[str, LowRankLinear] = {}
     for name, linear in block_matrices(model):
         factors = []
         for theirs, rows in _parts(model, name, linear):
             if factor := _take(stored, theirs, rows.stop - rows.start, linear, where):
-                scale = _scale(values, theirs, len(factor[0]), directory / CONFIG)
-                factors.append(Factor(rows, *factor, scale))
+                factors.append(Factor(rows, *factor, _scale(config, theirs, len(factor[0]))))
         if factors:
-            modules[name] = _join(linear, factors, values["lora_dropout"])
+            modules[name] = _join(linear, factors, dropout)
     heads = []
     for name, parameter in _head(model).items():
         if (tensor := stored.pop(WRAPPED + name, None)) is None:
@@ -186,7 +187,7 @@ def _module(name: str) -> str:
     return second if first == "bert" else first
 
 
-def _read_config(directory: Path) -> dict[str, Any]:
+def _read_config(directory: Path) -> ConfigReader:
     where = inside(directory, CONFIG)
     values = read_json(where)
     if not isinstance(values, dict) or values.get("peft_type") != "LORA":
@@ -194,23 +195,18 @@ def _read_config(directory: Path) -> dict[str, Any]:
     for key, plain in PLAIN.items():
         if (value := values.get(key, plain)) != plain and value:
             raise UserError(f"{key} = {reprlib.repr(value)} is not supported", where=where)
-    dropout = values.get("lora_dropout") or 0.0
-    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise UserError(f"lora_dropout = {reprlib.repr(dropout)} is not a share", where=where)
-    return values | {"lora_dropout": float(dropout)}
+    return ConfigReader(values, where)
 
 
-def _scale(values: dict[str, Any], theirs: str, rank: int, where: Path) -> float:
+def _scale(config: ConfigReader, theirs: str, rank: int) -> float:
     """Return the scale of a module's update: alpha / rank, or / √rank (Kalajdzievski 2023)."""
-    alpha, patterns = values.get("lora_alpha", 8), values.get("alpha_pattern") or {}
-    for pattern, own in patterns.items() if isinstance(patterns, dict) else ():
+    alpha, patterns = config.positive("lora_alpha", 8), config.section("alpha_pattern")
+    for pattern in patterns.values:
         if not re.fullmatch(r"[\w.]+", pattern):
-            raise UserError(f"alpha_pattern {reprlib.repr(pattern)} is not a name", where=where)
+            raise config.error(f"alpha_pattern {reprlib.repr(pattern)} is not a name")
         if f".{theirs}".endswith(f".{pattern}"):
-            alpha = own
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < math.inf:
-        raise UserError(f"lora_alpha = {reprlib.repr(alpha)} is not above 0", where=where)
-    return float(alpha) / (math.sqrt(rank) if values.get("use_rslora") else rank)
+            alpha = patterns.positive(pattern)
+    return alpha / (math.sqrt(rank) if config.boolean("use_rslora", False) else rank)
 
 
 def _read_tensors(where: Path) -> dict[str, Tensor]:

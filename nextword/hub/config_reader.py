@@ -1,53 +1,20 @@
-"""Values of config.json, each checked for its type when it is read; words that families share."""
+"""Values of config.json, each checked for its type when it is read."""
 
 from __future__ import annotations
 
 import math
 import reprlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from nextword.errors import UserError
-from nextword.models.config import ROPE_SCALINGS, TransformerConfig
+from nextword.hub.families import Field
+from nextword.models.config import ROPE_SCALINGS
 
 LIMITS = {"num_hidden_layers": 10_000, "n_layer": 10_000}  # a larger number means a damaged file
 LIMIT = 2**31 - 1
 FULL, SLIDING = "full_attention", "sliding_attention"
-
-
-@dataclass(frozen=True)
-class Field:
-    """A field of TransformerConfig that config.json has under a `key`, for reading and writing.
-
-    `kind` is the method of ConfigReader that checks its type, or says what each of their words
-    stands for; of several words for the same, the first is written.
-    """
-
-    ours: str
-    key: str
-    kind: Literal["integer", "positive", "fraction", "boolean"] | dict[str, Any]
-    default: Any = None
-
-
-def common_fields(vocab_size: int | None, tied: bool) -> tuple[Field, ...]:
-    """Return what most families have under the same keys, with a family's defaults."""
-    return (
-        Field("vocab_size", "vocab_size", "integer", vocab_size),
-        Field("tied", "tie_word_embeddings", "boolean", tied),
-        Field("init_std", "initializer_range", "positive", 0.02),
-    )
-
-
-def write_fields(fields: Sequence[Field], config: TransformerConfig) -> dict[str, Any]:
-    """Return what config.json holds of these fields."""
-    values = {}
-    for field in fields:
-        value = values[field.key] = getattr(config, field.ours)
-        if isinstance(field.kind, dict):
-            values[field.key] = next(name for name, ours in field.kind.items() if ours == value)
-    return values
 
 
 class ConfigReader:
@@ -62,11 +29,11 @@ class ConfigReader:
         value = self.values.get(key)
         return default if value is None else value
 
-    def integer(self, key: str, default: int | None = None) -> int:
-        """Return a positive whole number."""
+    def integer(self, key: str, default: int | None = None, *, least: int = 1) -> int:
+        """Return a whole number of at least 1, or at `least` 0."""
         value = self.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise self.wrong(key, "a positive whole number")
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise self.wrong(key, "a positive whole number" if least else "a whole number from 0")
         if value > (limit := LIMITS.get(key, LIMIT)):
             raise self.wrong(key, f"a whole number up to {limit:,}")
         return value
@@ -85,13 +52,6 @@ class ConfigReader:
         value = self.get(key, default)
         if not isinstance(value, bool):
             raise self.wrong(key, "true or false")
-        return value
-
-    def token(self, key: str, default: Any) -> int:
-        """Return the id of a token."""
-        value = self.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise self.wrong(key, "the number of a token")
         return value
 
     def positive(self, key: str, default: float | None = None) -> float:
@@ -191,8 +151,3 @@ def read_rope(
         if scaling.get("truncate") is not None:
             rope_scaling["truncate"] = scaling.boolean("truncate", True)
     return theta, rope_scaling
-
-
-def layer_types(config: TransformerConfig) -> list[str]:
-    """Return what config.json says of each layer's attention."""
-    return [SLIDING if config.window_of(layer) else FULL for layer in range(config.layers)]

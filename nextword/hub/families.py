@@ -1,4 +1,5 @@
-"""The config.json of each family: a table of fields, and what is no plain field.
+"""The families of models in Hugging Face's words, as data: what config.json calls the numbers of a
+model, what safetensors files call its weights, and what transformers calls the whole.
 
 T5's first version ties the output head to the embedding and scales the states that are scored; v1.1
 (Flan, mT5) does neither, and its feed-forward networks are gated.
@@ -6,19 +7,66 @@ T5's first version ties the output head to the embedding and scales the states t
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from nextword.hub.config_reader import (
-    FULL,
-    SLIDING,
-    ConfigReader,
-    Field,
-    common_fields,
-    layer_types,
-    read_rope,
-    write_fields,
-)
-from nextword.models.config import Family, TransformerConfig
+from nextword.models.config import Family
+
+HeadName = Literal["classifier", "spans", "tags"]
+# What follows the family's name, and AutoModel, in the name of transformers' class.
+HEAD_CLASSES: dict[HeadName, str] = {
+    "classifier": "ForSequenceClassification",
+    "spans": "ForQuestionAnswering",
+    "tags": "ForTokenClassification",
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of TransformerConfig that config.json has under a `key`, for reading and writing.
+
+    `kind` is the method of ConfigReader that checks its type, or says what each of their words
+    stands for; of several words for the same, the first is written.
+    """
+
+    ours: str
+    key: str
+    kind: Literal["integer", "positive", "fraction", "boolean"] | dict[str, Any]
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class FamilyFormat:
+    """How a family is stored. `name` is that of transformers' classes, `language` ends the name of
+    the one with a language model's head.
+
+    Of config.json: its `fields`. A config that has another value than the `only` supported one
+    would give wrong results without a word, and is refused.
+
+    Of the weights: the `prefix` of the body, the modules outside the blocks (`top`), the prefix of
+    `blocks` and the modules of each (`block`), which may be several of theirs for one of ours, and
+    the names of the vocabulary's bias.
+    """
+
+    name: str
+    fields: tuple[Field, ...]
+    prefix: str
+    top: dict[str, str]
+    blocks: str = ""
+    block: dict[str, str] = field(default_factory=dict)
+    biases: tuple[str, ...] = ()
+    language: str = "ForCausalLM"
+    only: dict[str, Any] = field(default_factory=dict)
+
+
+def _common(vocab_size: int | None, tied: bool) -> tuple[Field, ...]:
+    """Return what most families have under the same keys, with a family's defaults."""
+    return (
+        Field("vocab_size", "vocab_size", "integer", vocab_size),
+        Field("tied", "tie_word_embeddings", "boolean", tied),
+        Field("init_std", "initializer_range", "positive", 0.02),
+    )
+
 
 ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
@@ -27,7 +75,7 @@ ACTIVATIONS = {
     "relu": "relu",
 }
 GPT2 = (
-    *common_fields(50257, tied=True),
+    *_common(50257, tied=True),
     Field("context_length", "n_positions", "integer", 1024),
     Field("width", "n_embd", "integer", 768),
     Field("layers", "n_layer", "integer", 12),
@@ -39,7 +87,7 @@ GPT2 = (
 )
 LLAMA_ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu", "gelu_pytorch_tanh": "geglu_tanh"}
 LLAMA = (
-    *common_fields(None, tied=False),
+    *_common(None, tied=False),
     Field("context_length", "max_position_embeddings", "integer", 2048),
     Field("width", "hidden_size", "integer"),
     Field("layers", "num_hidden_layers", "integer"),
@@ -55,7 +103,7 @@ LLAMA = (
 def _encoder_fields(vocab_size: int, context: int, layers: int, mlp: int) -> tuple[Field, ...]:
     """Return what BERT and its successors have under the same keys."""
     return (
-        *common_fields(vocab_size, tied=True),
+        *_common(vocab_size, tied=True),
         Field("context_length", "max_position_embeddings", "integer", context),
         Field("width", "hidden_size", "integer", 768),
         Field("layers", "num_hidden_layers", "integer", layers),
@@ -118,176 +166,146 @@ T5 = (
     Field("context_length", "n_positions", "integer", 512),
 )
 
-
-def read_gpt2(values: ConfigReader, family: Family) -> dict[str, Any]:
-    """Return the fields of GPT-2's config."""
-    return values.read(GPT2, n_inner=4 * values.integer("n_embd", 768))
-
-
-def write_gpt2(config: TransformerConfig) -> dict[str, Any]:
-    """Return what config.json holds of GPT-2's shape."""
-    return write_fields(GPT2, config) | {"embd_pdrop": config.dropout, "attn_pdrop": 0.0}
-
-
-def read_llama(values: ConfigReader, family: Family) -> dict[str, Any]:
-    """Return the fields of the config of Llama, Mistral, Qwen2 or Qwen3."""
-    width, heads = values.integer("hidden_size"), values.integer("num_attention_heads")
-    head_width = 128
-    if family != "qwen3" and values.get("head_dim") is None:
-        head_width = values.head_width(width, heads)
-    ours = values.read(LLAMA, num_key_value_heads=heads, head_dim=head_width)
-    scaling = values.section("rope_parameters" if values.get("rope_parameters") else "rope_scaling")
-    theta, rope_scaling = read_rope(values, scaling, values.number("rope_theta", 10_000.0, above=1))
-    windows = _windows(values, family, ours["layers"])
-    biased = family in ("llama", "qwen3") and values.boolean("attention_bias", False)
-    return (
-        ours
-        | windows
-        | {
-            "rope_theta": theta,
-            "rope_scaling": rope_scaling,
-            "attention_bias": biased or family == "qwen2",
-            "output_bias": biased,
-            "mlp_bias": family == "llama" and values.boolean("mlp_bias", False),
-        }
-    )
-
-
-def _windows(values: ConfigReader, family: Family, layers: int) -> dict[str, Any]:
-    """Return the sliding window and the layers that have it, if any do."""
-    is_null = values.get("sliding_window") is None
-    if family == "mistral":  # all layers; the default is the window of the first Mistral
-        if is_null and "sliding_window" in values.values:
-            return {}
-        window = values.integer("sliding_window", 4096)
-        return {"window": window, "windowed_layers": tuple(range(layers))}
-    is_windowed = family in ("qwen2", "qwen3") and not is_null
-    if not (is_windowed and values.boolean("use_sliding_window", False)):
-        return {}
-    first = values.get("max_window_layers", 28)
-    if not isinstance(first, int) or isinstance(first, bool):
-        raise values.wrong("max_window_layers", "a whole number")
-    usual = [SLIDING if layer >= first else FULL for layer in range(layers)]
-    window = values.integer("sliding_window")
-    return {"window": window, "windowed_layers": values.windowed_layers(layers, usual)}
-
-
-def write_llama(config: TransformerConfig) -> dict[str, Any]:
-    """Return what config.json holds of the shape of Llama, Mistral, Qwen2 or Qwen3."""
-    values = write_fields(LLAMA, config) | {
-        "rope_theta": config.rope_theta,
-        "rope_scaling": config.rope_scaling,
-        "attention_dropout": 0.0,
-    }
-    if config.family == "mistral":
-        return values | {"sliding_window": config.window}
-    if config.family in ("llama", "qwen3"):
-        values["attention_bias"] = config.attention_bias
-    if config.family == "llama":
-        return values | {"mlp_bias": config.mlp_bias}
-    kinds = layer_types(config)
-    return values | {
-        "use_sliding_window": config.window is not None,
-        "sliding_window": config.window,
-        "max_window_layers": kinds.index(SLIDING) if SLIDING in kinds else config.layers,
-        "layer_types": kinds,
-    }
-
-
-def read_bert(values: ConfigReader, family: Family) -> dict[str, Any]:
-    """Return the fields of BERT's config, or of RoBERTa's, whose positions begin after its padding
-    token's id."""
-    if family == "bert":
-        return values.read(BERT)
-    ours, offset = values.read(ROBERTA), values.token("pad_token_id", 1) + 1
-    if (entries := ours["context_length"]) <= offset:
-        raise values.error(
-            f"{entries} positions are too few: RoBERTa counts from pad_token_id + 1 = {offset}"
-        )
-    return ours | {"context_length": entries - offset, "position_offset": offset}
+GPT2_TOP = {
+    "embedding": "transformer.wte",
+    "positions": "transformer.wpe",
+    "norm": "transformer.ln_f",
+    "head": "lm_head",
+}
+GPT2_BLOCK = {
+    "attention_norm": "ln_1",
+    "attention.qkv": "attn.c_attn",
+    "attention.output": "attn.c_proj",
+    "mlp_norm": "ln_2",
+    "mlp.input": "mlp.c_fc",
+    "mlp.output": "mlp.c_proj",
+}
+LLAMA_TOP = {"embedding": "model.embed_tokens", "norm": "model.norm", "head": "lm_head"}
+LLAMA_BLOCK = {
+    "attention_norm": "input_layernorm",
+    "attention.qkv": "self_attn.q_proj self_attn.k_proj self_attn.v_proj",
+    "attention.query_norm": "self_attn.q_norm",
+    "attention.key_norm": "self_attn.k_norm",
+    "attention.output": "self_attn.o_proj",
+    "mlp_norm": "post_attention_layernorm",
+    "mlp.input": "mlp.gate_proj mlp.up_proj",
+    "mlp.output": "mlp.down_proj",
+}
+EMBEDDINGS = {
+    "embedding": "embeddings.word_embeddings",
+    "positions": "embeddings.position_embeddings",
+    "types": "embeddings.token_type_embeddings",
+    "embedding_norm": "embeddings.LayerNorm",
+}
+BERT_TOP = {ours: f"bert.{theirs}" for ours, theirs in EMBEDDINGS.items()} | {
+    "transform.dense": "cls.predictions.transform.dense",
+    "transform.norm": "cls.predictions.transform.LayerNorm",
+    "head": "cls.predictions.decoder",
+    "pooler": "bert.pooler.dense",
+}
+ROBERTA_TOP = {ours: f"roberta.{theirs}" for ours, theirs in EMBEDDINGS.items()} | {
+    "transform.dense": "lm_head.dense",
+    "transform.norm": "lm_head.layer_norm",
+    "head": "lm_head.decoder",
+    "pooler": "classifier.dense",
+}
+BERT_BLOCK = {
+    "attention.qkv": "attention.self.query attention.self.key attention.self.value",
+    "attention.output": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "mlp.input": "intermediate.dense",
+    "mlp.output": "output.dense",
+    "mlp_norm": "output.LayerNorm",
+}
+MODERNBERT_TOP = {
+    "embedding": "model.embeddings.tok_embeddings",
+    "embedding_norm": "model.embeddings.norm",
+    "norm": "model.final_norm",
+    "transform.dense": "head.dense",
+    "transform.norm": "head.norm",
+    "head": "decoder",
+}
+MODERNBERT_BLOCK = {
+    "attention_norm": "attn_norm",
+    "attention.qkv": "attn.Wqkv",
+    "attention.output": "attn.Wo",
+    "mlp_norm": "mlp_norm",
+    "mlp.input": "mlp.Wi",
+    "mlp.output": "mlp.Wo",
+}
+T5_TOP = {"embedding": "shared", "head": "lm_head"}
+T5_STACKS = {
+    "encoder.embedding": "shared",
+    "encoder.norm": "encoder.final_layer_norm",
+    "encoder.relative": "encoder.block.0.layer.0.SelfAttention.relative_attention_bias",
+    "decoder.norm": "decoder.final_layer_norm",
+    "decoder.relative": "decoder.block.0.layer.0.SelfAttention.relative_attention_bias",
+    "decoder.head": "lm_head",
+}
+T5_ATTENTION = {"qkv": "q k v", "output": "o"}
+T5_MLP = {"input": "wi", "output": "wo"}
+T5_GATED_MLP = {"input": "wi_0 wi_1", "output": "wo"}
+BERT_ONLY = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+}
 
 
-def write_bert(config: TransformerConfig) -> dict[str, Any]:
-    """Return what config.json holds of the shape of BERT or RoBERTa."""
-    return write_fields(BERT, config) | {
-        "max_position_embeddings": config.position_offset + config.context_length,
-        "attention_probs_dropout_prob": 0.0,
-        "pad_token_id": config.position_offset - 1 if config.family == "roberta" else None,
-    }
+def _llama(name: str) -> FamilyFormat:
+    return FamilyFormat(name, LLAMA, "model.", LLAMA_TOP, "model.layers.", LLAMA_BLOCK)
 
 
-def read_modernbert(values: ConfigReader, family: Family) -> dict[str, Any]:
-    """Return the fields of ModernBERT's config. `local_attention` is the whole width of a window
-    without the token in its middle."""
-    ours = values.read(MODERNBERT)
-    if values.choice("hidden_activation", "gelu", MODERNBERT_ACTIVATIONS) != ours["mlp"]:
-        raise values.error("classifier_activation is not hidden_activation, which is not supported")
-    every = values.integer("global_attn_every_n_layers", 3)
-    usual = [SLIDING if layer % every else FULL for layer in range(ours["layers"])]
-    thetas = {
-        FULL: values.number("global_rope_theta", 160_000.0, above=1),
-        SLIDING: values.number("local_rope_theta", 10_000.0, above=1),
-    }
-    scalings, old = values.section("rope_parameters"), values.section("rope_scaling").values
-    ropes = {}
-    for kind, theta in thetas.items():
-        scaling = ConfigReader(old | scalings.section(kind).values, values.where)
-        ropes[kind] = read_rope(values, scaling, theta)
-    if ropes[FULL][1] != ropes[SLIDING][1]:
-        raise values.error(
-            "rope_parameters stretch positions of one kind of layer otherwise than the other's, "
-            "which is not supported"
-        )
-    return ours | {
-        "dropout": values.fraction("mlp_dropout", 0.0),
-        "window": values.integer("local_attention", 128) // 2 + 1,
-        "windowed_layers": values.windowed_layers(ours["layers"], usual),
-        "output_bias": ours["attention_bias"],
-        "rope_theta": ropes[FULL][0],
-        "local_rope_theta": ropes[SLIDING][0],
-        "rope_scaling": ropes[FULL][1],
-    }
-
-
-def write_modernbert(config: TransformerConfig) -> dict[str, Any]:
-    """Return what config.json holds of ModernBERT's shape, in new keys and those of older tools."""
-    kinds = layer_types(config)
-    thetas = {FULL: config.rope_theta, SLIDING: config.local_rope_theta or config.rope_theta}
-    scaling = config.rope_scaling or {"rope_type": "default"}
-    full = [layer for layer, kind in enumerate(kinds) if kind == FULL]
-    return write_fields(MODERNBERT, config) | {
-        "layer_types": kinds,
-        "local_attention": 2 * ((config.window or config.context_length) - 1),
-        "rope_parameters": {kind: scaling | {"rope_theta": thetas[kind]} for kind in thetas},
-        "global_attn_every_n_layers": full[1] if len(full) > 1 else config.layers,
-        "global_rope_theta": thetas[FULL],
-        "local_rope_theta": thetas[SLIDING],
-        "embedding_dropout": config.dropout,
-        "mlp_dropout": config.dropout,
-        "attention_dropout": 0.0,
-        **dict.fromkeys(f"{role}_token_id" for role in ("pad", "bos", "eos", "cls", "sep")),
-    }
-
-
-def read_t5(values: ConfigReader, family: Family) -> dict[str, Any]:
-    """Return the fields of T5's config. Whether head and embedding are tied only the weights tell:
-    in config.json `tie_word_embeddings` says whether states are scaled."""
-    ours = values.read(T5, num_decoder_layers=values.integer("num_layers", 6))
-    tied = values.boolean("tie_word_embeddings", True)
-    start = values.token("decoder_start_token_id", values.get("pad_token_id", 0))
-    if start >= (vocab_size := ours["vocab_size"]):
-        raise values.wrong("decoder_start_token_id", f"below the vocabulary's {vocab_size:,}")
-    scaled = values.boolean("scale_decoder_outputs", tied)
-    scale = ours["width"] ** -0.5 if scaled else 1.0
-    return ours | {"tied": tied, "start_id": start, "vocabulary_scale": scale}
-
-
-def write_t5(config: TransformerConfig) -> dict[str, Any]:
-    """Return what config.json holds of T5's shape."""
-    scaled = config.vocabulary_scale != 1
-    return write_fields(T5, config) | {
-        "is_encoder_decoder": True,
-        "decoder_start_token_id": config.start_id,
-        "tie_word_embeddings": scaled,
-        "scale_decoder_outputs": scaled,
-    }
+FORMATS: dict[Family, FamilyFormat] = {
+    "gpt2": FamilyFormat(
+        "GPT2",
+        GPT2,
+        "transformer.",
+        GPT2_TOP,
+        "transformer.h.",
+        GPT2_BLOCK,
+        language="LMHeadModel",
+        only={
+            "scale_attn_weights": True,
+            "scale_attn_by_inverse_layer_idx": False,
+            "add_cross_attention": False,
+        },
+    ),
+    "llama": _llama("Llama"),
+    "mistral": _llama("Mistral"),
+    "qwen2": _llama("Qwen2"),
+    "qwen3": _llama("Qwen3"),
+    "modernbert": FamilyFormat(
+        "ModernBert",
+        MODERNBERT,
+        "model.",
+        MODERNBERT_TOP,
+        "model.layers.",
+        MODERNBERT_BLOCK,
+        ("decoder.bias",),
+        "ForMaskedLM",
+    ),
+    "bert": FamilyFormat(
+        "Bert",
+        BERT,
+        "bert.",
+        BERT_TOP,
+        "bert.encoder.layer.",
+        BERT_BLOCK,
+        ("cls.predictions.bias", "cls.predictions.decoder.bias"),  # two names of one bias
+        "ForMaskedLM",
+        BERT_ONLY,
+    ),
+    "roberta": FamilyFormat(
+        "Roberta",
+        ROBERTA,
+        "roberta.",
+        ROBERTA_TOP,
+        "roberta.encoder.layer.",
+        BERT_BLOCK,
+        ("lm_head.bias", "lm_head.decoder.bias"),
+        "ForMaskedLM",
+        BERT_ONLY,
+    ),
+    "t5": FamilyFormat("T5", T5, "", T5_TOP, language="ForConditionalGeneration"),
+}

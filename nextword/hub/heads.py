@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from nextword.errors import UserError
-from nextword.hub import card
-from nextword.hub.card import HeadName
+from nextword.hub.families import HeadName
 from nextword.models.config import DECODERS, Family
 from nextword.models.heads import (
     ModelWithHead,
@@ -27,7 +26,6 @@ PROBLEM_TYPES: dict[OutputKind, str] = {
     "several": "multi_label_classification",
     "amount": "regression",
 }
-OUTPUTS_TEXT = {"single": "one of", "several": "any of", "amount": "a number:"}
 PAD_TOKENS = ("<|pad|>", "<pad>", "[PAD]", "<|endoftext|>")
 Model = TypeVar("Model", bound=ModelWithHead, covariant=True)
 
@@ -56,8 +54,7 @@ class Head(Generic[Model]):
 
     name: HeadName
     model: type[Model]
-    build: Callable[[Transformer, int, int], Model]  # from a body, a count of outputs and a seed
-    usage: card.Usage
+    build: Callable[[Transformer, int, int | None], Model]  # of a body, so many outputs and a seed
     task: str  # of `nextword finetune`, that makes such a model
     peft_task: str
     does: str
@@ -94,19 +91,11 @@ class Head(Generic[Model]):
             return Outputs("single", names)
         return Outputs(_read_kind(values.get("problem_type"), count, where), names)
 
-    def outputs_text(self, outputs: Outputs) -> str:
-        """Return what the outputs are, for the model card."""
-        names = card.list_names(outputs.names)
-        if "problem_type" in self.describes:
-            return f"{OUTPUTS_TEXT[outputs.kind]} {names}"
-        return f"of each word one of {names}" if self.describes else ""
-
 
 CLASSIFIER = Head(
     name="classifier",
     model=SequenceClassificationModel,
     build=SequenceClassificationModel,
-    usage=card.CLASSIFIER,
     task="classify",
     peft_task="SEQ_CLS",
     does="classifies texts",
@@ -126,7 +115,6 @@ SPANS = Head(
     name="spans",
     model=QuestionAnsweringModel,
     build=lambda body, _, seed: QuestionAnsweringModel(body, seed),
-    usage=card.SPANS,
     task="qa",
     peft_task="QUESTION_ANS",
     does="finds answers in texts",
@@ -139,7 +127,6 @@ TAGS = Head(
     name="tags",
     model=TokenClassificationModel,
     build=TokenClassificationModel,
-    usage=card.TAGS,
     task="tag",
     peft_task="TOKEN_CLS",
     does="tags words",

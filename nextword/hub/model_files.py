@@ -5,31 +5,17 @@ Only safetensors and JSON are ever opened.
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.hub.weight_map import (
-    StoredTensor,
-    bias_names,
-    model_config,
-    model_tensors,
-    weight_name,
-)
-from nextword.models.encoder_decoder import GenerativeModel
-from nextword.models.heads import ModelWithHead
 
 DOWNLOADED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
 IGNORED_FILES = ["*/*", "consolidated*", "*.onnx*", "training_args*"]
@@ -105,15 +91,6 @@ def _download(name: str) -> Path:
     raise UserError(what, where=name, mend=mend)
 
 
-def refuse_other(directory: Path, replaceable: set[str], kind: str) -> None:
-    """Raise UserError where a directory holds files, but none that a save may replace."""
-    if directory.exists():
-        present = {path.name for path in directory.iterdir()} if directory.is_dir() else {"a file"}
-        if present and not present & replaceable:
-            what, mend = f"holds something else than {kind}", "choose another directory"
-            raise UserError(what, where=directory, mend=mend)
-
-
 def locate_tensors(directory: Path) -> dict[str, Path]:
     """Return the file that holds each tensor. Raises UserError where files or tensors are missing,
     and for weights of another format."""
@@ -185,66 +162,3 @@ def read_tensor(file: Any, path: Path, stored: str) -> Tensor:
     except (SafetensorError, OSError) as error:
         raise UserError(f"tensor {stored!r} cannot be read ({error})", where=path) from None
     return tensor
-
-
-@dataclass(frozen=True)
-class WeightFormat:
-    """How weights are stored: their float type, and how many bytes a file may have at most before
-    the weights are split into several."""
-
-    dtype: torch.dtype = torch.float32
-    shard_bytes: int = 5_000_000_000
-
-
-def write_weights(
-    directory: Path, model: GenerativeModel | ModelWithHead, form: WeightFormat
-) -> None:
-    """Write a model's parameters to safetensors files, several with an index if they are large."""
-    parameters = dict(model.named_parameters())
-    pieces, copies = _stored_pieces(model)
-    shards = list(_shards(pieces, form))
-    weight_map, total = {}, 0
-    for number, shard in enumerate(shards, start=1):
-        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors" if shards[1:] else SINGLE
-        tensors = {}
-        for piece in shard:
-            rows = parameters[piece.parameter].detach()[piece.rows].to("cpu", form.dtype)
-            tensors[piece.name] = (rows.t() if piece.transposed else rows).contiguous()
-        tensors |= {name: tensors[name].clone() for name in copies if name in tensors}
-        save_file(tensors, directory / file, metadata={"format": "pt"})
-        weight_map.update(dict.fromkeys(tensors, file))
-        total += sum(tensor.nbytes for tensor in tensors.values())
-    if len(shards) > 1:
-        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-        (directory / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-
-
-def _stored_pieces(model: GenerativeModel | ModelWithHead) -> tuple[list[StoredTensor], list[str]]:
-    """Return a model's tensors as they are stored, and the names of those that are another's copy.
-
-    safetensors stores no tensor under two names, so that a copy needs memory of its own.
-    """
-    config, members = model_config(model), list(model_tensors(model))
-    bias, *copies = bias_names(config) or ("",)
-    if not config.tied:  # both names are parameters of theirs, though only one counts
-        members += [replace(p, name=copy) for p in members if p.name == bias for copy in copies]
-    if config.family == "t5" and config.tied and config.vocabulary_scale == 1:
-        # Older versions of transformers tie only models whose states are scaled.
-        embedding, head = (weight_name("t5", module) for module in ("embedding", "head"))
-        members += [replace(p, name=head) for p in members if p.name == embedding]
-        copies.append(head)
-    return members, copies
-
-
-def _shards(members: Iterable[StoredTensor], form: WeightFormat) -> Iterator[list[StoredTensor]]:
-    """Yield the tensors of each file."""
-    shard: list[StoredTensor] = []
-    size = 0
-    for piece in members:
-        piece_bytes = form.dtype.itemsize * math.prod(piece.shape)
-        if shard and size + piece_bytes > form.shard_bytes:
-            yield shard
-            shard, size = [], 0
-        shard.append(piece)
-        size += piece_bytes
-    yield shard

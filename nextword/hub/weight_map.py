@@ -1,4 +1,4 @@
-"""Hugging Face's names of each family's weights, as data.
+"""Which of Hugging Face's tensors is which rows of which of our parameters.
 
 One of our matrices may be several of theirs, stacked along its rows (query, key and value; gate and
 input). GPT-2 keeps its matrices transposed.
@@ -6,11 +6,18 @@ input). GPT-2 keeps its matrices transposed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 
+from nextword.hub.families import (
+    FORMATS,
+    T5_ATTENTION,
+    T5_GATED_MLP,
+    T5_MLP,
+    T5_STACKS,
+)
 from nextword.hub.heads import HEADS
-from nextword.models.config import DECODERS, Family, TransformerConfig
+from nextword.models.config import Family, TransformerConfig
 from nextword.models.encoder_decoder import GenerativeModel
 from nextword.models.heads import ModelWithHead, QuestionAnsweringModel
 
@@ -29,115 +36,8 @@ IGNORED = (
 )
 # Weights of heads that are not supported.
 LEFT_OUT = ("bert.pooler.", "cls.seq_relationship.", "roberta.pooler.")
+OLDER = {".gamma": ".weight", ".beta": ".bias"}  # of norms, in BERT's first checkpoints
 BIAS = "vocabulary_bias"
-
-GPT2_TOP = {
-    "embedding": "transformer.wte",
-    "positions": "transformer.wpe",
-    "norm": "transformer.ln_f",
-    "head": "lm_head",
-}
-GPT2_BLOCK = {
-    "attention_norm": "ln_1",
-    "attention.qkv": "attn.c_attn",
-    "attention.output": "attn.c_proj",
-    "mlp_norm": "ln_2",
-    "mlp.input": "mlp.c_fc",
-    "mlp.output": "mlp.c_proj",
-}
-LLAMA_TOP = {"embedding": "model.embed_tokens", "norm": "model.norm", "head": "lm_head"}
-LLAMA_BLOCK = {
-    "attention_norm": "input_layernorm",
-    "attention.qkv": "self_attn.q_proj self_attn.k_proj self_attn.v_proj",
-    "attention.query_norm": "self_attn.q_norm",
-    "attention.key_norm": "self_attn.k_norm",
-    "attention.output": "self_attn.o_proj",
-    "mlp_norm": "post_attention_layernorm",
-    "mlp.input": "mlp.gate_proj mlp.up_proj",
-    "mlp.output": "mlp.down_proj",
-}
-EMBEDDINGS = {
-    "embedding": "embeddings.word_embeddings",
-    "positions": "embeddings.position_embeddings",
-    "types": "embeddings.token_type_embeddings",
-    "embedding_norm": "embeddings.LayerNorm",
-}
-BERT_TOP = {ours: f"bert.{theirs}" for ours, theirs in EMBEDDINGS.items()} | {
-    "transform.dense": "cls.predictions.transform.dense",
-    "transform.norm": "cls.predictions.transform.LayerNorm",
-    "head": "cls.predictions.decoder",
-    "pooler": "bert.pooler.dense",
-}
-ROBERTA_TOP = {ours: f"roberta.{theirs}" for ours, theirs in EMBEDDINGS.items()} | {
-    "transform.dense": "lm_head.dense",
-    "transform.norm": "lm_head.layer_norm",
-    "head": "lm_head.decoder",
-    "pooler": "classifier.dense",
-}
-BERT_BLOCK = {
-    "attention.qkv": "attention.self.query attention.self.key attention.self.value",
-    "attention.output": "attention.output.dense",
-    "attention_norm": "attention.output.LayerNorm",
-    "mlp.input": "intermediate.dense",
-    "mlp.output": "output.dense",
-    "mlp_norm": "output.LayerNorm",
-}
-MODERNBERT_TOP = {
-    "embedding": "model.embeddings.tok_embeddings",
-    "embedding_norm": "model.embeddings.norm",
-    "norm": "model.final_norm",
-    "transform.dense": "head.dense",
-    "transform.norm": "head.norm",
-    "head": "decoder",
-}
-MODERNBERT_BLOCK = {
-    "attention_norm": "attn_norm",
-    "attention.qkv": "attn.Wqkv",
-    "attention.output": "attn.Wo",
-    "mlp_norm": "mlp_norm",
-    "mlp.input": "mlp.Wi",
-    "mlp.output": "mlp.Wo",
-}
-T5_TOP = {"embedding": "shared", "head": "lm_head"}
-T5_STACKS = {
-    "encoder.embedding": "shared",
-    "encoder.norm": "encoder.final_layer_norm",
-    "encoder.relative": "encoder.block.0.layer.0.SelfAttention.relative_attention_bias",
-    "decoder.norm": "decoder.final_layer_norm",
-    "decoder.relative": "decoder.block.0.layer.0.SelfAttention.relative_attention_bias",
-    "decoder.head": "lm_head",
-}
-T5_ATTENTION = {"qkv": "q k v", "output": "o"}
-T5_MLP = {"input": "wi", "output": "wo"}
-T5_GATED_MLP = {"input": "wi_0 wi_1", "output": "wo"}
-
-
-@dataclass(frozen=True)
-class FamilyNames:
-    """A family's names: the `prefix` of its body, modules outside the blocks (`top`), `blocks`, the
-    prefix of these, the modules of each (`block`), and those of the vocabulary's bias."""
-
-    prefix: str
-    top: dict[str, str]
-    blocks: str = ""
-    block: dict[str, str] = field(default_factory=dict)
-    biases: tuple[str, ...] = ()
-
-
-LLAMA = FamilyNames("model.", LLAMA_TOP, "model.layers.", LLAMA_BLOCK)
-BERT_BIASES = ("cls.predictions.bias", "cls.predictions.decoder.bias")  # two names of one bias
-ROBERTA_BIASES = ("lm_head.bias", "lm_head.decoder.bias")
-NAMES: dict[Family, FamilyNames] = dict.fromkeys(DECODERS, LLAMA) | {
-    "gpt2": FamilyNames("transformer.", GPT2_TOP, "transformer.h.", GPT2_BLOCK),
-    "modernbert": FamilyNames(
-        "model.", MODERNBERT_TOP, "model.layers.", MODERNBERT_BLOCK, ("decoder.bias",)
-    ),
-    "bert": FamilyNames("bert.", BERT_TOP, "bert.encoder.layer.", BERT_BLOCK, BERT_BIASES),
-    "roberta": FamilyNames(
-        "roberta.", ROBERTA_TOP, "roberta.encoder.layer.", BERT_BLOCK, ROBERTA_BIASES
-    ),
-    "t5": FamilyNames("", T5_TOP),
-}
 
 
 @dataclass(frozen=True)
@@ -159,7 +59,7 @@ def stored_tensors(
     The model may be a Transformer, an EncoderDecoder or a model with a head, whose parameters are
     `transformer.blocks.0…` and `score.weight`.
     """
-    known = NAMES[config.family]
+    known = FORMATS[config.family]
     top = _top(config.family)
     for name, shape in shapes.items():
         if name == BIAS:
@@ -192,7 +92,7 @@ def stored_tensors(
 def bias_names(config: TransformerConfig) -> tuple[str, ...]:
     """Return the names of the vocabulary's bias, first the one that counts: an untied head's bias
     is the head's own."""
-    names = NAMES[config.family].biases
+    names = FORMATS[config.family].biases
     return names if config.tied else names[::-1]
 
 
@@ -201,7 +101,7 @@ def model_tensors(
 ) -> Iterator[StoredTensor]:
     """Yield what stored_tensors does, by the names in Hugging Face's class of the model; by default
     for all of its parameters."""
-    config, prefix = model_config(model), NAMES[model_config(model).family].prefix
+    config, prefix = model_config(model), FORMATS[model_config(model).family].prefix
     if shapes is None:
         shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     is_renamed = isinstance(model, QuestionAnsweringModel) and config.family in BODY_IN_SPANS
@@ -224,7 +124,7 @@ def weight_name(family: Family, module: str) -> str:
 def head_names(family: Family, *modules: str) -> tuple[str, ...]:
     """Return the prefixes of the tensors of these modules; without any, of all modules that are not
     part of the body."""
-    top, prefix = _top(family), NAMES[family].prefix
+    top, prefix = _top(family), FORMATS[family].prefix
     outside = [module for module, name in top.items() if not name.startswith(prefix)]
     return tuple(f"{top[module]}." for module in modules or outside if module in top)
 
@@ -232,7 +132,7 @@ def head_names(family: Family, *modules: str) -> tuple[str, ...]:
 def _top(family: Family) -> dict[str, str]:
     """Return the names of the modules outside the blocks, those of all heads included."""
     heads = {h.modules[0]: h.weights.get(family, h.weight) for h in HEADS.values()}
-    return NAMES[family].top | heads
+    return FORMATS[family].top | heads
 
 
 def _t5_names(module: str, gated: bool) -> list[str]:
@@ -249,3 +149,45 @@ def _t5_names(module: str, gated: bool) -> list[str]:
     if not inner:
         return [f"{place}.layer_norm"]
     return [f"{place}.{name}.{theirs}" for theirs in parts[inner[0]].split()]
+
+
+def full_names(config: TransformerConfig, stored: Collection[str]) -> dict[str, str]:
+    """Return stored names, each with the one it has where a model is saved with its head."""
+    prefix = FORMATS[config.family].prefix
+    heads = head_names(config.family) + bias_names(config)
+    prefixes = (p for p in (prefix, BODY) if any(name.startswith(p) for name in stored))
+    stored_prefix = next(prefixes, "")
+    full = {}
+    for name in stored:
+        new = name
+        for old, suffix in OLDER.items() if not config.causal else ():
+            new = new.removesuffix(old) + suffix if new.endswith(old) else new
+        if new.startswith(stored_prefix) and not new.startswith(heads):
+            new = prefix + new.removeprefix(stored_prefix)
+        full[name] = new
+    return full
+
+
+def match_tensors(
+    config: TransformerConfig, shapes: dict[str, tuple[int, ...]], stored: Collection[str]
+) -> tuple[dict[str, StoredTensor], list[StoredTensor], list[str]]:
+    """Return what each stored tensor is, those of the model that none of them is, and the names of
+    those that are no part of the model. Copies are left out, as is what holds no weights."""
+    expected = {tensor.name: tensor for tensor in stored_tensors(config, shapes)}
+    full, (bias, *copies) = full_names(config, stored), bias_names(config) or ("",)
+    embedding, head = (weight_name(config.family, name) for name in ("embedding", "head"))
+    replaces = dict.fromkeys(copies, bias)  # which may be stored in its place
+    if config.tied:
+        replaces[head] = embedding
+    matched, unexpected = {}, []
+    for name, own in full.items():
+        if (first := replaces.get(own)) is not None:
+            if first not in full.values() and first in expected:
+                matched[name] = expected[first]
+        elif own in expected:
+            matched[name] = expected[own]
+        elif not own.endswith(IGNORED) and not own.startswith(LEFT_OUT):
+            unexpected.append(name)
+    present = {tensor.name for tensor in matched.values()}
+    missing = [tensor for name, tensor in expected.items() if name not in present]
+    return matched, missing, unexpected

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,17 +22,12 @@ EXCLUDED = -1e9  # the score of what must not be chosen
 
 @dataclass(frozen=True)
 class BeamSettings:
-    """How to search.
-
-    A `length_penalty` above 0 favours long continuations, below 0 short ones. A prompt is done when
-    no open beam is likely to beat the finished ones; with `early_stopping` as soon as `num_beams`
-    are finished, and with "never" only when no open beam could beat them at any length.
-    """
+    """How to search. A `length_penalty` above 0 favours long continuations, below 0 short ones. A
+    prompt is done when no open beam is likely to beat the finished ones."""
 
     num_beams: int
     max_new_tokens: int
     length_penalty: float = 1.0
-    early_stopping: bool | Literal["never"] = False
 
 
 @torch.inference_mode()
@@ -120,27 +114,22 @@ class _Search:
         """Keep the best texts that have ended, of the first `num_beams` candidates."""
         beams = self.settings.num_beams
         ended = ended & (torch.arange(scores.shape[1], device=scores.device) < beams)
-        full = self.is_finished.all(1, keepdim=True) & (self.settings.early_stopping is True)
         final = scores / self.length**self.settings.length_penalty
-        final = final + (full | ~self.can_improve) * EXCLUDED + ~ended * EXCLUDED
+        final = final + ~self.can_improve * EXCLUDED + ~ended * EXCLUDED
         self.done_scores, order = torch.cat([self.done_scores, final], 1).topk(beams)
         self.done_tokens = _pick(torch.cat([self.done_tokens, texts], 1), order)
         self.is_finished = torch.cat([self.is_finished, ended], 1).gather(1, order)
 
     def _look_ahead(self) -> None:
         """Find whether the best open beam may still beat the worst finished one."""
-        length: Tensor | int = self.length
-        if self.settings.early_stopping == "never" and self.settings.length_penalty > 0:
-            length = self.limits
-        attainable = self.scores[:, :1] / length**self.settings.length_penalty
+        attainable = self.scores[:, :1] / self.length**self.settings.length_penalty
         worst = self.done_scores.min(1, keepdim=True).values
         worst = torch.where(self.is_finished, worst, EXCLUDED)
         self.can_improve = self.can_improve & (attainable > worst).any(1, keepdim=True)
 
     def _close(self) -> list[int]:
         """Set the results of prompts that are done; return the rows that go on."""
-        full = self.is_finished.all(1) & (self.settings.early_stopping is True)
-        closed = full | ~self.can_improve[:, 0] | (self.length >= self.limits[:, 0])
+        closed = ~self.can_improve[:, 0] | (self.length >= self.limits[:, 0])
         for row in closed.nonzero()[:, 0].tolist():
             result = self.results[self.active[row]]
             for token in self.done_tokens[row, 0, : self.length].tolist():

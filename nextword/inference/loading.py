@@ -12,8 +12,8 @@ from torch import nn
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.hub.directory import load as load_directory
 from nextword.hub.model_files import find_directory
+from nextword.hub.reading import load as load_directory
 from nextword.models.encoder_decoder import GenerativeModel
 from nextword.tokens.tokenizer import Tokenizer
 

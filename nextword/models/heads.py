@@ -1,4 +1,7 @@
-"""Models with another head than a language model's: a Transformer and scores from its states."""
+"""Models with another head than a language model's: a Transformer and scores from its states.
+
+As in a Transformer, weights are left uninitialised where `seed` is None.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ class SequenceClassificationModel(nn.Module):
     Transformer becomes part of this model and loses its output head, which nothing would train.
     """
 
-    def __init__(self, transformer: Transformer, outputs: int, seed: int = 0) -> None:
+    def __init__(self, transformer: Transformer, outputs: int, seed: int | None = 0) -> None:
         super().__init__()
         config = transformer.config
         self.transformer = remove_head(transformer)
@@ -37,7 +40,8 @@ class SequenceClassificationModel(nn.Module):
         self.pooler: Linear | None = None
         if config.family in POOLED:
             self.pooler = Linear(config.width, config.width, bias=True)
-        initialize_linear(self, config.init_std, seed, below="transformer")
+        if seed is not None:
+            initialize_linear(self, config.init_std, seed, below="transformer")
 
     def forward(self, states: Tensor) -> Tensor:
         """Map hidden states [examples, width] to scores [examples, outputs], in fp32 or better."""
@@ -57,11 +61,12 @@ class QuestionAnsweringModel(nn.Module):
     the transform it was pretrained with.
     """
 
-    def __init__(self, transformer: Transformer, seed: int = 0) -> None:
+    def __init__(self, transformer: Transformer, seed: int | None = 0) -> None:
         super().__init__()
         self.transformer = remove_head(transformer)
         self.span = Linear(transformer.config.width, 2, bias=True)
-        initialize_linear(self.span, transformer.config.init_std, seed)
+        if seed is not None:
+            initialize_linear(self.span, transformer.config.init_std, seed)
 
     def forward(self, states: Tensor) -> Tensor:
         """Map hidden states [..., width] to scores of start and end [..., 2], in fp32 or better."""
@@ -71,11 +76,12 @@ class QuestionAnsweringModel(nn.Module):
 class TokenClassificationModel(nn.Module):
     """A score for each token and tag, from the same layers as a QuestionAnsweringModel's."""
 
-    def __init__(self, transformer: Transformer, outputs: int, seed: int = 0) -> None:
+    def __init__(self, transformer: Transformer, outputs: int, seed: int | None = 0) -> None:
         super().__init__()
         self.transformer = remove_head(transformer)
         self.tag = Linear(transformer.config.width, outputs, bias=True)
-        initialize_linear(self.tag, transformer.config.init_std, seed)
+        if seed is not None:
+            initialize_linear(self.tag, transformer.config.init_std, seed)
 
     def forward(self, states: Tensor) -> Tensor:
         """Map hidden states [..., width] to scores of tags [..., outputs], in fp32 or better."""

@@ -1,4 +1,4 @@
-"""Named sizes: settings to a config, and the parameters and floating-point operations of it."""
+"""Named sizes: settings to a config, and the floating-point operations of it."""
 
 from __future__ import annotations
 
@@ -178,34 +178,6 @@ def _mlp_width(size: Size, width: int, mlp: str) -> int:
         return size.mlp_width
     multiple = 64 if width >= 256 else 32
     return -(-8 * width // (3 * multiple)) * multiple
-
-
-def parameter_count(config: TransformerConfig) -> int:
-    """Return the number of parameters; a tied head counts once."""
-    width = config.width
-    norm = width * (2 if config.norm == "layernorm" and config.norm_bias else 1)
-    queries, keys = config.query_width, config.key_width
-    attention = (
-        2 * width * (queries + keys)
-        + config.attention_bias * (queries + 2 * keys)
-        + config.output_bias * width
-        + config.qk_norm * 2 * config.head_width
-    )
-    inner = config.mlp_width * (2 if config.gated else 1)
-    mlp = width * (inner + config.mlp_width) + config.mlp_bias * (inner + width)
-    blocks = config.layers * (attention + mlp + 2 * norm) - (0 if config.first_norm else norm)
-    blocks += config.decoder_layers * (2 * attention + mlp + 3 * norm)
-    embeddings = width * (
-        config.vocab_size * (1 if config.tied else 2)
-        + config.token_types
-        + (config.positions == "learned") * (config.position_offset + config.context_length)
-    )
-    stacks = 2 if config.decoder_layers else 1
-    if config.positions == "relative":
-        embeddings += stacks * config.relative_buckets * config.heads
-    others = config.vocabulary_bias * config.vocab_size + config.embedding_norm * norm
-    others += config.transform * (width * width + norm + config.transform_bias * width)
-    return embeddings + blocks + others + (not config.post_norm) * stacks * norm
 
 
 def flops_per_token(config: TransformerConfig, context: int, scored: float = 1.0) -> float:

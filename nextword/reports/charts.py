@@ -129,17 +129,7 @@ def square(title: str, dots: Sequence[Dot], limits: tuple[float, float], x: str,
         text(4, 12, "start", y),
         text(frame.right, frame.bottom + 34, "end", x),
     ]
-    for tick in ticks(*limits):
-        row = frame.row(tick)
-        parts += [
-            segment("grid", frame.left, row, frame.right, row),
-            text(frame.left - 8, row + 4, "end", short(tick)),
-            text(frame.column(tick), frame.bottom + 18, "middle", short(tick)),
-        ]
-    parts += [
-        segment("axis", frame.left, frame.bottom, frame.right, frame.bottom),
-        segment("mark", frame.left, frame.bottom, frame.right, frame.top),
-    ]
+    parts += [*_scales(frame), segment("mark", frame.left, frame.bottom, frame.right, frame.top)]
     for dot in dots:
         radius = SMALLEST_DOT + (LARGEST_DOT - SMALLEST_DOT) * dot.share**0.5
         parts.append(frame.circle("dot", dot.x, dot.y, f"{radius:.1f}", dot.hint))
@@ -181,16 +171,21 @@ def _range_of(lines: Sequence[Line], from_zero: bool) -> tuple[float, float]:
     return (0.0 if from_zero else low - margin), high + margin
 
 
-def _grid(frame: Frame, unit: str, second: tuple[float, str] | None) -> list[str]:
+def _scales(frame: Frame, columns: int = 5) -> list[str]:
+    """The ticks of both axes, with about so many `columns`."""
     left, right, bottom = frame.left, frame.right, frame.bottom
-    parts = [text(left - 48, 14, "start", unit)]
+    parts = []
     for y in ticks(*frame.y):
         row = frame.row(y)
         parts += [segment("grid", left, row, right, row), text(left - 8, row + 4, "end", short(y))]
-    parts += [
-        text(frame.column(x), bottom + 20, "middle", short(x)) for x in ticks(*frame.x, count=6)
-    ]
-    parts += [segment("axis", left, bottom, right, bottom), text(8, bottom + 20, "start", "step")]
+    for x in ticks(*frame.x, columns):
+        parts.append(text(frame.column(x), bottom + 20, "middle", short(x)))
+    return [*parts, segment("axis", left, bottom, right, bottom)]
+
+
+def _grid(frame: Frame, unit: str, second: tuple[float, str] | None) -> list[str]:
+    right, step = frame.right, text(8, frame.bottom + 20, "start", "step")
+    parts = [text(frame.left - 48, 14, "start", unit), *_scales(frame, columns=6), step]
     if second:
         factor, name = second
         parts += [text(right + 52, 14, "end", name)]

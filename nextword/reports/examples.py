@@ -1,5 +1,5 @@
-"""The held-out examples of a fine-tuned run, for people: the worst, all of them, and those that the
-training data holds too.
+"""The held-out examples of a fine-tuned run, for people: the worst, all of them, those that the
+training data holds too, and how often each class was predicted as which.
 
 A line of RUN/held_out.jsonl is an object with "place", "text", "label" (for answers: "references"),
 "prediction", "loss" and, where there are such, "probabilities" and "score" by name, and "twin", the
@@ -13,13 +13,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from nextword.errors import UserError
+from nextword.evaluation.classification import class_reports
 from nextword.reports.summary import is_number
 from nextword.runs.record import HELD_OUT, Record, mapping
 
 WORST = 12  # examples shown
+MOST_CLASSES = 20  # that a confusion matrix is drawn of
 MOST_ROWS = 500  # of the table of all, so that the page stays light
 LONGEST = 300  # characters of a text shown
 
@@ -51,6 +55,15 @@ class Examples:
     score: str
     seen: list[tuple[str, ...]]
     overlap: str
+
+
+class ClassRow(NamedTuple):
+    """A class: its figures in words, and how often it was predicted as each class, with the share
+    of its examples that this is."""
+
+    name: str
+    cells: list[str]
+    predicted_as: list[tuple[str, float]]
 
 
 def read_held_out(path: Path) -> list[Record]:
@@ -91,6 +104,32 @@ def present_examples(records: Sequence[Record]) -> Examples:
         ],
         overlap=_overlap(records),
     )
+
+
+def class_rows(examples: Sequence[Record]) -> list[ClassRow]:
+    """Return precision, recall, F1 and count of each class, and what it was predicted as; nothing
+    where the examples have no single labels, or too many different ones for a page."""
+    labels = [record.get("label") for record in examples]
+    predictions = [record["prediction"] for record in examples]
+    if not labels or not all(isinstance(name, str) for name in (*labels, *predictions)):
+        return []
+    known = list(examples[0].get("probabilities") or {})
+    used = {str(name) for name in (*labels, *predictions)}
+    names = known if used <= set(known) else sorted(used)
+    if not 2 <= len(names) <= MOST_CLASSES:
+        return []
+    truth, guess = (
+        np.array([names.index(str(name)) for name in column], np.int64)
+        for column in (labels, predictions)
+    )
+    return [
+        ClassRow(
+            row.name,
+            [*(f"{part:.3f}" for part in (row.precision, row.recall, row.f1)), f"{row.examples:,}"],
+            [(f"{n:,}", n / max(row.examples, 1)) for n in row.taken_for.values()],
+        )
+        for row in class_reports(names, truth, guess)
+    ]
 
 
 def _overlap(records: Sequence[Record]) -> str:

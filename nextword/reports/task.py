@@ -1,14 +1,7 @@
-"""A fine-tuned run in words, and, where it has kept its held-out examples, how often each class
-was predicted as which."""
+"""A fine-tuned run in words; reports/summary.py does the same for pretraining."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
-import numpy as np
-
-from nextword.evaluation.classification import class_reports
 from nextword.reports.summary import (
     RISEN,
     TRUE_VALUE,
@@ -18,10 +11,9 @@ from nextword.reports.summary import (
     is_number,
     unbroken,
 )
-from nextword.runs.record import Record, Run, mapping
+from nextword.runs.record import Run, mapping
 from nextword.terminal import duration, quantity
 
-MOST_CLASSES = 20  # that a confusion matrix is drawn of
 NO_METRICS = {"kind", "step", "loss", "train_loss", "best", "seconds", "perplexity"}
 PURPOSES = {
     "classify": "a text classifier",
@@ -32,15 +24,6 @@ PURPOSES = {
     "text": "a language model trained further",
     "tag": "a word tagger",
 }
-
-
-class ClassRow(NamedTuple):
-    """A class: its figures in words, and how often it was predicted as each class, with the share
-    of its examples that this is."""
-
-    name: str
-    cells: list[str]
-    predicted_as: list[tuple[str, float]]
 
 
 def summarize_task(run: Run) -> Summary:
@@ -55,32 +38,6 @@ def metric_names(run: Run) -> list[str]:
         name
         for name in names
         if name not in NO_METRICS and any(is_number(r.get(name)) for r in run.validations)
-    ]
-
-
-def class_rows(examples: Sequence[Record]) -> list[ClassRow]:
-    """Return precision, recall, F1 and count of each class, and what it was predicted as; nothing
-    where the examples have no single labels, or too many different ones for a page."""
-    labels = [record.get("label") for record in examples]
-    predictions = [record["prediction"] for record in examples]
-    if not labels or not all(isinstance(name, str) for name in (*labels, *predictions)):
-        return []
-    known = list(examples[0].get("probabilities") or {})
-    used = {str(name) for name in (*labels, *predictions)}
-    names = known if used <= set(known) else sorted(used)
-    if not 2 <= len(names) <= MOST_CLASSES:
-        return []
-    truth, guess = (
-        np.array([names.index(str(name)) for name in column], np.int64)
-        for column in (labels, predictions)
-    )
-    return [
-        ClassRow(
-            row.name,
-            [*(f"{part:.3f}" for part in (row.precision, row.recall, row.f1)), f"{row.examples:,}"],
-            [(f"{n:,}", n / max(row.examples, 1)) for n in row.taken_for.values()],
-        )
-        for row in class_reports(names, truth, guess)
     ]
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
-from nextword.hub.directory import load_headed, save_headed, start_headed
 from nextword.hub.heads import Head, Outputs
 from nextword.hub.model_files import find_directory
+from nextword.hub.reading import load_headed, start_headed
+from nextword.hub.writing import save_headed
 from nextword.inference.loading import boundary_ids
 from nextword.models.transformer import Transformer
 from nextword.settings import FinetuneSettings

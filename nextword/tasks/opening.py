@@ -11,7 +11,7 @@ import torch
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.hub.card import head_of
+from nextword.hub.config import head_of
 from nextword.hub.heads import HEADS, SPANS, Head
 from nextword.hub.model_files import find_directory
 from nextword.inference.loading import choose_dtype

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -109,7 +109,7 @@ class SpeedTest:
             since = time.perf_counter()
             for row in range(0, rows.stop - rows.start, micro_batch):
                 count = min(micro_batch, rows.stop - rows.start - row)
-                batch = loader.batch(row, count).to(device)
+                batch: Any = loader.batch(row, count).to(device)
                 language_modeling.loss(model, batch).backward()
             parts.step(1.0)
             if device.type == "cuda":

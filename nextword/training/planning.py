@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from nextword.errors import UserError
-from nextword.models.config import Family, TransformerConfig
-from nextword.models.sizes import DEFAULT_CONTEXT, parameter_count
+from nextword.models.config import Family, TransformerConfig, parameter_count
+from nextword.models.sizes import DEFAULT_CONTEXT
 from nextword.settings import PretrainSettings
 from nextword.terminal import duration, quantity
 from nextword.tokens.store import Split

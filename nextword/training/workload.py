@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nextword.errors import UserError
-from nextword.models.config import Family, TransformerConfig
-from nextword.models.sizes import SIZES, config_for, flops_per_token, parameter_count
+from nextword.models.config import Family, TransformerConfig, parameter_count
+from nextword.models.sizes import SIZES, config_for, flops_per_token
 from nextword.settings import PretrainSettings
 from nextword.terminal import quantity
 

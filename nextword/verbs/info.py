@@ -6,20 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.hub.card import head_of
-from nextword.models.config import DECODERS, ENCODER_DECODERS, ENCODERS
+from nextword.hub.config import head_of
+from nextword.hub.families import FORMATS
+from nextword.models.config import (
+    DECODERS,
+    ENCODER_DECODERS,
+    ENCODERS,
+    FAMILIES,
+    parameter_count,
+)
 from nextword.runs.record import Record, Run, Weights, is_run, read_object, read_run, read_weights
 
-# What the families of Hugging Face call the same numbers.
-NAMES = {
-    "layers": ("num_hidden_layers", "n_layer", "num_layers"),
-    "width": ("hidden_size", "n_embd", "d_model"),
-    "heads": ("num_attention_heads", "n_head", "num_heads"),
-    "kv_heads": ("num_key_value_heads",),
-    "mlp_width": ("intermediate_size", "n_inner", "d_ff"),
-    "context_length": ("max_position_embeddings", "n_positions"),
-    "vocab_size": ("vocab_size",),
-}
+NUMBERS = ("layers", "width", "heads", "kv_heads", "mlp_width", "context_length", "vocab_size")
 SHAPES = {"decoder": DECODERS, "encoder": ENCODERS, "encoder–decoder": ENCODER_DECODERS}
 
 
@@ -98,11 +96,13 @@ def describe_model(path: Path, config: Record, weights: Weights | None) -> Recor
     """From the config.json of a Hugging Face directory and the headers of its weights."""
     if weights is None:
         raise UserError("holds no .safetensors weights", where=path)
-    found = {
-        name: next((config[alias] for alias in aliases if config.get(alias) is not None), None)
-        for name, aliases in NAMES.items()
-    }
     family = config.get("model_type")
+    form = FORMATS[family if family in FAMILIES else "llama"]  # whose words most models use
+    found = dict.fromkeys(NUMBERS)
+    for field in form.fields:
+        if field.ours in found:
+            value = config.get(field.key)
+            found[field.ours] = field.default if value is None else value
     return {
         "kind": "model",
         "path": str(path),
@@ -121,12 +121,12 @@ def describe_model(path: Path, config: Record, weights: Weights | None) -> Recor
 
 def describe_sizes() -> Record:
     """The named sizes, with the vocabulary they are named by."""
-    from nextword.models.sizes import SIZES, config_for, parameter_count
+    from nextword.models.sizes import SIZES, config_for
     from nextword.settings import ModelSettings, resolve
 
     sizes = []
     for name in SIZES:
         config = config_for(resolve(ModelSettings, {"size": name}), SIZES[name].vocab_size)
-        numbers: dict[str, Any] = {field: getattr(config, field) for field in NAMES}
+        numbers: dict[str, Any] = {field: getattr(config, field) for field in NUMBERS}
         sizes.append({"name": name, **numbers, "parameters": parameter_count(config)})
     return {"kind": "sizes", "sizes": sizes}

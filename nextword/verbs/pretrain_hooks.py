@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nextword.hub.directory import save as save_directory
+from nextword.hub.writing import save as save_directory
 from nextword.models.encoder_decoder import GenerativeModel
 from nextword.terminal import duration, quantity
 from nextword.tokens.store import Store

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from nextword.cli.main import VERBS, main
-from nextword.hub.directory import save
+from nextword.hub.writing import save
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings

@@ -10,8 +10,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from nextword.cli.main import main
-from nextword.hub.directory import save_headed
 from nextword.hub.heads import Outputs
+from nextword.hub.writing import save_headed
 from nextword.models.heads import SequenceClassificationModel
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nextword.cli.main import main
-from nextword.hub.directory import save
+from nextword.hub.writing import save
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nextword.cli.main import main
-from nextword.hub.directory import save
+from nextword.hub.writing import save
 from nextword.inference.language_model import load_language_model
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer

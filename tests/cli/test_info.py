@@ -9,7 +9,7 @@ import pytest
 import transformers
 
 from nextword.cli.main import main
-from nextword.hub.directory import save
+from nextword.hub.writing import save
 from nextword.models.sizes import SIZES, config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from nextword.files import sha256
-from nextword.hub import directory
+from nextword.hub import writing
 from nextword.tokens.prepare import prepare
 from nextword.training import checkpoint, loop, machine, validators
 from nextword.training.parallel import LossModule
@@ -201,7 +201,7 @@ def phases(folder: Path, data: Path, whole: dict[str, Any], every: int) -> int:
         "before run.json": at(pretraining.configuration, "write_json", 1, kill),
         "before the first step": at(pretraining.session, "train", 1, kill),
         "evaluating": at(validators, "make_batch", 3, kill),
-        "keeping a model": at(directory, "write_weights", 2, kill),
+        "keeping a model": at(writing, "save_file", 2, kill),
         "sampling": at(validators, "generate", 1, kill),
         "between micro-batches": at(LossModule, "forward", 2 * 17 + 2, kill),
         "updating": at(torch.optim.AdamW, "step", 23, kill),

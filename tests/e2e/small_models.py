@@ -11,7 +11,7 @@ from typing import Any
 import tokenizers
 import transformers
 
-from nextword.hub import directory as hub
+from nextword.hub.writing import save
 from nextword.models.config import TransformerConfig
 from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.models.sizes import STYLES
@@ -60,7 +60,7 @@ def ours(directory: Path, family: Any = "qwen3", width: int = 64, layers: int = 
         mlp_width=2 * width,
         **STYLES[family],
     )
-    hub.save(directory, Transformer(config, seed=7), tokenizer())
+    save(directory, Transformer(config, seed=7), tokenizer())
     return directory
 
 
@@ -85,7 +85,7 @@ def our_encoder_decoder(directory: Path, width: int = 64, layers: int = 2) -> Pa
         mlp_width=2 * width,
         **STYLES["t5"] | {"start_id": tokenizer.pad_id, "tied": True},
     )
-    hub.save(directory, EncoderDecoder(config, seed=7), tokenizer)
+    save(directory, EncoderDecoder(config, seed=7), tokenizer)
     return directory
 
 

@@ -13,9 +13,10 @@ import transformers
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nextword.hub import directory as hub
 from nextword.hub.adapter import load_adapter, save_adapter
 from nextword.hub.heads import CLASSIFIER, Outputs
+from nextword.hub.reading import load_headed
+from nextword.hub.writing import save_headed
 from nextword.models.config import TransformerConfig
 from nextword.models.heads import SequenceClassificationModel
 from nextword.models.lora import add_lora, count_trainable
@@ -60,7 +61,7 @@ def start(directory: Path, kind: str = "single") -> None:
     if kind == "amount":
         outputs = Outputs("amount", ("amount",))
     model = SequenceClassificationModel(Transformer(config, seed=1), len(outputs.names), seed=2)
-    hub.save_headed(directory, model, byte_tokenizer(), outputs)
+    save_headed(directory, model, byte_tokenizer(), outputs)
 
 
 def labels_of(kind: str, numbers: list[int]) -> Tensor:
@@ -74,7 +75,7 @@ def labels_of(kind: str, numbers: list[int]) -> Tensor:
 def train_here(
     directory: Path, kind: str, adapter: Path | None = None
 ) -> tuple[list[float], SequenceClassificationModel]:
-    model, tokenizer, outputs = hub.load_headed(directory, CLASSIFIER)
+    model, tokenizer, outputs = load_headed(directory, CLASSIFIER)
     if adapter is not None:
         load_adapter(adapter, model)
     model.train()
@@ -162,8 +163,8 @@ def test_an_epoch_here_is_an_epoch_of_their_trainer(kind: str, tmp_path: Path) -
     np.testing.assert_allclose(losses, logged, atol=1e-4)
     theirs.save_pretrained(tmp_path / "theirs")
     byte_tokenizer().save(tmp_path / "theirs")
-    reached, _, _ = hub.load_headed(tmp_path / "theirs", CLASSIFIER)
-    begun, _, _ = hub.load_headed(tmp_path / "model", CLASSIFIER)
+    reached, _, _ = load_headed(tmp_path / "theirs", CLASSIFIER)
+    begun, _, _ = load_headed(tmp_path / "model", CLASSIFIER)
     for (name, mine), other, first in zip(
         ours.named_parameters(), reached.parameters(), begun.parameters(), strict=True
     ):
@@ -178,7 +179,7 @@ def test_an_epoch_here_is_an_epoch_of_their_trainer(kind: str, tmp_path: Path) -
 
 def test_an_epoch_of_low_rank_updates_is_an_epoch_of_peft(tmp_path: Path) -> None:
     start(tmp_path / "model")
-    begun, _, _ = hub.load_headed(tmp_path / "model", CLASSIFIER)
+    begun, _, _ = load_headed(tmp_path / "model", CLASSIFIER)
     add_lora(begun, rank=4, alpha=8, seed=3)
     save_adapter(tmp_path / "begun", begun)
     losses, ours = train_here(tmp_path / "model", "single", tmp_path / "begun")
@@ -211,7 +212,7 @@ def test_what_was_trained_here_goes_on_in_their_trainer(tmp_path: Path) -> None:
     start(tmp_path / "model")
     _, ours = train_here(tmp_path / "model", "single")
     outputs = Outputs("single", ("short", "middle", "long"))
-    hub.save_headed(tmp_path / "tuned", ours, byte_tokenizer(), outputs)
+    save_headed(tmp_path / "tuned", ours, byte_tokenizer(), outputs)
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "tuned")
     before = theirs.score.weight.detach().clone()
     trainer = trainer_for(tmp_path / "tuned", tmp_path / "trainer", theirs, "single", max_steps=1)
@@ -219,5 +220,5 @@ def test_what_was_trained_here_goes_on_in_their_trainer(tmp_path: Path) -> None:
     assert result.global_step == 1 and np.isfinite(result.training_loss)
     assert not torch.equal(theirs.score.weight, before)
     trainer.save_model(tmp_path / "again")
-    _, tokenizer, named = hub.load_headed(tmp_path / "again", CLASSIFIER)
+    _, tokenizer, named = load_headed(tmp_path / "again", CLASSIFIER)
     assert named == outputs and tokenizer.pad_id == byte_tokenizer().pad_id

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ import transformers
 
 from nextword.cli.main import main
 from nextword.evaluation.masked import HiddenEvaluation
-from nextword.models.sizes import config_for, flops_per_pair, flops_per_token, parameter_count
-from nextword.reports.snippets import snippets
+from nextword.models.config import parameter_count
+from nextword.models.sizes import config_for, flops_per_pair, flops_per_token
+from nextword.reports.report import report
 from nextword.runs.record import read_run
 from nextword.settings import MaskSettings, ModelSettings
 from nextword.tokens.loader import derive_key
@@ -127,7 +130,9 @@ def test_what_a_report_and_a_card_say_to_do_with_it_works(
 ) -> None:
     run = tmp_path / "run"
     train(store, run, context_length=256, steps=2)
-    shown = {use.title: use.code for use in snippets(read_run(run))}
+    page = report(run).read_text(encoding="utf-8")
+    uses = re.findall(r"<h3>([^<]+)</h3>\n<pre>([^<]+)</pre>", page)
+    shown = {title: html.unescape(code) for title, code in uses}
     assert not any("CausalLM" in code or "--max-new-tokens" in code for code in shown.values())
     exec(shown["In transformers"], {})
     assert "<extra_id_0>" in shown["In transformers"] and capsys.readouterr().out

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from small_models import ARGUMENTS, DATA, our_encoder_decoder, some
 
 from nextword.cli.main import main
-from nextword.hub import directory as hub
-from nextword.hub.model_files import WeightFormat
+from nextword.hub.reading import load_model
+from nextword.hub.writing import WeightFormat, save
 from nextword.inference.beam import BeamSettings, beam_search
 from nextword.inference.generate import generate
 from nextword.inference.language_model import load_language_model
@@ -105,17 +105,17 @@ def difference(ours: EncoderDecoder, model: Any) -> float:
 def test_logits_are_the_same_both_ways(version: str, limit: int, tmp_path: Path) -> None:
     model = theirs(version)
     model.save_pretrained(tmp_path / "theirs", max_shard_size=limit)
-    ours = hub.load_model(tmp_path / "theirs")
+    ours = load_model(tmp_path / "theirs")
     assert isinstance(ours, EncoderDecoder)
     assert ours.config.tied is (version != "v1.1")
     assert difference(ours, model) < TOLERANCE
-    hub.save(tmp_path / "ours", ours, weights=WeightFormat(shard_bytes=limit))
+    save(tmp_path / "ours", ours, weights=WeightFormat(shard_bytes=limit))
     back, loading = transformers.T5ForConditionalGeneration.from_pretrained(
         tmp_path / "ours", output_loading_info=True
     )
     assert not any(loading.values()), loading
     assert difference(ours, back.eval()) < TOLERANCE
-    assert hub.load_model(tmp_path / "ours").config == ours.config
+    assert load_model(tmp_path / "ours").config == ours.config
     for folder in (tmp_path / "theirs", tmp_path / "ours"):
         assert (len(list(folder.glob("*.safetensors"))) > 1) is (limit < 10**9)
 
@@ -130,7 +130,7 @@ def test_a_config_of_an_older_version_is_read_as_it_was_meant(tied: bool, tmp_pa
     values |= {"tie_word_embeddings": tied, "n_positions": 77}
     values.pop("decoder_start_token_id")
     (tmp_path / "config.json").write_text(json.dumps(values))
-    ours = hub.load_model(tmp_path)
+    ours = load_model(tmp_path)
     assert isinstance(ours, EncoderDecoder)
     assert difference(ours, model) < TOLERANCE
     assert (ours.config.context_length, ours.config.start_id) == (77, 0)
@@ -143,7 +143,7 @@ def test_greedy_and_beam_search_write_what_transformers_writes(
 ) -> None:
     model, ends = theirs(version), [1, 7, 9, 30]
     model.save_pretrained(tmp_path)
-    ours = hub.load_model(tmp_path)
+    ours = load_model(tmp_path)
     expected = model.generate(
         **padded(sources()),
         num_beams=beams,
@@ -169,7 +169,7 @@ def test_the_source_is_read_once_and_its_keys_made_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs("v1.1").save_pretrained(tmp_path)
-    ours = hub.load_model(tmp_path)
+    ours = load_model(tmp_path)
     assert isinstance(ours, EncoderDecoder)
     seen: list[str] = []
     for block in [*ours.encoder.blocks, *ours.decoder.blocks]:
@@ -185,7 +185,7 @@ def test_the_source_is_read_once_and_its_keys_made_once(
 
 def test_samples_are_drawn_with_the_source_of_their_row(tmp_path: Path) -> None:
     theirs("v1.1").save_pretrained(tmp_path)
-    ours = hub.load_model(tmp_path)
+    ours = load_model(tmp_path)
     settings = GenerateSettings(temperature=1.0, max_new_tokens=12, repetition_penalty=1.3)
     together = generate(ours, sources(), settings)
     alone = [generate(ours, [source], settings)[0] for source in sources()]
@@ -425,7 +425,7 @@ def test_there_is_no_last_position_to_read_or_to_write(beams: int, tmp_path: Pat
     other = theirs("v1.1")
     other.config.n_positions = 32
     other.save_pretrained(tmp_path)
-    ours = hub.load_model(tmp_path)
+    ours = load_model(tmp_path)
     assert isinstance(ours, EncoderDecoder) and ours.config.context_length == 32
     source = torch.randint(2, VOCABULARY, (90,), generator=torch.Generator().manual_seed(4))
     expected = other.generate(

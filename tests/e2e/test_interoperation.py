@@ -17,8 +17,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from nextword.hub import directory as hub
-from nextword.hub.model_files import WeightFormat
+from nextword.hub.reading import load_model
+from nextword.hub.writing import WeightFormat, save
 from nextword.inference.generate import generate
 from nextword.models.config import DECODERS
 from nextword.models.transformer import Transformer
@@ -162,13 +162,13 @@ def difference(ours: Transformer, model: transformers.PreTrainedModel) -> float:
 
 def compare(directory: Path, record: Callable[[str, object], None], **saving: Any) -> Transformer:
     """What transformers wrote in a directory, opened by both; then what we write of it."""
-    ours = hub.load_model(directory)
+    ours = load_model(directory)
     read = difference(ours, opened_there(directory))
-    hub.save(directory / "ours", ours, **saving)
+    save(directory / "ours", ours, **saving)
     written = difference(ours, opened_there(directory / "ours"))
     record("largest difference", max(read, written))
     assert read < TOLERANCE and written < TOLERANCE
-    assert hub.load_model(directory / "ours").config == ours.config
+    assert load_model(directory / "ours").config == ours.config
     return ours
 
 
@@ -274,7 +274,7 @@ def same_greedy_text(model: transformers.PreTrainedModel, tmp_path: Path) -> Non
         pad_token_id=0,
     )
     settings = GenerateSettings(temperature=0, max_new_tokens=64)
-    written = [result.ids for result in generate(hub.load_model(tmp_path), prompts, settings)]
+    written = [result.ids for result in generate(load_model(tmp_path), prompts, settings)]
     assert written == answer[:, longest:].tolist()
     assert len({token for ids in written for token in ids}) > 8, "it only repeats itself"
 
@@ -293,7 +293,7 @@ def test_gpt2_as_it_is_on_the_hub_opens(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     for name in ("pytorch_model.bin", "flax_model.msgpack", "tf_model.h5", "rust_model.ot"):
         (tmp_path / name).write_bytes(b"never opened")
-    assert difference(hub.load_model(tmp_path), model) < TOLERANCE
+    assert difference(load_model(tmp_path), model) < TOLERANCE
 
 
 @pytest.mark.parametrize("twice", [False, True])
@@ -317,7 +317,7 @@ def test_bert_as_it_is_on_the_hub_opens(twice: bool, tmp_path: Path) -> None:
         tensors["cls.predictions.decoder.weight"] = matrix.clone()
         tensors["cls.predictions.decoder.bias"] = tensors.pop("cls.predictions.bias")
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    assert difference(hub.load_model(tmp_path), model) < TOLERANCE
+    assert difference(load_model(tmp_path), model) < TOLERANCE
 
 
 def test_older_words_for_modernbert_mean_the_same(tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_older_words_for_modernbert_mean_the_same(tmp_path: Path) -> None:
         del values[newer]
     older = {"global_attn_every_n_layers": 2, "global_rope_theta": 900.0, "local_rope_theta": 30.0}
     (tmp_path / "config.json").write_text(json.dumps(values | older))
-    ours = hub.load_model(tmp_path)
+    ours = load_model(tmp_path)
     assert ours.config.windowed_layers == (1,)
     assert difference(ours, opened_there(tmp_path)) < TOLERANCE
     assert difference(ours, model) > 100 * TOLERANCE
@@ -354,7 +354,7 @@ def test_older_words_for_rotary_positions_mean_the_same(
     if scaling := rope.get("rope_scaling"):
         rope = rope | {"rope_scaling": {k: v for k, v in scaling.items() if v is not None}}
     (tmp_path / "config.json").write_text(json.dumps(values | rope))
-    assert difference(hub.load_model(tmp_path), opened_there(tmp_path)) < TOLERANCE
+    assert difference(load_model(tmp_path), opened_there(tmp_path)) < TOLERANCE
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -364,7 +364,7 @@ def test_a_head_that_is_not_the_embedding_is_used_whatever_the_config_says(
     theirs(family, tie_word_embeddings=False).save_pretrained(tmp_path)
     values = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(values | {"tie_word_embeddings": True}))
-    ours = hub.load_model(tmp_path)
+    ours = load_model(tmp_path)
     assert difference(ours, opened_there(tmp_path)) < TOLERANCE
     assert not ours.config.tied and "both are used" in capsys.readouterr().err
 
@@ -384,7 +384,7 @@ def test_a_tied_model_may_hold_its_matrix_once_under_either_name_or_twice(
         tensors.pop("lm_head.weight", None)
         tensors.update({other: matrix.clone() for other in names})
         save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
-        ours = hub.load_model(tmp_path)
+        ours = load_model(tmp_path)
         assert ours.config.tied and difference(ours, model) < TOLERANCE
 
 
@@ -392,4 +392,4 @@ def test_a_tied_model_may_hold_its_matrix_once_under_either_name_or_twice(
 def test_a_model_saved_without_its_head_opens(family: str, tmp_path: Path) -> None:
     model = theirs(family, tie_word_embeddings=True)
     getattr(model, model.base_model_prefix).save_pretrained(tmp_path)
-    assert difference(hub.load_model(tmp_path), model) < TOLERANCE
+    assert difference(load_model(tmp_path), model) < TOLERANCE

@@ -12,7 +12,7 @@ import transformers
 from nextword.errors import UserError
 from nextword.evaluation.held_out import first_tokens, read_text, seen_in_training
 from nextword.evaluation.language_model import Evaluation, Windows, token_losses
-from nextword.hub.directory import save
+from nextword.hub.writing import save
 from nextword.inference.language_model import LanguageModel, load_language_model
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer

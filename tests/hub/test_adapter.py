@@ -13,8 +13,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+import nextword
 from nextword.errors import UserError
-from nextword.hub import directory as hub
+from nextword.hub import writing
 from nextword.hub.adapter import TASKS, Model, load_adapter, save_adapter
 from nextword.hub.heads import SPAN_ENDS, Outputs
 from nextword.models.config import DECODERS, ENCODERS, Family, TransformerConfig
@@ -114,16 +115,16 @@ def their_scores(model: Any) -> Tensor:
 
 def written(directory: Path, model: Model) -> Path:
     if isinstance(model, Transformer):
-        hub.save(directory, model, byte_tokenizer())
+        writing.save(directory, model, byte_tokenizer())
     elif isinstance(model, QuestionAnsweringModel):
-        hub.save_headed(directory, model, byte_tokenizer(), SPAN_ENDS)
+        writing.save_headed(directory, model, byte_tokenizer(), SPAN_ENDS)
     else:
-        hub.save_headed(directory, model, byte_tokenizer(), YES_NO)
+        writing.save_headed(directory, model, byte_tokenizer(), YES_NO)
     return directory
 
 
 def test_nothing_here_imports_peft() -> None:
-    root = Path(hub.__file__).parents[1]
+    root = Path(nextword.__file__).parent
     for path in root.rglob("*.py"):
         assert "import peft" not in path.read_text(encoding="utf-8"), path
 
@@ -224,8 +225,8 @@ def adapter(tmp_path: Path) -> Path:
         ({"peft_type": "IA3"}, "is not the config of a LoRA adapter"),
         ({"use_dora": True}, "use_dora = True is not supported"),
         ({"bias": "all"}, "bias = 'all' is not supported"),
-        ({"lora_alpha": "many"}, "lora_alpha = 'many' is not above 0"),
-        ({"lora_alpha": float("nan")}, "lora_alpha = nan is not above 0"),
+        ({"lora_alpha": "many"}, "lora_alpha = 'many' is not a number"),
+        ({"lora_alpha": float("nan")}, "lora_alpha = nan is not a finite number above 0"),
         ({"lora_dropout": 2}, "lora_dropout = 2 is not a share"),
         ({"alpha_pattern": {"(a+)+$": 1}}, "is not a name"),
     ],

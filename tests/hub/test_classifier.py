@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nextword.errors import UserError
-from nextword.hub import directory as hub
 from nextword.hub.heads import CLASSIFIER, SPAN_ENDS, SPANS, TAGS, Outputs
-from nextword.hub.model_files import WeightFormat
+from nextword.hub.reading import load, load_headed, start_headed
+from nextword.hub.writing import WeightFormat, save, save_headed
 from nextword.models.config import DECODERS, ENCODERS, Family, TransformerConfig
 from nextword.models.heads import (
     QuestionAnsweringModel,
@@ -147,14 +147,14 @@ def test_our_classifier_opens_in_transformers(family: Any, tied: bool, tmp_path:
     model = SequenceClassificationModel(
         transformer(family.split()[0], tied=tied, mean=mean), 3, seed=2
     ).eval()
-    hub.save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS, "On letters.")
+    save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS, "On letters.")
     there = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
     assert there.config.id2label == {0: "glad", 1: "sad", 2: "其他"}
     assert there.config.label2id == {"glad": 0, "sad": 1, "其他": 2}
     assert there.config.problem_type == "single_label_classification"
     assert there.config.pad_token_id == byte_tokenizer().pad_id
     assert "On letters." in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    ours, tokenizer, outputs = hub.load_headed(tmp_path / "model", CLASSIFIER)
+    ours, tokenizer, outputs = load_headed(tmp_path / "model", CLASSIFIER)
     assert outputs == MOODS
     expected = padded_scores(tmp_path / "model")
     assert (packed_scores(model, byte_tokenizer()) - expected).abs().max() < TOLERANCE
@@ -180,7 +180,7 @@ def test_a_classifier_of_transformers_opens_here(
         pad_token_id=byte_tokenizer().pad_id,
         tie_word_embeddings=False,
     )
-    model, tokenizer, outputs = hub.load_headed(tmp_path, CLASSIFIER)
+    model, tokenizer, outputs = load_headed(tmp_path, CLASSIFIER)
     assert outputs == Outputs("several", ("low", "middle", "high", "none"))
     difference = packed_scores(model, tokenizer) - padded_scores(tmp_path)
     assert difference.abs().max() < TOLERANCE
@@ -189,10 +189,10 @@ def test_a_classifier_of_transformers_opens_here(
 def test_labels_that_are_not_named_are_numbered_as_transformers_does(tmp_path: Path) -> None:
     write_theirs(tmp_path / "two", "gpt2", pad_token_id=259)
     assert "id2label" not in json.loads((tmp_path / "two" / "config.json").read_text())
-    _, _, outputs = hub.load_headed(tmp_path / "two", CLASSIFIER)
+    _, _, outputs = load_headed(tmp_path / "two", CLASSIFIER)
     assert outputs == Outputs("single", ("LABEL_0", "LABEL_1"))
     write_theirs(tmp_path / "one", "llama", num_labels=1, pad_token_id=259)
-    _, _, outputs = hub.load_headed(tmp_path / "one", CLASSIFIER)
+    _, _, outputs = load_headed(tmp_path / "one", CLASSIFIER)
     assert outputs == Outputs("amount", ("LABEL_0",))
 
 
@@ -200,7 +200,7 @@ def test_where_padding_also_ends_texts_the_token_before_is_read_as_there(tmp_pat
     write_theirs(tmp_path, "gpt2", pad_token_id=256, num_labels=3)
     ending = ending_with(byte_tokenizer(), "<|endoftext|>")
     Tokenizer(ending.definition, ending.config | {"pad_token": "<|endoftext|>"}).save(tmp_path)
-    model, tokenizer, _ = hub.load_headed(tmp_path, CLASSIFIER)
+    model, tokenizer, _ = load_headed(tmp_path, CLASSIFIER)
     assert tokenizer.encode("No", template=True)[-1] == tokenizer.pad_id == 256
     expected = padded_scores(tmp_path)
     assert (packed_scores(model, tokenizer) - expected).abs().max() < TOLERANCE
@@ -216,10 +216,10 @@ def test_a_classifier_begun_here_never_pads_with_the_token_that_ends_a_text(
     trap = Tokenizer(
         ending.definition, ending.config | {"pad_token": "<|endoftext|>", "padding_side": "left"}
     )
-    hub.save(tmp_path / "base", transformer("gpt2"), trap)
-    model, tokenizer = hub.start_headed(tmp_path / "base", CLASSIFIER, MOODS)
+    save(tmp_path / "base", transformer("gpt2"), trap)
+    model, tokenizer = start_headed(tmp_path / "base", CLASSIFIER, MOODS)
     assert tokenizer.pad_id == 259
-    hub.save_headed(tmp_path / "model", model, tokenizer, MOODS)
+    save_headed(tmp_path / "model", model, tokenizer, MOODS)
     saved = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
     assert (saved.pad_token, saved.padding_side) == ("<|pad|>", "right")
     ids = saved(TEXTS, padding=True)["input_ids"]
@@ -234,8 +234,8 @@ def test_a_classifier_that_reads_before_the_end_goes_on_doing_so(tmp_path: Path)
     ending = ending_with(byte_tokenizer(), "<|endoftext|>")
     trap = Tokenizer(ending.definition, ending.config | {"pad_token": "<|endoftext|>"})
     trap.save(tmp_path / "theirs")
-    model, tokenizer = hub.start_headed(tmp_path / "theirs", CLASSIFIER, MOODS)
-    hub.save_headed(tmp_path / "ours", model, tokenizer, MOODS)
+    model, tokenizer = start_headed(tmp_path / "theirs", CLASSIFIER, MOODS)
+    save_headed(tmp_path / "ours", model, tokenizer, MOODS)
     difference = padded_scores(tmp_path / "ours") - padded_scores(tmp_path / "theirs")
     assert difference.abs().max() < TOLERANCE
 
@@ -246,28 +246,28 @@ def test_where_the_config_names_no_padding_the_very_last_token_is_read(tmp_path:
     ending = ending_with(byte_tokenizer(), "<|endoftext|>")
     trap = Tokenizer(ending.definition, ending.config | {"pad_token": "<|endoftext|>"})
     trap.save(tmp_path / "theirs")
-    model, tokenizer, _ = hub.load_headed(tmp_path / "theirs", CLASSIFIER)
+    model, tokenizer, _ = load_headed(tmp_path / "theirs", CLASSIFIER)
     alone = torch.cat([padded_scores(tmp_path / "theirs", [text]) for text in TEXTS])
     assert tokenizer.pad_id is None
     assert (packed_scores(model, tokenizer) - alone).abs().max() < TOLERANCE
-    again, its_tokenizer = hub.start_headed(tmp_path / "theirs", CLASSIFIER, MOODS)
-    hub.save_headed(tmp_path / "ours", again, its_tokenizer, MOODS)
+    again, its_tokenizer = start_headed(tmp_path / "theirs", CLASSIFIER, MOODS)
+    save_headed(tmp_path / "ours", again, its_tokenizer, MOODS)
     assert (padded_scores(tmp_path / "ours") - alone).abs().max() < TOLERANCE
 
 
 @pytest.mark.parametrize("pad", [-1, 260, 2**40, True, "0", [0], None])
 def test_a_padding_number_that_no_text_holds_pads_nothing(pad: Any, tmp_path: Path) -> None:
     model = SequenceClassificationModel(transformer("gpt2"), 3)
-    hub.save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS)
+    save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS)
     path = tmp_path / "model" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": pad}))
-    _, tokenizer, _ = hub.load_headed(tmp_path / "model", CLASSIFIER)
+    _, tokenizer, _ = load_headed(tmp_path / "model", CLASSIFIER)
     assert tokenizer.pad_id is None
 
 
 def test_a_text_longer_than_the_model_is_cut_by_their_tokenizer(tmp_path: Path) -> None:
     model = SequenceClassificationModel(transformer("gpt2"), 3, seed=2).eval()
-    hub.save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS)
+    save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS)
     long = ["x" * 500, "y"]
     expected = packed_scores(model, byte_tokenizer(), ["x" * 64, "y"])
     assert (padded_scores(tmp_path / "model", long) - expected).abs().max() < TOLERANCE
@@ -283,7 +283,7 @@ def test_a_tokenizer_without_padding_is_given_a_token_for_it(
     model = SequenceClassificationModel(transformer("llama"), 3, seed=2).eval()
     if len(left) == 2:  # one of which ends every text
         bare = ending_with(bare, "<|endoftext|>")
-    hub.save_headed(tmp_path / "model", model, bare, MOODS)
+    save_headed(tmp_path / "model", model, bare, MOODS)
     saved = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
     assert saved.pad_token == left[-1]
     difference = packed_scores(model, bare) - padded_scores(tmp_path / "model")
@@ -297,7 +297,7 @@ def test_a_tokenizer_with_no_token_left_to_pad_with_is_refused(tmp_path: Path) -
     ]
     only = ending_with(Tokenizer(to_json(definition), {}), "<|endoftext|>")
     with pytest.raises(UserError, match="no token to pad with"):
-        hub.save_headed(
+        save_headed(
             tmp_path / "m", SequenceClassificationModel(transformer("llama"), 3), only, MOODS
         )
     assert not (tmp_path / "m").exists()
@@ -306,19 +306,19 @@ def test_a_tokenizer_with_no_token_left_to_pad_with_is_refused(tmp_path: Path) -
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_language_model_is_the_start_of_a_classifier(tied: bool, tmp_path: Path) -> None:
     body = transformer("qwen3", tied=tied)
-    hub.save(tmp_path / "model", body, byte_tokenizer())
-    model, _ = hub.start_headed(tmp_path / "model", CLASSIFIER, MOODS, seed=5)
+    save(tmp_path / "model", body, byte_tokenizer())
+    model, _ = start_headed(tmp_path / "model", CLASSIFIER, MOODS, seed=5)
     assert model.score.weight.shape == (3, 48)
     assert not any("head" in name for name, _ in model.named_parameters())
     held = dict(body.named_parameters())
     for name, parameter in model.transformer.named_parameters():
         assert torch.equal(parameter, held[name]), name
-    again, _ = hub.start_headed(tmp_path / "model", CLASSIFIER, MOODS, seed=5)
-    other, _ = hub.start_headed(tmp_path / "model", CLASSIFIER, MOODS, seed=6)
+    again, _ = start_headed(tmp_path / "model", CLASSIFIER, MOODS, seed=5)
+    other, _ = start_headed(tmp_path / "model", CLASSIFIER, MOODS, seed=6)
     assert torch.equal(again.score.weight, model.score.weight)
     assert not torch.equal(other.score.weight, model.score.weight)
     with pytest.raises(UserError, match=r"has no 'score.weight'; make one of it"):
-        hub.load_headed(tmp_path / "model", CLASSIFIER)
+        load_headed(tmp_path / "model", CLASSIFIER)
 
 
 def test_a_bare_body_of_transformers_is_a_start_too(tmp_path: Path) -> None:
@@ -326,23 +326,23 @@ def test_a_bare_body_of_transformers_is_a_start_too(tmp_path: Path) -> None:
     body = transformers.AutoModel.from_config(config)
     body.save_pretrained(tmp_path)
     byte_tokenizer().save(tmp_path)
-    model, _ = hub.start_headed(tmp_path, CLASSIFIER, MOODS)
+    model, _ = start_headed(tmp_path, CLASSIFIER, MOODS)
     assert torch.equal(model.transformer.embedding.weight, body.embed_tokens.weight)
 
 
 def test_an_output_head_is_never_taken_for_a_missing_embedding(tmp_path: Path) -> None:
-    hub.save(tmp_path / "model", transformer("llama", tied=False), byte_tokenizer())
+    save(tmp_path / "model", transformer("llama", tied=False), byte_tokenizer())
     weights = tmp_path / "model" / "model.safetensors"
     tensors = load_file(weights)
     del tensors["model.embed_tokens.weight"]
     save_file(tensors, weights)
     with pytest.raises(UserError, match=r"tensor 'model.embed_tokens.weight' is missing"):
-        hub.start_headed(tmp_path / "model", CLASSIFIER, MOODS)
+        start_headed(tmp_path / "model", CLASSIFIER, MOODS)
 
 
 def test_a_classifier_may_be_written_in_bf16_and_in_shards(tmp_path: Path) -> None:
     model = SequenceClassificationModel(transformer("qwen3"), 3, seed=2)
-    hub.save_headed(
+    save_headed(
         tmp_path / "model",
         model,
         byte_tokenizer(),
@@ -350,7 +350,7 @@ def test_a_classifier_may_be_written_in_bf16_and_in_shards(tmp_path: Path) -> No
         weights=WeightFormat(torch.bfloat16, 20_000),
     )
     assert len(list((tmp_path / "model").glob("*.safetensors"))) > 2
-    ours, tokenizer, _ = hub.load_headed(tmp_path / "model", CLASSIFIER)
+    ours, tokenizer, _ = load_headed(tmp_path / "model", CLASSIFIER)
     for mine, exact in zip(ours.parameters(), model.parameters(), strict=True):
         assert torch.equal(mine, exact.bfloat16().float())
     there = transformers.AutoModelForSequenceClassification.from_pretrained(
@@ -364,22 +364,22 @@ def test_a_classifier_may_be_written_in_bf16_and_in_shards(tmp_path: Path) -> No
 
 def test_a_classifier_goes_on_with_its_head_only_for_the_same_labels(tmp_path: Path) -> None:
     model = SequenceClassificationModel(transformer("gpt2"), 3, seed=2)
-    hub.save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS)
-    same, _ = hub.start_headed(tmp_path / "model", CLASSIFIER, MOODS)
+    save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS)
+    same, _ = start_headed(tmp_path / "model", CLASSIFIER, MOODS)
     assert torch.equal(same.score.weight, model.score.weight)
-    other, _ = hub.start_headed(tmp_path / "model", CLASSIFIER, Outputs("single", ("a", "b", "c")))
+    other, _ = start_headed(tmp_path / "model", CLASSIFIER, Outputs("single", ("a", "b", "c")))
     assert not torch.equal(other.score.weight, model.score.weight)
 
 
 def test_a_classifier_is_no_language_model(tmp_path: Path) -> None:
-    hub.save_headed(
+    save_headed(
         tmp_path / "model",
         SequenceClassificationModel(transformer("qwen2"), 3),
         byte_tokenizer(),
         MOODS,
     )
     with pytest.raises(UserError, match="classifies texts and cannot write"):
-        hub.load(tmp_path / "model")
+        load(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
@@ -399,11 +399,11 @@ def test_labels_that_do_not_fit_are_refused(
     changes: dict[str, Any], sentence: str, tmp_path: Path
 ) -> None:
     model = SequenceClassificationModel(transformer("gpt2"), 3)
-    hub.save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS)
+    save_headed(tmp_path / "model", model, byte_tokenizer(), MOODS)
     path = tmp_path / "model" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(UserError, match=sentence) as caught:
-        hub.load_headed(tmp_path / "model", CLASSIFIER)
+        load_headed(tmp_path / "model", CLASSIFIER)
     assert "config.json" in str(caught.value)
 
 
@@ -418,7 +418,7 @@ def test_labels_that_do_not_fit_are_refused(
     ],
 )
 def test_a_head_that_does_not_fit_is_refused(tensor: Tensor, sentence: str, tmp_path: Path) -> None:
-    hub.save_headed(
+    save_headed(
         tmp_path / "model",
         SequenceClassificationModel(transformer("gpt2"), 3),
         byte_tokenizer(),
@@ -427,7 +427,7 @@ def test_a_head_that_does_not_fit_is_refused(tensor: Tensor, sentence: str, tmp_
     weights = tmp_path / "model" / "model.safetensors"
     save_file(load_file(weights) | {"score.weight": tensor}, weights)
     with pytest.raises(UserError, match=sentence):
-        hub.load_headed(tmp_path / "model", CLASSIFIER)
+        load_headed(tmp_path / "model", CLASSIFIER)
 
 
 @pytest.mark.parametrize("family", ALL)
@@ -437,7 +437,7 @@ def test_a_finder_of_answers_opens_in_transformers_and_theirs_here(
     model = QuestionAnsweringModel(transformer(family, tied=False), seed=3).eval()
     with torch.no_grad():
         model.span.bias.copy_(torch.tensor([0.5, -0.25]))
-    hub.save_headed(tmp_path / "ours", model, byte_tokenizer(), SPAN_ENDS)
+    save_headed(tmp_path / "ours", model, byte_tokenizer(), SPAN_ENDS)
     ids = torch.tensor([byte_tokenizer().encode("Where? Under the oak.")])
     there = transformers.AutoModelForQuestionAnswering.from_pretrained(tmp_path / "ours").eval()
     there.save_pretrained(tmp_path / "theirs")
@@ -448,10 +448,10 @@ def test_a_finder_of_answers_opens_in_transformers_and_theirs_here(
     with torch.no_grad():
         answer = there(ids)
         expected = torch.stack((answer.start_logits, answer.end_logits), -1)
-        for found in (model, hub.load_headed(tmp_path / "theirs", SPANS)[0]):
+        for found in (model, load_headed(tmp_path / "theirs", SPANS)[0]):
             assert (found(found.transformer(ids)) - expected).abs().max() < TOLERANCE
     with pytest.raises(UserError, match=r"(answers in|classifies) texts and cannot (write|fill)"):
-        hub.load(tmp_path / "ours")
+        load(tmp_path / "ours")
 
 
 @pytest.mark.parametrize("family", ENCODERS)
@@ -464,10 +464,10 @@ def test_an_encoders_classifier_begins_with_what_was_pretrained(
     kind: Any = pretrained or transformers.AutoModelForMaskedLM
     kind.from_config(their_config(family)).save_pretrained(tmp_path)
     byte_tokenizer().save(tmp_path)
-    model, _ = hub.start_headed(tmp_path, CLASSIFIER, MOODS)
+    model, _ = start_headed(tmp_path, CLASSIFIER, MOODS)
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
     held, drawn = theirs.state_dict(), {"classifier", "classifier.dense", "classifier.out_proj"}
-    hub.save_headed(tmp_path / "begun", model, byte_tokenizer(), MOODS)
+    save_headed(tmp_path / "begun", model, byte_tokenizer(), MOODS)
     begun = load_file(tmp_path / "begun" / "model.safetensors")
     assert begun.keys() == held.keys()
     for name, tensor in begun.items():
@@ -477,7 +477,7 @@ def test_an_encoders_classifier_begins_with_what_was_pretrained(
     bare = transformers.AutoModel.from_config(their_config(family), **without)
     bare.save_pretrained(tmp_path / "bare")
     byte_tokenizer().save(tmp_path / "bare")
-    fresh, _ = hub.start_headed(tmp_path / "bare", CLASSIFIER, MOODS)
+    fresh, _ = start_headed(tmp_path / "bare", CLASSIFIER, MOODS)
     assert all(torch.isfinite(parameter).all() for parameter in fresh.parameters())
 
 
@@ -487,20 +487,20 @@ def test_a_tagger_opens_in_transformers_and_theirs_here(family: Family, tmp_path
     model = TokenClassificationModel(transformer(family, tied=False), 3, seed=3).eval()
     with torch.no_grad():
         model.tag.bias.copy_(torch.tensor([0.5, -0.25, 1.0]))
-    hub.save_headed(tmp_path / "ours", model, byte_tokenizer(), Outputs("single", tags))
+    save_headed(tmp_path / "ours", model, byte_tokenizer(), Outputs("single", tags))
     ids = torch.tensor([byte_tokenizer().encode("Under the oak.")])
     there = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "ours").eval()
     assert there.config.id2label == dict(enumerate(tags))
     there.save_pretrained(tmp_path / "theirs")
     byte_tokenizer().save(tmp_path / "theirs")
-    found, _, outputs = hub.load_headed(tmp_path / "theirs", TAGS)
-    again, _ = hub.start_headed(tmp_path / "theirs", TAGS, outputs)
+    found, _, outputs = load_headed(tmp_path / "theirs", TAGS)
+    again, _ = start_headed(tmp_path / "theirs", TAGS, outputs)
     assert outputs == Outputs("single", tags)
     with torch.no_grad():
         for tagger in (model, found, again):
             difference = tagger(tagger.transformer(ids)) - there(ids).logits
             assert difference.abs().max() < TOLERANCE
     with pytest.raises(UserError, match="tags words and cannot write"):
-        hub.load(tmp_path / "ours")
-    classifier, _ = hub.start_headed(tmp_path / "ours", CLASSIFIER, MOODS)
+        load(tmp_path / "ours")
+    classifier, _ = start_headed(tmp_path / "ours", CLASSIFIER, MOODS)
     assert classifier.score.weight.shape == (3, 48)

@@ -22,7 +22,8 @@ import torch
 from safetensors.torch import load_file
 
 from nextword.errors import UserError
-from nextword.hub import directory as hub
+from nextword.hub.reading import FILES, load, load_model
+from nextword.hub.writing import save
 from nextword.inference.language_model import load_language_model
 from nextword.models.config import DECODERS
 from nextword.models.sizes import config_for
@@ -37,7 +38,7 @@ SETTINGS = ModelSettings(family="llama", layers=2, width=32, heads=2, context_le
 def directory(tmp_path: Path) -> Path:
     tokenizer = byte_tokenizer()
     model = Transformer(config_for(SETTINGS, tokenizer.vocab_size))
-    hub.save(tmp_path / "safe", model, tokenizer)
+    save(tmp_path / "safe", model, tokenizer)
     return tmp_path / "safe"
 
 
@@ -148,7 +149,7 @@ def test_code_and_templates_that_come_with_a_model_are_not_run(directory: Path) 
     model = load_language_model(directory)
     assert isinstance(model.generate("x", max_new_tokens=2), str)
     assert not opened.exists()
-    hub.save(directory.parent / "again", model.transformer)
+    save(directory.parent / "again", model.transformer)
     assert "auto_map" not in (directory.parent / "again" / "config.json").read_text()
 
 
@@ -165,17 +166,17 @@ def test_an_index_names_nothing_outside_the_directory(directory: Path, name: str
     index = {"weight_map": dict.fromkeys(load_file(directory / "model.safetensors"), name)}
     (directory / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match="not a plain file name"):
-        hub.load_model(directory)
+        load_model(directory)
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", *hub.FILES])
+@pytest.mark.parametrize("file", ["model.safetensors", *FILES])
 def test_a_link_out_of_the_directory_is_not_followed(directory: Path, file: str) -> None:
     sibling = directory.parent / "safe_x"  # its name begins as the directory's does
     sibling.mkdir()
     shutil.move(directory / file, sibling / file)
     (directory / file).symlink_to(sibling / file)
     with pytest.raises(UserError, match=r"is a link to .*safe_x.* outside the model's directory"):
-        hub.load(directory)
+        load(directory)
 
 
 def test_links_of_the_hubs_cache_are_followed_and_no_others(directory: Path) -> None:
@@ -202,7 +203,7 @@ def test_damaged_headers_are_refused_or_harmless(directory: Path, count: int) ->
     whole = path.read_bytes()
     length = int.from_bytes(whole[:8], "little")
     header, body = whole[8 : 8 + length], whole[8 + length :]
-    names = set(hub.load_model(directory).state_dict())
+    names = set(load_model(directory).state_dict())
     random_ = random.Random(0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     refused, slowest = 0, 0.0
@@ -210,7 +211,7 @@ def test_damaged_headers_are_refused_or_harmless(directory: Path, count: int) ->
         path.write_bytes(damaged(header, body, random_))
         started = time.process_time()
         try:
-            loaded = hub.load_model(directory)
+            loaded = load_model(directory)
         except UserError as error:
             refused += 1
             assert str(directory) in str(error) and len(str(error)) < 700
@@ -275,7 +276,7 @@ def test_damaged_configs_are_refused_or_give_finite_numbers(tmp_path: Path, coun
             config = config_for(SETTINGS.model_copy(update={"family": "gpt2"}), 50)
         qwen = {"qk_norm": family == "qwen3", "attention_bias": family == "qwen2"}
         config = config if family == "gpt2" else replace(config, family=family, **qwen)
-        hub.save(tmp_path / family, Transformer(config))
+        save(tmp_path / family, Transformer(config))
     random_ = random.Random(0)
     opened = 0
     for _ in range(count):
@@ -293,7 +294,7 @@ def test_damaged_configs_are_refused_or_give_finite_numbers(tmp_path: Path, coun
         (folder / "config.json").write_text(json.dumps(values))
         started = time.process_time()
         try:
-            model = hub.load_model(folder)
+            model = load_model(folder)
             with torch.no_grad():
                 assert model(torch.zeros(1, 4, dtype=torch.int64)).isfinite().all(), values
             opened += 1
@@ -309,7 +310,7 @@ def test_damaged_configs_are_refused_or_give_finite_numbers(tmp_path: Path, coun
 def test_a_config_that_is_no_json_is_refused(directory: Path, text: str) -> None:
     (directory / "config.json").write_text(text)
     with pytest.raises(UserError, match=r"config\.json"):
-        hub.load_model(directory)
+        load_model(directory)
 
 
 def test_a_config_that_asks_for_far_more_than_the_weights_hold_takes_no_memory(
@@ -324,4 +325,4 @@ def test_a_config_that_asks_for_far_more_than_the_weights_hold_takes_no_memory(
     for key, value in changes.items():
         (directory / "config.json").write_text(json.dumps(values | {key: value}))
         with pytest.raises(UserError, match="parameters, but the weights beside it are"):
-            hub.load_model(directory)
+            load_model(directory)

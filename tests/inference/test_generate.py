@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from nextword.errors import UserError
-from nextword.hub.directory import load_model
+from nextword.hub.reading import load_model
 from nextword.inference.generate import generate
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
@@ -163,21 +163,6 @@ def test_a_prompt_that_fills_the_context_is_refused_with_its_length(
         generate(ours, [[1], []], GREEDY)
     with pytest.raises(UserError, match="ids outside"):
         generate(ours, [[VOCABULARY]], GREEDY)
-
-
-def test_on_token_sees_every_token_and_can_end_its_row(llama: tuple[Any, Transformer]) -> None:
-    _, ours = llama
-    rows = prompts(5, 9)
-    seen: list[list[int]] = [[], []]
-
-    def on_token(row: int, token: int) -> bool:
-        seen[row].append(token)
-        return row == 1 and len(seen[1]) == 3
-
-    first, second = generate(ours, rows, GREEDY, (), on_token)
-    assert seen == [first.ids, second.ids]
-    assert (len(first.ids), first.finish) == (64, "length")
-    assert (len(second.ids), second.finish) == (3, "stop")
 
 
 def test_ids_beyond_the_tokenizer_are_never_written(llama: tuple[Any, Transformer]) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from nextword.cli.main import main
 from nextword.errors import UserError
-from nextword.hub.directory import save
+from nextword.hub.writing import save
 from nextword.inference import loading
 from nextword.inference.language_model import load
 from nextword.inference.masked_model import (

@@ -8,7 +8,16 @@ import torch
 from transformers.generation import logits_process as reference
 
 from nextword.errors import UserError
-from nextword.inference import sampling
+from nextword.inference.generate import (
+    TokenHistory,
+    draw_tokens,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    penalize_repetition,
+    sample,
+    warp,
+)
 from nextword.settings import GenerateSettings
 
 VOCABULARY = 97
@@ -25,24 +34,24 @@ def test_repetition_penalty_equals_transformers(logits: torch.Tensor, penalty: f
     ids = torch.randint(0, VOCABULARY, (5, 23))
     seen = torch.zeros(5, VOCABULARY, dtype=torch.bool).scatter_(1, ids, True)
     expected = reference.RepetitionPenaltyLogitsProcessor(penalty)(ids, logits.clone())
-    assert torch.equal(sampling.penalize_repetition(logits, seen, penalty), expected)
+    assert torch.equal(penalize_repetition(logits, seen, penalty), expected)
 
 
 @pytest.mark.parametrize("k", [1, 7, 1000])
 def test_top_k_equals_transformers(logits: torch.Tensor, k: int) -> None:
     logits[:, 3] = logits[:, 4]  # equals are kept together
     expected = reference.TopKLogitsWarper(k)(None, logits)
-    assert torch.equal(sampling.keep_top_k(logits, k), expected)
+    assert torch.equal(keep_top_k(logits, k), expected)
 
 
 @pytest.mark.parametrize("p", [0.001, 0.3, 0.9, 0.999])
 def test_top_p_equals_transformers(logits: torch.Tensor, p: float) -> None:
-    assert torch.equal(sampling.keep_top_p(logits, p), reference.TopPLogitsWarper(p)(None, logits))
+    assert torch.equal(keep_top_p(logits, p), reference.TopPLogitsWarper(p)(None, logits))
 
 
 @pytest.mark.parametrize("p", [0.01, 0.3, 1.0])
 def test_min_p_equals_transformers(logits: torch.Tensor, p: float) -> None:
-    assert torch.equal(sampling.keep_min_p(logits, p), reference.MinPLogitsWarper(p)(None, logits))
+    assert torch.equal(keep_min_p(logits, p), reference.MinPLogitsWarper(p)(None, logits))
 
 
 def test_all_settings_together_give_the_probabilities_of_transformers(logits: torch.Tensor) -> None:
@@ -56,12 +65,12 @@ def test_all_settings_together_give_the_probabilities_of_transformers(logits: to
         ]
     )(None, logits)
     torch.testing.assert_close(
-        sampling.warp(logits, settings).softmax(-1), expected.softmax(-1), rtol=1e-5, atol=1e-7
+        warp(logits, settings).softmax(-1), expected.softmax(-1), rtol=1e-5, atol=1e-7
     )
 
 
 def test_presence_and_frequency_penalties_count_what_was_written_not_the_prompt() -> None:
-    history = sampling.TokenHistory([[1, 1, 2]], 5, torch.device("cpu"))
+    history = TokenHistory([[1, 1, 2]], 5, torch.device("cpu"))
     for token in (3, 3, 4):
         history.add(torch.tensor([token]))
     settings = GenerateSettings(presence_penalty=1.0, frequency_penalty=0.25)
@@ -73,7 +82,7 @@ def test_draws_follow_the_distribution() -> None:
     weights = torch.tensor([0.5, 0.0, 0.3, 0.15, 0.05])
     rng = random.Random(7)
     uniforms = [rng.random() for _ in range(40_000)]
-    drawn = sampling.draw_tokens(weights.log().expand(len(uniforms), -1), uniforms)
+    drawn = draw_tokens(weights.log().expand(len(uniforms), -1), uniforms)
     observed = torch.bincount(drawn, minlength=5).double()
     expected = weights.double() * len(uniforms)
     possible = expected > 0
@@ -86,7 +95,7 @@ def test_draws_follow_the_distribution() -> None:
 def test_a_token_ruled_out_is_never_drawn(chance: float) -> None:
     logits = torch.full((1, 1000), -math.inf)
     logits[0, [200, 600]] = 0.0
-    assert sampling.draw_tokens(logits, [chance]).item() in (200, 600)
+    assert draw_tokens(logits, [chance]).item() in (200, 600)
 
 
 @pytest.mark.parametrize("temperature", [1e-9, 1e-300, 5e-324])
@@ -94,11 +103,11 @@ def test_a_temperature_next_to_nothing_takes_the_likeliest(
     logits: torch.Tensor, temperature: float
 ) -> None:
     settings = GenerateSettings(temperature=temperature)
-    chosen = sampling.sample(logits, settings, [0.1, 0.3, 0.5, 0.7, 0.9])
+    chosen = sample(logits, settings, [0.1, 0.3, 0.5, 0.7, 0.9])
     assert torch.equal(chosen, logits.argmax(-1))
 
 
 def test_scores_that_are_not_numbers_are_refused(logits: torch.Tensor) -> None:
     logits[2, 5] = math.nan
     with pytest.raises(UserError, match="not finite"):
-        sampling.sample(logits, GenerateSettings(), [0.5] * 5)
+        sample(logits, GenerateSettings(), [0.5] * 5)

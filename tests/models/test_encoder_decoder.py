@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from nextword.models.attention import document_mask, source_mask
-from nextword.models.config import TransformerConfig
+from nextword.models.config import TransformerConfig, parameter_count
 from nextword.models.encoder_decoder import EncoderDecoder
-from nextword.models.sizes import STYLES, parameter_count
+from nextword.models.sizes import STYLES
 from tests.models.test_transformer import tokens
 
 

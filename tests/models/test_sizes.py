@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from nextword.errors import UserError
-from nextword.models.sizes import SIZES, config_for, flops_per_token, parameter_count
+from nextword.models.config import parameter_count
+from nextword.models.sizes import SIZES, config_for, flops_per_token
 from nextword.settings import ModelSettings
 
 GPT2 = {  # what transformers counts in the published checkpoints

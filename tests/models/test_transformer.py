@@ -9,8 +9,8 @@ from torch import Tensor
 from nextword.errors import UserError
 from nextword.models.attention import distances, document_mask, rotation, visible
 from nextword.models.blocks import Attention
-from nextword.models.config import DECODERS, ENCODERS, Family, TransformerConfig
-from nextword.models.sizes import STYLES, parameter_count
+from nextword.models.config import DECODERS, ENCODERS, Family, TransformerConfig, parameter_count
+from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
 
 STACKS = DECODERS + ENCODERS + ("t5",)  # T5's here is its encoder

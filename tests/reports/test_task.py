@@ -16,9 +16,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 import nextword as nw
 from nextword.errors import UserError
-from nextword.reports.examples import MOST_ROWS, present_examples
+from nextword.reports.examples import MOST_ROWS, class_rows, present_examples
 from nextword.reports.plots import plots
-from nextword.reports.task import class_rows
 from nextword.runs.record import read_run
 
 NAMES = ["bad", "fair", "good"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from nextword.errors import UserError
-from nextword.models.config import TransformerConfig
-from nextword.models.sizes import flops_per_token, parameter_count
+from nextword.models.config import TransformerConfig, parameter_count
+from nextword.models.sizes import flops_per_token
 from nextword.settings import PretrainSettings
 from nextword.tokens.store import Store
 from nextword.training.planning import PretrainPlan, plan

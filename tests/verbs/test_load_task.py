@@ -11,8 +11,8 @@ from support.tasks import classifier, writer
 
 import nextword as nw
 from nextword.errors import UserError
-from nextword.hub.directory import save_headed
 from nextword.hub.heads import Outputs
+from nextword.hub.writing import save_headed
 from nextword.tasks.generate.encoding import GenerationExample
 from nextword.tokens.tokenizer_training import byte_tokenizer
 from nextword.verbs.load_task import TaskModel

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nextword.errors import UserError
-from nextword.hub.directory import save
+from nextword.hub.writing import save
 from nextword.settings import TaskSettings
 from nextword.tasks.dataset import Dataset, Encoded, ExampleReader
 from nextword.tasks.generate.chat_template import with_template

@@ -24,8 +24,9 @@ from nextword.evaluation.metrics import (
     ratio,
 )
 from nextword.evaluation.question_answering import QA_SCORING
-from nextword.hub.directory import load, save
 from nextword.hub.model_files import find_directory
+from nextword.hub.reading import load
+from nextword.hub.writing import save
 from nextword.inference.loading import boundary_ids, require_generative
 from nextword.models.encoder_decoder import GenerativeModel, build_model
 from nextword.objectives import language_modeling

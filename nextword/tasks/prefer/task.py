@@ -13,8 +13,9 @@ from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.evaluation.metrics import Direction, Floats, Metric, accuracy
-from nextword.hub.directory import load, load_model, save
 from nextword.hub.model_files import find_directory
+from nextword.hub.reading import load, load_model
+from nextword.hub.writing import save
 from nextword.inference.loading import eval_mode, require_generative
 from nextword.models.transformer import Transformer
 from nextword.objectives import preference as objective

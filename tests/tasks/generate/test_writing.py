@@ -7,7 +7,7 @@ import torch
 import transformers
 from support.tasks import writer
 
-from nextword.hub.directory import save
+from nextword.hub.writing import save
 from nextword.tasks.generate.writing import example_losses
 from nextword.tasks.records import Record
 

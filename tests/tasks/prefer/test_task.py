@@ -16,7 +16,7 @@ from support.prompts import as_records
 from support.tasks import transformer
 
 from nextword.errors import UserError
-from nextword.hub.directory import save
+from nextword.hub.writing import save
 from nextword.settings import FinetuneSettings, PredictSettings
 from nextword.tasks.opening import open_task
 from nextword.tasks.prefer.task import Prefer

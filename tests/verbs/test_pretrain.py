@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from nextword.hub.directory import save
+from nextword.hub.writing import save
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.runs.record import read_run

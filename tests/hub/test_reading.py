@@ -12,10 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nextword.errors import UserError
-from nextword.hub import directory as hub
+from nextword.hub.reading import load, load_model
+from nextword.hub.writing import save
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
 NORM = "model.layers.0.input_layernorm.weight"
 
@@ -23,7 +25,7 @@ NORM = "model.layers.0.input_layernorm.weight"
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     settings = ModelSettings(layers=1, width=32, heads=2, context_length=16)
-    hub.save(tmp_path / "model", Transformer(config_for(settings, 50)))
+    save(tmp_path / "model", Transformer(config_for(settings, 50)))
     return tmp_path / "model"
 
 
@@ -35,7 +37,7 @@ def change(directory: Path, edit: Callable[[dict[str, torch.Tensor]], Any]) -> N
 
 def refusal(directory: Path) -> str:
     with pytest.raises(UserError) as caught:
-        hub.load_model(directory)
+        load_model(directory)
     return str(caught.value)
 
 
@@ -70,7 +72,7 @@ def test_an_untied_model_without_its_head_is_refused(directory: Path) -> None:
 def test_old_constants_beside_the_weights_are_left_alone(directory: Path) -> None:
     old = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)}
     change(directory, lambda tensors: tensors.update(old))
-    hub.load_model(directory)
+    load_model(directory)
 
 
 def test_a_shard_that_is_missing_or_holds_less_is_named(directory: Path) -> None:
@@ -85,3 +87,10 @@ def test_a_shard_that_is_missing_or_holds_less_is_named(directory: Path) -> None
 def test_no_weights_at_all_is_said(directory: Path) -> None:
     (directory / "model.safetensors").unlink()
     assert "holds no weights: model.safetensors is missing" in refusal(directory)
+
+
+def test_a_tokenizer_too_large_for_its_model_is_refused(tmp_path: Path) -> None:
+    model = Transformer(config_for(ModelSettings(layers=1, width=32, heads=2), 100))
+    save(tmp_path / "model", model, byte_tokenizer())
+    with pytest.raises(UserError, match="tokens, the model only 100"):
+        load(tmp_path / "model")
