@@ -163,12 +163,11 @@ class _Profile:
         odd = 0
         for word, count in self._words.items():
             beyond = sum(letter > "\x7f" for letter in word)
-            if self._is_latin and beyond == len(word) > 1:
-                odd += count * (word.lower() not in self._known_words)
-            elif not self._is_latin and 0 < beyond < len(word):
-                odd += count
-            elif beyond and any(a.islower() and b.isupper() for a, b in itertools.pairwise(word)):
-                odd += count
+            if self._is_latin:
+                is_odd = beyond == len(word) > 1 and word.lower() not in self._known_words
+            else:
+                is_odd = 0 < beyond < len(word)
+            odd += count * (is_odd or (beyond > 0 and _has_late_capital(word)))
         return odd
 
     def _shapes(self) -> float:
@@ -189,3 +188,7 @@ class _Profile:
             if word.lower() in language.words
         )
         return self._fixed + letters + common + self._plain * language.plain
+
+
+def _has_late_capital(word: str) -> bool:
+    return any(one.islower() and other.isupper() for one, other in itertools.pairwise(word))
