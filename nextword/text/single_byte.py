@@ -41,16 +41,19 @@ _LANGUAGES = {
     "iso8859_6": ("ar",),
     "cp874": ("th",),
 }
-_MARKS = frozenset("‘’‚“”„‹›«»–—…°§·£€©®™¡¿\u00a0\u00ad½¼¾²³ºª•№´×")
+_MARKS = frozenset("‘’‚“”„‹›«»–—…°§·£€¥¢©®™¡¿\u00a0\u00ad½¼¾¹²³ºª•№´×±µ")
 _LONE_WORDS = "àÀâáÁéÉèÈêóÓöíúåÅøØæőŐįĮ"  # letters beyond ASCII that are words
 _TONES = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0e00-\u0e7f"
-_WORD = re.compile(rf"(?:[^\W\d_]|[{_TONES}])+")
+_LETTER = r"[^\W\d_¹²³¼½¾ªºµ]"
+_WORD = re.compile(rf"(?:{_LETTER}|[{_TONES}])+")
 _REPEATED = re.compile(r"([^\x00-\x7f])\1{3,}")
-_LONE = re.compile(rf"(?<![\w{_TONES}])[^\W\d_a-zA-Z{_LONE_WORDS}](?![\w.{_TONES}])")
-_MARK_INSIDE = re.compile(
-    rf"(?:(?<=[^\W\d_])[^\w\s\x00-\x7f’‘·\xad{_TONES}]|[©®¹²³¼½¾])(?=[^\W\d_])"
+_LONE = re.compile(  # a letter beyond ASCII that is no word, or stands before a number
+    rf"(?<![\w{_TONES}])(?![a-zA-Z]){_LETTER}(?:(?<![{_LONE_WORDS}])(?![\w.{_TONES}])|(?=\d))"
 )
-_APOSTROPHE = re.compile(r"(?<!\w)’(?=[^\W\d_]{2})")
+_MARK_INSIDE = re.compile(  # a sign within a word, or one that no word begins with
+    rf"(?:(?<={_LETTER})[^\w\s\x00-\x7f’‘·\xad{_TONES}]|[©®¹²³¼½¾])(?={_LETTER})"
+)
+_APOSTROPHE = re.compile(rf"(?<!\w)’(?={_LETTER}{{2}})")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _ASCII_RUN = re.compile(rb"([\x00-\x7f]{100})[\x00-\x7f]+([\x00-\x7f]{100})")
 

@@ -189,6 +189,23 @@ def test_a_stray_byte_in_plain_text_is_not_taken_for_a_letter(noise: bytes) -> N
         detect_encoding(b"All of it plain. " + noise + b" All of it plain.")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "item,price\ntea,£5.00\ncoffee,£3.20\n",
+        "Heat to 25 °C ± 3, add 10 µm of it, ¼ cup, 2 m², for ¥500.",
+        "1;Müller\n2;François\n3;Søren Århus\n4;Peña\n",
+        "¿Qué pasa?",
+        "©2020 ACME®: el 1º de mayo",
+        "El Niño was strong in the Pacific this year.",
+        "name,city\nJosé,Málaga\nJoão,São Paulo\n",
+    ],
+)
+def test_signs_names_and_lone_accents_stay_western(text: str) -> None:
+    content = text.encode("cp1252")
+    assert decode(content, detect_encoding(content)) == text
+
+
 def test_box_drawing_is_refused() -> None:
     frame = "╔══════╗\n║ menu ║\n╠══════╣\n║ quit ║\n╚══════╝\n" * 5
     with pytest.raises(UserError, match="is not UTF-8"):
