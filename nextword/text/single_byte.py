@@ -47,8 +47,9 @@ _TONES = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0e00-\u0e7f"
 _LETTER = r"[^\W\d_¹²³¼½¾ªºµ]"
 _WORD = re.compile(rf"(?:{_LETTER}|[{_TONES}])+")
 _REPEATED = re.compile(r"([^\x00-\x7f])\1{3,}")
-_LONE = re.compile(  # a letter beyond ASCII that is no word, or stands before a number
+_LONE = re.compile(  # a letter beyond ASCII that is no word, or stands beside a number
     rf"(?<![\w{_TONES}])(?![a-zA-Z]){_LETTER}(?:(?<![{_LONE_WORDS}])(?![\w.{_TONES}])|(?=\d))"
+    rf"|(?<=\d)(?![a-zA-Z]){_LETTER}(?!\w)"
 )
 _MARK_INSIDE = re.compile(  # a sign within a word, or one that no word begins with
     rf"(?:(?<={_LETTER})[^\w\s\x00-\x7f’‘·\xad{_TONES}]|[©®¹²³¼½¾])(?={_LETTER})"
