@@ -21,6 +21,21 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Told:
+    """What a vocabulary tells of the bytes of text: those of each token, [vocabulary], how many of
+    space it adds before a text, and which token may stand for anything."""
+
+    sizes: Ints
+    space: int
+    unknown_id: int | None
+
+    @classmethod
+    def by(cls, tokenizer: Tokenizer) -> Told:
+        """Return what a tokenizer's vocabulary tells."""
+        return cls(tokenizer.bytes_per_id(), tokenizer.frame().space, tokenizer.unknown_id)
+
+
+@dataclass(frozen=True)
 class Part:
     """Some tokens of a split, as a split of their own.
 
@@ -52,10 +67,9 @@ def bytes_of_tokens(whole: Split, part: Part, tokenizer: Tokenizer) -> Ints:
 
     All are 0 where neither the split nor the vocabulary tells.
     """
-    told: Ints = tokenizer.bytes_per_id()
-    space, firsts = tokenizer.frame().space, part.split.starts
-    sizes = told[part.split.tokens]
-    sizes[part.begins] -= np.minimum(space, sizes[part.begins])
+    told, firsts = Told.by(tokenizer), part.split.starts
+    sizes = told.sizes[part.split.tokens]
+    sizes[part.begins] -= np.minimum(told.space, sizes[part.begins])
     if whole.sizes is None:
         if tokenizer.tells_bytes:
             return sizes
@@ -65,26 +79,26 @@ def bytes_of_tokens(whole: Split, part: Part, tokenizer: Tokenizer) -> Ints:
     differs = np.add.reduceat(sizes, firsts[:-1]) != whole.sizes[part.documents]
     for number in np.flatnonzero(is_cut | differs):
         document, inside = part.documents[number], slice(firsts[number], firsts[number + 1])
-        shared = bytes_in_document(whole, document, tokenizer, told)
+        shared = bytes_in_document(whole, document, told)
         sizes[inside] = shared[part.places[inside] - whole.starts[document]]
     return sizes
 
 
-def bytes_in_document(split: Split, document: int, tokenizer: Tokenizer, told: Ints) -> Ints:
+def bytes_in_document(split: Split, document: int, told: Told) -> Ints:
     """Return how many bytes of a document each of its tokens stands for, [tokens].
 
-    `told` are the bytes that the vocabulary tells, [vocabulary]. What unknown tokens stand for is
-    what the others leave; anything else that is left over is spread in proportion.
+    What unknown tokens stand for is what the others leave; anything else that is left over is
+    spread in proportion.
     """
     assert split.sizes is not None
     size = int(split.sizes[document])
     ids = split.tokens[split.starts[document] : split.starts[document + 1]]
-    sizes = told[ids]
-    sizes[:1] -= np.minimum(tokenizer.frame().space, sizes[:1])
+    sizes = told.sizes[ids]
+    sizes[:1] -= np.minimum(told.space, sizes[:1])
     if sizes.sum() == size:
         return sizes
     weights = sizes.astype(np.float64)
-    unknown = ids == tokenizer.unknown_id
+    unknown = ids == told.unknown_id
     if unknown.any():
         weights[unknown] = max(1.0, (size - sizes.sum()) / np.count_nonzero(unknown))
     if not weights.any():
@@ -102,7 +116,7 @@ def first_tokens(split: Split, count: int | None, tokenizer: Tokenizer) -> Split
     sizes = None
     if split.sizes is not None:
         last = len(starts) - 2
-        inside = bytes_in_document(split, last, tokenizer, tokenizer.bytes_per_id())
+        inside = bytes_in_document(split, last, Told.by(tokenizer))
         sizes = split.sizes[: last + 1].copy()
         sizes[last] = inside[: count - starts[last]].sum()
     return replace(split, tokens=split.tokens[:count], starts=starts, sizes=sizes)
