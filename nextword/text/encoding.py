@@ -45,7 +45,8 @@ _UTF8_CHARACTER = re.compile(
 _BYTES_BEFORE = 1000  # bytes before the first that is not UTF-8
 _SAMPLE_BYTES = 60_000  # looked at to tell encodings of the East apart
 _SHOWN = 20  # characters on either side of where two readings begin to differ
-_PIECES, _PIECE_BYTES = 16, 1000  # looked at to tell encodings of one byte a character apart
+_PIECES, _PIECE_BYTES = 16, 256  # looked at to tell encodings of one byte a character apart
+_ASCII_RUN = re.compile(rb"([\x00-\x7f]{100})[\x00-\x7f]+([\x00-\x7f]{100})")
 
 
 def detect_encoding(start: bytes, *, whole: bool = True) -> str:
@@ -125,8 +126,8 @@ def _word_start(content: bytes, offset: int) -> int:
 
 
 def _pieces(content: bytes, offset: int) -> bytes:
-    """Return what follows `offset` and a little before, or pieces spread evenly over it."""
-    content = content[max(0, offset - _BYTES_BEFORE) :]
+    """Return what is near bytes beyond ASCII from `offset` on, or pieces spread evenly over it."""
+    content = _ASCII_RUN.sub(rb"\1\n\2", content[max(0, offset - _BYTES_BEFORE) :])
     if len(content) <= _PIECES * _PIECE_BYTES:
         return content
     starts = range(0, len(content), -(-len(content) // _PIECES))

@@ -55,8 +55,8 @@ _MARK_INSIDE = re.compile(  # a sign within a word, or one that no word begins w
     rf"(?:(?<={_LETTER})[^\w\s\x00-\x7f’‘·\xad{_TONES}]|[©®¹²³¼½¾])(?={_LETTER})"
 )
 _APOSTROPHE = re.compile(rf"(?<!\w)’(?={_LETTER}{{2}})")
+_ASCII_LETTERS = re.compile("[A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
-_ASCII_RUN = re.compile(rb"([\x00-\x7f]{100})[\x00-\x7f]+([\x00-\x7f]{100})")
 
 _LEAST_LETTERS = 4  # of a script other than the Latin; with fewer nothing is concluded
 _MOST_ODD = 0.05  # of the characters beyond ASCII, in text that people wrote
@@ -117,7 +117,6 @@ def likeliest(sample: bytes) -> list[Reading]:
 
 def readings(sample: bytes) -> list[Reading]:
     """Return how `sample` can be read as text that people write, the likeliest first."""
-    sample = _ASCII_RUN.sub(rb"\1\n\2", sample)  # only what is near other bytes says anything
     found = []
     for encoding, names in _LANGUAGES.items():
         try:
@@ -138,7 +137,7 @@ class _Profile:
         self._is_latin = names[0] in LATIN
         languages = [_language(name) for name in names]
         self._known_words = frozenset[str]().union(*(language.words for language in languages))
-        self._plain = sum(letter.isascii() and letter.isalpha() for letter in text)
+        self._plain = len(text) - len(_ASCII_LETTERS.sub("", text))
         self._words = Counter(_WORD.findall(text))
         alphabet = {letter for language in languages for letter in language.logs}
         beyond = Counter(character for character in text if character > "\x7f")
