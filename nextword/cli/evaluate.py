@@ -31,6 +31,7 @@ FIGURES = {
 FACTS = {
     "hidden_tokens": "hidden tokens",
     "tokens": "tokens",
+    "unknown_share": "... unknown to the tokenizer",
     "bytes": "bytes",
     "documents": "documents",
     "documents_seen": "... also in the training text",
@@ -137,6 +138,7 @@ def show_seeds(seeds: Mapping[str, SeedStats]) -> None:
 def show_measured(values: Record) -> None:
     """Show the figures of an evaluation on text, and what they were measured on."""
     shown, titles = {**values, "seconds": duration(values["seconds"])}, dict(FIGURES)
+    shown["unknown_share"] = f"{values['unknown_share']:.2%}"
     if "hidden_tokens" in values:
         titles["loss"] = "loss, nats per hidden token"
         shown["mask_rate"] = f"{values['mask_rate']:.0%}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
+from nextword.evaluation.parts import first_tokens
 from nextword.files import read_json
 from nextword.settings import PrepareSettings, resolve
 from nextword.terminal import Progress, say
@@ -20,6 +21,7 @@ from nextword.text.document import ReadStats
 from nextword.text.duplicates import window_hashes
 from nextword.text.sources import find_sources, read_documents
 from nextword.text.split import Overlap
+from nextword.tokens.losses import Losses
 from nextword.tokens.store import Split, Store, id_dtype, is_store
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -32,8 +34,11 @@ SAMPLED = np.uint32(2**30)  # of 2^32 hashes: a quarter of the windows is looked
 
 @dataclass(frozen=True)
 class HeldOut:
+    """Text to measure on; `losses` is what the tokenizer lost of it."""
+
     name: str
     split: Split
+    losses: Losses
 
 
 def run_store(model: Path, *, needed: bool) -> Store | None:
@@ -78,8 +83,10 @@ def open_held_out(
         return _of_store(store, tokenizer)
     if len(data) == 1 and is_store(data[0]):
         return _of_store(Store.open(data[0]), tokenizer)
+    tokenizer.take_losses()  # of what was encoded before
     split = read_text(data, tokenizer, text_column=text_column, max_tokens=max_tokens)
-    return HeldOut(", ".join(data), first_tokens(split, max_tokens))
+    losses = tokenizer.take_losses()
+    return HeldOut(", ".join(data), first_tokens(split, max_tokens, tokenizer), losses)
 
 
 def _of_store(store: Store, tokenizer: Tokenizer) -> HeldOut:
@@ -96,7 +103,12 @@ def _of_store(store: Store, tokenizer: Tokenizer) -> HeldOut:
             mend="name some: nextword evaluate MODEL DATA",
         )
     path = min(os.path.relpath(store.path), str(store.path.resolve()), key=len)
-    return HeldOut(f"held-out text of {path}", store.val)
+    split, saved = store.val, store.manifest.get("unknown_tokens")
+    losses = Losses.from_json(saved) if saved else Losses()
+    if tokenizer.unknown_id is not None:  # else what is lost has left no trace in the tokens
+        losses.tokens = len(split) - len(split.starts) + 1
+        losses.unknown = int(np.count_nonzero(split.tokens == tokenizer.unknown_id))
+    return HeldOut(f"held-out text of {path}", split, losses)
 
 
 def read_text(
@@ -110,12 +122,14 @@ def read_text(
 
     Nothing is left out but empty documents. Stops reading after `max_tokens`.
     """
-    tally, encoded, lengths = ReadStats(), list[NDArray[Any]](), list[int]()
+    tally, encoded = ReadStats(), list[NDArray[Any]]()
+    lengths, sizes = list[int](), list[int]()
     for texts in _batches_of_texts(data, text_column, tally):
         ids, counts = tokenizer.encode_batch(texts)
         ended = np.insert(ids, np.cumsum(counts), tokenizer.end_id)
         encoded.append(ended.astype(id_dtype(tokenizer.vocab_size)))
         lengths += (counts + 1).tolist()
+        sizes += [len(text.encode()) for text in texts]
         if max_tokens and sum(lengths) >= max_tokens:
             break
     if not lengths:
@@ -124,7 +138,12 @@ def read_text(
         say(f"{tally.skipped:,} of {tally.total:,} documents are empty and left out")
     starts = np.concatenate([[0], np.cumsum(lengths)])
     return Split(
-        "held-out", np.concatenate(encoded), starts, tokenizer.end_id, tokenizer.vocab_size
+        "held-out",
+        np.concatenate(encoded),
+        starts,
+        tokenizer.end_id,
+        tokenizer.vocab_size,
+        sizes=np.array(sizes, np.int32),
     )
 
 
@@ -147,40 +166,6 @@ def _batches_of_texts(
                     waiting = []
     if waiting:
         yield waiting
-
-
-def first_tokens(split: Split, count: int | None) -> Split:
-    """All of a split up to a number of tokens; its last document may be cut short."""
-    if count is None or count >= len(split.tokens):
-        return split
-    starts = np.append(split.starts[split.starts < count], count)
-    return replace(split, tokens=split.tokens[:count], starts=starts)
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some tokens of a split, as a split of their own.
-
-    `documents` [documents] are the numbers of those they stand in; `begins` where among the tokens
-    a document begins with its own first one.
-    """
-
-    split: Split
-    documents: NDArray[np.int64]
-    begins: NDArray[np.int64]
-
-
-def part_of(split: Split, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> Part:
-    """The tokens of the stretches from `starts` to `stops`, each [stretches], in order."""
-    lengths = stops - starts
-    before = np.cumsum(lengths) - lengths
-    places = np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
-    cuts = np.searchsorted(places, split.starts)
-    documents = np.flatnonzero(np.diff(cuts))
-    begins = cuts[documents]
-    tokens = split.tokens if len(places) == len(split) else split.tokens[places]
-    part = replace(split, tokens=tokens, starts=np.append(begins, len(places)))
-    return Part(part, documents, begins[places[begins] == split.starts[documents]])
 
 
 def seen_in_training(

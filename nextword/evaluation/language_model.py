@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from nextword.errors import UserError
 from nextword.evaluation.bootstrap import ratio_interval, units
-from nextword.evaluation.held_out import HeldOut, Part, part_of, seen_in_training
+from nextword.evaluation.held_out import HeldOut, seen_in_training
 from nextword.evaluation.metrics import perplexity, perplexity_interval, round_for_json
+from nextword.evaluation.parts import bytes_of_tokens, part_of
 from nextword.inference.language_model import LanguageModel
 from nextword.models.transformer import Transformer
 from nextword.objectives import language_modeling
@@ -22,7 +23,6 @@ from nextword.settings import EvaluateSettings
 from nextword.terminal import Progress, say, warn
 from nextword.tokens.loader import IGNORE_INDEX, evaluation_windows, window_bounds
 from nextword.tokens.store import Split, Store
-from nextword.tokens.tokenizer import Tokenizer
 
 LONGEST_DEFAULT = 4096  # tokens seen at once by models that could see more, unless asked for
 SCORES_AT_ONCE = 1 << 26  # attention scores a head in one batch: bounds memory, changes no result
@@ -38,7 +38,8 @@ class Evaluation:
     Intervals are 95% bootstrap intervals over `interval_units` ("documents" or "blocks" of text),
     None where there is a single one. `documents` counts those of which a token was scored,
     `documents_seen` those of them also found in the training text, None where that is not known;
-    `documents_over_context` those that are scored in pieces.
+    `documents_over_context` those that are scored in pieces. `unknown_share` is that of the text's
+    tokens which the tokenizer does not know.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Evaluation:
     documents: int
     documents_seen: int | None
     documents_over_context: int
+    unknown_share: float
     interval_units: str
     context_length: int
     stride: int
@@ -78,7 +80,8 @@ def evaluate_language_model(
     part = part_of(whole, *windows.bounds(whole))
     drawn = units(part.split.starts)
     nats_of = np.add.reduceat(nats, drawn.starts[:-1], dtype=np.float64)
-    bytes_of = np.add.reduceat(_bytes_of_tokens(part, model.tokenizer), drawn.starts[:-1])
+    token_bytes = bytes_of_tokens(whole, part, model.tokenizer)
+    bytes_of = np.add.reduceat(token_bytes, drawn.starts[:-1])
     loss, size = float(nats_of.sum()) / len(nats), int(bytes_of.sum())
     if not math.isfinite(loss):
         raise UserError(
@@ -102,6 +105,7 @@ def evaluate_language_model(
         documents=len(part.documents),
         documents_seen=seen_in_training(store.train, whole, part.documents) if store else None,
         documents_over_context=int((np.diff(whole.starts)[part.documents] > context).sum()),
+        unknown_share=held_out.losses.share,
         interval_units=drawn.kind,
         context_length=context,
         stride=stride,
@@ -172,10 +176,3 @@ def _context(model: Transformer, settings: EvaluateSettings) -> int:
             mend=f"let it be at most {context}",
         )
     return context
-
-
-def _bytes_of_tokens(part: Part, tokenizer: Tokenizer) -> NDArray[np.int64]:
-    """How many bytes of text each token stands for, [tokens]."""
-    sizes: NDArray[np.int64] = tokenizer.bytes_per_id()[part.split.tokens]
-    sizes[part.begins] -= np.minimum(tokenizer.frame().space, sizes[part.begins])
-    return sizes

@@ -40,7 +40,8 @@ class HiddenEvaluation:
     """With `mask_rate` of the text hidden, `masked_accuracy` is the share of `hidden_tokens` that
     are an encoder's first candidate. `loss` is in nats a hidden token, `perplexity` its
     exponential. An encoder–decoder has no such candidates: it writes the hidden spans, sentinels
-    and ends among them, each token after those before it.
+    and ends among them, each token after those before it. `unknown_share` is that of the text's
+    tokens which the tokenizer does not know.
 
     Intervals are 95% bootstrap intervals over the rows of text read, None where there is one.
     """
@@ -57,6 +58,7 @@ class HiddenEvaluation:
     hidden_tokens: int
     tokens: int
     rows: int
+    unknown_share: float
     context_length: int
     seconds: float
 
@@ -119,6 +121,7 @@ def evaluate_hidden(
         hidden_tokens=total,
         tokens=read,
         rows=len(hidden),
+        unknown_share=held_out.losses.share,
         context_length=context,
         seconds=time.monotonic() - started,
     )

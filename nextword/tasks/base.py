@@ -26,6 +26,7 @@ from nextword.tasks.dataset import Dataset, E, Encoded, ExampleReader, I
 from nextword.tasks.records import Columns, Record, TextFiles, fit_settings
 from nextword.tasks.task_file import TaskFile
 from nextword.terminal import warn
+from nextword.tokens import losses
 from nextword.tokens.packing import ROW_LENGTH
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -233,6 +234,7 @@ class Task(ABC, Generic[E, I, O]):
 
     def warn_of(self, encoded: Encoded[I]) -> None:
         """Warn of what is not read of the data."""
+        losses.warn_of(self.tokenizer.losses)
         for note in encoded.notes:
             warn(note)
 

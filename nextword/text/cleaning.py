@@ -51,7 +51,7 @@ _SCRIPTS = {  # language or alphabet: ranges
 }
 _PATTERNS = {name: re.compile(f"[{ranges}]") for name, ranges in _SCRIPTS.items()}
 
-_WORDS = {  # the commonest, in any order
+COMMON_WORDS = {  # the commonest, in any order
     "en": "the of and to a in is that it was he for on with as his be at by i this had not are but "
     "from or have an they which one you were her all she there would their we him been has when "
     "who will no more if out so said what up its about into than them can only some could do my "
@@ -100,9 +100,14 @@ _WORDS = {  # the commonest, in any order
     "bg": "и на да се в е за от не с че по са като си това но до той беше съм ще аз",
 }
 _SHARED_SCRIPTS = {"latin", "cyrillic"}
-LANGUAGES = [*sorted(_SCRIPTS.keys() - _SHARED_SCRIPTS | _WORDS.keys()), "code", "other", "unclear"]
+LANGUAGES = [
+    *sorted(_SCRIPTS.keys() - _SHARED_SCRIPTS | COMMON_WORDS.keys()),
+    "code",
+    "other",
+    "unclear",
+]
 _LANGUAGES_OF_WORD: dict[str, list[str]] = {}
-for _language, _common_words in _WORDS.items():
+for _language, _common_words in COMMON_WORDS.items():
     for _word in set(_common_words.split()):
         _LANGUAGES_OF_WORD.setdefault(_word, []).append(_language)
 

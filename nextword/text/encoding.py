@@ -1,7 +1,8 @@
 """Detecting the encoding of bytes, and decoding that never replaces anything silently.
 
 It is told by byte order marks, by the rules of UTF-8 and UTF-16, and, for the encodings before
-Unicode, by how much of the decoded text is made of characters in common use.
+Unicode, by how much of the decoded text is made of characters in common use (those of the East), or
+by the language that the text then is in (`nextword.text.single_byte`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from nextword.errors import UserError
+from nextword.text.single_byte import Reading, likeliest
 
 _BOMS = [  # the longer first: UTF-32's begins like UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -24,10 +26,10 @@ _BOMS = [  # the longer first: UTF-32's begins like UTF-16's
     (codecs.BOM_UTF16_BE, "utf-16"),
 ]
 
-# Legacy encodings, in the order they are tried. Of those in one tuple the better one is taken.
-_LEGACY = [("euc_jp",), ("shift_jis",), ("cp949",), ("gb18030", "big5"), ("cp1251", "koi8_r")]
-_LEGACY_SHARE = 0.85  # of the characters beyond ASCII: 0.95 in real text, under 0.7 if wrong
-_LEGACY_LEAST = 4  # such characters; with fewer nothing is concluded
+# Encodings of the East, in the order they are tried. Of those in one tuple the better is taken.
+_EASTERN = [("euc_jp",), ("shift_jis",), ("cp949",), ("gb18030", "big5")]
+_EASTERN_SHARE = 0.85  # of the characters beyond ASCII: 0.95 in real text, under 0.7 if wrong
+_EASTERN_LEAST = 4  # such characters; with fewer nothing is concluded
 _MIN_KANA_HANGUL = {"euc_jp": 0.25, "shift_jis": 0.25, "cp949": 0.8}  # least share
 
 _EASTERN_MARKS = frozenset("“”‘’—…·×° ") | frozenset(
@@ -35,18 +37,16 @@ _EASTERN_MARKS = frozenset("“”‘’—…·×° ") | frozenset(
 )
 _KANA = frozenset(map(chr, range(0x3041, 0x30FF)))
 _HANGUL = frozenset(map(chr, range(0xAC00, 0xD7A4)))
-_WESTERN = set("àâäáãåæçéèêëíìîïñóòôöõøœúùûüýßÀÂÄÁÅÆÇÉÈÊËÍÎÏÑÓÔÖØŒÚÙÛÜ")
-_PUNCTUATION = set("‘’“”–—…«»°§·£€©®™¡¿\u00a0\u00ad½¼¾²³ºª•")
 _PLAIN = frozenset("\t\n\r" + "".join(map(chr, range(32, 127))))
 _INSIDE_WORD = re.compile(r"(?<=[A-Za-z])[^\x00-\x7f]|[^\x00-\x7f](?=[A-Za-z])")
-_CYRILLIC_WORD = re.compile(
-    "(?<![\u0400-\u04ff])(?:[\u0400-\u04ff][\u0430-\u045f]{0,30}|[\u0400-\u042f]{1,30})(?![\u0400-\u04ff])"
-)
 _UTF8_CHARACTER = re.compile(
     rb"[\xC2-\xDF][\x80-\xBF]|[\xE0-\xEF][\x80-\xBF]{2}|[\xF0-\xF4][\x80-\xBF]{3}"
 )
 _BYTES_BEFORE = 1000  # bytes before the first that is not UTF-8
-_SAMPLE_BYTES = 60_000  # looked at to tell legacy encodings apart
+_SAMPLE_BYTES = 60_000  # looked at to tell encodings of the East apart
+_SHOWN = 20  # characters on either side of where two readings begin to differ
+_PIECES, _PIECE_BYTES = 16, 256  # looked at to tell encodings of one byte a character apart
+_ASCII_RUN = re.compile(rb"([\x00-\x7f]{100})[\x00-\x7f]+([\x00-\x7f]{100})")
 
 
 def detect_encoding(start: bytes, *, whole: bool = True) -> str:
@@ -72,7 +72,12 @@ def detect_encoding(start: bytes, *, whole: bool = True) -> str:
     if _mostly_utf8(start[max(0, offset - _BYTES_BEFORE) :][:_SAMPLE_BYTES]):
         return "utf-8"
     sample = start[_word_start(start, offset) :][:_SAMPLE_BYTES]
-    legacy = _legacy(sample, is_cut=offset > _BYTES_BEFORE) or _unmarked_eastern_utf16(start)
+    legacy = _eastern(sample, offset > _BYTES_BEFORE) or _unmarked_eastern_utf16(start)
+    if legacy is None:
+        found = likeliest(_pieces(start, offset))
+        if len(found) > 1:
+            raise _ambiguous(start, offset, *found)
+        legacy = found[0].encoding if found else None
     if legacy is not None:
         with contextlib.suppress(UnicodeDecodeError):
             if whole:
@@ -120,24 +125,31 @@ def _word_start(content: bytes, offset: int) -> int:
     return max(*spaces, low - 1) + 1
 
 
-def _legacy(sample: bytes, is_cut: bool) -> str | None:
-    for encodings in _LEGACY:
+def _pieces(content: bytes, offset: int) -> bytes:
+    """Return what is near bytes beyond ASCII from `offset` on, or pieces spread evenly over it."""
+    content = _ASCII_RUN.sub(rb"\1\n\2", content[max(0, offset - _BYTES_BEFORE) :])
+    if len(content) <= _PIECES * _PIECE_BYTES:
+        return content
+    starts = range(0, len(content), -(-len(content) // _PIECES))
+    return b"\n".join(content[start : start + _PIECE_BYTES] for start in starts)
+
+
+def _eastern(sample: bytes, is_cut: bool) -> str | None:
+    for encodings in _EASTERN:
         texts = {encoding: _decode_start(sample, encoding, is_cut) for encoding in encodings}
         shares = {encoding: _usual_share(text or "", encoding) for encoding, text in texts.items()}
         best = max(shares, key=shares.__getitem__)
-        if shares[best] >= _LEGACY_SHARE:
+        if shares[best] >= _EASTERN_SHARE:
             return best
-    return "cp1252" if _is_western(sample, is_cut) else None
+    return None
 
 
 def _usual_share(text: str, encoding: str) -> float:
     """Return the share of the characters beyond ASCII that are usual in this encoding's text."""
     beyond = [character for character in text if character > "\x7f"]
     # Characters beyond ASCII that stand in Latin words are Latin letters.
-    if len(beyond) < _LEGACY_LEAST or len(_INSIDE_WORD.findall(text)) > 0.2 * len(beyond):
+    if len(beyond) < _EASTERN_LEAST or len(_INSIDE_WORD.findall(text)) > 0.2 * len(beyond):
         return 0
-    if encoding in ("cp1251", "koi8_r"):
-        return _cyrillic_share(text, len(beyond))
     usual = _common_characters(encoding)
     kana_or_hangul = sum(character in _KANA or character in _HANGUL for character in beyond)
     if kana_or_hangul < _MIN_KANA_HANGUL.get(encoding, 0) * len(beyond):
@@ -162,23 +174,13 @@ def _common_characters(encoding: str) -> frozenset[str]:
     return _EASTERN_MARKS | rows("gb2312", 0xB0, 0xD7) | rows("big5", 0xA4, 0xC6) - _KANA
 
 
-def _cyrillic_share(text: str, beyond: int) -> float:
-    """Return the share of characters in words written as people write them: word, Word or WORD."""
-    letters = sum("\u0400" <= character <= "\u04ff" for character in text)
-    small = sum("\u0430" <= character <= "\u045f" for character in text)
-    if small < 0.5 * letters:
-        return 0  # the two encodings swap capitals and small letters
-    marks = sum(character in _PUNCTUATION or character == "№" for character in text)
-    return (sum(map(len, _CYRILLIC_WORD.findall(text))) + marks) / beyond
-
-
 def _unmarked_eastern_utf16(start: bytes) -> str | None:
     """Detect Chinese, Japanese or Korean in UTF-16 without a byte order mark."""
     usual = _common_characters("gb18030") | _common_characters("shift_jis") | _HANGUL
     for encoding in ("utf-16-le", "utf-16-be"):
         text = _decode_start(start[:4096], encoding, is_cut=False) or ""
         known = sum(character in usual or character in _PLAIN for character in text)
-        if known >= 0.95 * len(text) and len(text) >= _LEGACY_LEAST:
+        if known >= 0.95 * len(text) and len(text) >= _EASTERN_LEAST:
             return encoding
     return None
 
@@ -194,19 +196,6 @@ def _decode_start(sample: bytes, encoding: str, is_cut: bool) -> str | None:
         except UnicodeDecodeError:
             continue
     return None
-
-
-def _is_western(sample: bytes, is_cut: bool) -> bool:
-    text = _decode_start(sample, "cp1252", is_cut)
-    if text is None:
-        return False
-    beyond = [character for character in text if character > "\x7f"]
-    accented = sum(character in _WESTERN for character in beyond)
-    marks = sum(character in _PUNCTUATION for character in beyond)
-    letters = sum(character.isascii() and character.isalpha() for character in text)
-    if accented + marks < len(beyond) or accented > 0.5 * letters or marks > letters:
-        return False
-    return re.search(r"[\x00-\x08\x0e-\x1f]", text) is None
 
 
 def decode(content: bytes, encoding: str, offset: int = 0) -> str:
@@ -241,8 +230,28 @@ def decode_chunks(chunks: Iterable[bytes], encoding: str) -> Iterator[str]:
 
 def _undecodable(encoding: str, content: bytes, position: int, offset: int = 0) -> UserError:
     found = content[position : position + 1].hex() or "nothing"
-    name = encoding.upper().removesuffix("-SIG").replace("_", "-")
     return UserError(
-        f"is not {name}: found 0x{found} at byte {offset + position}",
+        f"is not {_written(encoding)}: found 0x{found} at byte {offset + position}",
         mend="convert it to UTF-8 (for example with iconv), or pass --skip-bad to leave it out",
     )
+
+
+def _ambiguous(content: bytes, position: int, first: Reading, second: Reading) -> UserError:
+    """An error with two readings, and the first word in which they differ."""
+    pairs = enumerate(zip(first.text, second.text, strict=True))
+    place = next(number for number, (one, other) in pairs if one != other)
+    shown = []
+    for reading in (first, second):
+        before = re.search(r"\S*\Z", reading.text[:place])
+        after = re.match(r".\S*", reading.text[place:], re.S)
+        word = (before[0][-_SHOWN:] if before else "") + (after[0][:_SHOWN] if after else "")
+        shown.append(f"{_written(reading.encoding)} (“{word}”)")
+    found = f"0x{content[position]:02x} at byte {position}"
+    return UserError(
+        f"is not UTF-8 ({found}): it may be {' or '.join(shown)}",
+        mend=f"convert it to UTF-8: iconv -f {_written(first.encoding)} -t UTF-8, if that is right",
+    )
+
+
+def _written(encoding: str) -> str:
+    return encoding.upper().removesuffix("-SIG").replace("_", "-")

@@ -19,10 +19,16 @@ from nextword.terminal import quantity, say, table, warn
 from nextword.text.cleaning import LANGUAGES
 from nextword.text.document import Source
 from nextword.text.sources import find_sources, fingerprint
-from nextword.tokens import stages
+from nextword.tokens import losses, stages
 from nextword.tokens.control_tokens import control_tokens_for
 from nextword.tokens.select import Corpus, SelectedShard, select_documents, split_documents
-from nextword.tokens.stages import encode_shards, measure_overlap, read_shards, write_splits
+from nextword.tokens.stages import (
+    encode_shards,
+    lost_in_encoding,
+    measure_overlap,
+    read_shards,
+    write_splits,
+)
 from nextword.tokens.store import MANIFEST, TOKENIZER, Store, write_manifest
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.tokenizer_training import byte_tokenizer, character_tokenizer, check_vocab_size
@@ -38,6 +44,7 @@ from nextword.tokens.workers import (
 RELEVANT = PrepareSettings.model_fields.keys() - {"workers"}  # settings that change the result
 SMALL_CORPUS = 1_000_000  # bytes; less text is not worth starting processes for
 
+_OWN_TOKENIZER = "leave out --tokenizer: one that knows every character is trained on the text"
 _SHOWN_SOURCE, _SHOWN_TEXT = 26, 20  # characters of an example
 _SHOWN_LANGUAGES = 8
 _LEAST_SHARE = 0.001  # of a language that is named
@@ -100,13 +107,19 @@ def prepare(
                 f"not the {settings.vocab_size:,} asked for"
             )
         encoded = encode_shards(parts, work / TOKENIZER, work, workers)
+        lost = lost_in_encoding(encoded)
+        losses.say_what_is_folded(tokenizer)
+        losses.check(lost, settings.tokenizer, _OWN_TOKENIZER)
         with whole_directory(out) as aside:
             splits = write_splits(encoded, tokenizer, aside)
             _gather_quarantine(work, aside)
             tokenizer.save(aside / TOKENIZER)
             data_names = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]
             summary = _summary(corpus, overlap)
+            of_text = sum(count["tokens"] - count["documents"] for count in splits.values())
+            lost.tokens = lost.tokens or of_text
             content = {"data": data_names, **identity, "splits": splits, "summary": summary}
+            content["unknown_tokens"] = lost.to_json()
             write_manifest(aside, tokenizer, content, settings.tokenizer)
     if settings.val_fraction:
         for name, what in (("train", "training"), ("val", "held-out")):

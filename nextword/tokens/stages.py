@@ -25,6 +25,7 @@ from nextword.text.document import Document, ReadStats, Source
 from nextword.text.sources import read_documents
 from nextword.text.split import Overlap, overlap_windows
 from nextword.tokens.control_tokens import control_tokens_for
+from nextword.tokens.losses import Losses
 from nextword.tokens.select import SelectedShard, Shard, strings_to_arrays, write_shard
 from nextword.tokens.store import SPLITS, SplitWriter, id_dtype
 from nextword.tokens.tokenizer import Tokenizer
@@ -237,12 +238,13 @@ def encode_shards(parts: Parts, tokenizer: Path, work: Path, workers: WorkerPool
 def encode_stage(target: Path, part: SelectedShard, tokenizer: Path) -> None:
     """Encode a shard's pieces, each followed by the end token."""
     encoder = _load_tokenizer(tokenizer)
+    encoder.take_losses()  # of a shard that failed
     end = np.array([encoder.end_id], np.uint32)
     arrays: dict[str, NDArray[Any]] = {}
     notes: dict[str, Any] = {}
     pieces = list(part.pieces())
     for number, name in enumerate(SPLITS, start=1):
-        ids, lengths, sources = [np.empty(0, np.uint32)], [], []
+        ids, lengths, sizes, sources = [np.empty(0, np.uint32)], [], list[int](), []
         for source, texts in ((piece[0], piece[number]) for piece in pieces):
             try:
                 flat, counts = encoder.encode_batch(texts)
@@ -252,18 +254,28 @@ def encode_stage(target: Path, part: SelectedShard, tokenizer: Path) -> None:
                 ids += [piece_ids, end]
                 lengths.append(len(piece_ids) + 1)
                 sources.append(source)
+            sizes += [len(text.encode()) for text in texts]
         flat = np.concatenate(ids)
         arrays[f"{name}.ids"] = flat.astype(id_dtype(encoder.vocab_size))
         arrays[f"{name}.lengths"] = np.array(lengths, np.int32)
+        arrays[f"{name}.sizes"] = np.array(sizes, np.int32)
         arrays |= strings_to_arrays(f"{name}.source", sources)
         everything = "".join(text for piece in pieces for text in piece[number])
         notes[name] = {
             "documents": len(lengths),
             "tokens": len(flat),
             "characters": len(everything),
-            "bytes": len(everything.encode()),
+            "bytes": sum(sizes),
         }
-    write_shard(target, arrays, notes)
+    write_shard(target, arrays, notes | {"losses": encoder.take_losses().to_json()})
+
+
+def lost_in_encoding(encoded: list[Path]) -> Losses:
+    """Return what the tokenizer lost of all encoded shards."""
+    losses = Losses()
+    for path in encoded:
+        losses.add(Losses.from_json(Shard(path).notes["losses"]))
+    return losses
 
 
 def write_splits(
@@ -276,6 +288,7 @@ def write_splits(
             for path in encoded:
                 shard = Shard(path)
                 ids, lengths = shard[f"{name}.ids"], shard[f"{name}.lengths"]
-                writer.append(ids, lengths, shard.strings(f"{name}.source"))
+                sources = shard.strings(f"{name}.source")
+                writer.append(ids, lengths, sources, shard[f"{name}.sizes"])
                 counts[name].update(shard.notes[name])
     return {name: dict(count) for name, count in counts.items()}

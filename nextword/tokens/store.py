@@ -5,6 +5,7 @@ STORE/manifest.json   counts, SHA-256 of every file, tokenizer, settings; writte
       train.bin       ids one after another, each document followed by the end token
       train.idx       where each document lies (Megatron-LM, indexed_dataset.py)
       train.sources   the place each document came from, a line each
+      train.sizes     how many bytes of text each document is, int32
       val.bin ...     the same of the held-out text
 """
 
@@ -49,6 +50,7 @@ class Split:
     end_id: int
     vocab_size: int
     path: Path | None = None  # of its .bin
+    sizes: NDArray[np.int32] | None = None  # bytes of text, [documents]; None where not known
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -79,20 +81,27 @@ class Split:
 
 
 class SplitWriter:
-    """Writes NAME.bin, NAME.idx and NAME.sources; memory grows by four bytes a document."""
+    """Writes NAME.bin, .idx, .sources and .sizes; memory grows by eight bytes a document."""
 
     def __init__(self, directory: Path, name: str, vocab_size: int, end_id: int) -> None:
         self.path = directory / f"{name}.bin"
         self.dtype = id_dtype(vocab_size)
         self.vocab_size, self.end_id = vocab_size, end_id
         self._lengths: list[NDArray[np.int32]] = []
+        self._sizes: list[NDArray[np.int32]] = []
         self._ids = open(self.path, "wb")  # noqa: SIM115
         self._sources = open(self.path.with_suffix(".sources"), "wb")  # noqa: SIM115
 
     def append(
-        self, ids: NDArray[Any], lengths: NDArray[Any], sources: list[str] | None = None
+        self,
+        ids: NDArray[Any],
+        lengths: NDArray[Any],
+        sources: list[str] | None = None,
+        sizes: NDArray[Any] | None = None,
     ) -> None:
         """Write documents one after another, each with its end token, counted in its length.
+
+        `sizes` are the bytes of their text.
 
         Raises ValueError for ids that do not add up, lie outside the vocabulary, or do not end.
         """
@@ -104,6 +113,8 @@ class SplitWriter:
             raise ValueError("a document lacks its end token")
         self._ids.write(ids.astype(self.dtype).tobytes())
         self._lengths.append(np.asarray(lengths, np.int32))
+        if sizes is not None:
+            self._sizes.append(np.asarray(sizes, np.int32))
         for source in sources or []:
             line = " ".join(source.splitlines()) + "\n"
             self._sources.write(line.encode("utf-8", "surrogateescape"))
@@ -117,6 +128,9 @@ class SplitWriter:
         if kind is None:
             lengths = np.concatenate([np.empty(0, np.int32), *self._lengths])
             write_index(self.path.with_suffix(".idx"), lengths, self.dtype)
+            sizes = np.concatenate([np.empty(0, np.int32), *self._sizes])
+            if len(sizes) == len(lengths):
+                self.path.with_suffix(".sizes").write_bytes(sizes.astype("<i4").tobytes())
 
 
 def write_index(path: Path, lengths: NDArray[np.int32], dtype: np.dtype[Any]) -> None:
@@ -182,7 +196,18 @@ def read_split(path: Path, end_id: int, vocab_size: int) -> Split:
     if size != expected:
         raise _damaged(f"is damaged: {size:,} bytes, its index expects {expected:,}", bin_path)
     tokens = np.memmap(bin_path, dtype, "r") if expected else np.empty(0, dtype)
-    return Split(path.stem, tokens, starts, end_id, vocab_size, bin_path)
+    return Split(path.stem, tokens, starts, end_id, vocab_size, bin_path, _read_sizes(path, starts))
+
+
+def _read_sizes(path: Path, starts: NDArray[np.int64]) -> NDArray[np.int32] | None:
+    """Return the bytes of each document's text; None where another tool wrote the store."""
+    file = path.with_suffix(".sizes")
+    if not file.is_file():
+        return None
+    sizes = np.fromfile(file, "<i4")
+    if len(sizes) != len(starts) - 1:
+        raise _damaged("is damaged: it does not fit the index", file)
+    return sizes
 
 
 def _damaged(what: str, file: Path) -> UserError:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from nextword.errors import UserError
 from nextword.text.document import lone_surrogate
 from nextword.tokens.control_tokens import FIM_TOKENS, SENTINELS, hide_control_tokens, to_json
 from nextword.tokens.fast_encoders import SPLIT_CHARACTERS, Encoder, build_backend, fast_encoder
+from nextword.tokens.losses import Losses
 from nextword.tokens.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -43,7 +45,12 @@ class Frame:
 
 
 class Tokenizer(Vocabulary):
-    """Encodes text to the ids of a vocabulary."""
+    """Encodes text to the ids of a vocabulary, and counts in `losses` what is lost of it."""
+
+    @functools.cached_property
+    def losses(self) -> Losses:
+        """Of all text encoded so far."""
+        return Losses()
 
     @functools.cached_property
     def _plain(self) -> tokenizers.Tokenizer:
@@ -89,7 +96,56 @@ class Tokenizer(Vocabulary):
 
     def _encode(self, text: str) -> tokenizers.Encoding:
         self._check(text)
-        return self._plain.encode(text, add_special_tokens=False)
+        encoding = self._plain.encode(text, add_special_tokens=False)
+        self._count(text, encoding)
+        return encoding
+
+    def _count(self, text: str, encoding: tokenizers.Encoding) -> None:
+        if self.drops_unknown:
+            dropped = Counter(_uncovered(text, encoding))
+            self.losses.tokens += len(encoding) + dropped.total()
+            self.losses.unknown += dropped.total()
+            self.losses.lose(dropped)
+        elif self.unknown_id is not None:
+            ids = encoding.ids
+            self.losses.tokens += len(ids)
+            if unknown := ids.count(self.unknown_id):
+                self.losses.unknown += unknown
+                self.losses.lose(self._lost(text, encoding))
+
+    def _lost(self, text: str, encoding: tokenizers.Encoding) -> Counter[str]:
+        """Count the characters that unknown tokens stand for; words, where each is known alone."""
+        pieces = (
+            text[slice(*place)]
+            for id, place in zip(encoding.ids, encoding.offsets, strict=True)
+            if id == self.unknown_id
+        )
+        lost = Counter[str]()
+        for piece, count in Counter(pieces).items():
+            unknown = [character for character in piece.strip() if self._is_unknown(character)]
+            lost.update(unknown * count or {piece.strip(): count})
+        return lost
+
+    def _is_unknown(self, character: str) -> bool:
+        if character not in self._unknown_alone:
+            ids = self._plain.encode(character, add_special_tokens=False).ids
+            self._unknown_alone[character] = self.unknown_id in ids
+        return self._unknown_alone[character]
+
+    @functools.cached_property
+    def _unknown_alone(self) -> dict[str, bool]:
+        return {}
+
+    def take_losses(self) -> Losses:
+        """Return what was lost since this was last asked."""
+        losses = self.losses
+        del self.losses
+        return losses
+
+    def normalize(self, text: str) -> str:
+        """Return a text as the tokenizer reads it, before it is cut into tokens."""
+        normalizer = self._plain.normalizer
+        return text if normalizer is None else str(normalizer.normalize_str(text))
 
     def encode_masked(self, text: str) -> list[int]:
         """Return the ids of a text, in its template, in which the mask token's name is that token.
@@ -98,6 +154,7 @@ class Tokenizer(Vocabulary):
         """
         self._check(text.replace(self._role_name("mask_token") or "", ""))
         encoding = self._with_mask.encode(text, add_special_tokens=False)
+        self._count(text, encoding)
         return list(self._in_template(encoding).ids)
 
     def _in_template(
@@ -172,10 +229,12 @@ class Tokenizer(Vocabulary):
             parts[number] = self.fast_encoder(text) if self.fast_encoder and text else None
         slow = [number for number, part in enumerate(parts) if part is None]
         if slow:
-            encodings = self._plain.encode_batch_fast(
-                [texts[number] for number in slow], add_special_tokens=False
-            )
+            # Only with places in the text can it be told which of its characters are unknown.
+            fast = self.unknown_id is None and not self.drops_unknown
+            encode = self._plain.encode_batch_fast if fast else self._plain.encode_batch
+            encodings = encode([texts[number] for number in slow], add_special_tokens=False)
             for number, encoding in zip(slow, encodings, strict=True):
+                self._count(texts[number], encoding)
                 parts[number] = np.array(encoding.ids, np.uint32)
         lengths = np.array([len(part) for part in parts if part is not None], np.int64)
         return np.concatenate([np.empty(0, np.uint32), *parts]), lengths
@@ -214,6 +273,14 @@ class Tokenizer(Vocabulary):
                 where=self.where,
                 mend=mend or f"prepare the text again with {flag}, or choose another --tokenizer",
             )
+
+
+def _uncovered(text: str, encoding: tokenizers.Encoding) -> Iterator[str]:
+    """Yield the characters, but spaces, that no token stands for."""
+    done = 0
+    for start, stop in [*encoding.offsets, (len(text), len(text))]:
+        yield from "".join(text[done:start].split())
+        done = max(done, stop)
 
 
 def _longest_first(lengths: list[int], room: int) -> list[int]:

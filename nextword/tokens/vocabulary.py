@@ -163,6 +163,27 @@ class Vocabulary:
         """Return the id of the control token of this name; None where there is none."""
         return self._control_ids.get(name)
 
+    @functools.cached_property
+    def unknown_id(self) -> int | None:
+        """The token that stands for text that the vocabulary lacks; None where none ever does."""
+        model = self._parse()["model"]
+        if self.is_byte_level or model.get("byte_fallback"):
+            return None
+        id = model.get("unk_id")  # of Unigram; the others name it
+        return self._whole.token_to_id(model.get("unk_token") or "") if id is None else int(id)
+
+    @functools.cached_property
+    def drops_unknown(self) -> bool:
+        """Whether text that the vocabulary lacks is left out, without a token in its place."""
+        is_whole = self.is_byte_level or self._parse()["model"].get("byte_fallback")
+        return self.unknown_id is None and not is_whole
+
+    @property
+    def tells_bytes(self) -> bool:
+        """Whether each token stands for bytes that are known: none is lost or added around it."""
+        is_known = self.unknown_id is None and not self.drops_unknown
+        return is_known and self.continuing_prefix is None
+
     @property
     def special_ids(self) -> frozenset[int]:
         """Control tokens, which no text is ever encoded to."""

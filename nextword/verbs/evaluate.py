@@ -34,6 +34,7 @@ from nextword.tasks.dataset import Dataset
 from nextword.tasks.opening import AnyTask, open_task, task_class
 from nextword.tasks.records import read_records
 from nextword.tasks.split import resampler_of
+from nextword.tokens.losses import say_what_is_folded, warn_of
 
 
 def evaluate(
@@ -60,6 +61,9 @@ def evaluate(
         text_column=settings.text_column,
         max_tokens=settings.max_tokens,
     )
+    if items:  # of its own text a run has said it
+        say_what_is_folded(model.tokenizer)
+    warn_of(held_out.losses)
     if isinstance(model, MaskedLanguageModel) or isinstance(model.transformer, EncoderDecoder):
         return evaluate_hidden(model, held_out, settings)
     return evaluate_language_model(model, held_out, store, settings)
@@ -73,8 +77,9 @@ class TaskEvaluation:
     """`metrics` by name, each with its 95% interval, for which `units` are drawn anew: fewer than
     there are examples where some share their input, as questions about one text do. `seen` counts
     the examples whose input is in the data of the model's own run too, `nearly_seen` those that
-    are almost the same; None where that is not known. Of texts with one label each, `classes` (of
-    tagged words those of entities) and the `calibration` in bins of confidence. Of a run of several
+    are almost the same; None where that is not known. `unknown_share` is that of the tokens which
+    the tokenizer does not know. Of texts with one label each, `classes` (of tagged words those of
+    entities) and the `calibration` in bins of confidence. Of a run of several
     `seeds`, how far each metric moves with them."""
 
     model: str
@@ -83,6 +88,7 @@ class TaskEvaluation:
     units: int
     seen: int | None
     nearly_seen: int | None
+    unknown_share: float
     metrics: dict[str, Estimate]
     seeds: dict[str, SeedStats] = field(default_factory=dict)
     classes: list[ClassReport] = field(default_factory=list)
@@ -121,6 +127,7 @@ def evaluate_task(
         resampler.units(len(dataset)),
         exact,
         near,
+        task.tokenizer.losses.share,
         estimate(metrics, resampler),
         seed_stats(each) if len(each) > 1 else {},
         classes,

@@ -37,6 +37,7 @@ from nextword.tasks.records import read_alike, read_records
 from nextword.tasks.split import fingerprint, hold_out
 from nextword.tasks.training import FinetunePlan, TaskValidator
 from nextword.terminal import duration, quantity, warn
+from nextword.tokens import losses
 from nextword.tokens.packing import ExampleLoader
 from nextword.training import metrics_log, optimizers, periodic, session
 from nextword.training.machine import choose_precision
@@ -55,7 +56,8 @@ GiveUp = Callable[[State], str]  # after a validation: why a run is to end, "" f
 class Finetuned:
     """How a run ended: `metrics` are the best model's on the examples held out, by name,
     `intervals` their 95% intervals once the run is over; `score` is `metric`, by which the best was
-    chosen, or its negative where the better `direction` is "lower". `seeds` and `trials` tell of
+    chosen, or its negative where the better `direction` is "lower". `unknown_share` is that of the
+    examples' tokens which the tokenizer does not know. `seeds` and `trials` tell of
     the runs behind this one."""
 
     run: str
@@ -67,6 +69,7 @@ class Finetuned:
     metrics: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     best_step: int = 0
+    unknown_share: float = 0.0
     finished: str = ""
     signal: int = 0
     metric: str = ""
@@ -107,6 +110,10 @@ def finetune_once(
     if not encoded.items:
         raise UserError("no example is left to learn from", mend="raise --max-length")
     validated = task.encode(val) if len(val) else None
+    lost = task.tokenizer.take_losses()
+    if group.is_main or lost.share > losses.TOO_MUCH:
+        losses.check(lost, work.model)
+        losses.say_what_is_folded(task.tokenizer)
     _choose_parameters(task, settings)
     precision = saved.precision if saved else choose_precision(settings.precision, group.device)
     plan = saved.plan if saved else training.plan(task, encoded, settings)
@@ -161,6 +168,7 @@ def finetune_once(
         metrics=state.best_metrics | values,
         intervals={n: found.interval for n, found in measured.items() if found.interval},
         best_step=state.best_step,
+        unknown_share=lost.share,
         finished=state.finished,
         signal=0 if state.finished else work.interrupt.requested,
         metric=metric,

@@ -22,6 +22,7 @@ from nextword.runs import configuration
 from nextword.runs.configuration import PretrainConfiguration
 from nextword.settings import PrepareSettings, PretrainSettings
 from nextword.terminal import duration, say, warn
+from nextword.tokens import losses
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
 from nextword.training import metrics_log, periodic, planning, session
@@ -105,7 +106,10 @@ class PretrainRun:
     def _store(self, *, resumed: bool) -> Store:
         """The store given as data, or one prepared from it under the run."""
         if len(self.data) == 1 and (Path(self.data[0]) / "manifest.json").is_file():
-            return Store.open(Path(self.data[0]))
+            store = Store.open(Path(self.data[0]))
+            if self.group.is_main and (lost := store.manifest.get("unknown_tokens")):
+                losses.check(losses.Losses.from_json(lost), store.path)
+            return store
         if not self.data:
             raise UserError("no data was given", mend="nextword pretrain DATA... --out RUN")
         place = self.path / "store"

@@ -10,8 +10,9 @@ import torch
 import transformers
 
 from nextword.errors import UserError
-from nextword.evaluation.held_out import first_tokens, read_text, seen_in_training
+from nextword.evaluation.held_out import read_text, seen_in_training
 from nextword.evaluation.language_model import Evaluation, Windows, token_losses
+from nextword.evaluation.parts import first_tokens
 from nextword.hub.writing import save
 from nextword.inference.language_model import LanguageModel, load_language_model
 from nextword.models.sizes import config_for
@@ -168,7 +169,7 @@ def test_max_tokens_scores_the_beginning_of_files(model: LanguageModel, text: Pa
     result = evaluate(model, text, max_tokens=2 * CONTEXT)
     assert result.tokens == 2 * CONTEXT
     assert result.loss == pytest.approx(float(whole[: 2 * CONTEXT].mean()), abs=1e-6)
-    assert first_tokens(split, 25).starts.tolist() == [0, 21, 25]
+    assert first_tokens(split, 25, model.tokenizer).starts.tolist() == [0, 21, 25]
 
 
 @pytest.mark.parametrize("stride", [CONTEXT, 8])
