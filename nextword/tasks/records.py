@@ -239,7 +239,7 @@ def read_alike(settings: S, columns: Columns, records: Sequence[Record]) -> S:
 
 def text_of(value: Any, column: str, place: str) -> str:
     """Return a cell's text without spaces around it, "" for none. Raises UserError for no text."""
-    if value is None:
+    if value is None or value != value:  # NaN is pandas' word for nothing
         return ""
     if isinstance(value, str):
         return value.strip()

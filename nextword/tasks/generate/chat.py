@@ -15,9 +15,11 @@ from nextword.hub.directory import save
 from nextword.settings import TaskSettings
 from nextword.tasks.dataset import Dataset, Encoded, ExampleReader
 from nextword.tasks.generate.chat_template import with_template
-from nextword.tasks.generate.conversations import ConversationEncoder, ConversationReader, Talk
-from nextword.tasks.generate.data import main_language
+from nextword.tasks.generate.conversation_encoding import ConversationEncoder
+from nextword.tasks.generate.conversations import ConversationReader
 from nextword.tasks.generate.encoding import EncodedPrompts, GenerationExample, PromptFormat
+from nextword.tasks.generate.messages import Talk
+from nextword.tasks.generate.prompts import main_language
 from nextword.tasks.generate.task import TextOutputs, Unscored
 from nextword.tasks.records import Columns, Record, TextFiles, choose_column, input_text
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES

@@ -33,7 +33,8 @@ from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import task_file
 from nextword.tasks.base import CONVERGED, Opening, Outputs, Task
 from nextword.tasks.dataset import Dataset, Encoded
-from nextword.tasks.generate.data import PromptedExample, PromptedReader, find_columns
+from nextword.tasks.generate.columns import find_columns
+from nextword.tasks.generate.data import PromptedExample, PromptedReader
 from nextword.tasks.generate.encoding import (
     EncodedPrompts,
     ExampleEncoder,

@@ -25,14 +25,14 @@ from nextword.tasks.base import CONVERGED, Opening, Outputs, Task
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.generate.chat_template import (
     ChatTemplate,
-    Message,
     choose_template,
     has_template,
     with_template,
 )
-from nextword.tasks.generate.conversations import Talk, encode_talk, without_oldest
-from nextword.tasks.generate.data import main_language
+from nextword.tasks.generate.conversation_encoding import encode_talk, without_oldest
 from nextword.tasks.generate.encoding import MOST_DROPPED, mark_targets
+from nextword.tasks.generate.messages import Message, Talk
+from nextword.tasks.generate.prompts import main_language
 from nextword.tasks.generate.task import start_id_of
 from nextword.tasks.generate.writing import write_answers
 from nextword.tasks.prefer.data import Preference, PreferenceReader, find_columns

@@ -6,7 +6,7 @@ import pytest
 from support.prompts import as_records, read
 
 from nextword.errors import UserError
-from nextword.tasks.generate.chat_template import Message
+from nextword.tasks.generate.messages import Message
 from nextword.tasks.prefer.data import Preference
 
 QUESTION = Message("user", "What does a cow say?")

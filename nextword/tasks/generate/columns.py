@@ -1,0 +1,96 @@
+"""Which columns hold questions, documents and sources, and what is to be written for each.
+
+A column is chosen by its usual name, those that hold something first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from nextword.settings import TaskSettings
+from nextword.tasks.generate.messages import holds
+from nextword.tasks.generate.translation import columns_of_translation
+from nextword.tasks.records import (
+    Columns,
+    Record,
+    choose_column,
+    has_any,
+    numbered_columns,
+)
+
+CONTEXTS = ("context", "passage", "paragraph", "text", "document", "article", "story")
+QUESTIONS = ("question", "query", "q")
+ANSWERS = ("answers", "answer", "a", "target", "output", "answer_text", "answer_texts")
+DOCUMENTS = (
+    *("document", "dialogue", "dialog", "article", "text", "content", "story"),
+    *("source", "input", "body"),
+)
+SUMMARIES = ("summary", "highlights", "abstract", "target", "output", "title")
+IMPOSSIBLE = "is_impossible"
+STARTS = ("answer_start", "starts")
+
+
+def column_names(records: Iterable[Record]) -> dict[str, str]:
+    """Return the columns by lower case: those in which any record holds something come first."""
+    filled: dict[str, str] = {}
+    empty: dict[str, str] = {}
+    for record in records:
+        for name, value in record.values.items():
+            low = str(name).strip().lower()
+            if low not in filled:
+                (filled if holds(value) else empty).setdefault(low, str(name))
+    return filled | {low: name for low, name in empty.items() if low not in filled}
+
+
+def filled_columns(records: Iterable[Record]) -> dict[str, str]:
+    """Return the columns in which any record holds something, by lower case."""
+    return column_names(
+        Record({name: value for name, value in record.values.items() if holds(value)}, "")
+        for record in records
+    )
+
+
+def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:
+    """Return columns as they are named, or by their usual names. Raises UserError that lists the
+    columns there are."""
+    if settings.task == "translate":
+        return columns_of_translation(records, settings, labelled)
+    filled = filled_columns(records)
+    if settings.task == "summarize":
+        roles: list[tuple[str, Sequence[str], str]] = [("document", DOCUMENTS, "text_column")]
+    else:
+        roles = [
+            ("context", CONTEXTS, "text_column"),
+            ("question", QUESTIONS, "question_column"),
+        ]
+    inputs: dict[str, str] = {}
+    for role, usual, setting in roles:
+        named = getattr(settings, setting)
+        if settings.prompt is None or named is not None or has_any(records, usual):
+            known = _first(filled, usual)
+            inputs[role] = choose_column(records, role, named, known, setting)
+    if not labelled:
+        return Columns(inputs)
+    usual = ANSWERS if settings.task == "qa" else SUMMARIES
+    left = [name for name in _first(filled, usual) if name not in inputs.values()]
+    targets = _target_columns(records, settings, left)
+    extras = [name for name in (IMPOSSIBLE, *STARTS) if name in filled]
+    extras = [filled[name] for name in extras] if settings.task == "qa" else []
+    return Columns(inputs, targets, extras=extras)
+
+
+def _first(filled: Mapping[str, str], usual: Sequence[str]) -> list[str]:
+    """Usual names, those of columns that hold something first."""
+    return sorted(usual, key=lambda name: name not in filled)
+
+
+def _target_columns(
+    records: Sequence[Record], settings: TaskSettings, usual: Sequence[str]
+) -> list[str]:
+    """The column of answers, or columns such as summary1, summary2 that hold several of them."""
+    named = settings.target_column
+    for name in [named] if named else usual:
+        if numbered := numbered_columns(records, name):
+            return numbered
+    role = "answer" if settings.task == "qa" else "text to write"
+    return [choose_column(records, role, named, usual, "target_column")]
