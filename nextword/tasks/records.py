@@ -87,6 +87,8 @@ def _records_of(source: Source) -> Iterator[Record]:
             yield Record({}, place, error)
         elif isinstance(value.get("data"), list) and "paragraphs" in str(value["data"])[:10_000]:
             yield from _squad(value["data"], source.path)
+        elif isinstance(value.get("paragraphs"), list) and "qas" in str(value["paragraphs"][:1]):
+            yield from _squad([value], place)
         else:
             yield Record(value, place)
 
@@ -105,20 +107,36 @@ def _squad(articles: list[Any], path: str) -> Iterator[Record]:
             for paragraph in article["paragraphs"]:
                 for asked in paragraph["qas"]:
                     place = f"{path}:question {next(number)}"
-                    answers = [str(answer["text"]) for answer in asked.get("answers") or []]
-                    values = {
-                        "id": str(asked.get("id", "")),
-                        "context": str(paragraph["context"]),
-                        "question": str(asked["question"]),
-                        "answers": list(dict.fromkeys(answers)),
-                        "starts": [a.get("answer_start") for a in asked.get("answers") or []],
-                    }
-                    yield Record(values, place)
+                    yield Record(_question(article, paragraph, asked), place)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"is not in SQuAD's format after question {next(number) - 1} ({error} is missing)",
             where=path,
         ) from None
+
+
+def _question(
+    article: Mapping[str, Any], paragraph: Mapping[str, Any], asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A question with its context, each answer once, and all that stands beside them."""
+    values = {f"data.{key}": value for key, value in article.items() if key != "paragraphs"}
+    beside = {key: value for key, value in paragraph.items() if key not in ("context", "qas")}
+    values |= {f"paragraphs.{key}": value for key, value in beside.items()}
+    values |= asked
+    values |= {"context": paragraph["context"], "question": asked["question"]}
+    if "answers" not in asked:  # of a test set, whose answers are not known
+        return values
+    answers: dict[str, Mapping[str, Any]] = {}
+    for answer in asked["answers"] or ():
+        answers.setdefault(str(answer["text"]), answer)
+    others = dict.fromkeys(key for answer in answers.values() for key in answer)
+    values |= {
+        f"answers.{key}": [answer.get(key) for answer in answers.values()]
+        for key in others
+        if key not in ("text", "answer_start")
+    }
+    starts = [answer.get("answer_start") for answer in answers.values()]
+    return values | {"answers": list(answers), "starts": starts}
 
 
 def _pairs_of_lines(source: Source, target: Source) -> Iterator[Record]:
