@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from nextword.errors import UserError, nearest
@@ -51,6 +52,8 @@ def read_records(data: Sequence[str], text_files: TextFiles | None = None) -> li
     UserError, naming the place, for what cannot be read or is no record.
     """
     sources = find_sources(data)
+    if text_files == "pairs":
+        sources = [replace(s, kind="tmx") if _is_tmx(s.path) else s for s in sources]
     if text_files == "pairs" and [source.kind for source in sources] == ["text", "text"]:
         return list(_pairs_of_lines(*sources))
     if text_files == "conll":
@@ -69,14 +72,18 @@ def read_records(data: Sequence[str], text_files: TextFiles | None = None) -> li
     return records
 
 
+def _is_tmx(path: str) -> bool:
+    return ".tmx" in Path(path.lower()).suffixes[-2:]  # also a.tmx.gz
+
+
 def _records_of(source: Source) -> Iterator[Record]:
     if source.kind in PROSE:
         raise UserError(
             "is not a table of examples",
             where=source.path,
             mend="give csv, tsv, jsonl, json, parquet or hf:// data"
-            " (--task translate also takes two text files with aligned lines, --task tag CoNLL's,"
-            " --task text any text)",
+            " (--task translate also takes TMX and two text files with aligned lines, --task tag"
+            " CoNLL's, --task text any text)",
         )
     for place, value in read_source(source, ReadStats()):
         if isinstance(value, ReadError):

@@ -49,7 +49,7 @@ def read_answers(
         value = _held_value(record[column], column, place, notes)
         are_listed |= isinstance(value, list | Mapping)
         given += _pairs(value, starts, column, place, unused)
-    names = ", ".join(map(repr, columns.targets))
+    names = ", ".join(columns.targets)
     answers = [
         Answer(text, _start(start, place))
         for value, start in given
@@ -63,7 +63,8 @@ def read_answers(
             mend="mend one of them",
         )
     if not answers and (impossible is False or not (impossible or (are_listed and not given))):
-        what = f"column {names} is empty" if len(columns.targets) == 1 else f"{names} are empty"
+        several = len(columns.targets) > 1
+        what = f"columns {names} are empty" if several else f"column {names!r} is empty"
         what += f", and {IMPOSSIBLE} is false" if impossible is False else ""
         mend = "write it, or remove the row; a question that has no answer has the answers []"
         raise UserError(what, where=place, mend=mend)

@@ -15,8 +15,10 @@ from nextword.hub.directory import save
 from nextword.settings import TaskSettings
 from nextword.tasks.dataset import Dataset, Encoded, ExampleReader
 from nextword.tasks.generate.chat_template import with_template
+from nextword.tasks.generate.columns import filled_columns, filled_first
 from nextword.tasks.generate.conversation_encoding import ConversationEncoder
 from nextword.tasks.generate.conversations import ConversationReader
+from nextword.tasks.generate.data import JOINED, sentences_of
 from nextword.tasks.generate.encoding import EncodedPrompts, GenerationExample, PromptFormat
 from nextword.tasks.generate.messages import Talk
 from nextword.tasks.generate.prompts import main_language
@@ -65,10 +67,16 @@ class Chat(Unscored[Talk]):
 
 
 class TextReader(ExampleReader[str]):
-    """Reads one text a record."""
+    """Reads one text a record, which may be a list of its paragraphs."""
 
     def read(self, record: Record) -> str:
-        return input_text(record, self.columns.inputs["text"])
+        column = self.columns.inputs["text"]
+        sentences = sentences_of(record[column], record.place)
+        if not sentences:
+            return input_text(record, column)
+        if isinstance(record[column], str):
+            self.report.notes[JOINED] += 1
+        return "\n".join(sentences).strip()
 
     def input_of(self, example: str, record: Record) -> str:
         return str(dict(record.values))
@@ -83,7 +91,8 @@ class Continue(Unscored[str]):
     def reader(
         cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
     ) -> TextReader:
-        column = choose_column(records, "text", settings.text_column, TEXT_NAMES, "text_column")
+        usual = filled_first(filled_columns(records), TEXT_NAMES)
+        column = choose_column(records, "text", settings.text_column, usual, "text_column")
         return TextReader(Columns({"text": column}))
 
     def _encode(self, dataset: Dataset[str], training: bool) -> EncodedPrompts:

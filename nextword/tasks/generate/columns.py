@@ -67,20 +67,20 @@ def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled:
     for role, usual, setting in roles:
         named = getattr(settings, setting)
         if settings.prompt is None or named is not None or has_any(records, usual):
-            known = _first(filled, usual)
+            known = filled_first(filled, usual)
             inputs[role] = choose_column(records, role, named, known, setting)
     if not labelled:
         return Columns(inputs)
     usual = ANSWERS if settings.task == "qa" else SUMMARIES
-    left = [name for name in _first(filled, usual) if name not in inputs.values()]
+    left = [name for name in filled_first(filled, usual) if name not in inputs.values()]
     targets = _target_columns(records, settings, left)
-    extras = [name for name in (IMPOSSIBLE, *STARTS) if name in filled]
-    extras = [filled[name] for name in extras] if settings.task == "qa" else []
+    names = column_names(records) if settings.task == "qa" else {}
+    extras = [names[name] for name in (IMPOSSIBLE, *STARTS) if name in names]
     return Columns(inputs, targets, extras=extras)
 
 
-def _first(filled: Mapping[str, str], usual: Sequence[str]) -> list[str]:
-    """Usual names, those of columns that hold something first."""
+def filled_first(filled: Mapping[str, str], usual: Sequence[str]) -> list[str]:
+    """Return usual names, those of the columns that hold something first."""
     return sorted(usual, key=lambda name: name not in filled)
 
 

@@ -123,6 +123,10 @@ def _read_item(item: Any, name: str, place: str, unused: set[str]) -> Iterator[M
         return
     role_key = next(key for key in ROLE_KEYS if isinstance(item.get(key), str))
     role = _read_role(item[role_key], name, place)
+    roles = {ROLE_OF.get(str(item.get(key)).strip().lower(), role) for key in ROLE_KEYS}
+    if len(roles) > 1:
+        said = " and ".join(f"{key} {item[key]!r}" for key in ROLE_KEYS)
+        raise UserError(f"{name} contradicts itself: it has {said}", where=place, mend="mend it")
     text_key = next((key for key in TEXT_KEYS if holds(item.get(key))), None)
     text_key = text_key or next((key for key in TEXT_KEYS if key in item), TEXT_KEYS[0])
     content = _read_content(item.get(text_key), name, place, unused)

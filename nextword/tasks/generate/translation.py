@@ -20,7 +20,7 @@ from nextword.tasks.records import Columns, Record, choose_column
 SOURCES = ("source", "src")
 TARGETS = ("target", "tgt")
 TRANSLATION = "translation"
-_CODE = re.compile(r"[a-z]{2,3}([-_][a-z]{2,4})?", re.I)  # of a language
+_CODE = re.compile(r"[a-z]{2,3}([-_][a-z]{2,4}){0,2}", re.I)  # of a language
 _LANGUAGES = """
     arabic bengali bulgarian catalan chinese croatian czech danish dutch english estonian
     finnish french german greek hebrew hindi hungarian icelandic indonesian irish italian japanese
