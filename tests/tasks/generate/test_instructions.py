@@ -22,8 +22,16 @@ def said(*rows: dict[str, Any], **settings: Any) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(7, "7"), (0, "0"), (2.5, "2.5"), (False, "false"), ([1, 2], "[1, 2]"), ("7 ", "7")]
-    + [({"a": "ä"}, '{"a": "ä"}'), ("[1, 2]", "[1, 2]")],
+    [
+        (7, "7"),
+        (0, "0"),
+        (2.5, "2.5"),
+        (False, "false"),
+        ([1, 2], "[1, 2]"),
+        ("7 ", "7"),
+        ({"a": "ä"}, '{"a": "ä"}'),
+        ("[1, 2]", "[1, 2]"),
+    ],
 )
 def test_whatever_the_input_is_stands_in_the_prompt(value: Any, text: str) -> None:
     assert said(ANSWERED | {"input": value})[0] == ("user", f"Double it.\n\n{text}")

@@ -37,8 +37,15 @@ def test_a_conversation_is_the_same_in_whatever_format(value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("more", "learned"),
-    [({}, True), ({"weight": 1}, True), ({"weight": 0}, False), ({"weight": 0.0}, False)]
-    + [({"train": False}, False), ({"loss": True}, True), ({"weight": None}, True)],
+    [
+        ({}, True),
+        ({"weight": 1}, True),
+        ({"weight": 0}, False),
+        ({"weight": 0.0}, False),
+        ({"train": False}, False),
+        ({"loss": True}, True),
+        ({"weight": None}, True),
+    ],
 )
 def test_an_answer_of_weight_0_is_read_and_not_learned(more: Any, learned: bool) -> None:
     (answer,) = read_messages([turn("assistant", "No!", **more)], "x:1")
@@ -64,7 +71,7 @@ def test_keys_that_are_not_read_are_named() -> None:
     [
         (
             turn("tool", "21°"),
-            "the role 'tool': calls of tools are not learned; remove these turns",
+            "role 'tool': calls of tools are not learned; remove these turns",
         ),
         ({"from": "observation", "value": "x"}, "the role 'observation': calls of tools"),
         (turn("assistant", None, tool_calls=[{"id": 1}]), "message 1 calls a tool"),

@@ -13,7 +13,7 @@ MEMORY = """<?xml version="1.0" encoding="{encoding}"?>
 <!DOCTYPE tmx [<!ENTITY file SYSTEM "file:///etc/hostname">]>
 <tmx version="1.4"><header srclang="en"/><body>
 <tu tuid="1"><prop type="domain">law</prop>
-<tuv xml:lang="de"><seg>Die <bpt i="1">&lt;b&gt;</bpt>Katze<ept i="1"/> &amp; <hi>Hund</hi>.</seg></tuv>
+<tuv xml:lang="de"><seg>Die <bpt i="1">&lt;b</bpt>Katze<ept i="1"/> &amp; <hi>Hund</hi>.</seg></tuv>
 <tuv xml:lang="en"><seg>The cat &amp; dog.</seg></tuv></tu>
 <tu><tuv xml:lang="de"><seg>&file; Ja</seg></tuv><tuv xml:lang="en"><seg>Yes</seg></tuv></tu>
 </body></tmx>"""
