@@ -163,8 +163,8 @@ def _start(value: Any, place: str) -> int | None:
 def check_start(answer: Answer, context: str, place: str, notes: Counter[str]) -> int:
     """Return the character of a context that an answer begins at, near the one that is said.
 
-    Some data sets count UTF-16 units, or a character or two more or less. Raises UserError where
-    another text stands there and the answer stands in several other places.
+    Some data sets count UTF-16 units, or not the spaces before the text, or a character or two more
+    or less. Raises UserError where the answer stands in several other places.
     """
     text, start = answer.text, answer.start or 0
     if context.startswith(text, start):
@@ -173,10 +173,11 @@ def check_start(answer: Answer, context: str, place: str, notes: Counter[str]) -
     if not found:
         notes[NOT_IN_TEXT] += 1
         return start
-    units = context.encode("utf-16-le")[: 2 * start]
-    counted = len(units.decode("utf-16-le", errors="ignore"))
+    units = context.encode("utf-16-le")[: 2 * start].decode("utf-16-le", errors="ignore")
+    skipped = len(context) - len(context.lstrip())
+    counted = {len(units), start + skipped} & set(found)
     near = [other for other in found if abs(other - start) <= NEAR]
-    meant = [counted] if counted in found else near if len(near) == 1 else found
+    meant = next((some for some in (list(counted), near) if len(some) == 1), found)
     if len(meant) > 1:
         places = ", ".join(map(str, found[:4])) + (", ..." if len(found) > 4 else "")
         raise UserError(

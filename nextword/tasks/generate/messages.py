@@ -94,7 +94,7 @@ def read_messages(value: Any, place: str, unused: set[str] | None = None) -> Tal
     Keys that hold something and are not read are put in `unused`. Raises UserError, with the place,
     for what is no conversation of texts, and for calls of tools.
     """
-    value = parse_text(value, place)
+    value = _turned(parse_text(value, place), place)
     if not isinstance(value, list) or not value:
         raise UserError(
             "messages are not a list", where=place, mend="give role and content of each"
@@ -105,6 +105,19 @@ def read_messages(value: Any, place: str, unused: set[str] | None = None) -> Tal
         for number, item in enumerate(value, start=1)
         for message in _read_item(item, f"message {number}", place, unread)
     ]
+
+
+def _turned(value: Any, place: str) -> Any:
+    """Return messages that are one object of lists, as Parquet may hold them, as a list."""
+    if not isinstance(value, Mapping) or not all(isinstance(part, list) for part in value.values()):
+        return value
+    if len({len(part) for part in value.values()}) > 1:
+        raise UserError(
+            f"messages are lists of different lengths: {', '.join(map(str, value))}",
+            where=place,
+            mend="give as many roles as contents",
+        )
+    return [dict(zip(value, parts, strict=True)) for parts in zip(*value.values(), strict=True)]
 
 
 def _read_item(item: Any, name: str, place: str, unused: set[str]) -> Iterator[Message]:

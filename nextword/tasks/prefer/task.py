@@ -196,7 +196,13 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
     ) -> tuple[EncodedPair, bool]:
         answers = example.chosen, example.rejected
         if chat is None:
-            assert isinstance(example.prompt, str) and self.start_id is not None
+            assert self.start_id is not None
+            if not isinstance(example.prompt, str):
+                raise UserError(
+                    "has messages, and the model has learned prompts that are text",
+                    where=place,
+                    mend="give prompts as text, without a system message or earlier turns",
+                )
             prompt = self.tokenizer.encode(example.prompt)
             ends = [[*self.tokenizer.encode(text), self.tokenizer.end_id] for text in answers]
             room = max(self.max_length - 1 - max(map(len, ends)), 1)

@@ -92,7 +92,8 @@ def test_a_record_that_contradicts_itself_or_has_no_answer_stops(
     [
         (CONTEXT, "Bo", 0, 8),  # it stands nowhere else
         (CONTEXT, "Ada", 11, 12),  # off by one
-        ("😀😀😀 Ada 😀😀😀 Ada", "Ada", 15, 11),  # counted in UTF-16
+        ("😀😀😀 Ada 😀😀😀 Ada", "Ada", 18, 12),  # counted in UTF-16
+        ("     Ada met Ada.", "Ada", 8, 13),  # counted without the spaces before
     ],
 )
 def test_an_answer_is_looked_up_where_the_data_counts_otherwise(

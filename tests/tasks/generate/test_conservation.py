@@ -178,6 +178,15 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
             yield longer, value, key
 
 
+def objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield all objects in a value."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            yield from objects(inner)
+
+
 def damage(row: Row, words: Words) -> None:
     """Change one thing in a record as programs and people do."""
     chance = words.random
@@ -185,21 +194,12 @@ def damage(row: Row, words: Words) -> None:
     column = chance.choice(list(row))
     kind = chance.randrange(6)
     if kind == 0:
-        holder[key] = chance.choice(
-            [
-                None,
-                "",
-                " ",
-                float("nan"),
-                True,
-                7,
-                words.text(),
-                [words.text()],
-                {"k": words.text()},
-            ]
-        )
-    elif kind == 1 and isinstance(holder, dict):
-        holder[words.random.choice(["note", "train", "tool_calls", "value"])] = words.text()
+        other = words.text()
+        nothing = [None, "", " ", float("nan")]
+        holder[key] = chance.choice([*nothing, True, 7, other, [other], {"k": other}])
+    elif kind == 1:
+        inside = chance.choice(list(objects(row)))
+        inside[chance.choice(["note", "train", "tool_calls", "value"])] = words.text()
     elif kind == 2:
         row[chance.choice(["system", "history", "input", "context", "meta"])] = words.text()
     elif kind == 3:

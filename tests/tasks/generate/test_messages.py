@@ -26,6 +26,7 @@ def turn(role: str, content: Any, **more: Any) -> dict[str, Any]:
         [{"human": "Say 1.", "assistant": "1"}],
         [turn("user", [{"type": "text", "text": "Say "}, "1."]), turn("assistant", "1")],
         [turn("user", "Say 1."), turn("assistant", "1", tool_calls=[], function_call=None)],
+        {"role": ["user", "assistant"], "content": ["Say 1.", "1"]},
         "[{'role': 'user', 'content': 'Say 1.'}, {'role': 'assistant', 'content': '1'}]",
         '[{"from": "human", "value": "Say 1."}, {"from": "gpt", "value": "1"}]',
     ],
