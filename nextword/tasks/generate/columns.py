@@ -5,10 +5,12 @@ A column is chosen by its usual name, those that hold something first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from nextword.settings import TaskSettings
 from nextword.tasks.generate.messages import holds
+from nextword.tasks.generate.prompts import fields_of
 from nextword.tasks.generate.translation import columns_of_translation
 from nextword.tasks.records import (
     Columns,
@@ -30,31 +32,38 @@ IMPOSSIBLE = "is_impossible"
 STARTS = ("answer_start", "starts")
 
 
-def column_names(records: Iterable[Record]) -> dict[str, str]:
-    """Return the columns by lower case: those in which any record holds something come first."""
+def filled_columns(records: Sequence[Record]) -> dict[str, str]:
+    """Return the columns in which any record holds something, by lower case."""
     filled: dict[str, str] = {}
-    empty: dict[str, str] = {}
     for record in records:
         for name, value in record.values.items():
             low = str(name).strip().lower()
-            if low not in filled:
-                (filled if holds(value) else empty).setdefault(low, str(name))
-    return filled | {low: name for low, name in empty.items() if low not in filled}
+            if low not in filled and holds(value):
+                filled[low] = str(name)
+    return filled
 
 
-def filled_columns(records: Iterable[Record]) -> dict[str, str]:
-    """Return the columns in which any record holds something, by lower case."""
-    return column_names(
-        Record({name: value for name, value in record.values.items() if holds(value)}, "")
-        for record in records
-    )
+def column_names(records: Sequence[Record]) -> dict[str, str]:
+    """Return all columns by lower case, those that hold something first."""
+    names = filled_columns(records)
+    for record in records:
+        for name in record.values:
+            names.setdefault(str(name).strip().lower(), str(name))
+    return names
 
 
 def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:
-    """Return columns as they are named, or by their usual names. Raises UserError that lists the
-    columns there are."""
+    """Return columns as they are named, or by their usual names; those that a person's own prompt
+    names are read besides. Raises UserError that lists the columns there are."""
     if settings.task == "translate":
-        return columns_of_translation(records, settings, labelled)
+        columns = columns_of_translation(records, settings, labelled)
+    else:
+        columns = _columns_of_task(records, settings, labelled)
+    asked = fields_of(settings.prompt or "") - set(columns.inputs)
+    return replace(columns, extras=[*columns.extras, *sorted(asked)])
+
+
+def _columns_of_task(records: Sequence[Record], settings: TaskSettings, labelled: bool) -> Columns:
     filled = filled_columns(records)
     if settings.task == "summarize":
         roles: list[tuple[str, Sequence[str], str]] = [("document", DOCUMENTS, "text_column")]

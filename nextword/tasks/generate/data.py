@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from nextword.errors import UserError
 from nextword.tasks.dataset import Dataset, ExampleReader
 from nextword.tasks.generate.answers import Answer, check_start, read_answers
 from nextword.tasks.generate.messages import holds, parse_text
+from nextword.tasks.generate.prompts import fields_of
 from nextword.tasks.generate.translation import parse_translation
 from nextword.tasks.records import Columns, Record, input_text, text_of
 
@@ -31,11 +33,18 @@ class PromptedExample:
 
 
 class PromptedReader(ExampleReader[PromptedExample]):
-    """Reads records for the tasks qa, summarize and translate."""
+    """Reads records for the tasks qa, summarize and translate, perhaps for a `prompt` of a person's
+    own, which need not name every input."""
 
-    def __init__(self, columns: Columns, task: str) -> None:
+    def __init__(self, columns: Columns, task: str, prompt: str | None = None) -> None:
         super().__init__(columns)
         self._task = task
+        fields = None if prompt is None else fields_of(prompt)
+        self._left_out = [
+            column
+            for role, column in columns.inputs.items()
+            if fields is not None and not fields & {role, column}
+        ]
 
     def read_all(
         self, records: Sequence[Record], *, keep_going: bool = False
@@ -46,6 +55,7 @@ class PromptedReader(ExampleReader[PromptedExample]):
     def read(self, record: Record) -> PromptedExample:
         for role, column in self.columns.inputs.items():
             input_text(record, column, may_be_empty=role == "question")
+        self.report.unused.update(self._left_out)
         if not self.columns.targets:
             return PromptedExample(record, (), None)
         if self._task != "qa":
@@ -85,14 +95,14 @@ class PromptedReader(ExampleReader[PromptedExample]):
         """Return sentences as one text, where they are a list or were held as the text of one; any
         other value as it is."""
         sentences = sentences_of(value, place)
-        if sentences is None:
+        if sentences is None or (isinstance(value, list) and not may_be_list):
+            if _is_printed_object(value, place):
+                what = f"column {column!r} holds an object as text"
+                raise UserError(what, where=place, mend="write what is to be read as text")
             return value
         if not may_be_list:
-            if isinstance(value, list):
-                return value
-            raise UserError(
-                f"column {column!r} holds a list as text", where=place, mend="write it as one text"
-            )
+            what = f"column {column!r} holds a list as text"
+            raise UserError(what, where=place, mend="write it as one text")
         if isinstance(value, str):
             self.report.notes[JOINED] += 1
         return join_sentences(sentences)
@@ -164,6 +174,17 @@ def sentences_of(value: Any, place: str) -> list[str] | None:
             mend="write it as one text",
         )
     return None
+
+
+def _is_printed_object(value: Any, place: str) -> bool:
+    """Whether a text is what Python prints of an object; JSON may be what is to be read."""
+    if not isinstance(value, str) or not isinstance(parse_text(value, place), Mapping):
+        return False
+    try:
+        json.loads(value)
+    except ValueError:
+        return True
+    return False
 
 
 def join_sentences(sentences: Sequence[str]) -> str:

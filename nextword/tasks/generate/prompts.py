@@ -84,6 +84,11 @@ def parse_template(text: str, known: Sequence[str], where: str = "--prompt") -> 
     return joined
 
 
+def fields_of(text: str) -> set[str]:
+    """Return the names of the fields that a template has, known or not."""
+    return {match.group(1) for match in _FIELD.finditer(text) if match.group(1) is not None}
+
+
 def _joined(pieces: Iterable[Piece]) -> list[Piece]:
     """Neighbouring stretches of text made one; empty ones left out."""
     joined: list[Piece] = []

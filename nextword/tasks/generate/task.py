@@ -213,7 +213,8 @@ class Answer(Generate[PromptedExample]):
     def reader(
         cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
     ) -> PromptedReader:
-        return PromptedReader(find_columns(records, settings, labelled=labelled), settings.task)
+        columns = find_columns(records, settings, labelled=labelled)
+        return PromptedReader(columns, settings.task, settings.prompt)
 
     def _encode(self, dataset: Prompted, training: bool) -> EncodedPrompts:
         return self.encoder().encode(dataset, self.format, training=training)

@@ -21,6 +21,11 @@ from nextword.errors import UserError
         ("translate", {"en": "['a']", "de": "b"}, "rows.jsonl:2: column 'en' holds a list as text"),
         ("translate", {"en": "a", "de": float("nan")}, "rows.jsonl:2: column 'de' is empty"),
         ("summarize", {"text": float("nan"), "summary": "a"}, "rows.jsonl:2: column 'text' is emp"),
+        (
+            "qa",
+            {"context": "{'a': ['b']}", "question": "c", "answer": "d"},
+            "2: column 'context' h",
+        ),
         ("summarize", {"text": "a", "summary": "[]"}, "rows.jsonl:2: column 'summary' is empty"),
         ("summarize", {"text": "a", "summary": "['a', 3]"}, "rows.jsonl:2: holds a list as text"),
     ],
@@ -81,6 +86,21 @@ def test_an_answer_that_is_blank_is_refused_and_one_that_there_is_not_is_not() -
     blank = {"context": "It rained.", "question": "Who won?", "answer": ""}
     with pytest.raises(UserError, match=r"rows.jsonl:1: column 'answer' is empty; .*answers \[\]"):
         read("qa", as_records(blank))
+
+
+def test_a_prompt_of_ones_own_says_what_is_used() -> None:
+    row = {
+        "title": "Rain",
+        "context": "It rained.",
+        "question": "Who won?",
+        "answer": "Ada",
+        "n": 1,
+    }
+    records = as_records(row)
+    dataset = read("qa", records, prompt="{title}: {question}")
+    assert dataset.report.unused == {"context": 1, "n": 1}
+    assert read("qa", records).report.unused == {"title": 1, "n": 1}
+    assert read("qa", records, prompt="{context} {question}").report.unused == {"title": 1, "n": 1}
 
 
 def test_two_unnamed_languages_need_no_names_but_three_columns_do() -> None:
