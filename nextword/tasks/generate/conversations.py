@@ -89,7 +89,7 @@ class ConversationReader(ExampleReader[Talk]):
         return self._learned_part(talk, record.place) if self._labelled else talk
 
     def _read_messages(self, record: Record, unused: set[str]) -> Talk:
-        column, keys = self.columns.inputs["messages"], set[str]()
+        column = self.columns.inputs["messages"]
         value = parse_text(record[column], record.place)
         if column == REPLIES:
             value = {name: record[name] for name in (*ROOT, REPLIES)}
@@ -97,18 +97,14 @@ class ConversationReader(ExampleReader[Talk]):
             value, beside = best_path(value, record.place)
             if beside:
                 self.report.notes[BESIDE_PATH] += beside
-        talk = read_messages(value, record.place, keys)
-        unused |= {f"{column}.{key}" for key in keys}
+        talk = read_messages(value, record.place, column, unused)
         return with_system(record, self._systems, talk)
 
     def _read_answer(self, record: Record, column: str, unused: set[str]) -> Talk:
         messages = messages_in(record[column], record.place)
         if messages is None:
             return [Message("assistant", input_text(record, column))]
-        keys = set[str]()
-        talk = read_messages(messages, record.place, keys)
-        unused |= {f"{column}.{key}" for key in keys}
-        return talk
+        return read_messages(messages, record.place, column, unused)
 
     def _learned_part(self, talk: Talk, place: str) -> Talk:
         """Return a conversation as far as there is something to learn."""

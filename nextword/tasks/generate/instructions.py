@@ -59,10 +59,8 @@ class InstructionColumns:
         beside = [(column, as_text(record[column])) for column in self.beside]
         messages = messages_in(record[self.instruction], record.place)
         if messages is not None:
-            keys = set[str]()
-            talk = read_messages(messages, record.place, keys)
+            talk = read_messages(messages, record.place, self.instruction, unused)
             talk = [replace(message, learned=False) for message in talk]
-            unused |= {f"{self.instruction}.{key}" for key in keys}
             unused |= {column for column, text in beside if text}
         else:
             parts = [input_text(record, self.instruction), *(text for _, text in beside if text)]
@@ -111,10 +109,7 @@ def read_history(value: Any, column: str, place: str, unused: set[str]) -> Talk:
     if not holds(pairs):
         return []
     if are_messages(pairs):
-        keys = set[str]()
-        talk = read_messages(pairs, place, keys)
-        unused |= {f"{column}.{key}" for key in keys}
-        return talk
+        return read_messages(pairs, place, column, unused)
     turns = list[Message]()
     for pair in pairs if isinstance(pairs, list) else [pairs]:
         texts = [as_text(text) for text in pair] if isinstance(pair, list | tuple) else []

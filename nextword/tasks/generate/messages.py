@@ -88,23 +88,29 @@ def parse_text(value: Any, place: str) -> Any:
         raise UserError(error.what, where=place, mend=error.mend) from None
 
 
-def read_messages(value: Any, place: str, unused: set[str] | None = None) -> Talk:
+def read_messages(
+    value: Any, place: str, column: str = "messages", unused: set[str] | None = None
+) -> Talk:
     """Return the messages in a list, which may be held as text.
 
-    Keys that hold something and are not read are put in `unused`. Raises UserError, with the place,
-    for what is no conversation of texts, and for calls of tools.
+    Keys that hold something and are not read are put in `unused` as "messages.key", by the name of
+    the `column`. Raises UserError, with the place, for what is no conversation of texts, and for
+    calls of tools.
     """
     value = _turned(parse_text(value, place), place)
     if not isinstance(value, list) or not value:
         raise UserError(
             "messages are not a list", where=place, mend="give role and content of each"
         )
-    unread = set[str]() if unused is None else unused
-    return [
+    keys = set[str]()
+    talk = [
         message
         for number, item in enumerate(value, start=1)
-        for message in _read_item(item, f"message {number}", place, unread)
+        for message in _read_item(item, f"message {number}", place, keys)
     ]
+    if unused is not None:
+        unused |= {f"{column}.{key}" for key in keys}
+    return talk
 
 
 def _turned(value: Any, place: str) -> Any:

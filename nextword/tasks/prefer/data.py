@@ -151,11 +151,9 @@ class PreferenceReader(ExampleReader[Preference]):
         messages = messages_in(record[column], record.place)
         if messages is None:
             return None
-        keys = set[str]()
-        talk = read_messages(messages, record.place, keys)
+        talk = read_messages(messages, record.place, column, unused)
         if not all(message.learned for message in talk):
-            keys.add("weight")
-        unused |= {f"{column}.{key}" for key in keys}
+            unused.add(f"{column}.weight")
         return _all_alike(talk)
 
 
