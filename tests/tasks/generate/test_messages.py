@@ -33,7 +33,7 @@ def turn(role: str, content: Any, **more: Any) -> dict[str, Any]:
 )
 def test_a_conversation_is_the_same_in_whatever_format(value: Any) -> None:
     unused = set[str]()
-    assert read_messages(value, "x:1", unused) == TALK and unused == set()
+    assert read_messages(value, "x:1", unused=unused) == TALK and unused == set()
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,10 @@ def test_an_answer_of_weight_0_is_read_and_not_learned(more: Any, learned: bool)
 def test_keys_that_are_not_read_are_named() -> None:
     parts = [{"type": "text", "text": "a", "cache": {"type": "x"}}]
     unused = set[str]()
-    read_messages(
-        [
-            turn("user", parts, name="Bo", weight=1),
-            turn("assistant", "b", reasoning="hm", loss=0.4),
-        ],
-        "x:1",
-        unused,
-    )
-    assert unused == {"content.cache", "name", "weight", "reasoning", "loss"}
+    asked = turn("user", parts, name="Bo", weight=1)
+    read_messages([asked, turn("assistant", "b", thought="hm", loss=0.4)], "x:1", "talk", unused)
+    keys = {"content.cache", "name", "weight", "thought", "loss"}
+    assert unused == {f"talk.{key}" for key in keys}
 
 
 @pytest.mark.parametrize(
