@@ -27,7 +27,7 @@ TEXT_KEYS = ("content", "value", "text")
 WEIGHT_KEYS = ("weight", "train", "training", "loss")
 TEXT_PARTS = (None, "text", "input_text", "output_text")
 WITHOUT_TOOLS = "remove these turns, or write as text what the user and the assistant say in them"
-_MESSAGES_AS_TEXT = re.compile(r"\s*\[?\s*\{\s*(['\"])(?:role|from|content|value)\1\s*:")
+_MESSAGES_AS_TEXT = re.compile(r"\[?\s*\{\s*(['\"])(?:role|from|content|value)\1\s*:")
 _FLAGS = {"0": False, "1": True, "false": False, "true": True}
 
 
@@ -60,7 +60,7 @@ def messages_in(value: Any, place: str) -> Any:
 
     Raises UserError, with the place, for such text that is damaged.
     """
-    if isinstance(value, str) and _MESSAGES_AS_TEXT.match(value):
+    if isinstance(value, str) and _MESSAGES_AS_TEXT.match(value.lstrip()):
         value = parse_text(value, place)
         if isinstance(value, str):
             what = "holds messages as text that is cut off or damaged"

@@ -29,7 +29,6 @@ _LANGUAGES = """
     deutsch français español italiano português русский 中文 英文 日本語 한국어"""
 _NO_CODES = "key url uri uid idx num ref hyp src tgt tag set pos qid"
 _NUMBERING = ("", "id", "idx", "index", "line", "no", "nr", "number", "row", "unnamed: 0")
-_IDENTIFIER = re.compile(r"\S*(?:\d|://)\S*")  # "train-17", an address
 _SAMPLE = 200  # values that tell whether a column holds texts
 _READINGS = 4  # named in an error
 
@@ -144,4 +143,10 @@ def _are_texts(values: Sequence[Any]) -> bool:
     """Whether most of a column's values are words, and they are not all names of rows."""
     held = [value for value in values if holds(value)]
     words = [value for value in held if isinstance(value, str) and any(map(str.isalpha, value))]
-    return len(words) * 2 > len(held) and not all(map(_IDENTIFIER.fullmatch, words))
+    return len(words) * 2 > len(held) and not all(map(_is_identifier, words))
+
+
+def _is_identifier(value: str) -> bool:
+    """Whether a value is a name such as "train-17", or an address."""
+    is_named = "://" in value or any(map(str.isdigit, value))
+    return is_named and not any(map(str.isspace, value))
