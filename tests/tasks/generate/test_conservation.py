@@ -47,11 +47,11 @@ def openai_messages(words: Words) -> Row:
         turns.append({"role": "assistant", "content": words.text()})
     for turn in turns:
         if words.random.random() < 0.2:
-            turn["content"] = [{"type": "text", "text": turn["content"]}]  # type: ignore[assignment]
+            turn["content"] = [{"type": "text", "text": turn["content"]}]
         if words.random.random() < 0.2:
             turn["name"] = words.text()
         if turn["role"] == "assistant" and turn is not turns[-1] and words.maybe():
-            turn["weight"] = 0  # type: ignore[assignment]
+            turn["weight"] = 0
     return {"messages": turns} | ({"id": words.text()} if words.maybe() else {})
 
 
