@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from nextword.errors import UserError, nearest
@@ -51,6 +52,8 @@ def read_records(data: Sequence[str], text_files: TextFiles | None = None) -> li
     UserError, naming the place, for what cannot be read or is no record.
     """
     sources = find_sources(data)
+    if text_files == "pairs":
+        sources = [replace(s, kind="tmx") if _is_tmx(s.path) else s for s in sources]
     if text_files == "pairs" and [source.kind for source in sources] == ["text", "text"]:
         return list(_pairs_of_lines(*sources))
     if text_files == "conll":
@@ -69,14 +72,18 @@ def read_records(data: Sequence[str], text_files: TextFiles | None = None) -> li
     return records
 
 
+def _is_tmx(path: str) -> bool:
+    return ".tmx" in Path(path.lower()).suffixes[-2:]  # also a.tmx.gz
+
+
 def _records_of(source: Source) -> Iterator[Record]:
     if source.kind in PROSE:
         raise UserError(
             "is not a table of examples",
             where=source.path,
             mend="give csv, tsv, jsonl, json, parquet or hf:// data"
-            " (--task translate also takes two text files with aligned lines, --task tag CoNLL's,"
-            " --task text any text)",
+            " (--task translate also takes TMX and two text files with aligned lines, --task tag"
+            " CoNLL's, --task text any text)",
         )
     for place, value in read_source(source, ReadStats()):
         if isinstance(value, ReadError):
@@ -87,6 +94,8 @@ def _records_of(source: Source) -> Iterator[Record]:
             yield Record({}, place, error)
         elif isinstance(value.get("data"), list) and "paragraphs" in str(value["data"])[:10_000]:
             yield from _squad(value["data"], source.path)
+        elif isinstance(value.get("paragraphs"), list) and "qas" in str(value["paragraphs"][:1]):
+            yield from _squad([value], place)
         else:
             yield Record(value, place)
 
@@ -105,20 +114,36 @@ def _squad(articles: list[Any], path: str) -> Iterator[Record]:
             for paragraph in article["paragraphs"]:
                 for asked in paragraph["qas"]:
                     place = f"{path}:question {next(number)}"
-                    answers = [str(answer["text"]) for answer in asked.get("answers") or []]
-                    values = {
-                        "id": str(asked.get("id", "")),
-                        "context": str(paragraph["context"]),
-                        "question": str(asked["question"]),
-                        "answers": list(dict.fromkeys(answers)),
-                        "starts": [a.get("answer_start") for a in asked.get("answers") or []],
-                    }
-                    yield Record(values, place)
+                    yield Record(_question(article, paragraph, asked), place)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"is not in SQuAD's format after question {next(number) - 1} ({error} is missing)",
             where=path,
         ) from None
+
+
+def _question(
+    article: Mapping[str, Any], paragraph: Mapping[str, Any], asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A question with its context, each answer once, and all that stands beside them."""
+    values = {f"data.{key}": value for key, value in article.items() if key != "paragraphs"}
+    beside = {key: value for key, value in paragraph.items() if key not in ("context", "qas")}
+    values |= {f"paragraphs.{key}": value for key, value in beside.items()}
+    values |= asked
+    values |= {"context": paragraph["context"], "question": asked["question"]}
+    if "answers" not in asked:  # of a test set, whose answers are not known
+        return values
+    answers: dict[str, Mapping[str, Any]] = {}
+    for answer in asked["answers"] or ():
+        answers.setdefault(str(answer["text"]), answer)
+    others = dict.fromkeys(key for answer in answers.values() for key in answer)
+    values |= {
+        f"answers.{key}": [answer.get(key) for answer in answers.values()]
+        for key in others
+        if key not in ("text", "answer_start")
+    }
+    starts = [answer.get("answer_start") for answer in answers.values()]
+    return values | {"answers": list(answers), "starts": starts}
 
 
 def _pairs_of_lines(source: Source, target: Source) -> Iterator[Record]:
@@ -239,7 +264,7 @@ def read_alike(settings: S, columns: Columns, records: Sequence[Record]) -> S:
 
 def text_of(value: Any, column: str, place: str) -> str:
     """Return a cell's text without spaces around it, "" for none. Raises UserError for no text."""
-    if value is None:
+    if value is None or value != value:  # NaN is pandas' word for nothing
         return ""
     if isinstance(value, str):
         return value.strip()

@@ -33,12 +33,8 @@ from nextword.tasks.extractive_qa.data import (
     best_answers,
     span_format,
 )
-from nextword.tasks.generate.data import (
-    PromptedExample,
-    PromptedReader,
-    find_columns,
-    present_prompted,
-)
+from nextword.tasks.generate.columns import find_columns
+from nextword.tasks.generate.data import PromptedExample, PromptedReader, present_prompted
 from nextword.tasks.headed import HeadTask
 from nextword.tasks.records import Columns, Record
 from nextword.tasks.task_file import TaskFile

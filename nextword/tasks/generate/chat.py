@@ -15,9 +15,13 @@ from nextword.hub.writing import save
 from nextword.settings import TaskSettings
 from nextword.tasks.dataset import Dataset, Encoded, ExampleReader
 from nextword.tasks.generate.chat_template import with_template
-from nextword.tasks.generate.conversations import ConversationEncoder, ConversationReader, Talk
-from nextword.tasks.generate.data import main_language
+from nextword.tasks.generate.columns import filled_columns, filled_first
+from nextword.tasks.generate.conversation_encoding import ConversationEncoder
+from nextword.tasks.generate.conversations import ConversationReader
+from nextword.tasks.generate.data import JOINED, sentences_of
 from nextword.tasks.generate.encoding import EncodedPrompts, GenerationExample, PromptFormat
+from nextword.tasks.generate.messages import Talk
+from nextword.tasks.generate.prompts import main_language
 from nextword.tasks.generate.task import TextOutputs, Unscored
 from nextword.tasks.records import Columns, Record, TextFiles, choose_column, input_text
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
@@ -72,10 +76,16 @@ class Chat(Unscored[Talk]):
 
 
 class TextReader(ExampleReader[str]):
-    """Reads one text a record."""
+    """Reads one text a record, which may be a list of its paragraphs."""
 
     def read(self, record: Record) -> str:
-        return input_text(record, self.columns.inputs["text"])
+        column = self.columns.inputs["text"]
+        sentences = sentences_of(record[column], record.place)
+        if not sentences:
+            return input_text(record, column)
+        if isinstance(record[column], str):
+            self.report.notes[JOINED] += 1
+        return "\n".join(sentences).strip()
 
     def input_of(self, example: str, record: Record) -> str:
         return str(dict(record.values))
@@ -90,7 +100,8 @@ class Continue(Unscored[str]):
     def reader(
         cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
     ) -> TextReader:
-        column = choose_column(records, "text", settings.text_column, TEXT_NAMES, "text_column")
+        usual = filled_first(filled_columns(records), TEXT_NAMES)
+        column = choose_column(records, "text", settings.text_column, usual, "text_column")
         return TextReader(Columns({"text": column}))
 
     @classmethod

@@ -15,13 +15,12 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from nextword.errors import UserError, nearest
+from nextword.errors import UserError
 from nextword.hub.model_files import inside
+from nextword.tasks.generate.messages import ROLES, Message
 from nextword.tokens.tokenizer import Tokenizer
 
-ROLES = ("system", "user", "assistant")
 SECONDS, MEMORY, LONGEST = 20, 2**30, 2**20  # of rendering; bytes; characters of what comes out
 TEMPLATE = "chat_template"
 _MARK = "\ufdd1"  # a noncharacter, around the number of a message
@@ -38,12 +37,6 @@ NAMES = {
     "en": {"system": "System:", "user": "User:", "assistant": "Assistant:"},
     "zh": {"system": "系统：", "user": "用户：", "assistant": "助手："},
 }
-
-
-@dataclass(frozen=True)
-class Message:
-    role: str
-    content: str
 
 
 @dataclass(frozen=True)
@@ -229,40 +222,3 @@ def _wrong(what: str) -> UserError:
         f"the model's chat template {what}",
         mend="mend or remove chat_template in its tokenizer_config.json",
     )
-
-
-def read_messages(value: Any, place: str) -> list[Message]:
-    """OpenAI's `messages`: objects with "role" and "content". Raises UserError with the place."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
-    if not isinstance(value, list) or not value:
-        raise UserError(
-            "messages are not a list", where=place, mend="give role and content of each"
-        )
-    messages = []
-    for number, item in enumerate(value, start=1):
-        if not isinstance(item, Mapping) or not isinstance(item.get("role"), str):
-            raise UserError(f"message {number} has no role", where=place)
-        role, content = item["role"], item.get("content")
-        role = "system" if role == "developer" else role
-        if role not in ROLES:
-            raise UserError(
-                f"message {number} has the role {role!r}", where=place, mend=nearest(role, ROLES)
-            )
-        messages.append(Message(role, _content(content, f"message {number}", place)))
-    return messages
-
-
-def _content(content: Any, name: str, place: str) -> str:
-    if isinstance(content, list):
-        parts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
-        if all(isinstance(part, str) for part in parts):
-            content = "".join(map(str, parts))
-    if not isinstance(content, str):
-        raise UserError(f"{name} has no text", where=place, mend="only text can be learned")
-    if not content.strip():
-        raise UserError(f"{name} is empty", where=place, mend="write it, or remove the row")
-    return content

@@ -1,224 +1,185 @@
-"""Conversations as examples: all that the assistant says is learned, with the end of each turn."""
+"""Conversations in records: messages, an instruction with its answer, or a tree of replies."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.dataset import Dataset, ExampleReader
-from nextword.tasks.generate.chat_template import (
-    ChatTemplate,
+from nextword.tasks.dataset import ExampleReader, LeftOut
+from nextword.tasks.generate.columns import column_names, filled_columns
+from nextword.tasks.generate.instructions import (
+    InstructionColumns,
+    system_columns,
+    with_system,
+)
+from nextword.tasks.generate.messages import (
     Message,
-    choose_template,
+    Talk,
+    are_messages,
+    holds,
+    messages_in,
+    parse_text,
     read_messages,
 )
-from nextword.tasks.generate.data import main_language
-from nextword.tasks.generate.encoding import (
-    EncodedPrompts,
-    ExampleEncoder,
-    GenerationExample,
-    PromptFormat,
-    room_for_answers,
-)
-from nextword.tasks.records import Columns, Record, columns_of, input_text
-from nextword.tokens.packing import Example
+from nextword.tasks.generate.trees import REPLIES, best_path, is_tree
+from nextword.tasks.records import Columns, Record, input_text
 
 MESSAGES = ("messages", "conversation", "conversations")
+MORE_MESSAGES = ("dialogue", "dialog", "turns", "chat", "items", "data")
+ROOT = ("role", "text")  # of a record that is the first message of a tree itself
+TREES = ("prompt", "tree", "root")
 PAIRS = [("instruction", "output"), ("instruction", "response"), ("prompt", "response")]
 PAIRS += [("prompt", "completion"), ("question", "answer"), ("input", "output")]
-
-Talk = list[Message]
+QUESTIONS = ("instruction", "prompt", "question", "query", "user", "human", "input")
+ANSWERS = ("output", "response", "completion", "answer", "assistant", "reply")
+UNANSWERED = "messages after the last answer that is learned, not read"
+BESIDE_PATH = "messages beside the best-ranked path of their tree, not read"
+ALL_WEIGHTS_ZERO = "all that the assistant says in them is not to be learned (weight 0)"
 
 
 class ConversationReader(ExampleReader[Talk]):
-    """Reads `messages`, or an instruction with its output."""
+    """Reads `messages`, an instruction with its output, or a tree of replies."""
 
     def __init__(
         self, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
     ) -> None:
-        self._names = {name.lower(): name for name in reversed(columns_of(records))}
         self._labelled = labelled
+        self._instruction: InstructionColumns | None = None
+        self._names = column_names(records)
         super().__init__(self._find_columns(records, settings))
+        self._systems = system_columns({name.strip().lower(): name for name in self.columns.extras})
 
     def _find_columns(self, records: Sequence[Record], settings: TaskSettings) -> Columns:
         names = self._names
+        filled = filled_columns(records)
         if settings.target_column is None:
-            usual = next((names[name] for name in MESSAGES if name in names), None)
-            column = settings.text_column or usual
+            column = settings.text_column or _usual_messages(records, filled)
             if column is not None and _holds_messages(records, column):
-                return Columns({"messages": column})
-        prompt, answer = _pair(records, names, settings, self._labelled)
-        extras = [names[name] for name in ("input", "system") if name in names]
-        return Columns({"prompt": prompt}, [answer] if answer else (), extras=extras)
+                return self._columns_of_messages(column)
+        pair = _pair(filled, settings, self._labelled) or _pair(names, settings, self._labelled)
+        if pair is None and (column := next((names[n] for n in MESSAGES if n in names), None)):
+            return self._columns_of_messages(column)
+        if pair is None:
+            raise _no_conversations(names, records[0].place)
+        prompt, answer = pair
+        self._instruction = InstructionColumns.find(names, prompt, answer)
+        targets = [answer] if answer else []
+        return Columns({"prompt": prompt}, targets, extras=self._instruction.extras)
+
+    def _columns_of_messages(self, column: str) -> Columns:
+        extras = list(system_columns(self._names))
+        if column == REPLIES:  # each record is the first message of a tree
+            extras += ROOT
+        return Columns({"messages": column}, extras=extras)
 
     def read(self, record: Record) -> Talk:
-        """Return a conversation. Raises UserError for one in which the assistant says nothing."""
-        inputs, targets = self.columns.inputs, self.columns.targets
-        if "messages" in inputs:
-            talk = read_messages(record[inputs["messages"]], record.place)
+        """Return a conversation. Raises UserError for one in which the assistant says nothing, and
+        LeftOut where nothing of that is to be learned."""
+        unused = set[str]()
+        if self._instruction is None:
+            talk = self._read_messages(record, unused)
         else:
-            answer = targets[0] if targets else None
-            talk = _read_pair(record, inputs["prompt"], answer, self._names)
-        if self._labelled and not any(message.role == "assistant" for message in talk):
+            talk = self._instruction.read(record, unused)
+            for answer in self.columns.targets:
+                talk += self._read_answer(record, answer, unused)
+        self.report.unused.update(unused)
+        return self._learned_part(talk, record.place) if self._labelled else talk
+
+    def _read_messages(self, record: Record, unused: set[str]) -> Talk:
+        column = self.columns.inputs["messages"]
+        value = parse_text(record[column], record.place)
+        if column == REPLIES:
+            value = {name: record[name] for name in (*ROOT, REPLIES)}
+        if is_tree(value):
+            value, beside = best_path(value, record.place)
+            if beside:
+                self.report.notes[BESIDE_PATH] += beside
+        talk = read_messages(value, record.place, column, unused)
+        return with_system(record, self._systems, talk)
+
+    def _read_answer(self, record: Record, column: str, unused: set[str]) -> Talk:
+        messages = messages_in(record[column], record.place)
+        if messages is None:
+            return [Message("assistant", input_text(record, column))]
+        return read_messages(messages, record.place, column, unused)
+
+    def _learned_part(self, talk: Talk, place: str) -> Talk:
+        """Return a conversation as far as there is something to learn."""
+        answers = [n for n, message in enumerate(talk) if message.role == "assistant"]
+        if not answers:
             raise UserError(
                 "holds nothing that the assistant says",
-                where=record.place,
+                where=place,
                 mend='give a message with "role": "assistant", or remove the row',
             )
-        while self._labelled and talk[-1].role != "assistant":
-            talk.pop()  # a question without an answer teaches nothing
-        return talk
+        learned = [number for number in answers if talk[number].learned]
+        if not learned:
+            raise LeftOut(ALL_WEIGHTS_ZERO)
+        end = learned[-1] + 1
+        if end < len(talk):  # a question without an answer teaches nothing
+            self.report.notes[UNANSWERED] += len(talk) - end
+        return talk[:end]
 
     def input_of(self, example: Talk, record: Record) -> str:
         return str(dict(record.values))
 
 
-def _read_pair(record: Record, prompt: str, answer: str | None, names: dict[str, str]) -> Talk:
-    text = input_text(record, prompt)
-    extra = names.get("input") if prompt.lower() != "input" else None
-    more = record[extra] if extra is not None else None
-    if isinstance(more, str) and more.strip():
-        text = f"{text}\n\n{more.strip()}"
-    talk = [Message("user", text)]
-    system = record[names["system"]] if "system" in names else None
-    if isinstance(system, str) and system.strip():
-        talk.insert(0, Message("system", system.strip()))
-    if answer:
-        talk.append(Message("assistant", input_text(record, answer)))
-    return talk
+def _usual_messages(records: Sequence[Record], filled: Mapping[str, str]) -> str | None:
+    """Return the column that holds messages, or trees of them, by its usual name."""
+    for name in (*MESSAGES, *MORE_MESSAGES, *TREES):
+        if name not in filled:
+            continue
+        values = [value for record in records if holds(value := record[filled[name]])][:50]
+        parsed = [_parsed(value) for value in values]
+        if name in MESSAGES and any(not isinstance(value, str) for value in parsed):
+            return filled[name]
+        if name in TREES and any(map(is_tree, parsed)):
+            return filled[name]
+        if name in MORE_MESSAGES and any(map(are_messages, parsed)):
+            return filled[name]
+    return REPLIES if {*ROOT, REPLIES} <= set(filled.values()) else None
+
+
+def _parsed(value: Any) -> Any:
+    try:
+        return parse_text(value, "")
+    except UserError:  # it is built like a list, and named when it is read
+        return []
 
 
 def _holds_messages(records: Sequence[Record], column: str) -> bool:
     """Not where instructions stand there, whose answers are another column, or not known."""
-    values = [value for record in records[:50] if (value := record[column]) is not None]
+    values = [value for record in records[:50] if holds(value := record[column])]
     return not values or any(
         not isinstance(value, str) or value.lstrip().startswith("[") for value in values
     )
 
 
 def _pair(
-    records: Sequence[Record], names: dict[str, str], settings: TaskSettings, labelled: bool
-) -> tuple[str, str | None]:
-    for prompt, answer in PAIRS:
+    names: Mapping[str, str], settings: TaskSettings, labelled: bool
+) -> tuple[str, str | None] | None:
+    """Return the columns of an instruction and its answer, None where there are none such."""
+    for prompt, answer in (*PAIRS, *itertools.product(QUESTIONS, ANSWERS)):
         question = settings.text_column or names.get(prompt)
         reply = settings.target_column or names.get(answer)
-        if question and (reply or not labelled):
+        if question and question != reply and (reply or not labelled):
             return question, reply if labelled else None
-    raise UserError(
+    return None
+
+
+def _no_conversations(names: Mapping[str, str], place: str) -> UserError:
+    if {"parent_id", "role"} <= set(names):
+        return UserError(
+            "holds one message of a tree in each record (parent_id), and no conversations",
+            where=place,
+            mend="write each path from a first message to an answer as one record: "
+            '{"messages": [{"role": "user", "content": ...}, ...]}',
+        )
+    return UserError(
         f"holds no conversations (columns: {', '.join(names.values())})",
-        where=records[0].place,
+        where=place,
         mend="give messages, or instruction and output; or name --text-column, --target-column",
     )
-
-
-@dataclass(frozen=True)
-class ConversationEncoder(ExampleEncoder):
-    """Encodes conversations. One that is too long loses its oldest exchanges; if that is no help
-    it is left out in training."""
-
-    def encode_talks(
-        self, dataset: Dataset[Talk], format: PromptFormat | None, *, training: bool
-    ) -> EncodedPrompts:
-        """Encode conversations; without a `format` one is chosen from them."""
-        assert self.start_id is not None  # an encoder–decoder does not chat
-        talks = dataset.examples
-        if format is None:
-            language = main_language(talk[-1].content for talk in talks)
-            template = choose_template(self.tokenizer, self.start_id, language)
-            format = PromptFormat("chat", template, 0, language)
-        chat = ChatTemplate(self.tokenizer, format.template)
-        chat.prepare(
-            shape
-            for talk in talks
-            for shape in (
-                ([message.role for message in talk], False),
-                ([message.role for message in _before_answer(talk)], True),
-            )
-        )
-        if not format.answer_tokens:
-            answers = [
-                len(self.tokenizer.encode(talk[-1].content)) + 2
-                for talk in talks
-                if _is_answered(talk)
-            ]
-            room = room_for_answers(answers or [self.max_length], self.max_length)
-            format = replace(format, answer_tokens=room)
-        answer_room = min(format.answer_tokens, self.max_length // 2)
-        items: list[GenerationExample] = []
-        dropped: Counter[str] = Counter()
-        cut, limit = 0, self.max_length - answer_room
-        for index, whole in enumerate(talks):
-            talk = whole
-            while _length(chat, talk, answer_room, training) > self.max_length:
-                shorter = without_oldest(talk)
-                if shorter is None:
-                    break
-                talk = shorter
-            example, prompt = encode_talk(chat, talk, dataset.places[index])
-            is_long = len(example.ids) > self.max_length
-            if training and is_long:
-                dropped["with a last exchange that is too long"] += 1
-                continue
-            is_cut = talk is not whole or is_long
-            if not training and len(prompt) > limit:
-                prompt, is_cut = prompt[len(prompt) - limit :], True
-            if is_long:
-                ids, scored = example.ids[-self.max_length :], example.scored[-self.max_length :]
-                example = Example(ids, scored, example.source)
-            cut += is_cut
-            items.append(GenerationExample(example, prompt, index))
-        return self.finish(items, format, chat.end_ids(), dropped, cut)
-
-
-def _is_answered(talk: Sequence[Message]) -> bool:
-    return talk[-1].role == "assistant"
-
-
-def _before_answer(talk: Sequence[Message]) -> Sequence[Message]:
-    return talk[:-1] if _is_answered(talk) else talk
-
-
-def _length(chat: ChatTemplate, talk: Sequence[Message], room: int, training: bool) -> int:
-    if training:
-        return len(chat.encode(talk).ids)
-    return len(chat.encode(_before_answer(talk), asks=True).ids) + room
-
-
-def without_oldest(talk: Talk) -> Talk | None:
-    """Return the conversation without its first exchange; None for a single question."""
-    first = next((n for n, message in enumerate(talk) if message.role != "system"), len(talk))
-    questions = [n for n, message in enumerate(talk) if message.role == "user" and n > first]
-    return talk[:first] + talk[questions[0] :] if questions else None
-
-
-def encode_talk(
-    chat: ChatTemplate, talk: Sequence[Message], place: str, *, last_only: bool = False
-) -> tuple[Example, list[int]]:
-    """Return a conversation of which all that the assistant says is to be learned, or the last
-    answer alone, and the prompt of that."""
-    prompt = chat.encode(_before_answer(talk), asks=True).ids
-    if not _is_answered(talk):
-        return Example(np.array(prompt, np.int64), np.zeros(len(prompt), bool), place), prompt
-    encoded = chat.encode(talk)
-    ids = np.array(encoded.ids, np.int64)
-    scored = np.zeros(len(ids), bool)
-    for number, (begin, end) in encoded.turns.items():
-        is_last = number == len(talk) - 1
-        if talk[number].role == "assistant" and (is_last or not last_only):
-            if is_last:  # what the template adds to an answer is learned with it
-                begin = min(begin, _common_start(prompt, encoded.ids))
-            scored[begin:end] = True
-    return Example(ids, scored, place), prompt
-
-
-def _common_start(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many ids both begin with."""
-    for number, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return number
-    return min(len(one), len(other))

@@ -1,53 +1,24 @@
-"""Questions, documents and sources with what is to be written for each, and their prompts."""
+"""Questions, documents and sources with what is to be written for each."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from nextword.errors import UserError, nearest
-from nextword.settings import TaskSettings
+from nextword.errors import UserError
 from nextword.tasks.dataset import Dataset, ExampleReader
-from nextword.tasks.records import (
-    Columns,
-    Record,
-    choose_column,
-    columns_of,
-    has_any,
-    input_text,
-    numbered_columns,
-    text_of,
-)
-from nextword.text.cleaning import detect_language
+from nextword.tasks.generate.answers import Answer, check_start, read_answers
+from nextword.tasks.generate.messages import holds, parse_text
+from nextword.tasks.generate.prompts import fields_of
+from nextword.tasks.generate.translation import parse_translation
+from nextword.tasks.records import Columns, Record, input_text, text_of
 
-CONTEXTS = ("context", "passage", "paragraph", "text", "document", "article", "story")
-QUESTIONS = ("question", "query", "q")
-ANSWERS = ("answers", "answer", "a", "target", "output")
-DOCUMENTS = (
-    *("document", "dialogue", "dialog", "article", "text", "content", "story"),
-    *("source", "input", "body"),
-)
-SUMMARIES = ("summary", "highlights", "abstract", "target", "output", "title")
-SOURCES = ("source", "src")
-TARGETS = ("target", "tgt")
-_LANGUAGE = re.compile(r"[a-z]{2,3}([-_][a-z]{2,4})?", re.I)
-SAMPLE = 200  # texts whose language decides on that of a template
-_FIELD = re.compile(r"\{\{|\}\}|\{([^{}\n]*)\}|[{}]")
-
-# Fields stand on lines of their own, so that their text is cut into the same tokens as if it had
-# been read together with what is around it.
-ENGLISH = {
-    "qa": "{context}\n\nQuestion:\n{question}\n\nAnswer:\n",
-    "summarize": "{document}\n\nSummary:\n",
-    "translate": "{source}\n\nTranslation:\n",
-}
-CHINESE = {
-    "qa": "{context}\n\n问题：\n{question}\n\n答案：\n",
-    "summarize": "{document}\n\n摘要：\n",
-    "translate": "{source}\n\n译文：\n",
-}
+_UNSPACED = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")  # no space follows
+JOINED = "lists of sentences that were held as text are joined"
+SEVERAL = "records with several texts to write: the first is learned, all are references"
 
 
 @dataclass(frozen=True)
@@ -62,18 +33,36 @@ class PromptedExample:
 
 
 class PromptedReader(ExampleReader[PromptedExample]):
-    """Reads records for the tasks qa, summarize and translate."""
+    """Reads records for the tasks qa, summarize and translate, perhaps for a `prompt` of a person's
+    own, which need not name every input."""
 
-    def __init__(self, columns: Columns, task: str) -> None:
+    def __init__(self, columns: Columns, task: str, prompt: str | None = None) -> None:
         super().__init__(columns)
         self._task = task
+        fields = None if prompt is None else fields_of(prompt)
+        self._left_out = [
+            column
+            for role, column in columns.inputs.items()
+            if fields is not None and not fields & {role, column}
+        ]
+
+    def read_all(
+        self, records: Sequence[Record], *, keep_going: bool = False
+    ) -> Dataset[PromptedExample]:
+        parsed = [self._parsed(record) for record in records]
+        return super().read_all(parsed, keep_going=keep_going)
 
     def read(self, record: Record) -> PromptedExample:
         for role, column in self.columns.inputs.items():
             input_text(record, column, may_be_empty=role == "question")
-        targets = self.columns.targets
-        references = references_of(record, targets, self._task)
-        return PromptedExample(record, references, answer_start(record, targets))
+        self.report.unused.update(self._left_out)
+        if not self.columns.targets:
+            return PromptedExample(record, (), None)
+        if self._task != "qa":
+            return PromptedExample(record, self._texts_to_write(record), None)
+        answers = self._answers(record)
+        references = tuple(dict.fromkeys(answer.text for answer in answers))
+        return PromptedExample(record, references, self._start(record, answers))
 
     def input_of(self, example: PromptedExample, record: Record) -> str:
         if not self.columns.inputs:
@@ -85,6 +74,83 @@ class PromptedReader(ExampleReader[PromptedExample]):
             return str(record[self.columns.inputs["context"]])
         return self.input_of(example, record)
 
+    def _parsed(self, record: Record) -> Record:
+        """Return a record whose inputs are texts, and not lists of sentences."""
+        if record.error is not None:
+            return record
+        try:
+            if self._task == "translate":
+                record = parse_translation(record)
+            inputs = {
+                column: self._joined(record[column], column, record.place, role == "document")
+                for role, column in self.columns.inputs.items()
+                if column in record.values
+            }
+        except UserError as error:
+            return replace(record, error=error)
+        changed = {name: text for name, text in inputs.items() if text is not record[name]}
+        return replace(record, values={**record.values, **changed}) if changed else record
+
+    def _joined(self, value: Any, column: str, place: str, may_be_list: bool) -> Any:
+        """Return sentences as one text, where they are a list or were held as the text of one; any
+        other value as it is."""
+        sentences = sentences_of(value, place)
+        if sentences is None or (isinstance(value, list) and not may_be_list):
+            if _is_printed_object(value, place):
+                what = f"column {column!r} holds an object as text"
+                raise UserError(what, where=place, mend="write what is to be read as text")
+            return value
+        if not may_be_list:
+            what = f"column {column!r} holds a list as text"
+            raise UserError(what, where=place, mend="write it as one text")
+        if isinstance(value, str):
+            self.report.notes[JOINED] += 1
+        return join_sentences(sentences)
+
+    def _texts_to_write(self, record: Record) -> tuple[str, ...]:
+        """Return the summaries or translations of a record, in order."""
+        columns, place = self.columns.targets, record.place
+        texts: list[str] = []
+        for column in columns:
+            value = self._text_in(record[column], column, place)
+            if isinstance(value, str):
+                value = self._joined(value, column, place, self._task == "summarize")
+            several = value if isinstance(value, list) else [value]
+            found = [text for item in several if (text := text_of(item, column, place))]
+            if not found and len(columns) == 1:
+                raise _empty(f"column {column!r} is empty", place, "write it, or remove the row")
+            if len(set(found)) > 1:
+                self.report.notes[SEVERAL] += 1
+            texts += found
+        if not texts:
+            what = f"columns {', '.join(columns)} are empty"
+            raise _empty(what, place, "write one, or remove the row")
+        return tuple(dict.fromkeys(texts))
+
+    def _text_in(self, value: Any, column: str, place: str) -> Any:
+        """Return what an object, perhaps held as text, has under "text"; any other value as it
+        is."""
+        held = parse_text(value, place)
+        if not isinstance(held, Mapping) or (held is not value and "text" not in held):
+            return value
+        unused = (key for key, other in held.items() if key != "text" and holds(other))
+        self.report.unused.update(f"{column}.{key}" for key in unused)
+        return held.get("text")
+
+    def _answers(self, record: Record) -> list[Answer]:
+        unused = set[str]()
+        answers = read_answers(record, self.columns, unused, self.report.notes)
+        self.report.unused.update(unused)
+        return answers
+
+    def _start(self, record: Record, answers: Sequence[Answer]) -> int | None:
+        """Return the character of the context that the first answer begins at, where it is
+        known."""
+        context = record[self.columns.inputs.get("context", "")]
+        if not answers or answers[0].start is None or not isinstance(context, str):
+            return None
+        return check_start(answers[0], context, record.place, self.report.notes)
+
 
 def present_prompted(dataset: Dataset[PromptedExample], index: int) -> str:
     """Return an example for people: its input, and its answers in ⟦ ⟧."""
@@ -92,178 +158,45 @@ def present_prompted(dataset: Dataset[PromptedExample], index: int) -> str:
     return f"{dataset.inputs[index]}  " + " ".join(f"⟦{answer}⟧" for answer in answers)
 
 
-def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:
-    """Return columns as they are named, or by their usual names. Raises UserError that lists the
-    columns there are."""
-    if settings.task == "translate":
-        return _columns_of_translation(records, settings, labelled)
-    if settings.task == "summarize":
-        roles: list[tuple[str, Sequence[str], str]] = [("document", DOCUMENTS, "text_column")]
-    else:
-        roles = [
-            ("context", CONTEXTS, "text_column"),
-            ("question", QUESTIONS, "question_column"),
-        ]
-    inputs: dict[str, str] = {}
-    for role, usual, setting in roles:
-        named = getattr(settings, setting)
-        if settings.prompt is None or named is not None or has_any(records, usual):
-            inputs[role] = choose_column(records, role, named, usual, setting)
-    if not labelled:
-        return Columns(inputs)
-    targets = ANSWERS if settings.task == "qa" else SUMMARIES
-    left = [name for name in targets if name not in inputs.values()]
-    return Columns(inputs, _target_columns(records, settings, left))
+def _empty(what: str, place: str, mend: str) -> UserError:
+    return UserError(what, where=place, mend=mend)
 
 
-def _target_columns(
-    records: Sequence[Record], settings: TaskSettings, usual: Sequence[str]
-) -> list[str]:
-    """The column of answers, or columns such as summary1, summary2 that hold several of them."""
-    named = settings.target_column
-    for name in [named] if named else usual:
-        if numbered := numbered_columns(records, name):
-            return numbered
-    role = "answer" if settings.task == "qa" else "text to write"
-    return [choose_column(records, role, named, usual, "target_column")]
+def sentences_of(value: Any, place: str) -> list[str] | None:
+    """Return the texts of a list, which may be held as text; None for anything else.
 
-
-def _columns_of_translation(
-    records: Sequence[Record], settings: TaskSettings, labelled: bool
-) -> Columns:
-    """Columns named source and target, or of two languages: from the first to the second."""
-    source, target = settings.text_column, settings.target_column
-    names = columns_of(records)
-    nested = records[0].values.get("translation")
-    if isinstance(nested, Mapping):
-        names = [f"translation.{name}" for name in nested]
-    languages = [name for name in names if _LANGUAGE.fullmatch(name.removeprefix("translation."))]
-    pair = next((pair for pair in (languages, names) if len(pair) == 2), [])
-    if pair and not has_any(records, SOURCES):
-        if source is None:
-            source = next(name for name in pair if name != target)
-        if target is None and labelled:
-            target = next((name for name in pair if name != source), None)
-    source = choose_column(records, "source", source, SOURCES, "text_column")
-    if not labelled:
-        return Columns({"source": source})
-    target = choose_column(records, "translation", target, TARGETS, "target_column")
-    if source == target:
-        raise UserError(
-            f"column {source!r} cannot be both source and translation",
-            where=records[0].place,
-            mend="name another --target-column",
-        )
-    return Columns({"source": source}, [target])
-
-
-def references_of(record: Record, columns: Sequence[str], task: str) -> tuple[str, ...]:
-    """Return what may be written for a record, in order; nothing for a question without an answer.
-
-    Raises UserError for an answer that is missing, empty or not text.
+    Raises UserError for a list, held as text, of which only a part is text.
     """
-    if not columns:
-        return ()
-    references: list[str] = []
-    for column in columns:
-        value = record[column]
-        if isinstance(value, Mapping):  # {"text": [...], "answer_start": [...]}
-            value = value.get("text")
-        is_list = isinstance(value, list)
-        texts = [text_of(item, column, record.place) for item in (value if is_list else [value])]
-        texts = [text for text in texts if text]
-        if texts or (task == "qa" and (is_list or record["is_impossible"] in (True, "true"))):
-            references += texts
-        elif len(columns) == 1:
-            mend = "write it, or remove the row"
-            if task == "qa":
-                mend += "; a question that has no answer has the answers []"
-            raise UserError(f"column {column!r} is empty", where=record.place, mend=mend)
-    if not references and task != "qa":
+    items = parse_text(value, place)
+    if not isinstance(items, list):
+        return None
+    are_texts = [isinstance(item, str) for item in items]
+    if all(are_texts):
+        return items
+    if any(are_texts) and isinstance(value, str):
         raise UserError(
-            f"columns {', '.join(columns)} are empty",
-            where=record.place,
-            mend="write one, or remove the row",
+            "holds a list as text of which only a part is text",
+            where=place,
+            mend="write it as one text",
         )
-    return tuple(dict.fromkeys(references))
+    return None
 
 
-def answer_start(record: Record, columns: Sequence[str]) -> int | None:
-    """Return the character of the context that the first answer begins at, where it is known."""
-    starts: Any = record["answer_start"] if record["starts"] is None else record["starts"]
-    value = record[columns[0]] if columns else None
-    if isinstance(value, Mapping):
-        starts = value.get("answer_start")
-    first = starts[0] if isinstance(starts, list) and starts else starts
-    if isinstance(first, str) and first.strip().isdecimal():  # as a table has it
-        first = int(first)
-    return first if isinstance(first, int) and first >= 0 else None
+def _is_printed_object(value: Any, place: str) -> bool:
+    """Whether a text is what Python prints of an object; JSON may be what is to be read."""
+    if not isinstance(value, str) or not isinstance(parse_text(value, place), Mapping):
+        return False
+    try:
+        json.loads(value)
+    except ValueError:
+        return True
+    return False
 
 
-@dataclass(frozen=True)
-class Field:
-    name: str
-
-
-Piece = str | Field
-
-
-PAIRED = {"qa": "{question}\n\n{context}", "summarize": "{document}", "translate": "{source}"}
-
-
-def default_template(task: str, spoken: str, apart: bool = False) -> str:
-    """The usual one, where texts of the language `spoken` are followed by their answer, or stand
-    `apart` from it in an encoder."""
-    if apart:
-        return PAIRED[task]
-    return (CHINESE if spoken == "zh" else ENGLISH)[task]
-
-
-def main_language(texts: Iterable[str]) -> str:
-    """The language of most of the characters of some texts: "en", "zh", ..."""
-    return detect_language("\n".join(list(texts)[:SAMPLE]))
-
-
-def parse_template(text: str, known: Sequence[str], where: str = "--prompt") -> list[Piece]:
-    """The pieces of a template: text, and the fields in braces; `{{` and `}}` are braces.
-
-    `\\n` and `\\t` are a new line and a tab, as a shell does not write them. Raises UserError for
-    a field that is not known, a brace that stands alone, or no field at all.
-    """
-    text = text.replace("\\n", "\n").replace("\\t", "\t")
-    pieces: list[Piece] = []
-    end = 0
-    for match in _FIELD.finditer(text):
-        pieces.append(text[end : match.start()])
-        end = match.end()
-        found, name = match.group(), match.group(1)
-        if name is not None:
-            if name not in known:
-                raise UserError(f"has no column {name!r}", where=where, mend=nearest(name, known))
-            pieces.append(Field(name))
-        elif len(found) == 2:
-            pieces.append(found[0])
-        else:
-            raise UserError(
-                f"{found!r} at character {match.start() + 1} stands alone",
-                where=where,
-                mend=f"write a column as {{name}}, and a brace itself as {found * 2}",
-            )
-    pieces.append(text[end:])
-    joined = _joined(pieces)
-    if not any(isinstance(piece, Field) for piece in joined):
-        raise UserError(
-            "names no column", where=where, mend=f"name some, such as {{{next(iter(known))}}}"
-        )
-    return joined
-
-
-def _joined(pieces: Iterable[Piece]) -> list[Piece]:
-    """Neighbouring stretches of text made one; empty ones left out."""
-    joined: list[Piece] = []
-    for piece in pieces:
-        if isinstance(piece, str) and joined and isinstance(joined[-1], str):
-            joined[-1] += piece
-        elif piece != "":
-            joined.append(piece)
-    return joined
+def join_sentences(sentences: Sequence[str]) -> str:
+    """Return sentences as one text, with spaces between them where their script has such."""
+    text = ""
+    for sentence in map(str.strip, sentences):
+        text += " " if text and sentence and not _UNSPACED.match(text[-1]) else ""
+        text += sentence
+    return text

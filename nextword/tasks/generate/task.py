@@ -34,12 +34,8 @@ from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import task_file
 from nextword.tasks.base import CONVERGED, Opening, Outputs, Task
 from nextword.tasks.dataset import Dataset, Encoded
-from nextword.tasks.generate.data import (
-    PromptedExample,
-    PromptedReader,
-    find_columns,
-    present_prompted,
-)
+from nextword.tasks.generate.columns import find_columns
+from nextword.tasks.generate.data import PromptedExample, PromptedReader, present_prompted
 from nextword.tasks.generate.encoding import (
     EncodedPrompts,
     ExampleEncoder,
@@ -218,7 +214,8 @@ class Answer(Generate[PromptedExample]):
     def reader(
         cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
     ) -> PromptedReader:
-        return PromptedReader(find_columns(records, settings, labelled=labelled), settings.task)
+        columns = find_columns(records, settings, labelled=labelled)
+        return PromptedReader(columns, settings.task, settings.prompt)
 
     @classmethod
     def present(cls, dataset: Prompted, index: int) -> str:

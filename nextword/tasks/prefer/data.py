@@ -1,25 +1,39 @@
 """Reads preferences: a prompt with an answer that was chosen and one that was rejected.
 
 The columns are those of TRL and of data sets on the Hub: `prompt`, `chosen` and `rejected`, as text
-or as messages; without a prompt both answers begin with it.
+or as messages; without a prompt both answers begin with it. A system message, earlier turns and an
+input may stand beside the prompt.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
 from nextword.tasks.dataset import ExampleReader
-from nextword.tasks.generate.chat_template import Message, read_messages
-from nextword.tasks.generate.conversations import Talk
-from nextword.tasks.records import Columns, Record, choose_column, columns_of, input_text
+from nextword.tasks.generate.columns import column_names, filled_columns
+from nextword.tasks.generate.conversations import MESSAGES
+from nextword.tasks.generate.instructions import (
+    InstructionColumns,
+    quoted,
+    system_columns,
+    with_system,
+)
+from nextword.tasks.generate.messages import (
+    Message,
+    Talk,
+    holds,
+    messages_in,
+    read_messages,
+)
+from nextword.tasks.records import Columns, Record, choose_column, input_text
 
 PROMPTS = ("prompt", "question", "instruction", "input")
+WITH_INPUT = ("question", "instruction")  # beside which an input or a context is a part of it
 CHOSEN = ("chosen", "preferred")
 REJECTED = ("rejected", "dispreferred")
 
@@ -36,12 +50,15 @@ class Preference:
 
 def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:
     """Return the columns of prompts and of both answers, as named or by their usual names."""
-    names = {name.lower() for name in columns_of(records)}
-    inputs, targets = {}, []
-    if settings.text_column or not labelled or names & set(PROMPTS):
-        inputs["prompt"] = choose_column(
-            records, "prompt", settings.text_column, PROMPTS, "text_column"
-        )
+    names, filled = column_names(records), filled_columns(records)
+    inputs, targets = dict[str, str](), list[str]()
+    usual = sorted(PROMPTS, key=lambda name: name not in filled)
+    asked = (filled[n] for n in MESSAGES if n in filled and _ends_with_question(records, filled[n]))
+    named = settings.text_column
+    if named is None and not set(names) & set(PROMPTS):
+        named = next(asked, None)
+    if named or not labelled or set(names) & set(PROMPTS):
+        inputs["prompt"] = choose_column(records, "prompt", named, usual, "text_column")
     if labelled:
         chosen = choose_column(
             records, "chosen answer", settings.target_column, CHOSEN, "target_column"
@@ -50,47 +67,118 @@ def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled:
             chosen,
             choose_column(records, "rejected answer", None, REJECTED, "target_column"),
         ]
-    return Columns(inputs, targets)
+    extras = list(system_columns(names))
+    if "prompt" in inputs:
+        found = InstructionColumns.find(names, inputs["prompt"], None)
+        extras += [found.history] if found.history else []
+        extras += found.beside if inputs["prompt"].lower() in WITH_INPUT else ()
+    return Columns(inputs, targets, extras=extras)
+
+
+def _ends_with_question(records: Sequence[Record], column: str) -> bool:
+    """Whether conversations end before an answer."""
+    first = next((r for r in records if holds(r[column])), records[0])
+    messages = messages_in(first[column], first.place)
+    return messages is not None and read_messages(messages, first.place)[-1].role == "user"
 
 
 class PreferenceReader(ExampleReader[Preference]):
     """Reads a prompt with two answers. Two that are missing or the same raise UserError."""
 
+    def __init__(self, columns: Columns) -> None:
+        super().__init__(columns)
+        names: Mapping[str, str] = {name.strip().lower(): name for name in columns.extras}
+        self._systems = system_columns(names)
+        self._asked: InstructionColumns | None = None
+        if "prompt" in columns.inputs:
+            found = InstructionColumns.find(names, columns.inputs["prompt"], None)
+            self._asked = replace(found, systems=())
+
     def read(self, record: Record) -> Preference:
-        return _read(record, self.columns)
+        unused = set[str]()
+        preference = self._read(record, unused)
+        self.report.unused.update(unused)
+        return preference
 
     def input_of(self, example: Preference, record: Record) -> str:
         if isinstance(example.prompt, str):
             return example.prompt
         return "\n".join(message.content for message in example.prompt)
 
-
-def _read(record: Record, columns: Columns) -> Preference:
-    prompt = columns.inputs.get("prompt")
-    if not columns.targets:
-        assert prompt is not None
-        return Preference(_prompt(record, prompt), "", "")
-    chosen, rejected = (record[column] for column in columns.targets)
-    if _are_messages(chosen) and _are_messages(rejected):
-        return _of_messages(record, prompt, chosen, rejected)
-    one, other = (input_text(record, column) for column in columns.targets)
-    if prompt is None:
-        pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
-        common = "".join(character for character, _ in pairs)
-        common = re.sub(r"\S*\Z", "", common)  # the answers begin with a whole word
-        if not common.strip():
+    def _read(self, record: Record, unused: set[str]) -> Preference:
+        prompt = self._read_prompt(record, unused)
+        if not self.columns.targets:
+            assert prompt is not None
+            return Preference(self._with_system(record, prompt), "", "")
+        one, other = (self._read_messages(record, c, unused) for c in self.columns.targets)
+        if one is not None and other is not None:
+            before = _before_answers(record, prompt, one, other)
+            before = with_system(record, self._systems, before)
+            return _checked(record, Preference(before, one[-1].content, other[-1].content))
+        if one is not None or other is not None:
             raise UserError(
-                "has no prompt, and its answers do not begin alike",
+                "holds one answer as messages and the other as text",
                 where=record.place,
-                mend="give a column named prompt",
+                mend="write both in one way",
             )
-        return _checked(record, Preference(common, one[len(common) :], other[len(common) :]))
-    return _checked(record, Preference(_prompt(record, prompt), one, other))
+        texts = [input_text(record, column) for column in self.columns.targets]
+        if prompt is None:
+            if with_system(record, self._systems, []):
+                raise UserError(
+                    "has a system message beside answers that begin with their prompt",
+                    where=record.place,
+                    mend="give a column named prompt, and the answers alone",
+                )
+            common = _common_prompt(record, *texts)
+            begin = len(common)
+            return _checked(record, Preference(common, texts[0][begin:], texts[1][begin:]))
+        return _checked(record, Preference(self._with_system(record, prompt), *texts))
+
+    def _read_prompt(self, record: Record, unused: set[str]) -> str | Talk | None:
+        if self._asked is None:
+            return None
+        talk = self._asked.read(record, unused)
+        is_text = messages_in(record[self._asked.instruction], record.place) is None
+        return talk[0].content if is_text and len(talk) == 1 else _all_alike(talk)
+
+    def _with_system(self, record: Record, prompt: str | Talk) -> str | Talk:
+        talk = [Message("user", prompt)] if isinstance(prompt, str) else prompt
+        whole = with_system(record, self._systems, talk)
+        return prompt if whole is talk else whole
+
+    def _read_messages(self, record: Record, column: str, unused: set[str]) -> Talk | None:
+        """Return an answer's messages; None for an answer as text."""
+        messages = messages_in(record[column], record.place)
+        if messages is None:
+            return None
+        talk = read_messages(messages, record.place, column, unused)
+        if not all(message.learned for message in talk):
+            unused.add(f"{column}.weight")
+        return _all_alike(talk)
 
 
-def _of_messages(record: Record, prompt: str | None, chosen: Any, rejected: Any) -> Preference:
-    """Answers as messages: the last one of each, after the prompt or what both begin with."""
-    one, other = (read_messages(value, record.place) for value in (chosen, rejected))
+def _all_alike(talk: Talk) -> Talk:
+    """Return messages without what says which are learned: the last answers alone are."""
+    return [replace(message, learned=True) for message in talk]
+
+
+def _common_prompt(record: Record, one: str, other: str) -> str:
+    """Return what two answers both begin with, up to a whole word."""
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    common = "".join(character for character, _ in pairs)
+    common = re.sub(r"\S*\Z", "", common)  # the answers begin with a whole word
+    if not common.strip():
+        raise UserError(
+            "has no prompt, and its answers do not begin alike",
+            where=record.place,
+            mend="give a column named prompt",
+        )
+    return common
+
+
+def _before_answers(record: Record, prompt: str | Talk | None, one: Talk, other: Talk) -> Talk:
+    """Return the messages before two answers, which are the last messages: the prompt, or what both
+    conversations begin with."""
     before = one[:-1]
     if before != other[:-1]:
         raise UserError(
@@ -99,12 +187,12 @@ def _of_messages(record: Record, prompt: str | None, chosen: Any, rejected: Any)
             mend="let both be answers to the same prompt",
         )
     if prompt is not None:
-        asked = _prompt(record, prompt)
-        asked = [Message("user", asked)] if isinstance(asked, str) else asked
+        asked = [Message("user", prompt)] if isinstance(prompt, str) else prompt
         before = before or asked
         if before[-len(asked) :] != asked:
             raise UserError(
-                "the prompt is not what the conversations begin with",
+                f"the prompt is not what the conversations begin with: it ends with "
+                f"{quoted(asked[-1].content)}, they with {quoted(before[-1].content)}",
                 where=record.place,
                 mend="let them hold the answers alone, or the prompt too",
             )
@@ -114,18 +202,7 @@ def _of_messages(record: Record, prompt: str | None, chosen: Any, rejected: Any)
             where=record.place,
             mend='give messages of which the last has "role": "assistant"',
         )
-    return _checked(record, Preference(before, one[-1].content, other[-1].content))
-
-
-def _prompt(record: Record, column: str) -> str | Talk:
-    value = record[column]
-    return (
-        read_messages(value, record.place) if _are_messages(value) else input_text(record, column)
-    )
-
-
-def _are_messages(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+    return before
 
 
 def _checked(record: Record, preference: Preference) -> Preference:

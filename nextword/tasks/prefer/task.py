@@ -26,14 +26,14 @@ from nextword.tasks.base import CONVERGED, Opening, Outputs, Task
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.generate.chat_template import (
     ChatTemplate,
-    Message,
     choose_template,
     has_template,
     with_template,
 )
-from nextword.tasks.generate.conversations import Talk, encode_talk, without_oldest
-from nextword.tasks.generate.data import main_language
+from nextword.tasks.generate.conversation_encoding import encode_talk, without_oldest
 from nextword.tasks.generate.encoding import MOST_DROPPED, mark_targets
+from nextword.tasks.generate.messages import Message, Talk
+from nextword.tasks.generate.prompts import main_language
 from nextword.tasks.generate.task import start_id_of
 from nextword.tasks.generate.writing import write_answers
 from nextword.tasks.prefer.data import Preference, PreferenceReader, find_columns
@@ -197,7 +197,13 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
     ) -> tuple[EncodedPair, bool]:
         answers = example.chosen, example.rejected
         if chat is None:
-            assert isinstance(example.prompt, str) and self.start_id is not None
+            assert self.start_id is not None
+            if not isinstance(example.prompt, str):
+                raise UserError(
+                    "has messages, and the model has learned prompts that are text",
+                    where=place,
+                    mend="give prompts as text, without a system message or earlier turns",
+                )
             prompt = self.tokenizer.encode(example.prompt)
             ends = [[*self.tokenizer.encode(text), self.tokenizer.end_id] for text in answers]
             room = max(self.max_length - 1 - max(map(len, ends)), 1)

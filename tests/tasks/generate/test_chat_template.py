@@ -11,13 +11,12 @@ from nextword.errors import UserError
 from nextword.tasks.generate.chat_template import (
     CHATML,
     ChatTemplate,
-    Message,
     choose_template,
     plain_template,
-    read_messages,
     render,
     with_template,
 )
+from nextword.tasks.generate.messages import Message, read_messages
 from nextword.tasks.records import read_records
 from nextword.tokens.tokenizer import Tokenizer
 

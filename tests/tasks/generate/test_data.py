@@ -8,14 +8,6 @@ import pytest
 from support.prompts import as_records, read
 
 from nextword.errors import UserError
-from nextword.tasks.generate.data import answer_start
-
-
-def test_a_flat_column_says_where_an_answer_begins() -> None:
-    values = {"context": "The bridge was built by Ada.", "answer": "Ada"}
-    for start in (24, "24"):
-        (row,) = as_records(values | {"answer_start": start})
-        assert answer_start(row, ["answer"]) == 24
 
 
 @pytest.mark.parametrize(
@@ -26,6 +18,16 @@ def test_a_flat_column_says_where_an_answer_begins() -> None:
         ("translate", {"en": "", "de": "b"}, "rows.jsonl:2: column 'en' is empty"),
         ("translate", {"en": "a", "de": {"x": 1}}, "rows.jsonl:2: column 'de' is empty"),
         ("translate", {"en": ["a"], "de": "b"}, "rows.jsonl:2: column 'en' is not text"),
+        ("translate", {"en": "['a']", "de": "b"}, "rows.jsonl:2: column 'en' holds a list as text"),
+        ("translate", {"en": "a", "de": float("nan")}, "rows.jsonl:2: column 'de' is empty"),
+        ("summarize", {"text": float("nan"), "summary": "a"}, "rows.jsonl:2: column 'text' is emp"),
+        (
+            "qa",
+            {"context": "{'a': ['b']}", "question": "c", "answer": "d"},
+            "2: column 'context' h",
+        ),
+        ("summarize", {"text": "a", "summary": "[]"}, "rows.jsonl:2: column 'summary' is empty"),
+        ("summarize", {"text": "a", "summary": "['a', 3]"}, "rows.jsonl:2: holds a list as text"),
     ],
 )
 def test_what_is_empty_or_not_text_is_refused_with_its_place(
@@ -48,6 +50,35 @@ def test_several_references_are_kept() -> None:
     assert example.references == ("1889", "in 1889")
 
 
+@pytest.mark.parametrize(
+    ("summary", "references"),
+    [
+        ("['It fell.', 'It broke.']", ("It fell. It broke.",)),
+        ('["它掉了。", "它坏了。"]', ("它掉了。它坏了。",)),
+        ("[Applause] Thank you.", ("[Applause] Thank you.",)),
+        ("It fell.\nIt broke.", ("It fell.\nIt broke.",)),
+        (["It fell.", "It broke."], ("It fell.", "It broke.")),
+        ({"text": "It fell.", "by": "Bo"}, ("It fell.",)),
+    ],
+)
+def test_sentences_that_are_held_as_text_are_one_summary(
+    summary: Any, references: tuple[str, ...]
+) -> None:
+    dataset = read("summarize", as_records({"document": "['A.', 'B.']", "summary": summary}))
+    assert dataset.examples[0].references == references
+    assert dataset.inputs == ["A. B."]
+    assert ("summary.by" in dataset.report.unused) == isinstance(summary, dict)
+    assert dataset.report.notes, "that a list was joined is said"
+
+
+def test_the_first_usual_column_that_holds_something_is_chosen() -> None:
+    row = {"text": None, "content": "Long.", "summary": "", "abstract": "Short."}
+    dataset = read("summarize", as_records(row))
+    assert (dataset.inputs, dataset.examples[0].references) == (["Long."], ("Short.",))
+    (text,) = read("text", as_records({"text": "", "content": ["One.", "Two."]})).examples
+    assert text == "One.\nTwo."
+
+
 def test_an_answer_that_is_blank_is_refused_and_one_that_there_is_not_is_not() -> None:
     for answers in ([], {"text": [], "answer_start": []}):
         row = {"context": "It rained.", "question": "Who won?", "answers": answers}
@@ -55,6 +86,21 @@ def test_an_answer_that_is_blank_is_refused_and_one_that_there_is_not_is_not() -
     blank = {"context": "It rained.", "question": "Who won?", "answer": ""}
     with pytest.raises(UserError, match=r"rows.jsonl:1: column 'answer' is empty; .*answers \[\]"):
         read("qa", as_records(blank))
+
+
+def test_a_prompt_of_ones_own_says_what_is_used() -> None:
+    row = {
+        "title": "Rain",
+        "context": "It rained.",
+        "question": "Who won?",
+        "answer": "Ada",
+        "n": 1,
+    }
+    records = as_records(row)
+    dataset = read("qa", records, prompt="{title}: {question}")
+    assert dataset.report.unused == {"context": 1, "n": 1}
+    assert read("qa", records).report.unused == {"title": 1, "n": 1}
+    assert read("qa", records, prompt="{context} {question}").report.unused == {"title": 1, "n": 1}
 
 
 def test_two_unnamed_languages_need_no_names_but_three_columns_do() -> None:

@@ -183,7 +183,9 @@ def test_every_cut_passage_holds_its_answer_wherever_that_stands(
 
 def test_what_is_scored_does_not_depend_on_the_answer(tokenizer: Tokenizer) -> None:
     format = encoded_from(tokenizer, "qa", squad(), 100).format
-    changed = dict(squad()[0].values) | {"answers": ["Another line. Another line."], "starts": [5]}
+    answer = "Another line. Another line."
+    place = CONTEXT.index(answer)
+    changed = dict(squad()[0].values) | {"answers": [answer], "starts": [place]}
     prompts = [
         encoded_from(tokenizer, "qa", records, 100, training=False, format=format).items[0].prompt
         for records in (squad(), [Record(changed, "x")], [Record(changed | {"answers": []}, "x")])

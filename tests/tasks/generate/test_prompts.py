@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from nextword.errors import UserError
-from nextword.tasks.generate.data import Field, default_template, main_language, parse_template
+from nextword.tasks.generate.prompts import Field, default_template, main_language, parse_template
 
 
 def test_fields_stand_between_text_and_doubled_braces_are_braces() -> None:
