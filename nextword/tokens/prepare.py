@@ -18,7 +18,7 @@ from nextword.settings import PrepareSettings, resolve
 from nextword.terminal import quantity, say, table, warn
 from nextword.text.cleaning import LANGUAGES
 from nextword.text.document import Source
-from nextword.text.sources import find_sources, fingerprint
+from nextword.text.sources import digest_contents, find_sources, fingerprint
 from nextword.tokens import stages
 from nextword.tokens.control_tokens import control_tokens_for
 from nextword.tokens.select import Corpus, SelectedShard, select_documents, split_documents
@@ -40,6 +40,7 @@ SMALL_CORPUS = 1_000_000  # bytes; less text is not worth starting processes for
 
 _SHOWN_SOURCE, _SHOWN_TEXT = 26, 20  # characters of an example
 _SHOWN_LANGUAGES = 8
+_SHOWN_FIELDS = 3
 _LEAST_SHARE = 0.001  # of a language that is named
 
 Row = tuple[str, str, str]  # (what, how much, remark)
@@ -75,6 +76,7 @@ def prepare(
         remove_leftovers(out, identity)
         say(f"{out} is prepared already")
         return store
+    contents = digest_contents(sources)
     size = sum(source.size for source in sources)
     count = settings.workers or (1 if 0 < size < SMALL_CORPUS else available_cores())
     with (
@@ -106,7 +108,8 @@ def prepare(
             tokenizer.save(aside / TOKENIZER)
             data_names = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]
             summary = _summary(corpus, overlap)
-            content = {"data": data_names, **identity, "splits": splits, "summary": summary}
+            content = {"data": data_names, **identity, "contents": contents, "splits": splits}
+            content["summary"] = summary
             write_manifest(aside, tokenizer, content, settings.tokenizer)
     if settings.val_fraction:
         for name, what in (("train", "training"), ("val", "held-out")):
@@ -130,6 +133,26 @@ def _check(settings: PrepareSettings) -> None:
                 mend="leave out --vocab-size, or take --tokenizer bpe",
             )
         check_vocab_size(settings.vocab_size, control_tokens_for(settings))
+
+
+def refuse_changed_text(store: Store, names: Sequence[str]) -> None:
+    """Raise UserError where the files that a store was made of hold other text by now.
+
+    Files that are no longer there at all are not needed: the store has their text.
+    """
+    try:
+        sources = _outside(find_sources(names), store.path)
+    except UserError as error:
+        warn(f"the store is used as it is: {error}")
+        return
+    manifest = store.manifest
+    is_touched = fingerprint(sources) != manifest["fingerprint"]
+    if is_touched and digest_contents(sources) != manifest["contents"]:
+        raise UserError(
+            "the text has changed since this store was prepared",
+            where=store.path,
+            mend="put the old text back, or start another run with another --out",
+        )
 
 
 def _outside(sources: list[Source], out: Path) -> list[Source]:
@@ -221,9 +244,16 @@ def summary_rows(manifest: dict[str, Any]) -> list[Row]:
         rows.append((f"  left out: {name}", f"{reason['count']:,}", examples))
     if summary["rejected"]:
         rows.append(("  of these unreadable", f"{summary['rejected']:,}", "see quarantine.jsonl"))
-    notes = ", ".join(f"{count:,} in {what}" for what, count in summary["notes"].items())
-    rows.append(("documents kept", f"{summary['accepted']:,}", notes))
+    notes = dict(summary["notes"])
+    licences = notes.pop(stages.GUTENBERG_NOTE, 0)
+    encodings = ", ".join(f"{count:,} in {name}" for name, count in notes.items())
+    rows.append(("documents kept", f"{summary['accepted']:,}", encodings))
+    if licences:
+        several = licences > 1 and not manifest["settings"]["deduplicate_paragraphs"]
+        remark = "--deduplicate-paragraphs drops its repetitions" if several else ""
+        rows.append((f"  with {stages.GUTENBERG_NOTE}", f"{licences:,}", remark))
     rows.append(("characters", f"{summary['characters']:,}", _languages(summary)))
+    rows += _unused_rows(summary)
     rows += _duplicate_rows(summary, manifest["settings"])
     for label, counts in (("training tokens", train), ("held-out tokens", val)):
         remark = f"{quantity(counts['bytes'], 'B')}, {counts['documents']:,} documents or parts"
@@ -248,6 +278,23 @@ def _languages(summary: dict[str, Any]) -> str:
     ]
     more = len(summary["languages"]) - len(named)
     return ", ".join([*named, f"traces of {more} more"] if more else named)
+
+
+def _unused_rows(summary: dict[str, Any]) -> list[Row]:
+    """Return, for each kind of file, what stands beside the text: fields by their characters."""
+    rows = []
+    for kind, fields in summary["unused"].items():
+        ranked = sorted(fields.items(), key=lambda item: (-item[1]["characters"], item[0]))
+        named = [_unused_field(name, **counts) for name, counts in ranked[:_SHOWN_FIELDS]]
+        more = [f"{len(ranked) - len(named):,} more"] if len(ranked) > len(named) else []
+        total = sum(counts["characters"] for counts in fields.values())
+        rows.append((f"  not used: {kind}", f"{total:,}", ", ".join([*named, *more])))
+    return rows
+
+
+def _unused_field(name: str, records: int, characters: int) -> str:
+    size = f"{characters:,} characters in " if characters else "in "
+    return f"{name} ({size}{records:,} record{'s' if records != 1 else ''})"
 
 
 def _duplicate_rows(summary: dict[str, Any], settings: dict[str, Any]) -> list[Row]:
