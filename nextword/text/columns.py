@@ -48,15 +48,16 @@ def is_text(value: Any) -> bool:
 
 
 def is_pieces(value: Any) -> bool:
-    """Return whether `value` is one text in pieces: strings, and objects that say of what type
-    their "text" is, such as the links in a message of Telegram."""
+    """Return whether `value` is one text in pieces: strings, and objects with a "text", such as the
+    links in a message of Telegram. Where all are objects, they say of what type they are."""
     if not isinstance(value, list) or not value:
         return False
     objects = [item for item in value if not isinstance(item, str)]
-    return bool(objects) and all(
-        isinstance(item, Mapping) and isinstance(item.get("text", ""), str) and "type" in item
-        for item in objects
-    )
+    if not objects or not all(isinstance(item, Mapping) for item in objects):
+        return False
+    is_typed = all("type" in item for item in objects)
+    texts = [item.get("text", "" if is_typed else None) for item in objects]
+    return (is_typed or len(objects) < len(value)) and all(isinstance(t, str) for t in texts)
 
 
 def join_text(value: Any) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -59,7 +59,7 @@ def records_to_documents(
     text_field = TextField("")
     for chunk, is_first in _chunks(records):
         values = [value for _, value in chunk if not isinstance(value, ReadError)]
-        if is_first and any(isinstance(value, list | dict) for value in values):
+        if is_first and any(map(_has_objects, values)):
             text_field = choose_text_field(values, text_column, source)
         for where, value in chunk:
             if not is_json and is_text(value):
@@ -74,7 +74,11 @@ def _chunks(records: Records) -> Iterator[tuple[list[tuple[str, Any]], bool]]:
     is_first = True
     while sample := list(itertools.islice(records, SAMPLED_RECORDS)):
         yield sample, is_first
-        is_first = is_first and not any(isinstance(value, list | dict) for _, value in sample)
+        is_first = is_first and not any(_has_objects(value) for _, value in sample)
+
+
+def _has_objects(value: Any) -> bool:
+    return any(True for _ in objects_in(value))
 
 
 def choose_text_field(values: list[Any], wanted: str | None, source: Source) -> TextField:
@@ -98,7 +102,7 @@ def _wanted_field(values: list[Any], wanted: str, path: str) -> TextField:
         names = dict.fromkeys(str(name) for record in objects for name in record)
         raise UserError(f"has no field {wanted!r}", where=path, mend=nearest(wanted, names))
     fields = [get_field(record, wanted) for record in having]
-    nested = [field for field in fields if join_text(field) is None and any(objects_in(field))]
+    nested = [field for field in fields if join_text(field) is None and _has_objects(field)]
     if len(nested) * 2 <= len(fields):
         return _with_further(values, TextField(wanted))
     return TextField(wanted, _choose(nested, True, Source(f"{path}, {wanted}", "json")))
@@ -188,14 +192,23 @@ def _are_titled(records: list[dict[str, Any]], is_alone: bool, source: Source) -
 
 
 def _has_titles(record: dict[str, Any]) -> bool:
-    texts = list(map(join_text, record.values()))
-    if not texts or not all(map(is_text, record.values())):
+    texts = {name: join_text(value) or "" for name, value in record.items() if is_text(value)}
+    if _has_lists_of_text(record):
+        return True
+    sizes = sorted((len(text) for text in texts.values() if is_running_text(text)), reverse=True)
+    if len(sizes) < 2 or any(
+        isinstance(record[name], list | dict) for name in record.keys() - texts
+    ):
         return False
-    sizes = sorted((len(text) for text in texts if text and is_running_text(text)), reverse=True)
-    if _has_lists_of_text(record) or len(sizes) < 2:
-        return _has_lists_of_text(record)
-    has_spaces = any(" " in str(name).strip() for name in record)
-    return has_spaces or sizes[1] >= _OWN_TEXT or sizes[0] < _LONGER * sizes[1]
+    if _are_titles(texts):
+        return True
+    is_balanced = sizes[1] >= _OWN_TEXT or sizes[0] < _LONGER * sizes[1]
+    return is_balanced and len(texts) == len(record)
+
+
+def _are_titles(names: Iterable[str]) -> bool:
+    """Return whether names are those of chapters rather than of fields: "Chapter 1", "12"."""
+    return any(" " in name.strip() for name in names) or all(map(str.isdecimal, names))
 
 
 def _has_lists_of_text(record: dict[str, Any]) -> bool:
@@ -214,8 +227,12 @@ def _titled_fields(values: list[Any]) -> dict[str, int]:
     return {
         name: sum(map(count_characters, records))
         for name, records in inside.items()
-        if (len(records) == 1 or len({tuple(record) for record in records}) > 1)
-        and all(map(_has_titles, records))
+        if all(map(_has_titles, records))
+        and (
+            len({tuple(record) for record in records}) > 1
+            or len(records) == 1
+            or _are_titles(records[0])
+        )
     }
 
 

@@ -146,3 +146,17 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_documents(tmp_path: Path)
         timeout=300,
     )
     assert "skipped" in skipped.stderr and skipped.returncode in (0, 2)
+
+
+def test_a_run_whose_text_was_edited_says_so_when_it_goes_on(tmp_path: Path) -> None:
+    data, run = corpus(tmp_path / "data"), tmp_path / "run"
+    subprocess.run(command(data, run), check=True, capture_output=True, timeout=300)
+    text = (data / "7.txt").read_text()
+    (data / "7.txt").write_text(text + " eleven")
+    again = subprocess.run(
+        command(data, run, "--resume"), capture_output=True, text=True, timeout=300
+    )
+    assert again.returncode == 2 and "Traceback" not in again.stderr
+    assert "the text has changed since this store was prepared; put the old" in again.stderr
+    (data / "7.txt").write_text(text)
+    subprocess.run(command(data, run, "--resume"), check=True, capture_output=True, timeout=300)

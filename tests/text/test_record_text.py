@@ -109,13 +109,29 @@ def test_names_addresses_and_repetitions_beside_a_text_are_not_asked_about(
 def test_titles_with_their_texts_are_a_document_each(read_bytes: ReadBytes) -> None:
     texts = {f"Chapter {n}": prose(n, 2 + 20 * (n == 5)) for n in range(6)}
     plain = {f"part{n}": prose(n, 4 + 20 * (n == 5)) for n in range(6)}
-    for value in (texts, plain, [texts], {"book": texts}, {"title": "B", "chapters": texts}):
+    numbered = {str(n): text for n, text in enumerate(texts.values())}
+    for value in (
+        texts,
+        {"year": 1900, "read": None} | texts,
+        plain,
+        numbered,
+        [texts],
+        {"book": texts},
+        {"title": "B", "chapters": texts},
+    ):
         documents, tally = read_bytes("a.json", json.dumps(value))
         expected = plain if value is plain else texts
         assert [d.text for d in documents] == list(expected.values())
         assert tally.total == 6
     documents, _ = read_bytes("a.jsonl", lines([{title: text} for title, text in texts.items()]))
     assert [d.text for d in documents] == list(texts.values())
+
+
+def test_lists_of_lists_of_texts_are_read(read_bytes: ReadBytes) -> None:
+    documents, _ = read_bytes("a.json", json.dumps([["one", "two"], [["three"]]]))
+    assert [d.text for d in documents] == ["one", "two", "three"]
+    documents, _ = read_bytes("a.jsonl", lines([["one", "two"], ["three"]]))
+    assert [d.text for d in documents] == ["one\ntwo", "three"]
 
 
 def test_a_record_is_no_list_of_titles(read_bytes: ReadBytes) -> None:
@@ -141,6 +157,10 @@ def test_a_message_in_pieces_is_one_document(read_bytes: ReadBytes) -> None:
     assert unused(tally)["text.type"] == (31, 30 * 4 + 4)
     documents, _ = read_bytes("a.jsonl", lines(messages))
     assert [d.text for d in documents] == [*expected, "all bold"]
+    untyped = ["see ", {"text": "a link", "href": "https://example.org"}]
+    documents, tally = read_bytes("a.jsonl", lines([{"text": untyped}]))
+    assert [d.text for d in documents] == ["see a link"]
+    assert unused(tally, "jsonl") == {"text.href": (1, 19)}
 
 
 def test_what_surrounds_the_records_is_no_record(read_bytes: ReadBytes) -> None:
