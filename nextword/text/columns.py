@@ -61,14 +61,22 @@ def is_pieces(value: Any) -> bool:
 
 
 def join_text(value: Any) -> str | None:
-    """Return the text that a field's value is: a string, lines, or pieces; None for any other."""
+    """Return the text that a field's value is: a string, lines, stanzas of lines, or pieces; None
+    for any other."""
     if isinstance(value, str):
         return value
     if is_text(value):
         return "\n".join(value)
     if is_pieces(value):
         return "".join(item if isinstance(item, str) else item.get("text", "") for item in value)
+    if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
+        return "\n\n".join(map("\n".join, value)) if all(map(is_text, value)) else None
     return "" if value is None or value == [] else None
+
+
+def has_text(value: Any) -> bool:
+    """Return whether a field's value is text, be it an empty string."""
+    return value is not None and value != [] and join_text(value) is not None
 
 
 def count_characters(value: Any) -> int:

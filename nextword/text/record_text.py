@@ -7,6 +7,7 @@ the text is deeper in the records, or it is asked for.
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -18,8 +19,8 @@ from nextword.text.columns import (
     DESCRIBING_COLUMNS,
     count_characters,
     get_field,
+    has_text,
     is_number,
-    is_pieces,
     is_text,
     join_text,
     text_name_rank,
@@ -40,6 +41,7 @@ _MUCH_LONGER = 10  # times as much as a field with a usual name: then this one i
 _FURTHER = 0.2  # of the text taken: where records in records have more, they are texts too
 _OWN_TEXT = 200  # characters of a value that is no mere title or name
 _SHOWN_FIELDS = 12
+_TITLE = re.compile(r"\w\s+\w|^第")
 
 
 def records_to_documents(
@@ -119,7 +121,8 @@ def _choose(values: list[Any], is_alone: bool, source: Source) -> TextField:
     field = _with_further(values, TextField(usual[0]))
     weighed = weigh(values, field)
     is_describing = usual[0].strip().lower() in DESCRIBING_COLUMNS
-    if weighed.left * (2 if is_describing else 1) <= weighed.taken:
+    least = _LONGER * weighed.nested if is_describing else 0
+    if weighed.taken >= max(weighed.left, least):
         return field
     for name in usual[1:]:
         other = _with_further(values, TextField(name))
@@ -139,7 +142,7 @@ def _usual_names(values: list[Any]) -> list[str]:
         for depth, record in objects_in(value):
             for name, item in record.items():
                 rank = text_name_rank(name)
-                if rank is not None and (is_text(item) or is_pieces(item)):
+                if rank is not None and has_text(item):
                     ranks[name] = min(ranks.get(name, (depth, rank)), (depth, rank))
     return sorted(ranks, key=lambda name: ranks[name])
 
@@ -208,11 +211,11 @@ def _has_titles(record: dict[str, Any]) -> bool:
 
 def _are_titles(names: Iterable[str]) -> bool:
     """Return whether names are those of chapters rather than of fields: "Chapter 1", "12"."""
-    return any(" " in name.strip() for name in names) or all(map(str.isdecimal, names))
+    return any(map(_TITLE.search, names)) or all(map(str.isdecimal, names))
 
 
 def _has_lists_of_text(record: dict[str, Any]) -> bool:
-    return bool(record) and all(isinstance(v, list) and is_text(v) for v in record.values())
+    return bool(record) and all(isinstance(v, list) and has_text(v) for v in record.values())
 
 
 def _titled_fields(values: list[Any]) -> dict[str, int]:
@@ -243,7 +246,7 @@ def _sizes(values: list[Any], titled: dict[str, int]) -> tuple[Counter[str], set
     for value in values:
         for _, record in objects_in(_without(value, titled)):
             for name, item in record.items():
-                if is_text(item) or is_pieces(item):
+                if has_text(item):
                     text = join_text(item) or ""
                     sizes[name] += 0 if is_number(text) else len(text)
                 elif item is not None and item != []:

@@ -32,6 +32,7 @@ class Weighed:
     texts: list[str] = field(default_factory=list)
     refused: int = 0
     left: int = 0  # characters of running text
+    nested: int = 0  # of these, in lists and objects
     sizes: Counter[str] = field(default_factory=Counter)  # characters in each field left
 
     @property
@@ -60,7 +61,9 @@ def weigh(values: list[Any], text_field: TextField) -> Weighed:
         for name, item in beside:
             if size := count_characters(item):
                 weighed.sizes[name] += size
-                weighed.left += _running_text(item, taken)
+                left = _running_text(item, taken)
+                weighed.left += left
+                weighed.nested += left if isinstance(item, list | dict) else 0
     return weighed
 
 

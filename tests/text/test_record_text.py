@@ -134,6 +134,23 @@ def test_lists_of_lists_of_texts_are_read(read_bytes: ReadBytes) -> None:
     assert [d.text for d in documents] == ["one\ntwo", "three"]
 
 
+def test_stanzas_are_one_text(read_bytes: ReadBytes) -> None:
+    poems = [{"title": "Mill", "text": [["one", "two"], ["three"]]} for _ in range(2)]
+    for name, content in (("a.json", json.dumps(poems)), ("a.jsonl", lines(poems))):
+        documents, tally = read_bytes(name, content)
+        assert [d.text for d in documents] == ["one\ntwo\n\nthree"] * 2
+        assert unused(tally, name.split(".")[1]) == {"title": (2, 8)}
+
+
+def test_chapters_nearly_as_long_as_their_summary_are_asked_about(read_bytes: ReadBytes) -> None:
+    book = {"abstract": prose(1), "sections": [{"text": prose(2, 4)}]}
+    with pytest.raises(UserError, match=r"abstract \d+, sections \d+\); name it"):
+        read_bytes("a.json", json.dumps([book]))
+    beside = {"caption": prose(1), "alt": prose(2, 4)}  # in the same object: it is named
+    documents, tally = read_bytes("a.json", json.dumps([beside]))
+    assert [d.text for d in documents] == [prose(1)] and "alt" in unused(tally)
+
+
 def test_a_record_is_no_list_of_titles(read_bytes: ReadBytes) -> None:
     record = {"name": "A rather long name for a thing such as this", "story": prose(1, 9)}
     documents, tally = read_bytes("a.json", json.dumps(record))
