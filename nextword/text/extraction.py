@@ -9,7 +9,7 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.text.cells import read_cell
-from nextword.text.columns import get_field, is_pieces, is_text, join_text, name_kind
+from nextword.text.columns import get_field, is_pieces, join_text, name_kind
 from nextword.text.document import Document, ReadError
 
 MAX_DEPTH = 100  # of lists and objects that are searched
@@ -151,8 +151,8 @@ def to_document(found: Found, where: str, leave: Leave) -> Document | ReadError:
 
 
 def _read_printed(text: str) -> str:
-    values = read_cell(text)
-    return text if values != [] and not is_text(values) else join_text(values) or ""
+    joined = join_text(read_cell(text))
+    return text if joined is None else joined
 
 
 def _leave_of_pieces(pieces: list[Any], column: str, leave: Leave) -> None:

@@ -292,7 +292,7 @@ def _is_printed(values: list[Any], field: TextField) -> bool:
             read = read_cell(cell)
         except UserError:
             continue  # it is refused where it is read
-        if isinstance(read, str) or (read != [] and not is_text(read)):
+        if isinstance(read, str) or join_text(read) is None:
             return False
         lists += 1
     return lists > 0

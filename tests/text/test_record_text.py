@@ -229,7 +229,8 @@ def test_the_items_of_a_feed_are_documents(read_bytes: ReadBytes) -> None:
 
 
 def test_lists_printed_into_cells_are_read(read_bytes: ReadBytes) -> None:
-    cells = ["['It was.', \"It's not.\"]", "['One.' 'Two.']", "[]", "['Last.']"]
+    link = "[{'type': 'link', 'text': 'La'}, 'st.']"
+    cells = ["['It was.', \"It's not.\"]", "['One.' 'Two.']", "[]", link]
     documents, tally = read_bytes("a.jsonl", lines([{"text": cell} for cell in cells]))
     assert [d.text for d in documents] == ["It was.\nIt's not.", "One.\nTwo.", "Last."]
     assert tally.reasons["empty"].count == 1
