@@ -18,7 +18,7 @@ _MAX_DEPTH = 100  # of lists and objects
 _CLOSERS = {"[": "]", "{": "}", "(": ")"}
 _TOKEN = re.compile(
     r"""(?P<string>[bu]?(?:'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*"))
-    | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
+    | (?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
     | (?P<name>[+-]?[A-Za-z_][\w.]*)
     | (?P<mark>\.\.\.|[\[\](){},:=])""",
     re.X | re.S,
@@ -37,7 +37,7 @@ _NUMPY_CALL = re.compile(r"array|(?:np|numpy)\.\w+")  # array(['a'], dtype=objec
 _BRACKET = re.compile(r"[\[\]{}]")
 _OPENERS = re.compile(r"[\[{](?:\s*[\[{])*")
 _OBJECT = re.compile(r"\{\s*(?:(?:'[^']*'|\"[^\"]*\"|\d+)\s*:|\})")
-_QUOTED_LIST = re.compile(r"\[\s*[bu]?['\"].*['\"]\s*,?\s*\]", re.S)
+_QUOTED_LIST = re.compile(r"\[\s*[bu]?['\"].*['\"]\s*(?:,\s*)?\]", re.S)
 _BETWEEN_QUOTES = re.compile(
     r"['\"]\s*,\s*[bu]?['\"]|['\"]\s+(?:\.\.\.\s+)?['\"]|\A\[\s*(?:'[^']*'|\"[^\"]*\")\s*,"
 )

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import random
+import time
 from typing import Any
 
 import numpy as np
@@ -141,3 +143,21 @@ def test_lists_of_any_strings_survive_every_print() -> None:
         ]
         for printed in (json.dumps(strings), str(strings), str(np.array(strings, object))):
             assert read_cell(printed) == strings, printed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "['a'" + " " * 200_000 + "x]",
+        "[" + "1" * 200_000 + "x]",
+        "[" + "1." * 100_000 + "x]",
+        "[" + "'" * 100_001 + "]",
+        "['" + "\\'" * 100_000 + "]",
+        '["' + "a' , b " * 50_000 + "]",
+    ],
+)
+def test_hostile_cells_take_bounded_time(text: str) -> None:
+    started = time.process_time()
+    with contextlib.suppress(UserError):
+        read_cell(text)
+    assert time.process_time() - started < 10  # a quadratic search takes minutes
