@@ -1,68 +1,22 @@
-"""Which field of a record holds its text, and records turned into documents."""
+"""The fields of a record: which names say that a field holds text, and what counts as text."""
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from nextword.errors import UserError, nearest
-from nextword.text.document import Document, Documents, ReadError, Records
 
 _USUAL = ["text", "content", "paragraphs", "body", "article", "document", "story", "passage"]
 _LESS_USUAL = ["raw_content", "markdown", "context", "dialogue", "dialog", "review", "sentence"]
+_FEED = ["content_text", "content_html"]
 _LAST = ["caption", "abstract", "description", "summary"]
-TEXT_COLUMNS = [*_USUAL, *_LESS_USUAL, *_LAST]  # in order of preference
-
-SAMPLED_RECORDS = 50  # looked at where no name is known
-_LONGER = 3  # times as long as the next longest: then a field is the text
+TEXT_COLUMNS = [*_USUAL, *_LESS_USUAL, *_FEED, *_LAST]  # in order of preference
+DESCRIBING_COLUMNS = frozenset(_LAST)  # as often what describes the text as the text itself
 
 
-def text_column_by_name(names: Iterable[str]) -> str | None:
-    """Return the field whose name says that it holds text, None if there is none."""
-    by_lower = {str(name).strip().lower(): name for name in reversed(list(names))}
-    return next((by_lower[name] for name in TEXT_COLUMNS if name in by_lower), None)
-
-
-def find_text_column(records: list[Mapping[str, Any]], wanted: str | None, where: str) -> str:
-    """Return the text column of a file, judged by its first records.
-
-    Raises UserError if there is no column `wanted`, or if none is wanted and none is clearly text.
-    """
-    names = list(dict.fromkeys(name for record in records for name in record))
-    if wanted is not None:
-        if any(get_field(record, wanted) is not None for record in records) or wanted in names:
-            return wanted
-        raise UserError(
-            f"has no field {wanted!r}", where=where, mend=nearest(wanted, map(str, names))
-        )
-    by_name = text_column_by_name(
-        name for name in names if any(is_text(record.get(name)) for record in records)
-    )
-    if by_name is not None:
-        return by_name
-    lengths = {name: _mean_length(records, name) for name in names}
-    ranked = sorted((length, name) for name, length in lengths.items() if length > 0)
-    if ranked and (len(ranked) == 1 or ranked[-1][0] >= _LONGER * ranked[-2][0]):
-        return ranked[-1][1]
-    known = ", ".join(map(str, names[:12])) or "none"
-    raise UserError(
-        f"no field is clearly the text (fields: {known})",
-        where=where,
-        mend="name it with --text-column",
-    )
-
-
-def _mean_length(records: list[Mapping[str, Any]], name: str) -> float:
-    """Return the mean length of the text in a field; 0 where any value is not text."""
-    values = [record[name] for record in records if record.get(name) is not None]
-    if not values or not all(map(is_text, values)):
-        return 0
-    texts = list(map(_joined, values))
-    if all(map(is_number, texts)):
-        return 0
-    return sum(map(len, texts)) / len(texts)
+def text_name_rank(name: Any) -> int | None:
+    """Return the place of a field's name among TEXT_COLUMNS, None if it is not there."""
+    lower = str(name).strip().lower()
+    return TEXT_COLUMNS.index(lower) if lower in TEXT_COLUMNS else None
 
 
 def is_number(text: str) -> bool:
@@ -93,11 +47,51 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _joined(value: str | list[str]) -> str:
-    return value if isinstance(value, str) else "\n".join(value)
+def is_pieces(value: Any) -> bool:
+    """Return whether `value` is one text in pieces: strings, and objects with a "text", such as the
+    links in a message of Telegram. Where all are objects, they say of what type they are."""
+    if not isinstance(value, list) or not value:
+        return False
+    objects = [item for item in value if not isinstance(item, str)]
+    if not objects or not all(isinstance(item, Mapping) for item in objects):
+        return False
+    is_typed = all("type" in item for item in objects)
+    texts = [item.get("text", "" if is_typed else None) for item in objects]
+    return (is_typed or len(objects) < len(value)) and all(isinstance(t, str) for t in texts)
 
 
-def _kind(value: Any) -> str:
+def join_text(value: Any) -> str | None:
+    """Return the text that a field's value is: a string, lines, stanzas of lines, or pieces; None
+    for any other."""
+    if isinstance(value, str):
+        return value
+    if is_text(value):
+        return "\n".join(value)
+    if is_pieces(value):
+        return "".join(item if isinstance(item, str) else item.get("text", "") for item in value)
+    if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
+        return "\n\n".join(map("\n".join, value)) if all(map(is_text, value)) else None
+    return "" if value is None or value == [] else None
+
+
+def has_text(value: Any) -> bool:
+    """Return whether a field's value is text, be it an empty string."""
+    return value is not None and value != [] and join_text(value) is not None
+
+
+def count_characters(value: Any) -> int:
+    """Return how many characters all strings in a value have together, however nested."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(count_characters, value.values()))
+    if isinstance(value, list):
+        return sum(map(count_characters, value))
+    return 0
+
+
+def name_kind(value: Any) -> str:
+    """Return what a value is, in words: "a number"."""
     if isinstance(value, bool):
         return "a boolean"
     if isinstance(value, int | float):
@@ -105,41 +99,3 @@ def _kind(value: Any) -> str:
     if isinstance(value, Mapping):
         return "an object"
     return {list: "a list", type(None): "null"}.get(type(value), f"a {type(value).__name__}")
-
-
-def records_to_documents(records: Records, text_column: str | None, path: str) -> Documents:
-    """Yield the text of each record; the first ones decide which field holds it.
-
-    Raises UserError as `find_text_column` does.
-    """
-    column = ""
-    while sample := list(itertools.islice(records, SAMPLED_RECORDS)):
-        mappings = [value for _, value in sample if isinstance(value, Mapping)]
-        if mappings:
-            column = find_text_column(mappings, text_column, path)
-            records = itertools.chain(sample, records)
-            break
-        yield from (_to_document(where, value, column) for where, value in sample)
-    for where, value in records:
-        yield _to_document(where, value, column)
-
-
-def _to_document(where: str, value: Any, column: str) -> Document | ReadError:
-    if isinstance(value, ReadError):
-        return value
-    field, name = value, "the record"
-    if isinstance(value, Mapping):
-        field, name = get_field(value, column), f"field {column!r}"
-        if field is None and column not in value:
-            return ReadError(f"has no {name}", where, _excerpt(value), f"no {name}")
-    if field is None or field == [] or is_text(field):
-        return Document(_joined(field or ""), where)
-    kind = _kind(field)
-    if isinstance(field, list):
-        kind += f" with {next(_kind(item) for item in field if not isinstance(item, str))}"
-    what = f"{name} is {kind}, expected text or a list of texts"
-    return ReadError(what, where, _excerpt(value), f"{name} is not text")
-
-
-def _excerpt(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)[:1000]

@@ -16,6 +16,8 @@ from nextword.errors import UserError
 
 MAX_EXAMPLES = 3  # kept for each reason
 EXAMPLE_CHARACTERS = 80
+MAX_UNUSED_FIELDS = 100  # counted by their names for each kind of file; the others together
+OTHER_FIELDS = "others"
 QUARANTINED_CHARACTERS = 4000  # of one item; a line this long is still appended in one write
 
 
@@ -61,10 +63,19 @@ class SkipReason:
 
 
 @dataclass(slots=True)
+class UnusedField:
+    """In how many records something stands in a field that is not used, and of how much text."""
+
+    records: int = 0
+    characters: int = 0
+
+
+@dataclass(slots=True)
 class ReadStats:
     """Counts of items accepted, skipped (left out on purpose) and rejected (unreadable).
 
-    The three always add up to `total`, the number of items found. With `quarantine`, rejected
+    The three always add up to `total`, the number of items found. `unused` counts what stands
+    beside the text, by the kind of file and the name of the field. With `quarantine`, rejected
     items are appended to that file as JSON lines; several processes may share it.
     """
 
@@ -74,6 +85,7 @@ class ReadStats:
     rejected: int = 0
     reasons: dict[str, SkipReason] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
+    unused: dict[str, dict[str, UnusedField]] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -103,6 +115,16 @@ class ReadStats:
         """Count something worth reporting that left nothing out, such as an encoding."""
         self.notes[what] += count
 
+    def leave(self, kind: str, name: str, characters: int, records: int = 1) -> None:
+        """Count what a field holds that is not used."""
+        fields = self.unused.setdefault(kind, {})
+        entry = fields.get(name)
+        if entry is None:
+            name = name if len(fields) < MAX_UNUSED_FIELDS else OTHER_FIELDS
+            entry = fields.setdefault(name, UnusedField())
+        entry.records += records
+        entry.characters += characters
+
     def merge(self, other: ReadStats) -> None:
         """Add the counts of another worker."""
         self.accepted += other.accepted
@@ -113,6 +135,9 @@ class ReadStats:
             ours = self.reasons.setdefault(name, SkipReason())
             ours.count += theirs.count
             ours.examples = (ours.examples + theirs.examples)[:MAX_EXAMPLES]
+        for kind, fields in other.unused.items():
+            for name, unused in fields.items():
+                self.leave(kind, name, unused.characters, unused.records)
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as JSON holds them."""
@@ -122,6 +147,10 @@ class ReadStats:
             "rejected": self.rejected,
             "reasons": {name: asdict(reason) for name, reason in self.reasons.items()},
             "notes": dict(self.notes),
+            "unused": {
+                kind: {name: asdict(unused) for name, unused in fields.items()}
+                for kind, fields in self.unused.items()
+            },
         }
 
     @classmethod
@@ -134,7 +163,11 @@ class ReadStats:
             for name, reason in saved["reasons"].items()
         }
         counts = saved["accepted"], saved["skipped"], saved["rejected"]
-        return cls(None, *counts, reasons, Counter(saved["notes"]))
+        unused = {
+            kind: {name: UnusedField(**entry) for name, entry in fields.items()}
+            for kind, fields in saved["unused"].items()
+        }
+        return cls(None, *counts, reasons, Counter(saved["notes"]), unused)
 
     def _explain(self, reason: str, source: str, example: str) -> None:
         entry = self.reasons.setdefault(reason, SkipReason())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import glob
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from nextword.errors import UserError
 from nextword.terminal import warn
+from nextword.text.columns import is_text, text_name_rank
 from nextword.text.compression import SUFFIXES, open_decompressed
 from nextword.text.document import (
     Document,
@@ -61,6 +63,7 @@ _ALIASES = {".txt": "text", ".md": "text", ".htm": "html", ".xhtml": "html", ".n
 _KINDS = {f".{kind}": kind for kind in _OWN_SUFFIX} | _ALIASES
 _UNREADABLE = "the file, or the rest of it, cannot be read"
 _FAILED = "cannot be read ({kind}: {reason})"
+_FIRST_LINE = 2**20  # bytes of a line that tell whether a file of an unknown kind is JSON lines
 _SNIFFED_BYTES = 4096  # that tell whether a file of an unknown kind is text
 
 
@@ -169,7 +172,22 @@ def _suffixes(path: str) -> tuple[str, str | None]:
 
 def _file_source(path: str) -> Source:
     suffix, compression = _suffixes(path)
-    return Source(path, _KINDS.get(suffix, "text"), compression, Path(path).stat().st_size)
+    kind = _KINDS.get(suffix) or ("jsonl" if _has_json_lines(path, compression) else "text")
+    return Source(path, kind, compression, Path(path).stat().st_size)
+
+
+def _has_json_lines(path: str, compression: str | None) -> bool:
+    """Return whether a file of an unknown kind begins with a line of JSON that has a text, as those
+    do that wikiextractor writes."""
+    try:
+        with open_decompressed(path, compression) as file:
+            line = file.readline(_FIRST_LINE)
+        record = json.loads(line) if line.startswith(b"{") else None
+    except (UserError, OSError, ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and any(
+        text_name_rank(name) is not None and is_text(value) for name, value in record.items()
+    )
 
 
 def _looks_like_text(path: str) -> bool:
@@ -188,6 +206,18 @@ def fingerprint(sources: Iterable[Source]) -> str:
         changed = 0 if source.kind == "hub" else Path(source.path).stat().st_mtime_ns
         line = f"{source.path}\0{source.kind}\0{source.size}\0{changed}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def digest_contents(sources: Iterable[Source]) -> str:
+    """Return the SHA-256 of all that the files hold, in order: another value means other text."""
+    digest = hashlib.sha256()
+    for source in sources:
+        if source.kind == "hub":
+            digest.update(source.path.encode())
+            continue
+        with explaining(source.path, _FAILED), open(source.path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 

@@ -15,10 +15,10 @@ from typing import Any
 from nextword.errors import UserError, nearest
 from nextword.files import read_json, whole_directory
 from nextword.settings import PrepareSettings, resolve
-from nextword.terminal import quantity, say, table, warn
+from nextword.terminal import say, table, warn
 from nextword.text.cleaning import LANGUAGES
 from nextword.text.document import Source
-from nextword.text.sources import find_sources, fingerprint
+from nextword.text.sources import digest_contents, find_sources, fingerprint
 from nextword.tokens import losses, stages
 from nextword.tokens.control_tokens import control_tokens_for
 from nextword.tokens.select import Corpus, SelectedShard, select_documents, split_documents
@@ -30,6 +30,7 @@ from nextword.tokens.stages import (
     write_splits,
 )
 from nextword.tokens.store import MANIFEST, TOKENIZER, Store, write_manifest
+from nextword.tokens.summary import summarize, summary_rows
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.tokenizer_training import byte_tokenizer, character_tokenizer, check_vocab_size
 from nextword.tokens.workers import (
@@ -45,11 +46,6 @@ RELEVANT = PrepareSettings.model_fields.keys() - {"workers"}  # settings that ch
 SMALL_CORPUS = 1_000_000  # bytes; less text is not worth starting processes for
 
 _OWN_TOKENIZER = "leave out --tokenizer: one that knows every character is trained on the text"
-_SHOWN_SOURCE, _SHOWN_TEXT = 26, 20  # characters of an example
-_SHOWN_LANGUAGES = 8
-_LEAST_SHARE = 0.001  # of a language that is named
-
-Row = tuple[str, str, str]  # (what, how much, remark)
 
 
 def prepare(
@@ -82,6 +78,7 @@ def prepare(
         remove_leftovers(out, identity)
         say(f"{out} is prepared already")
         return store
+    contents = digest_contents(sources)
     size = sum(source.size for source in sources)
     count = settings.workers or (1 if 0 < size < SMALL_CORPUS else available_cores())
     with (
@@ -115,11 +112,11 @@ def prepare(
             _gather_quarantine(work, aside)
             tokenizer.save(aside / TOKENIZER)
             data_names = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]
-            summary = _summary(corpus, overlap)
+            summary = summarize(corpus, overlap)
             of_text = sum(count["tokens"] - count["documents"] for count in splits.values())
             lost.tokens = lost.tokens or of_text
-            content = {"data": data_names, **identity, "splits": splits, "summary": summary}
-            content["unknown_tokens"] = lost.to_json()
+            content = {"data": data_names, **identity, "contents": contents, "splits": splits}
+            content |= {"summary": summary, "unknown_tokens": lost.to_json()}
             write_manifest(aside, tokenizer, content, settings.tokenizer)
     if settings.val_fraction:
         for name, what in (("train", "training"), ("val", "held-out")):
@@ -143,6 +140,26 @@ def _check(settings: PrepareSettings) -> None:
                 mend="leave out --vocab-size, or take --tokenizer bpe",
             )
         check_vocab_size(settings.vocab_size, control_tokens_for(settings))
+
+
+def refuse_changed_text(store: Store, names: Sequence[str]) -> None:
+    """Raise UserError where the files that a store was made of hold other text by now.
+
+    Files that are no longer there at all are not needed: the store has their text.
+    """
+    try:
+        sources = _outside(find_sources(names), store.path)
+    except UserError as error:
+        warn(f"the store is used as it is: {error}")
+        return
+    manifest = store.manifest
+    is_touched = fingerprint(sources) != manifest["fingerprint"]
+    if is_touched and digest_contents(sources) != manifest["contents"]:
+        raise UserError(
+            "the text has changed since this store was prepared",
+            where=store.path,
+            mend="put the old text back, or start another run with another --out",
+        )
 
 
 def _outside(sources: list[Source], out: Path) -> list[Source]:
@@ -210,78 +227,3 @@ def _gather_quarantine(work: Path, directory: Path) -> None:
         with open(directory / "quarantine.jsonl", "wb") as file:
             for part in rejected:
                 file.write(part.read_bytes())
-
-
-def _summary(corpus: Corpus, overlap: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **corpus.stats.to_json(),
-        "characters": corpus.characters,
-        "total": corpus.stats.total,
-        "languages": dict(corpus.languages.most_common()),
-        "duplicates": corpus.duplicates,
-        "clusters": corpus.near_clusters,
-        "overlap": overlap,
-    }
-
-
-def summary_rows(manifest: dict[str, Any]) -> list[Row]:
-    """Return the table that `prepare` ends with: what was found, left out and why, and became."""
-    summary, splits = manifest["summary"], manifest["splits"]
-    train, val = splits["train"], splits["val"]
-    rows: list[Row] = [("documents found", f"{summary['total']:,}", "")]
-    for name, reason in sorted(summary["reasons"].items(), key=lambda item: -item[1]["count"]):
-        examples = "; ".join(_example(*pair) for pair in reason["examples"][:2])
-        rows.append((f"  left out: {name}", f"{reason['count']:,}", examples))
-    if summary["rejected"]:
-        rows.append(("  of these unreadable", f"{summary['rejected']:,}", "see quarantine.jsonl"))
-    notes = ", ".join(f"{count:,} in {what}" for what, count in summary["notes"].items())
-    rows.append(("documents kept", f"{summary['accepted']:,}", notes))
-    rows.append(("characters", f"{summary['characters']:,}", _languages(summary)))
-    rows += _duplicate_rows(summary, manifest["settings"])
-    for label, counts in (("training tokens", train), ("held-out tokens", val)):
-        remark = f"{quantity(counts['bytes'], 'B')}, {counts['documents']:,} documents or parts"
-        rows.append((label, f"{counts['tokens']:,}", remark))
-    if val["tokens"]:
-        overlap = summary["overlap"]
-        seen = f"{overlap['documents_seen']:,} of {val['documents']:,} mostly seen in training"
-        rows.append(("held-out text also trained on", f"{overlap['share']:.2%}", seen))
-    per_token = (train["bytes"] + val["bytes"]) / max(train["tokens"] + val["tokens"], 1)
-    tokenizer = manifest["tokenizer"]
-    kind = f"{tokenizer['kind']}, a vocabulary of {tokenizer['vocab_size']:,}"
-    rows.append(("bytes per token", f"{per_token:.3f}", kind))
-    return rows
-
-
-def _languages(summary: dict[str, Any]) -> str:
-    total = max(summary["characters"], 1)
-    named = [
-        f"{name} {count / total:.1%}"
-        for name, count in list(summary["languages"].items())[:_SHOWN_LANGUAGES]
-        if count >= _LEAST_SHARE * total
-    ]
-    more = len(summary["languages"]) - len(named)
-    return ", ".join([*named, f"traces of {more} more"] if more else named)
-
-
-def _duplicate_rows(summary: dict[str, Any], settings: dict[str, Any]) -> list[Row]:
-    dropped = summary["duplicates"]
-    exact, near = dropped.get("exact duplicate", 0), dropped.get("near duplicate", 0)
-    kept = {"near": "", "exact": "; near ones are kept", "none": "; all are kept"}
-    remark = f"{exact:,} exact, {near:,} near{kept[settings['deduplicate']]}"
-    rows = [("duplicates dropped", f"{exact + near:,}", remark)]
-    if clusters := summary["clusters"]["count"]:
-        remark = f"of {summary['clusters']['documents']:,} documents"
-        if settings["deduplicate"] == "near":
-            remark += "; the first of each is kept"
-        elif settings["split"] == "document":
-            remark += "; each is split as one"
-        rows.append(("near-duplicate clusters", f"{clusters:,}", remark))
-    if "paragraph" in dropped:
-        rows.append(("repeated paragraphs dropped", f"{dropped['paragraph']:,}", ""))
-    return rows
-
-
-def _example(source: str, text: str) -> str:
-    place = source if len(source) <= _SHOWN_SOURCE else "…" + source[1 - _SHOWN_SOURCE :]
-    start = text if len(text) <= _SHOWN_TEXT else text[: _SHOWN_TEXT - 1] + "…"
-    return f"{place} “{start}”" if text else place

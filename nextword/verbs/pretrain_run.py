@@ -23,7 +23,7 @@ from nextword.runs.configuration import PretrainConfiguration
 from nextword.settings import PrepareSettings, PretrainSettings
 from nextword.terminal import duration, say, warn
 from nextword.tokens import losses
-from nextword.tokens.prepare import prepare
+from nextword.tokens.prepare import prepare, refuse_changed_text
 from nextword.tokens.store import Store
 from nextword.training import metrics_log, periodic, planning, session
 from nextword.training.machine import Precision, SpeedTest, choose_precision
@@ -114,7 +114,9 @@ class PretrainRun:
             raise UserError("no data was given", mend="nextword pretrain DATA... --out RUN")
         place = self.path / "store"
         # The store of a run that was stopped before it began is used only if its data is the same.
-        if self.group.is_main and not (resumed and (place / "manifest.json").is_file()):
+        if self.group.is_main and resumed and (place / "manifest.json").is_file():
+            refuse_changed_text(Store.open(place), self.data)
+        elif self.group.is_main:
             own = self.settings.model_dump(include=set(PrepareSettings.model_fields))
             prepare(self.data, place, PrepareSettings(**own))
         self.group.barrier()

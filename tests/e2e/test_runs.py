@@ -182,6 +182,17 @@ def test_a_run_stopped_before_it_began_does_not_go_on_with_other_text(
     assert train(text, tmp_path / "run", resume=True).finished
 
 
+def test_a_run_whose_text_was_edited_says_so_when_it_goes_on(text: Path, tmp_path: Path) -> None:
+    run, file = tmp_path / "run", text / "7.txt"
+    train(text, run, steps=6)
+    before = file.read_text()
+    file.write_text(before + " eleven")
+    with pytest.raises(UserError, match="the text has changed since this store was prepared; put"):
+        train(text, run, steps=6, resume=True)
+    file.write_text(before)
+    assert train(text, run, steps=6, resume=True).steps == 6
+
+
 def test_a_change_length_is_kept_without_its_flag(text: Path, tmp_path: Path) -> None:
     train(text, tmp_path / "run", steps=6)
     train(text, tmp_path / "run", steps=9, resume=True, change_length=True)

@@ -11,8 +11,8 @@ import pytest
 from samples import PARAGRAPHS, TEXT, all_kinds, jsonl
 
 from nextword.errors import UserError
-from nextword.text.document import ReadError, ReadStats
-from nextword.text.sources import find_sources, fingerprint, read_documents
+from nextword.text.document import ReadError, ReadStats, UnusedField
+from nextword.text.sources import digest_contents, find_sources, fingerprint, read_documents
 
 
 @pytest.fixture
@@ -82,6 +82,27 @@ def test_the_fingerprint_changes_with_the_data_only(folder: Path) -> None:
     assert fingerprint(find_sources([str(folder)])) != before
 
 
+def test_the_digest_changes_with_the_text_only(folder: Path) -> None:
+    before = digest_contents(find_sources([str(folder)]))
+    os.utime(folder / "a.txt", ns=(0, 1))
+    assert digest_contents(find_sources([str(folder)])) == before
+    (folder / "a.txt").write_text((folder / "a.txt").read_text().replace("bright", "bleak!"))
+    assert digest_contents(find_sources([str(folder)])) != before
+
+
+def test_json_lines_without_a_suffix_are_told_by_their_first_line(tmp_path: Path) -> None:
+    page = {"id": "1", "url": "https://example.org", "title": "Mill", "text": "A mill grinds."}
+    for name, line in (
+        ("wiki_00", json.dumps(page)),
+        ("code.c", "{ text }"),
+        ("map.geojson", '{"type": "Feature", "name": "Mill"}'),
+        ("notes.txt", json.dumps(page)),
+    ):
+        (tmp_path / name).write_text(f"{line}\n{line}\n")
+    kinds = {Path(source.path).name: source.kind for source in find_sources([str(tmp_path)])}
+    assert kinds.pop("wiki_00") == "jsonl" and set(kinds.values()) == {"text"}
+
+
 def test_every_kind_of_file_gives_its_text(folder: Path) -> None:
     tally = ReadStats()
     for source in find_sources([str(folder)]):
@@ -141,10 +162,12 @@ def test_tallies_of_workers_add_up() -> None:
         worker.accept()
         worker.reject(ReadError("not JSON", f"a:{index}", "x" * 200))
     worker.drop("duplicate", "b", "text\nof two lines")
+    worker.leave("json", "summary", 192)
     total.merge(worker)
     total.merge(worker)
     assert (total.accepted, total.skipped, total.rejected, total.total) == (8, 2, 10, 20)
     assert total.reasons["not JSON"].count == 10
+    assert total.unused == {"json": {"summary": UnusedField(records=2, characters=384)}}
     assert [len(text) for _, text in total.reasons["not JSON"].examples] == [80] * 3
     assert ReadStats.from_json(total.to_json()) == total
     assert total.reasons["duplicate"].examples[0] == ("b", "text of two lines")

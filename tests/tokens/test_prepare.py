@@ -15,8 +15,9 @@ from corpora import content_of, texts_of, write_books
 
 from nextword.errors import UserError
 from nextword.tokens import stages
-from nextword.tokens.prepare import prepare
+from nextword.tokens.prepare import prepare, refuse_changed_text
 from nextword.tokens.store import SPLITS, Store
+from nextword.tokens.summary import summary_rows
 from nextword.tokens.workers import work_path
 
 
@@ -114,6 +115,66 @@ def test_repeated_paragraphs_can_be_dropped(tmp_path: Path) -> None:
     store = prepare(data, tmp_path / "store", deduplicate_paragraphs=True, val_fraction=0)
     assert sum(licence in text for text in texts_of(store, "train")) == 1
     assert store.manifest["summary"]["duplicates"]["paragraph"] == 4
+
+
+def test_licences_around_books_are_counted_and_can_be_dropped(tmp_path: Path) -> None:
+    licence = "Anyone may copy this book, give it away or use it again under these very terms."
+    books = write_books(tmp_path / "books", 4)
+    for path in sorted(books.iterdir())[:3]:
+        marks = [f"*** {mark} OF THE PROJECT GUTENBERG EBOOK ***" for mark in ("START", "END")]
+        path.write_text(f"{marks[0]}\n\n{path.read_text()}\n\n{marks[1]}\n\n{licence}\n")
+    for drop, remark in ((False, "--deduplicate-paragraphs drops its repetitions"), (True, "")):
+        out = tmp_path / f"{drop}"
+        store = prepare(books, out, deduplicate_paragraphs=drop, val_fraction=0)
+        rows = {row[0].strip(): row[1:] for row in summary_rows(store.manifest)}
+        assert rows["with Project Gutenberg's licence"] == ("3", remark)
+        assert sum(licence in text for text in texts_of(store, "train")) == (1 if drop else 3)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_fields_that_are_not_used_are_in_the_summary(
+    large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "SHARD_SIZE", 3000)
+    monkeypatch.setattr(stages, "LARGE_FILE", 1000 if large else 10**9)
+    for name in ("a.jsonl", "b.jsonl", "c.csv"):
+        lines = [json.dumps({"text": f"{name} {n} {n * n:x}", "url": "u" * 9}) for n in range(40)]
+        if name == "c.csv":
+            lines = ["text,author,n", *(f"line {n} {n * n:x} of c,Ann,{n}" for n in range(40))]
+        (tmp_path / name).write_text("\n".join(lines))
+    data = [str(tmp_path / name) for name in ("a.jsonl", "b.jsonl", "c.csv")]
+    store = prepare(data, tmp_path / "store", workers=2, deduplicate="exact")
+    assert store.manifest["summary"]["unused"] == {
+        "jsonl": {"url": {"records": 80, "characters": 720}},
+        "csv": {
+            "author": {"records": 40, "characters": 120},
+            "n": {"records": 40, "characters": 70},
+        },
+    }
+    rows = {row[0].strip(): row[1:] for row in summary_rows(store.manifest)}
+    assert rows["not used: jsonl"] == ("720", "url (720 characters in 80 records)")
+    both = "author (120 characters in 40 records), n (70 characters in 40 records)"
+    assert rows["not used: csv"] == ("190", both)
+
+
+def test_text_that_was_edited_after_it_was_prepared_is_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    books = write_books(tmp_path / "books", 4)
+    store = prepare(books, tmp_path / "store")
+    book = books / "book001.txt"
+    os.utime(book, ns=(0, 1))
+    refuse_changed_text(store, [str(books)])  # only its time is another
+    text = book.read_text()
+    book.write_text(text.replace("a", "e"))
+    with pytest.raises(UserError, match=r"store: the text has changed since .* was prepared; put"):
+        refuse_changed_text(store, [str(books)])
+    book.write_text(text)
+    refuse_changed_text(store, [str(books)])
+    books.rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    refuse_changed_text(store, [str(books)])
+    assert "the store is used as it is" in capsys.readouterr().err
 
 
 def test_the_customary_split_by_position_is_exact(tmp_path: Path) -> None:

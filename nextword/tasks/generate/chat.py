@@ -43,7 +43,7 @@ class Chat(Unscored[Talk]):
     def present(cls, dataset: Dataset[Talk], index: int) -> str:
         return "  ".join(
             f"{message.role}: ⟦{message.content}⟧"
-            if message.role == "assistant"
+            if message.role == "assistant" and message.learned
             else f"{message.role}: {message.content}"
             for message in dataset.examples[index]
         )

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.text.columns import records_to_documents
 from nextword.text.compression import open_decompressed, read_file
 from nextword.text.document import Documents, ReadError, ReadStats, Records, Source, explaining
+from nextword.text.record_text import records_to_documents
 
 HUB_SCHEME = "hf://"
 ClassNames = dict[str, list[str]]  # of each column that holds numbers of classes
@@ -60,18 +60,29 @@ def _class_name(value: Any, names: list[str]) -> Any:
 
 
 def read_parquet(source: Source, text_column: str | None, stats: ReadStats) -> Documents:
-    """Yield the text of each row. Raises UserError for a damaged file or one without text."""
-    rows = _parquet_rows(source, lambda schema: _text_columns(schema, text_column))
-    yield from records_to_documents(rows, text_column, source.path)
+    """Yield the text of each row. Raises UserError for a damaged file or one without text.
+
+    Columns that cannot hold the text are not read; they are counted with their rows.
+    """
+
+    def choose(schema: Any, rows: int) -> list[str]:
+        columns = _text_columns(schema, text_column)
+        for name in schema.names if columns else ():
+            if name not in columns:
+                stats.leave(source.kind, name, 0, rows)
+        return columns
+
+    rows = _parquet_rows(source, choose)
+    yield from records_to_documents(rows, text_column, source, stats)
 
 
 def parquet_records(source: Source, stats: ReadStats) -> Records:
     """Yield each row with all of its columns. Raises UserError for a damaged file."""
-    yield from _parquet_rows(source, lambda schema: list(schema.names))
+    yield from _parquet_rows(source, lambda schema, rows: list(schema.names))
 
 
-def _parquet_rows(source: Source, choose: Callable[[Any], list[str]]) -> Records:
-    """Yield the rows of a file, with the columns chosen from its schema."""
+def _parquet_rows(source: Source, choose: Callable[[Any, int], list[str]]) -> Records:
+    """Yield the rows of a file, with the columns chosen from its schema and number of rows."""
     import pyarrow.parquet as pq
 
     if source.compression:
@@ -85,7 +96,8 @@ def _parquet_rows(source: Source, choose: Callable[[Any], list[str]]) -> Records
             thrift_container_size_limit=_METADATA,
             page_checksum_verification=True,
         )
-        yield from _rows(table, choose(table.schema_arrow), source.path)
+        columns = choose(table.schema_arrow, table.metadata.num_rows)
+        yield from _rows(table, columns, source.path)
 
 
 def _text_columns(schema: Any, wanted: str | None) -> list[str]:
@@ -96,8 +108,8 @@ def _text_columns(schema: Any, wanted: str | None) -> list[str]:
         return [name for name in schema.names if name in (wanted, wanted.split(".")[0])]
 
     def is_textual(kind: Any) -> bool:
-        if types.is_list(kind) or types.is_large_list(kind):
-            kind = kind.value_type
+        if types.is_nested(kind):
+            return any(is_textual(kind.field(n).type) for n in range(kind.num_fields))
         return types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind)
 
     return [field.name for field in schema if is_textual(field.type)]
@@ -165,7 +177,7 @@ def parse_dataset_name(name: str) -> tuple[str, str | None, str, str | None]:
 def read_hub(source: Source, text_column: str | None, stats: ReadStats) -> Documents:
     """Yield the text of each row. Raises UserError as `hub_records` does."""
     column = parse_dataset_name(source.path)[3] or text_column
-    yield from records_to_documents(hub_records(source, stats), column, source.path)
+    yield from records_to_documents(hub_records(source, stats), column, source, stats)
 
 
 def hub_records(source: Source, stats: ReadStats) -> Records:

@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from nextword.text.columns import TEXT_COLUMNS, is_number, records_to_documents
+from nextword.text.columns import TEXT_COLUMNS, is_number
 from nextword.text.document import Documents, ReadError, ReadStats, Records, Source, short_reason
 from nextword.text.readers.plain import read_lines
+from nextword.text.record_text import records_to_documents
 
 _DELIMITERS = ",\t;|"
 _SAMPLED_LINES = 20  # that the delimiter and the column names are told by
@@ -27,7 +28,7 @@ _DOCUMENT_START = "-DOCSTART-"  # CoNLL-2003's
 def read_delimited(source: Source, text_column: str | None, stats: ReadStats) -> Documents:
     """Yield the text of each row; one with another number of fields than the first is an error."""
     records = delimited_records(source, stats, text_column)
-    yield from records_to_documents(records, text_column, source.path)
+    yield from records_to_documents(records, text_column, source, stats)
 
 
 def delimited_records(source: Source, stats: ReadStats, text_column: str | None = None) -> Records:

@@ -91,7 +91,10 @@ def read_html(source: Source, text_column: str | None, stats: ReadStats) -> Docu
     content = read_file(source.path, source.compression, _MAX_PAGE)
     with _parsing(source, len(content), "HTML"):
         html = decode_page(content)
-        text = main_text(html) or all_text(html)
+        everything = all_text(html)
+        text = main_text(html) or everything
+    if (beside := len(everything) - len(text)) > 0:  # menus, footers, comments
+        stats.leave(source.kind, "outside the main text", beside)
     yield Document(text, source.path)
 
 
@@ -164,7 +167,11 @@ def read_epub(source: Source, text_column: str | None, stats: ReadStats) -> Docu
     content = read_file(source.path, source.compression, _MAX_BOOK)
     with _parsing(source, len(content), "EPUB"), zipfile.ZipFile(io.BytesIO(content)) as archive:
         book = _Book(archive)
-        chapters = [all_text(decode_page(book.read(name))) for name in book.pages()]
+        pages = book.pages()
+        chapters = [all_text(decode_page(book.read(name))) for name in pages]
+        further = len(book.further_pages(pages))
+    if further:
+        stats.leave(source.kind, "pages outside the reading order", 0, further)
     yield Document("\n\n".join(chapter for chapter in chapters if chapter), source.path)
 
 
@@ -198,11 +205,18 @@ class _Book:
             ]
             if pages := [name for name in dict.fromkeys(spine) if name in names]:
                 return pages
-        pages = sorted(name for name in names if name.lower().endswith(_PAGE_SUFFIXES))
-        pages = [name for name in pages if not name.startswith("META-INF/")]
+        pages = self.further_pages([])
         if not pages:
             raise ValueError("it holds no pages")
         return pages
+
+    def further_pages(self, pages: list[str]) -> list[str]:
+        """Return the pages that are not among `pages`, in the order of their names."""
+        return sorted(
+            name
+            for name in set(self.archive.namelist()).difference(pages)
+            if name.lower().endswith(_PAGE_SUFFIXES) and not name.startswith("META-INF/")
+        )
 
 
 def _parse_xml(content: bytes) -> Any:
@@ -227,20 +241,22 @@ def read_pdf(source: Source, text_column: str | None, stats: ReadStats) -> Docum
     """
     content = read_file(source.path, source.compression, _MAX_BOOK)
     with _parsing(source, len(content), "PDF"):
-        text = _pdf_text(content)
+        pages = _pdf_pages(content)
+    text = "\n\n".join(page for page in pages if page)
     if text.strip():
+        if empty := pages.count(""):
+            stats.leave(source.kind, "pages without text", 0, empty)
         yield Document(text, source.path)
     else:
         what = "holds no text (is it scanned? then it needs OCR)"
         yield ReadError(what, source.path, kind="no text in a PDF")
 
 
-def _pdf_text(content: bytes) -> str:
+def _pdf_pages(content: bytes) -> list[str]:
     from pypdf import PdfReader
 
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns of each oddity
     reader = PdfReader(io.BytesIO(content))
     if reader.is_encrypted and not reader.decrypt(""):
         raise UserError("is locked with a password", mend="save it without one")
-    pages = (page.extract_text().strip() for page in reader.pages)
-    return "\n\n".join(page for page in pages if page)
+    return [page.extract_text().strip() for page in reader.pages]

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.text.columns import get_field, is_text, records_to_documents, text_column_by_name
 from nextword.text.compression import MAX_FILE_BYTES, open_decompressed
 from nextword.text.document import Documents, ReadError, ReadStats, Records, Source
 from nextword.text.encoding import decode_chunks, detect_encoding
 from nextword.text.readers.plain import read_lines
+from nextword.text.record_text import records_to_documents
 
 _BLOCK = 2**20  # bytes read at once
 _MAX_VALUE = MAX_FILE_BYTES // 4  # characters
@@ -23,7 +23,7 @@ _NOT_SPACE = re.compile(r"[^ \t\r\n]")
 
 def read_jsonl(source: Source, text_column: str | None, stats: ReadStats) -> Documents:
     """Yield the text of each line's record."""
-    return records_to_documents(jsonl_records(source, stats), text_column, source.path)
+    return records_to_documents(jsonl_records(source, stats), text_column, source, stats)
 
 
 def jsonl_records(source: Source, stats: ReadStats) -> Records:
@@ -43,10 +43,7 @@ def jsonl_records(source: Source, stats: ReadStats) -> Records:
 
 def read_json(source: Source, text_column: str | None, stats: ReadStats) -> Documents:
     """Yield the text of each record in a file. Raises UserError where it is not valid JSON."""
-    values = (value for _, value in json_records(source, stats))
-    records = (record for value in values for record in _nested_records(value, text_column))
-    placed = ((f"{source.path}:record {n}", record) for n, record in enumerate(records, start=1))
-    return records_to_documents(placed, text_column, source.path)
+    yield from records_to_documents(json_records(source, stats), text_column, source, stats)
 
 
 def json_records(source: Source, stats: ReadStats) -> Records:
@@ -59,39 +56,45 @@ def json_records(source: Source, stats: ReadStats) -> Records:
         encoding = detect_encoding(start, whole=len(start) < _BLOCK)
         blocks = itertools.chain([start], iter(lambda: file.read(_BLOCK), b""))
         values = _top_level_values(decode_chunks(blocks, encoding), source.path)
-        for number, value in enumerate(values, start=1):
+        records = _table_rows(values)
+        for number, value in enumerate(records, start=1):
             yield f"{source.path}:record {number}", value
 
 
-def _nested_records(value: Any, text_column: str | None, depth: int = 0) -> Iterator[Any]:
-    """Yield the objects in a value that have the text field, or have nothing nested in them."""
-    if isinstance(value, list) and depth < _MAX_DEPTH:
-        for item in value:
-            yield from _nested_records(item, text_column, depth + 1)
-        return
-    if not isinstance(value, dict) or depth >= _MAX_DEPTH or _has_text(value, text_column):
-        yield value
-        return
-    nested = [
-        item
-        for item in value.values()
-        if isinstance(item, dict)
-        or (isinstance(item, list) and any(isinstance(child, dict | list) for child in item))
-    ]
-    only_lists_of_text = bool(value) and all(
-        is_text(item) and isinstance(item, list) for item in value.values()
+def _table_rows(values: Iterator[Any]) -> Iterator[Any]:
+    """Yield the values; in place of a single one that is a table, its rows."""
+    first = list(itertools.islice(values, 1))
+    rows = _rows(first[0]) if first else None
+    if rows is not None:
+        first += itertools.islice(values, 1)
+        if len(first) == 1:
+            first = rows
+    yield from itertools.chain(first, values)
+
+
+def _rows(value: Any) -> list[dict[str, Any]] | None:
+    """Return the rows of a table that pandas wrote column by column (its `to_json` does, unless it
+    is told otherwise) or as columns and data; None for any other value."""
+    if not isinstance(value, dict) or not value:
+        return None
+    if value.keys() <= {"columns", "index", "data"} and len(value) > 1:
+        columns, data = value.get("columns"), value.get("data")
+        if not isinstance(columns, list) or not isinstance(data, list):
+            return None
+        if not all(isinstance(row, list) and len(row) == len(columns) for row in data):
+            return None
+        return [dict(zip(map(str, columns), row, strict=True)) for row in data]
+    columns = list(value.values())
+    if not all(isinstance(column, dict) and column for column in columns):
+        return None
+    index = list(columns[0])
+    is_table = all(name.isdecimal() for name in index) and all(
+        list(column) == index and not any(isinstance(cell, dict) for cell in column.values())
+        for column in columns
     )
-    if nested or only_lists_of_text:
-        for item in nested or value.values():
-            yield from _nested_records(item, text_column, depth + 1)
-    else:
-        yield value
-
-
-def _has_text(record: dict[str, Any], text_column: str | None) -> bool:
-    if text_column is not None:
-        return get_field(record, text_column) is not None
-    return text_column_by_name(key for key in record if is_text(record[key])) is not None
+    if not is_table:
+        return None
+    return [{name: column[row] for name, column in value.items()} for row in index]
 
 
 def _top_level_values(pieces: Iterator[str], path: str) -> Iterator[Any]:

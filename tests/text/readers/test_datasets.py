@@ -27,6 +27,16 @@ def test_lists_and_nested_fields_are_read(read_bytes: ReadBytes) -> None:
     assert [d.text for d in documents] == ["hello"]
 
 
+def test_text_nested_in_columns_is_not_passed_over(read_bytes: ReadBytes) -> None:
+    chapters = [[{"heading": "h", "text": p}, {"heading": "h", "text": p[:50]}] for p in PARAGRAPHS]
+    columns = {"summary": ["short"] * 4, "chapters": chapters, "year": [1, 2, 3, 4]}
+    documents, tally = read_bytes("a.parquet", parquet(columns))
+    assert [d.text for d in documents] == [text for p in PARAGRAPHS for text in (p, p[:50])]
+    unused = tally.unused["parquet"]
+    assert (unused["summary"].characters, unused["heading"].characters) == (20, 8)
+    assert unused["year"].records == 4
+
+
 def test_invalid_utf8_is_named_by_its_row(read_bytes: ReadBytes) -> None:
     content = parquet({"text": PARAGRAPHS})
     damaged = content.replace(b"unantastbar", b"unantast\xffar")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+import types
 import zipfile
 
 import pytest
@@ -15,8 +16,9 @@ from nextword.text.readers import documents
 
 
 def test_a_page_loses_its_menu_scripts_and_styles(read_bytes: ReadBytes) -> None:
-    [document], _ = read_bytes("a.html", samples.HTML)
+    [document], tally = read_bytes("a.html", samples.HTML)
     assert all(paragraph in document.text for paragraph in samples.PARAGRAPHS)
+    assert tally.unused["html"]["outside the main text"].characters >= len("Copyright, cookies")
     for boilerplate in ("tracking", "color: red", "About", "<p>", "cookies"):
         assert boilerplate not in document.text
 
@@ -62,6 +64,17 @@ def test_a_book_without_a_package_is_read_by_name(read_bytes: ReadBytes) -> None
     assert document.text == "first\n\nsecond"
 
 
+def test_pages_of_a_book_that_are_not_read_are_counted(read_bytes: ReadBytes) -> None:
+    file = io.BytesIO(samples.epub())
+    with zipfile.ZipFile(file, "a") as book:
+        book.writestr("further.xhtml", "<p>further</p>")
+    [document], tally = read_bytes("a.epub", file.getvalue())
+    assert "further" not in document.text
+    assert tally.unused["epub"]["pages outside the reading order"].records == 1
+    _, tally = read_bytes("a.epub", samples.epub())
+    assert tally.unused == {}
+
+
 def test_a_book_that_unpacks_to_too_much_is_refused(read_bytes: ReadBytes) -> None:
     with pytest.raises(UserError, match="unpacks to too much"):
         read_bytes("a.epub", archive(a=b"<p>" + bytes(2**27)))
@@ -77,8 +90,20 @@ def test_entities_of_a_book_are_not_expanded(read_bytes: ReadBytes) -> None:
 
 
 def test_the_words_of_a_pdf_are_read(read_bytes: ReadBytes) -> None:
-    [document], _ = read_bytes("a.pdf", samples.pdf("Hello there"))
-    assert document.text == "Hello there"
+    [document], tally = read_bytes("a.pdf", samples.pdf("Hello there"))
+    assert document.text == "Hello there" and tally.unused == {}
+
+
+def test_pages_of_a_pdf_without_text_are_counted(
+    read_bytes: ReadBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanned = types.SimpleNamespace(extract_text=lambda: " ")
+    written = types.SimpleNamespace(extract_text=lambda: "Hello")
+    reader = types.SimpleNamespace(is_encrypted=False, pages=[scanned, written, scanned])
+    monkeypatch.setattr("pypdf.PdfReader", lambda file: reader)
+    [document], tally = read_bytes("a.pdf", samples.pdf("Hello"))
+    assert document.text == "Hello"
+    assert tally.unused["pdf"]["pages without text"].records == 2
 
 
 def test_a_scanned_pdf_is_named(read_bytes: ReadBytes) -> None:

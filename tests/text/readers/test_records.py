@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from samples import ReadBytes
 
 from nextword.errors import UserError
+from nextword.text.document import ReadStats
+from nextword.text.sources import find_sources, iter_records
 
 
 @pytest.mark.parametrize(
@@ -45,8 +48,11 @@ def test_a_named_field_is_used_wherever_it_is(read_bytes: ReadBytes) -> None:
 
 def test_an_unclear_field_is_asked_for(read_bytes: ReadBytes) -> None:
     record = {"left": "about as long", "right": "as the other one"}
-    with pytest.raises(UserError, match=r"fields: left, right\); name it with --text-column"):
+    sizes = r"right 16, left 13\); name it with --text-column"
+    with pytest.raises(UserError, match=sizes):
         read_bytes("a.jsonl", json.dumps(record))
+    with pytest.raises(UserError, match=r"fields: a, b\); name it with --text-column"):
+        read_bytes("a.jsonl", '{"a": 1, "b": {}}')
 
 
 def test_a_long_list_is_parsed_piece_by_piece_like_the_whole(read_bytes: ReadBytes) -> None:
@@ -89,3 +95,26 @@ def test_json_lines_are_read_whatever_the_file_is_called(read_bytes: ReadBytes) 
     assert [document.text for document in documents] == ["one", "two", "three"]
     with pytest.raises(UserError, match=r"a\.json:2: is not valid JSON"):
         read_bytes("a.json", '{"text": "one"}\n{"text": two"}\n')
+
+
+def test_a_table_that_pandas_wrote_by_columns_is_read_row_by_row(read_bytes: ReadBytes) -> None:
+    rows = [{"text": text, "label": n} for n, text in enumerate(["one", "two", "three"])]
+    columns = {name: {str(n): row[name] for n, row in enumerate(rows)} for name in rows[0]}
+    data = [list(row.values()) for row in rows]
+    index = {str(n): row for n, row in enumerate(rows)}
+    split = {"columns": ["text", "label"], "index": [0, 1, 2], "data": data}
+    schema = {"fields": [{"name": name, "type": "string"} for name in columns]}
+    for value in (columns, rows, index, split, {"schema": schema, "data": rows}):
+        documents, tally = read_bytes("a.json", json.dumps(value))
+        assert [d.text for d in documents] == ["one", "two", "three"], value
+        assert tally.unused["json"]["label"].records == 3
+    ragged = {"text": {"0": "one", "1": "two"}, "label": {"0": 1}}
+    with pytest.raises(UserError, match="no field is clearly the text"):
+        read_bytes("a.json", json.dumps(ragged))
+
+
+def test_labelled_rows_that_pandas_wrote_by_columns_are_records(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"text": {"0": "x", "1": "y"}, "label": {"0": 5, "1": 6}}')
+    [source] = find_sources([str(tmp_path / "a.json")])
+    values = [value for _, value in iter_records(source, ReadStats())]
+    assert values == [{"text": "x", "label": 5}, {"text": "y", "label": 6}]
