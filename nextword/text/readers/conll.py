@@ -1,0 +1,87 @@
+"""CoNLL's columns: a line holds a word and its tags, and empty lines separate sentences."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from nextword.text.document import ReadError, ReadStats, Records, Source
+from nextword.text.readers.plain import read_lines
+
+_SAMPLED_LINES = 1000  # that tell how many columns there are
+_DOCUMENT_START = "-DOCSTART-"  # CoNLL-2003's
+_COMMENT = re.compile(r"#(?:\s|\S+\s*=|(?:begin|end) document\b)")
+_FIELD = re.compile(r"# +(?:\S+ += .*|newdoc|newpar)")  # CoNLL-U's, as wide as a row perhaps
+
+
+def conll_records(source: Source, stats: ReadStats) -> Records:
+    """Yield each sentence: "tokens" is the first column, "tags" the last, those between "2", "3" …
+
+    Tabs separate columns, spaces where a line has no tab. A line that begins with "#" and has not
+    the columns of a word may be a comment. One with fewer or more columns than the first is a
+    ReadError and ends the file.
+    """
+    lines = read_lines(source, stats)
+    sample = list(itertools.islice(lines, _SAMPLED_LINES))
+    width = _width(line for _, line in sample if isinstance(line, str))
+    rows: list[list[str]] = []
+    first_line = 0
+    for number, line in itertools.chain(sample, lines):
+        where = f"{source.path}:{number}"
+        if isinstance(line, ReadError):
+            yield where, line
+            return
+        columns = _columns(line)
+        if _is_comment(line, columns, width):
+            continue
+        if not columns or columns[0] == _DOCUMENT_START:
+            if rows:
+                yield f"{source.path}:{first_line}", _sentence(rows)
+            rows = []
+            continue
+        if len(columns) != width or not all(columns):
+            filled = sum(map(bool, columns))
+            what = f"has {filled} columns, the lines before it {width}"
+            mend = "give every word its tag, and an empty line between sentences"
+            if line.startswith("#"):
+                mend += '; a comment begins with "# "'
+            yield where, ReadError(what, where, line, "columns", mend)
+            return
+        first_line = first_line if rows else number
+        rows.append(columns)
+    if rows:
+        yield f"{source.path}:{first_line}", _sentence(rows)
+
+
+def _columns(line: str) -> list[str]:
+    """Return the columns of a line, of which only spaces and tabs are stripped: a word may be an
+    ideographic space."""
+    line = line.rstrip("\r\n")
+    if "\t" in line.strip(" \t"):
+        return [column.strip(" ") or column[:1] for column in line.split("\t")]
+    return [column for column in re.split("[ \t]+", line) if column]
+
+
+def _width(lines: Iterable[str]) -> int:
+    """Return how many columns the first word has."""
+    for line in lines:
+        columns = _columns(line)
+        if columns and columns[0] != _DOCUMENT_START and not _COMMENT.match(line):
+            return len(columns)
+    return 0
+
+
+def _is_comment(line: str, columns: list[str], width: int) -> bool:
+    if not line.startswith("#"):
+        return False
+    if "\t" in line or len(columns) != width:
+        return len(columns) != width and _COMMENT.match(line) is not None
+    return _FIELD.match(line) is not None
+
+
+def _sentence(rows: list[list[str]]) -> dict[str, Any]:
+    tokens, *others = (list(column) for column in zip(*rows, strict=True))
+    numbered = {str(number): column for number, column in enumerate(others[:-1], start=2)}
+    return {"tokens": tokens} | numbered | ({"tags": others[-1]} if others else {})
