@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from nextword.text.document import ReadError, ReadStats, Records, Source
@@ -20,12 +20,12 @@ def conll_records(source: Source, stats: ReadStats) -> Records:
     """Yield each sentence: "tokens" is the first column, "tags" the last, those between "2", "3" …
 
     Tabs separate columns, spaces where a line has no tab. A line that begins with "#" and has not
-    the columns of a word may be a comment. One with fewer or more columns than the first is a
+    a word's columns or tag may be a comment. One with fewer or more columns than the first is a
     ReadError and ends the file.
     """
     lines = read_lines(source, stats)
     sample = list(itertools.islice(lines, _SAMPLED_LINES))
-    width = _width(line for _, line in sample if isinstance(line, str))
+    width, tags = _width_and_tags([line for _, line in sample if isinstance(line, str)])
     rows: list[list[str]] = []
     first_line = 0
     for number, line in itertools.chain(sample, lines):
@@ -34,7 +34,7 @@ def conll_records(source: Source, stats: ReadStats) -> Records:
             yield where, line
             return
         columns = _columns(line)
-        if _is_comment(line, columns, width):
+        if _is_comment(line, columns, width, tags if not rows else None):
             continue
         if not columns or columns[0] == _DOCUMENT_START:
             if rows:
@@ -51,6 +51,7 @@ def conll_records(source: Source, stats: ReadStats) -> Records:
             return
         first_line = first_line if rows else number
         rows.append(columns)
+        tags.add(columns[-1])
     if rows:
         yield f"{source.path}:{first_line}", _sentence(rows)
 
@@ -64,21 +65,28 @@ def _columns(line: str) -> list[str]:
     return [column for column in re.split("[ \t]+", line) if column]
 
 
-def _width(lines: Iterable[str]) -> int:
-    """Return how many columns the first word has."""
-    for line in lines:
-        columns = _columns(line)
-        if columns and columns[0] != _DOCUMENT_START and not _COMMENT.match(line):
-            return len(columns)
-    return 0
+def _width_and_tags(lines: Sequence[str]) -> tuple[int, set[str]]:
+    """Return how many columns the first word has, and the tags of words that are not "#"."""
+    words = [
+        columns
+        for line in lines
+        if (columns := _columns(line)) and columns[0] != _DOCUMENT_START
+        if not _COMMENT.match(line)
+    ]
+    width = len(words[0]) if words else max(map(len, map(_columns, lines)), default=0)
+    return width, {columns[-1] for columns in words if len(columns) == width}
 
 
-def _is_comment(line: str, columns: list[str], width: int) -> bool:
+def _is_comment(line: str, columns: list[str], width: int, tags: set[str] | None) -> bool:
+    """Return whether a line is none of a word; before a sentence, where `tags` are known, it may
+    be one although it has as many columns."""
     if not line.startswith("#"):
         return False
-    if "\t" in line or len(columns) != width:
-        return len(columns) != width and _COMMENT.match(line) is not None
-    return _FIELD.match(line) is not None
+    if len(columns) != width:
+        return _COMMENT.match(line) is not None
+    if "\t" in line or columns[0] != "#" or tags is None:
+        return False
+    return columns[-1] not in tags or _FIELD.match(line) is not None
 
 
 def _sentence(rows: list[list[str]]) -> dict[str, Any]:

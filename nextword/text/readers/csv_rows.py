@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import re
 from collections.abc import Generator, Iterator, Sequence
 
 from nextword.text.document import ReadError, ReadStats, Source, short_reason
@@ -30,9 +29,10 @@ class CsvRows(Rows):
         super().__init__(source, stats)
         sample = self._first.lines[:_SAMPLED_LINES]
         self._delimiter = self._declared or find_delimiter(sample)
-        self._spaced = re.compile(rf'(?:^|{re.escape(self._delimiter)}) +"', re.M)
+        self._spaces = f'{self._delimiter} "', f"{self._delimiter}  ", f"{self._first.end} "
+        self._is_spaced = False  # the block that is read, perhaps
         self._opens_spaced = False  # whether a space may stand before a quote that opens a field
-        self._opens_spaced = any(self._spaced.search(x) and self._tidy(x)[0] != x for x in sample)
+        self._opens_spaced = any(self._tidy(line)[0] != line for line in sample)
         self._width = self._first_width(sample)
         alone = list(_rows_on_one_line(sample, self._delimiter))[1:]
         shaped = [row for _, row in alone if len(row) == self._width]
@@ -42,8 +42,10 @@ class CsvRows(Rows):
         )
 
     def _read(self, block: LineBlock) -> Generator[NumberedRow, None, int]:
-        lines, at = block.lines, 0
-        is_watched = self._all_quoted or bool(block.errors) or self._spaced.search("".join(lines))
+        lines, at, text = block.lines, 0, "".join(block.lines)
+        self._is_spaced = self._has_spaces(text)
+        is_odd = self._all_quoted and text.count('"') % 2 == 1  # counted by line this costs time
+        is_watched = self._is_spaced or is_odd or bool(block.errors)
         while at < len(lines):
             start, reader = at, strict_reader(lines, at, self._delimiter)
             try:
@@ -78,18 +80,17 @@ class CsvRows(Rows):
     def _check(self, row: Row, block: LineBlock, at: int, end: int) -> tuple[Row | ReadError, int]:
         """Return the row that stands in lines at..end, or what is wrong with it, and the line to go
         on with: `at` again where the quotes have been tidied."""
-        numbers = range(block.first + at, block.first + end)
-        if damaged := block.errors and [n for n in numbers if n in block.errors]:
-            return block.errors[damaged[0]], end
-        text = "".join(block.lines[at:end])
-        if self._spaced.search(text):
+        if wrong := block.error_within(at, end):
+            return wrong, end
+        if self._is_spaced and self._has_spaces(text := "".join(block.lines[at:end])):
             tidy, _ = self._tidy(text)
             if tidy != text and self._is_better(tidy, row):
                 block.lines[at:end] = split_lines(tidy, block.end)
                 return row, at
         if end - at == 1:
-            if self._all_quoted and text.count('"') % 2:
-                return self._error(numbers[0], "has a quote that nothing opens", text), end
+            if self._all_quoted and block.lines[at].count('"') % 2:
+                what = "has a quote that closes nothing"
+                return self._error(block.first + at, what, block.lines[at]), end
             return row, end
         field = self._shape.swallowing_field(row, block.end)
         if field is None:
@@ -133,6 +134,11 @@ class CsvRows(Rows):
         number = block.first + opened
         wrong = block.errors.get(number) or self._error(number, what, block.lines[opened], mend)
         return wrong, following
+
+    def _has_spaces(self, text: str) -> bool:
+        """Return whether spaces may stand before a field between quotes."""
+        one, more, first = self._spaces
+        return one in text or more in text or first in text or text.startswith(" ")
 
     def _tidy(self, text: str) -> tuple[str, QuoteDamage | None]:
         return tidy_quotes(text, self._delimiter, open_too=self._opens_spaced)

@@ -31,20 +31,18 @@ def delimited_records(source: Source, stats: ReadStats, text_column: str | None 
     rows = iter((TsvRows if source.kind == "tsv" else CsvRows)(source, stats))
     sample = list(itertools.islice(rows, _SAMPLED_ROWS))
     header = _read_header(sample, source.path, stats, text_column)
-    columns, width = header.columns, len(header.columns)
-    for line, row in itertools.chain(sample, rows):
-        where = f"{source.path}:{line}"
+    columns, width, path = header.columns, len(header.columns), source.path
+    below = [numbered for numbered in sample if numbered[0] != header.line]
+    for line, row in itertools.chain(below, rows):
         if isinstance(row, ReadError):
             yield row.source, row
-        elif line == header.line:
-            continue
         elif len(row) != width:
-            what = f"has {len(row)} fields, expected {width}"
+            where, what = f"{path}:{line}", f"has {len(row)} fields, expected {width}"
             yield where, ReadError(what, where, " | ".join(row)[:1000], "wrong number of fields")
         elif header.nameless:
-            yield where, dict(header.filled_cells(row, source.path, stats))
+            yield f"{path}:{line}", dict(header.filled_cells(row, path, stats))
         else:
-            yield where, dict(zip(columns, row, strict=True))
+            yield f"{path}:{line}", dict(zip(columns, row, strict=True))
 
 
 @dataclass

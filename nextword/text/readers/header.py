@@ -14,14 +14,15 @@ _SHORTER = 3  # times as short as what stands below: then a phrase is a name
 _PARTS = re.compile(r"[^\W\d_]+")
 _MADE = re.compile(r"[a-z]{2}|.*[_\d].*|[a-z]+[A-Z].*")  # "de", "v1", "toText" are no text
 _USUAL_NAMES = """
-    answer answers author category chosen class comment date dataset emotion entities explanation
-    first gold headline hypothesis id idx index input instruction intent label labels lang language
-    length message meta name ner note number output pair phrase pos premise prompt query question
-    rating reference rejected response score second sent sentiment sentences source speaker split src
-    stars status subject tag tags target tgt theme time title tokens topic translation tweet type url
-    user utterance value verdict version word words english french german chinese japanese spanish
-    russian italian 文本 标签 类别 内容 标题 正文 评论 句子 问题 答案 回答 原文 译文 摘要 情感 作者
-    中文 英文 编号
+    answer answers author category chosen class comment date dataset emotion entities
+    explanation first gold headline hypothesis id idx index input instruction intent
+    label labels lang language length message meta name ner note number output pair
+    phrase pos premise prompt query question rating reference rejected response score
+    second sent sentiment sentences source speaker split src stars status subject tag
+    tags target tgt theme time title tokens topic translation tweet type url user
+    utterance value verdict version word words english french german chinese japanese
+    spanish russian italian 文本 标签 类别 内容 标题 正文 评论 句子 问题 答案 回答 原文
+    译文 摘要 情感 作者 中文 英文 编号
 """
 _USUAL = {*TEXT_COLUMNS, *_USUAL_NAMES.split()}
 

@@ -113,6 +113,13 @@ class LineBlock:
     end: str  # of a line: "\n", or "\r" where a file has no other
     errors: dict[int, ReadError] = field(default_factory=dict)
 
+    def error_within(self, start: int, stop: int) -> ReadError | None:
+        """Return the first error in `lines[start:stop]`."""
+        if not self.errors:
+            return None
+        numbers = range(self.first + start, self.first + stop)
+        return next((self.errors[number] for number in numbers if number in self.errors), None)
+
 
 def read_lines(source: Source, stats: ReadStats) -> Iterator[tuple[int, str | ReadError]]:
     """Yield (number, line) from number 1 on, with line ends; a damaged line is a ReadError.

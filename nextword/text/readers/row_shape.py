@@ -65,17 +65,21 @@ class RowShape:
 
     def swallowing_field(self, row: Sequence[str], end: str) -> int | None:
         """Return which field of a row holds other rows, in lines that `end` ends; None if none."""
-        if self._width < 2:
-            return None
-        fields = (number for number, field in enumerate(row) if end in field)
-        return next((number for number in fields if self._swallows(row, number, end)), None)
+        for number, field in enumerate(row):
+            if end in field and self._swallows(row, number, end):
+                return number
+        return None
 
     def _swallows(self, row: Sequence[str], number: int, end: str) -> bool:
-        opening, *inside, closing = (line.rstrip("\r\n") for line in row[number].split(end))
-        last = [*closing.split(self._delimiter), *row[number + 1 :]]
+        field, delimiter = row[number], self._delimiter
+        in_last = field.count(delimiter, field.rfind(end)) + len(row) - number
+        if in_last != self._width or field.count(delimiter) < max(self._width - 1, 1):
+            return False  # as nearly always
+        opening, *inside, closing = (line.rstrip("\r\n") for line in field.split(end))
+        last = [*closing.split(delimiter), *row[number + 1 :]]
         if not self._fits(last):
             return False
-        rows = [cells for line in inside if self._fits(cells := line.split(self._delimiter))]
+        rows = [cells for line in inside if self._fits(cells := line.split(delimiter))]
         first = self._first_line(row[:number], opening)
         if self._is_telling:
             if inside:

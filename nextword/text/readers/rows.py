@@ -63,5 +63,5 @@ class Rows(ABC):
 
 def strict_reader(lines: Sequence[str], at: int, delimiter: str) -> Any:
     """Return a reader of the rows from line `at` on, which raises csv.Error for stray quotes."""
-    wanted = map(lines.__getitem__, range(at, len(lines)))
+    wanted = map(lines.__getitem__, range(at, len(lines))) if at else lines
     return csv.reader(wanted, delimiter=delimiter, strict=True)

@@ -40,13 +40,13 @@ class TsvRows(Rows):
                     return at
                 else:
                     row = [_unquote(field) for field in row]
-            numbers = range(block.first + at, block.first + end)
-            if block.errors and (damaged := [n for n in numbers if n in block.errors]):
-                yield numbers[0], block.errors[damaged[0]]
+            number = block.first + at
+            if wrong := block.error_within(at, end):
+                yield number, wrong
             elif end == at + 1 and _STRAY_LINE_END.search(line):
-                yield numbers[0], self._error(numbers[0], LINE_END_INSIDE, line, "")
+                yield number, self._error(number, LINE_END_INSIDE, line, "")
             elif row != [""]:
-                yield numbers[0], row
+                yield number, row
             at = end
         return len(lines)
 
