@@ -67,13 +67,10 @@ def _columns(line: str) -> list[str]:
 
 def _width_and_tags(lines: Sequence[str]) -> tuple[int, set[str]]:
     """Return how many columns the first word has, and the tags of words that are not "#"."""
-    words = [
-        columns
-        for line in lines
-        if (columns := _columns(line)) and columns[0] != _DOCUMENT_START
-        if not _COMMENT.match(line)
-    ]
-    width = len(words[0]) if words else max(map(len, map(_columns, lines)), default=0)
+    rows = [(line, columns) for line in lines if (columns := _columns(line))]
+    rows = [row for row in rows if row[1][0] != _DOCUMENT_START and not _FIELD.match(row[0])]
+    words = [columns for line, columns in rows if not _COMMENT.match(line)]
+    width = len((words or [columns for _, columns in rows] or [[]])[0])
     return width, {columns[-1] for columns in words if len(columns) == width}
 
 
@@ -86,7 +83,8 @@ def _is_comment(line: str, columns: list[str], width: int, tags: set[str] | None
         return _COMMENT.match(line) is not None
     if "\t" in line or columns[0] != "#" or tags is None:
         return False
-    return columns[-1] not in tags or _FIELD.match(line) is not None
+    is_tag = columns[-1] in tags or columns[-1].isupper()
+    return not is_tag or _FIELD.match(line) is not None
 
 
 def _sentence(rows: list[list[str]]) -> dict[str, Any]:

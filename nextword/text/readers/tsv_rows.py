@@ -29,11 +29,13 @@ class TsvRows(Rows):
     def _read(self, block: LineBlock) -> Generator[NumberedRow, None, int]:
         lines, at = block.lines, 0
         while at < len(lines):
-            line, end = lines[at], at + 1
+            line, end, quoted = lines[at], at + 1, Row()
             row = _fields(line)
             if '"' in line:
                 limit = self._limit_of_quoted(row, lines, at)
-                quoted, count = self._quoted_row(lines[at:limit], block.end)
+                quoted, count = (
+                    self._quoted_row(lines[at:limit], block.end) if limit > at else ([], 0)
+                )
                 if quoted:
                     row, end = quoted, at + count
                 elif limit == len(lines) < at + _MOST_LINES and not self._is_last:
@@ -43,7 +45,7 @@ class TsvRows(Rows):
             number = block.first + at
             if wrong := block.error_within(at, end):
                 yield number, wrong
-            elif end == at + 1 and _STRAY_LINE_END.search(line):
+            elif not quoted and _STRAY_LINE_END.search(line):
                 yield number, self._error(number, LINE_END_INSIDE, line, "")
             elif row != [""]:
                 yield number, row
@@ -54,7 +56,7 @@ class TsvRows(Rows):
         """Return where lines end that may be one row, `at` if only the line itself is one."""
         if not any(field.startswith('"') for field in row):
             return at
-        if len(row) == self._width:
+        if len(row) == self._width and not _STRAY_LINE_END.search(lines[at]):
             may_go_on = row[-1].startswith('"') and row[-1].count('"') % 2
             following = lines[at + 1 : at + 2]
             if not may_go_on or (following and _width(following[0]) == self._width):

@@ -57,12 +57,13 @@ def test_a_sound_table_is_read_as_it_was_written(
     chance = random.Random(f"{kind}{delimiter}{cases}")
     for _ in range(cases):
         rows, end = table(chance), chance.choice(["\n", "\r\n", "\r"])
-        quoting = chance.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+        quoting = csv.QUOTE_ALL  # which alone quotes line feeds where they end no row
+        if end != "\r":
+            quoting = chance.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
         content = written(rows, delimiter, end, quoting)
-        content = chance.choice(["", "\ufeff"]) + content
-        encoding = chance.choice(["utf-8", "utf-8", "utf-16"])
+        encoding = chance.choice(["utf-8", "utf-8-sig", "utf-16"])
         found, errors = read(tmp_path / f"a.{kind}", content.encode(encoding))
-        assert errors == []
+        assert errors == [], content
         assert [list(record.values()) for record in found] == rows[1:], content
         assert list(found[0]) == rows[0]
 
@@ -146,7 +147,7 @@ def test_a_word_without_its_tag_ends_a_file_of_sentences(cases: int, tmp_path: P
     chance = random.Random(cases)
     for _ in range(cases):
         words = [f"{chance.choice(['Ada', '#Elden', '#', '山'])} O\n" for _ in range(20)]
-        place = chance.randrange(1, 20)
+        words[0], place = "Ada O\n", chance.randrange(1, 20)
         words[place] = chance.choice(["Ada\n", "#Elden\n", "Ada O O\n", "\u3000\n"])
         _, errors = read_conll(tmp_path / "a.conll", "".join(words))
         assert [error.source for error in errors] == [f"{tmp_path}/a.conll:{place + 1}"]
