@@ -18,7 +18,9 @@ from nextword.text.readers.row_shape import RowShape
 from nextword.text.readers.rows import CLOSE, LINE_END_INSIDE, NumberedRow, Row, Rows, strict_reader
 
 _SAMPLED_LINES = 200  # that the dialect and the shape of rows are told by
-_FEWEST_QUOTED = 3  # rows, from which on it is a rule that all fields stand in quotes
+_FEWEST_QUOTED = 3  # rows, and the share of them from which on all fields stand in quotes
+_MOST = 0.75
+_OPEN = 'put one before its field, or write a quote that is text twice ("")'
 _ONE_ROW = "close it on its line; if one field does hold them, put every field into quotes"
 
 
@@ -37,9 +39,8 @@ class CsvRows(Rows):
         alone = list(_rows_on_one_line(sample, self._delimiter))[1:]
         shaped = [row for _, row in alone if len(row) == self._width]
         self._shape = RowShape(shaped, self._width, self._delimiter)
-        self._all_quoted = len(shaped) >= _FEWEST_QUOTED and all(
-            line.startswith('"') and line.count('"') >= 2 * len(row) for line, row in alone
-        )
+        quoted = sum(x.startswith('"') and x.count('"') >= 2 * len(row) for x, row in alone)
+        self._all_quoted = quoted >= max(_FEWEST_QUOTED, _MOST * len(alone))
 
     def _read(self, block: LineBlock) -> Generator[NumberedRow, None, int]:
         lines, at, text = block.lines, 0, "".join(block.lines)
@@ -90,7 +91,7 @@ class CsvRows(Rows):
         if end - at == 1:
             if self._all_quoted and block.lines[at].count('"') % 2:
                 what = "has a quote that closes nothing"
-                return self._error(block.first + at, what, block.lines[at]), end
+                return self._error(block.first + at, what, block.lines[at], _OPEN), end
             return row, end
         field = self._shape.swallowing_field(row, block.end)
         if field is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from nextword.text.columns import is_number
 
 _FEWEST_ROWS = 6  # to learn a column from
-_LONGER = 2  # times as long as any, or as short, a cell may still be
+_LONGER = 3  # times as long as any, or as short, a cell may still be
 _MOST = 0.8  # of the lines inside a field: where they look like rows, few are told otherwise
 _BRACKETS = ("()", "[]", "{}")
 
@@ -45,8 +45,7 @@ class _Column:
             return self.is_empty and not cell
         if self.is_numeric and not is_number(cell):
             return False
-        shortest, longest = self.lengths
-        return shortest <= len(cell) <= longest and (self.is_indented or not cell[0].isspace())
+        return self.is_indented or not cell[0].isspace()
 
     def tells(self, cell: str) -> bool:
         return cell in self.usual or (self.is_numeric and is_number(cell))
@@ -86,10 +85,10 @@ class RowShape:
                 return any(map(self._tells, rows))
             return self._tells(first) and self._tells(last)
         lines = sum(bool(line.strip()) for line in inside)
-        rows = [cells for cells in rows if _is_balanced(cells)]
+        rows = [cells for cells in rows if self._is_usual(cells)]
         if lines > 1:
             return len(rows) >= _MOST * lines
-        return len(rows) == 1 and self._fits(first)
+        return len(rows) == 1 and self._fits(first) and self._is_usual(last)
 
     def _first_line(self, before: Sequence[str], opening: str) -> list[str]:
         """Return the cells of the line on which a field begins, which may hold delimiters."""
@@ -103,6 +102,13 @@ class RowShape:
             return False
         pairs = zip(self._columns, cells, strict=True)
         return all(column.fits(cell) for column, cell in pairs) and not self._cuts_number(cells)
+
+    def _is_usual(self, cells: Sequence[str]) -> bool:
+        """Return whether cells are as long as others, and none is cut within brackets."""
+        return _is_balanced(cells) and all(
+            column.lengths[0] <= len(cell) <= column.lengths[1]
+            for column, cell in zip(self._columns, cells, strict=True)
+        )
 
     def _cuts_number(self, cells: Sequence[str]) -> bool:
         """Return whether a delimiter rather stands in a number such as 1,000."""

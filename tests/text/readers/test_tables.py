@@ -12,7 +12,7 @@ import pytest
 
 from nextword.errors import UserError
 from nextword.text.document import ReadError, ReadStats
-from nextword.text.sources import find_sources, iter_records
+from nextword.text.sources import find_sources, iter_records, read_documents
 
 CASES = [100, pytest.param(10_000, marks=pytest.mark.slow)]
 WORDS = ["kettle", "lovely", "山", "höre", "😀", "a\u2028b", "5'", "3.5", "it's", "\u3000", "(ok)"]
@@ -209,3 +209,58 @@ def test_stray_quotes_in_tab_separated_values_swallow_no_row(tmp_path: Path) -> 
     found, errors = read(tmp_path / "a.tsv", "\n".join(["text_a\ttext_b\tlabel", *rows]))
     assert errors == [] and len(found) == len(rows)
     assert found[0]["text_a"] == '"Is it?' and found[3]["text_a"] == "c"
+
+
+@pytest.mark.parametrize(
+    ("names", "rows", "damage", "what"),
+    [
+        ("text,label", "{},praise", {4: '"A lamp,praise', 5: 'a 5",praise'}, "closes in line 7"),
+        ("text,label", "{},praise", {4: '"A lamp,praise', 9: 'a 5",praise'}, "closes in line 11"),
+        ("label,text", "praise,{}", {4: 'praise,"A, b', 9: 'praise,a 5"'}, "closes in line 11"),
+        ("id,text", "7,{}", {4: '7,"A lamp', 9: '8,a lamp of 5"'}, "closes in line 11"),
+        ("en,de", "{},ein Topf", {4: '"The lamp was,ja', 9: 'it is 5",nein'}, "closes in line 11"),
+        (
+            "text,label",
+            "{},praise",
+            {4: '"A lamp,praise', 9: 'the "best",praise'},
+            "line 11 goes on",
+        ),
+        ("text,label", "{},praise", {4: '"A "good" lamp",praise'}, "text after a closing quote"),
+        ('"text","label"', '"{}","praise"', {4: '"A lamp",praise"'}, "closes nothing"),
+    ],
+)
+def test_rows_that_an_open_quote_would_swallow_are_read(
+    names: str, rows: str, damage: dict[int, str], what: str, tmp_path: Path
+) -> None:
+    lines = [damage.get(n, rows.format(f"The kettle was number {n}.")) for n in range(30)]
+    content = "\n".join([names, *lines]) + "\n"
+    found, [error] = read(tmp_path / "a.csv", content)
+    assert what in error.what and error.mend
+    assert error.source == f"{tmp_path}/a.csv:6" and len(found) == 29
+    tally = ReadStats()
+    [source] = find_sources([str(tmp_path / "a.csv")])
+    column = names.replace('"', "").split(",")[0]
+    assert (
+        sum(1 for _ in read_documents(source, text_column=column, skip_bad=True, stats=tally)) == 29
+    )
+    assert (tally.accepted, tally.rejected) == (29, 1)
+    with pytest.raises(UserError, match=r"a\.csv:6: "):
+        list(read_documents(source, text_column=column, stats=ReadStats()))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "noted"),
+    [
+        ("a.tsv", "Hello\tHallo\nThe kettle.\tDer Topf.\n", "line 1 is taken for the names"),
+        ("a.tsv", "de\ten\nDer Topf.\tThe kettle.\n", ""),
+        ("a.csv", "utterance,kind\nThe kettle.,good\n", ""),
+        ("a.csv", ",review\n0,fine\n1,dull\n", "column 1 has no name"),
+    ],
+)
+def test_a_doubt_about_the_names_of_columns_is_noted(
+    name: str, content: str, noted: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    stats = ReadStats()
+    list(iter_records(find_sources([str(tmp_path / name)])[0], stats))
+    assert [noted in note for note in stats.notes] == ([True] if noted else [])
