@@ -96,7 +96,7 @@ class CsvRows(Rows):
         field = self._shape.swallowing_field(row, block.end)
         if field is None:
             return row, end
-        opened = at + sum(field.count(block.end) for field in row[:field])
+        opened = at + sum(cell.count(block.end) for cell in row[:field])
         closed = opened + row[field].count(block.end)
         what = (
             f"opens a quote that closes in line {block.first + closed}, and the lines up to there"
