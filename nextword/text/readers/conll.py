@@ -13,7 +13,7 @@ from nextword.text.readers.plain import read_lines
 _SAMPLED_LINES = 1000  # that tell how many columns there are
 _DOCUMENT_START = "-DOCSTART-"  # CoNLL-2003's
 _COMMENT = re.compile(r"#(?:\s|\S+\s*=|(?:begin|end) document\b)")
-_FIELD = re.compile(r"# +(?:\S+ += .*|newdoc|newpar)")  # CoNLL-U's, as wide as a row perhaps
+_MARK = re.compile(r"# +(?:\S+ += |newdoc|newpar)|#(?:begin|end) document\b")  # wide as a word's
 
 
 def conll_records(source: Source, stats: ReadStats) -> Records:
@@ -60,7 +60,7 @@ def _columns(line: str) -> list[str]:
     """Return the columns of a line, of which only spaces and tabs are stripped: a word may be an
     ideographic space."""
     line = line.rstrip("\r\n")
-    if "\t" in line.strip(" \t"):
+    if "\t" in line.rstrip(" \t"):
         return [column.strip(" ") or column[:1] for column in line.split("\t")]
     return [column for column in re.split("[ \t]+", line) if column]
 
@@ -68,7 +68,7 @@ def _columns(line: str) -> list[str]:
 def _width_and_tags(lines: Sequence[str]) -> tuple[int, set[str]]:
     """Return how many columns the first word has, and the tags of words that are not "#"."""
     rows = [(line, columns) for line in lines if (columns := _columns(line))]
-    rows = [row for row in rows if row[1][0] != _DOCUMENT_START and not _FIELD.match(row[0])]
+    rows = [row for row in rows if row[1][0] != _DOCUMENT_START and not _MARK.match(row[0])]
     words = [columns for line, columns in rows if not _COMMENT.match(line)]
     width = len((words or [columns for _, columns in rows] or [[]])[0])
     return width, {columns[-1] for columns in words if len(columns) == width}
@@ -81,10 +81,10 @@ def _is_comment(line: str, columns: list[str], width: int, tags: set[str] | None
         return False
     if len(columns) != width:
         return _COMMENT.match(line) is not None
-    if "\t" in line or columns[0] != "#" or tags is None:
+    if "\t" in line or tags is None:
         return False
-    is_tag = columns[-1] in tags or columns[-1].isupper()
-    return not is_tag or _FIELD.match(line) is not None
+    is_tag = columns[0] != "#" or columns[-1] in tags or columns[-1].isupper()
+    return not is_tag or _MARK.match(line) is not None
 
 
 def _sentence(rows: list[list[str]]) -> dict[str, Any]:

@@ -264,3 +264,19 @@ def test_a_doubt_about_the_names_of_columns_is_noted(
     stats = ReadStats()
     list(iter_records(find_sources([str(tmp_path / name)])[0], stats))
     assert [noted in note for note in stats.notes] == ([True] if noted else [])
+
+
+@pytest.mark.parametrize(
+    ("content", "tokens"),
+    [
+        ("#Elden\tB-LOC\nfloods\tO\n", [["#Elden", "floods"]]),
+        ("# newdoc\n# sent_id = 1\nThe O\n# O\n1 O\n", [["The", "#", "1"]]),
+        ("-DOCSTART- O\n\n# remark\nThe O\n\n#end document\n", [["The"]]),
+        ("a\tO\n\u3000\tO\n \tO\n", [["a", "\u3000", " "]]),
+    ],
+)
+def test_comments_are_told_from_words(
+    content: str, tokens: list[list[str]], tmp_path: Path
+) -> None:
+    found, errors = read_conll(tmp_path / "a.conll", content)
+    assert errors == [] and [sentence["tokens"] for sentence in found] == tokens
