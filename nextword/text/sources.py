@@ -25,6 +25,7 @@ from nextword.text.document import (
     lone_surrogate,
 )
 from nextword.text.readers import (
+    conll,
     datasets,
     delimited,
     documents,
@@ -55,7 +56,7 @@ RECORD_READERS: dict[str, RecordReader] = {
     "tsv": delimited.delimited_records,
     "parquet": datasets.parquet_records,
     "hub": datasets.hub_records,
-    "conll": delimited.conll_records,
+    "conll": conll.conll_records,
     "tmx": translation_memory.tmx_records,
 }
 _OWN_SUFFIX = ("html", "json", "jsonl", "csv", "tsv", "parquet", "epub", "pdf")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from typing import BinaryIO
+from dataclasses import dataclass, field
+from typing import AnyStr, BinaryIO
 
 from nextword.errors import UserError
 from nextword.text.compression import open_decompressed
@@ -21,6 +22,8 @@ MAX_LINE_BYTES = 2**26
 
 _BLOCK = 2**23  # bytes read at once
 _LINES_BLOCK = 2**20  # bytes that the encoding of lines is told from
+_READ = 2**17  # bytes of lines read at once
+_QUOTED = re.compile(r'"[^"]*"')
 _BREAKS = [  # where a long text is cut, the best first
     re.compile(r"\n[ \t\r]*\n"),
     re.compile(r"\n"),
@@ -98,11 +101,38 @@ def _refuse_nul(text: str, encoding: str, offset: int) -> None:
         )
 
 
+@dataclass(slots=True)
+class LineBlock:
+    """Successive lines with their line ends, the `first` of them by its number in the file.
+
+    Those in `errors`, by number, could not be decoded: their bytes are escaped in `lines`.
+    """
+
+    first: int
+    lines: list[str]
+    end: str  # of a line: "\n", or "\r" where a file has no other
+    errors: dict[int, ReadError] = field(default_factory=dict)
+
+    def error_within(self, start: int, stop: int) -> ReadError | None:
+        """Return the first error in `lines[start:stop]`."""
+        if not self.errors:
+            return None
+        numbers = range(self.first + start, self.first + stop)
+        return next((self.errors[number] for number in numbers if number in self.errors), None)
+
+
 def read_lines(source: Source, stats: ReadStats) -> Iterator[tuple[int, str | ReadError]]:
     """Yield (number, line) from number 1 on, with line ends; a damaged line is a ReadError.
 
     Raises UserError for an unknown encoding, and for a line longer than MAX_LINE_BYTES.
     """
+    for block in read_line_blocks(source, stats):
+        for number, line in enumerate(block.lines, block.first):
+            yield number, block.errors.get(number, line) if block.errors else line
+
+
+def read_line_blocks(source: Source, stats: ReadStats) -> Iterator[LineBlock]:
+    """Yield the lines of `read_lines` many at once, which is faster."""
     with open_decompressed(source.path, source.compression) as file:
         start = file.read(_LINES_BLOCK)
     encoding = detect_encoding(start, whole=len(start) < _LINES_BLOCK)
@@ -110,31 +140,83 @@ def read_lines(source: Source, stats: ReadStats) -> Iterator[tuple[int, str | Re
         stats.note(encoding.upper())
     with open_decompressed(source.path, source.compression) as file:
         if encoding.startswith(("utf-16", "utf-32")):  # a line end is more than one byte there
-            yield from enumerate(_wide_lines(file, encoding, source.path), 1)
-            return
-        offset = 0
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
-            where = f"{source.path}:{number}"
-            if len(line) == MAX_LINE_BYTES:
-                raise UserError(f"is a line over {MAX_LINE_BYTES // 2**20} MiB", where=where)
-            try:
-                yield number, decode(line, encoding, offset)
-            except UserError as error:
-                content = line.decode(encoding, "backslashreplace")
-                kind = f"not {encoding.upper()}"
-                yield number, ReadError(error.what, where, content, kind, error.mend)
-            offset += len(line)
+            pieces = decode_chunks(iter(lambda: file.read(_READ), b""), encoding)
+            yield from _blocks_of_text(pieces, source.path)
+        else:
+            end = _line_end(start.decode("latin-1"))
+            yield from _decoded_blocks(file, encoding, end, source.path)
 
 
-def _wide_lines(file: BinaryIO, encoding: str, path: str) -> Iterator[str]:
-    pending, number = "", 1
-    for piece in decode_chunks(iter(lambda: file.read(_LINES_BLOCK), b""), encoding):
-        *lines, pending = (pending + piece).split("\n")
-        for line in lines:
-            yield line + "\n"
-        number += len(lines)
-        if len(pending) > MAX_LINE_BYTES:
-            what = f"is a line over {MAX_LINE_BYTES // 2**20} M characters"
+def _line_end(start: str) -> str:
+    """Return what ends the lines of a file that begins like this; what is quoted may hold both."""
+    if "\r" in start.replace("\r\n", ""):
+        unquoted = _QUOTED.sub("", start)
+        if "\r" in unquoted and "\n" not in unquoted:
+            return "\r"
+    return "\n"
+
+
+def _blocks_of_text(pieces: Iterator[str], path: str) -> Iterator[LineBlock]:
+    beginning = next(pieces, "")
+    end, first = _line_end(beginning), 1
+    for text in _cut_after(end, itertools.chain([beginning], pieces), path):
+        block = LineBlock(first, split_lines(text, end), end)
+        yield block
+        first += len(block.lines)
+
+
+def _decoded_blocks(file: BinaryIO, encoding: str, end: str, path: str) -> Iterator[LineBlock]:
+    """Decode many lines at once, and one by one where one of them is damaged."""
+    first, offset = 1, 0
+    for content in _cut_after(end.encode(), iter(lambda: file.read(_READ), b""), path):
+        block = LineBlock(first, [], end)
+        try:
+            text = decode(content, encoding, offset)
+        except UserError:
+            _decode_each(content, encoding, offset, block, path)
+        else:
+            if encoding == "utf-8-sig":  # files that were joined
+                text = text.replace(f"{end}\ufeff", end)
+            block.lines = split_lines(text, end)
+        yield block
+        first += len(block.lines)
+        offset += len(content)
+
+
+def _decode_each(content: bytes, encoding: str, offset: int, block: LineBlock, path: str) -> None:
+    for number, line in enumerate(split_lines(content, block.end.encode()), block.first):
+        try:
+            block.lines.append(decode(line, encoding, offset))
+        except UserError as error:
+            escaped = line.decode(encoding, "backslashreplace")
+            block.lines.append(escaped)
+            block.errors[number] = ReadError(
+                error.what, f"{path}:{number}", escaped, f"not {encoding.upper()}", error.mend
+            )
+        offset += len(line)
+
+
+def _cut_after(end: AnyStr, pieces: Iterator[AnyStr], path: str) -> Iterator[AnyStr]:
+    """Yield content in parts that each end with a line, but for the last."""
+    pending, size, number = [end[:0]], 0, 1
+    for piece in pieces:
+        cut = piece.rfind(end) + 1
+        if cut:
+            part = end[:0].join([*pending, piece[:cut]])
+            yield part
+            number += part.count(end)
+            pending, size = [], 0
+        pending.append(piece[cut:])
+        size += len(piece) - cut
+        if size > MAX_LINE_BYTES:
+            what = f"is a line over {MAX_LINE_BYTES // 2**20} MiB"
             raise UserError(what, where=f"{path}:{number}")
-    if pending:
-        yield pending
+    if rest := end[:0].join(pending):
+        yield rest
+
+
+def split_lines(content: AnyStr, end: AnyStr) -> list[AnyStr]:
+    """Return the lines of `content` with their line ends."""
+    *lines, rest = content.split(end)
+    lines = [line + end for line in lines]
+    return [*lines, rest] if rest else lines

@@ -1,0 +1,93 @@
+"""CoNLL's columns: a line holds a word and its tags, and empty lines separate sentences."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from nextword.text.document import ReadError, ReadStats, Records, Source
+from nextword.text.readers.plain import read_lines
+
+_SAMPLED_LINES = 1000  # that tell how many columns there are
+_DOCUMENT_START = "-DOCSTART-"  # CoNLL-2003's
+_COMMENT = re.compile(r"#(?:\s|\S+\s*=|(?:begin|end) document\b)")
+_MARK = re.compile(r"# +(?:\S+ += |newdoc|newpar)|#(?:begin|end) document\b")  # wide as a word's
+
+
+def conll_records(source: Source, stats: ReadStats) -> Records:
+    """Yield each sentence: "tokens" is the first column, "tags" the last, those between "2", "3" …
+
+    Tabs separate columns, spaces where a line has no tab. A line that begins with "#" and has not
+    a word's columns or tag may be a comment. One with fewer or more columns than the first is a
+    ReadError and ends the file.
+    """
+    lines = read_lines(source, stats)
+    sample = list(itertools.islice(lines, _SAMPLED_LINES))
+    width, tags = _width_and_tags([line for _, line in sample if isinstance(line, str)])
+    rows: list[list[str]] = []
+    first_line = 0
+    for number, line in itertools.chain(sample, lines):
+        where = f"{source.path}:{number}"
+        if isinstance(line, ReadError):
+            yield where, line
+            return
+        columns = _columns(line)
+        if _is_comment(line, columns, width, tags if not rows else None):
+            continue
+        if not columns or columns[0] == _DOCUMENT_START:
+            if rows:
+                yield f"{source.path}:{first_line}", _sentence(rows)
+            rows = []
+            continue
+        if len(columns) != width or not all(columns):
+            filled = sum(map(bool, columns))
+            what = f"has {filled} columns, the lines before it {width}"
+            mend = "give every word its tag, and an empty line between sentences"
+            if line.startswith("#"):
+                mend += '; a comment begins with "# "'
+            yield where, ReadError(what, where, line, "columns", mend)
+            return
+        first_line = first_line if rows else number
+        rows.append(columns)
+        tags.add(columns[-1])
+    if rows:
+        yield f"{source.path}:{first_line}", _sentence(rows)
+
+
+def _columns(line: str) -> list[str]:
+    """Return the columns of a line, of which only spaces and tabs are stripped: a word may be an
+    ideographic space."""
+    line = line.rstrip("\r\n")
+    if "\t" in line.rstrip(" \t"):
+        return [column.strip(" ") or column[:1] for column in line.split("\t")]
+    return [column for column in re.split("[ \t]+", line) if column]
+
+
+def _width_and_tags(lines: Sequence[str]) -> tuple[int, set[str]]:
+    """Return how many columns the first word has, and the tags of words that are not "#"."""
+    rows = [(line, columns) for line in lines if (columns := _columns(line))]
+    rows = [row for row in rows if row[1][0] != _DOCUMENT_START and not _MARK.match(row[0])]
+    words = [columns for line, columns in rows if not _COMMENT.match(line)]
+    width = len((words or [columns for _, columns in rows] or [[]])[0])
+    return width, {columns[-1] for columns in words if len(columns) == width}
+
+
+def _is_comment(line: str, columns: list[str], width: int, tags: set[str] | None) -> bool:
+    """Return whether a line is none of a word; before a sentence, where `tags` are known, it may
+    be one although it has as many columns."""
+    if not line.startswith("#"):
+        return False
+    if len(columns) != width:
+        return _COMMENT.match(line) is not None
+    if "\t" in line or tags is None:
+        return False
+    is_tag = columns[0] != "#" or columns[-1] in tags or columns[-1].isupper()
+    return not is_tag or _MARK.match(line) is not None
+
+
+def _sentence(rows: list[list[str]]) -> dict[str, Any]:
+    tokens, *others = (list(column) for column in zip(*rows, strict=True))
+    numbered = {str(number): column for number, column in enumerate(others[:-1], start=2)}
+    return {"tokens": tokens} | numbered | ({"tags": others[-1]} if others else {})
