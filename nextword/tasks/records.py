@@ -168,6 +168,14 @@ class Columns:
         return named | ({self.target_setting: self.targets[0]} if len(self.targets) == 1 else {})
 
 
+def whole(records: Sequence[Record], *, keep_going: bool = False) -> Sequence[Record]:
+    """Return records. Raises the first error among them; with `keep_going` only if all have one."""
+    errors = [record.error for record in records if record.error is not None]
+    if errors and (not keep_going or len(errors) == len(records)):
+        raise errors[0]
+    return records
+
+
 def columns_of(records: Sequence[Record]) -> list[str]:
     """Return the names of all columns that some of the first records have, in order."""
     return list(dict.fromkeys(str(name) for record in records[:SAMPLE] for name in record.values))

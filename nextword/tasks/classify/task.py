@@ -30,13 +30,12 @@ from nextword.objectives.heads import SequenceBatch
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import base
 from nextword.tasks.base import CONVERGED
+from nextword.tasks.classify.columns import find_columns
 from nextword.tasks.classify.data import (
     LabelledText,
     LabelledTextReader,
     encode_label,
-    find_columns,
-    kind_of,
-    label_names,
+    label_reader,
     labels_of,
 )
 from nextword.tasks.dataset import Dataset, Encoded
@@ -97,17 +96,29 @@ class Classify(HeadTask[LabelledText, LabelledExample, LabelOutputs]):
     def reader(
         cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
     ) -> LabelledTextReader:
-        return LabelledTextReader(find_columns(records, settings, labelled=labelled))
+        columns = find_columns(records, settings, labelled=labelled)
+        return label_reader(records, columns, settings.labels)
+
+    @classmethod
+    def reader_for(
+        cls,
+        outputs: Outputs,
+        records: Sequence[Record],
+        settings: TaskSettings,
+        *,
+        labelled: bool,
+    ) -> LabelledTextReader:
+        columns = find_columns(records, settings, labelled=labelled)
+        return label_reader(records, columns, outputs.kind, outputs.names)
 
     @classmethod
     def label_names(cls, dataset: Texts, settings: TaskSettings) -> list[list[str]]:
-        kind = settings.labels or kind_of(dataset.examples)
-        labels_of(dataset.examples, kind)  # refuses what are no classes, before any is held out
-        return [label_names(text, kind) for text in dataset.examples]
+        labels_of(dataset.examples)  # refuses what are no classes, before any is held out
+        return [text.names for text in dataset.examples]
 
     @classmethod
     def outputs_of(cls, train: Texts, settings: FinetuneSettings) -> Outputs:
-        return labels_of(train.examples, settings.labels or kind_of(train.examples))
+        return labels_of(train.examples)
 
     @classmethod
     def start(cls, place: str, train: Texts, settings: FinetuneSettings) -> Self:
