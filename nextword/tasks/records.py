@@ -17,6 +17,7 @@ from nextword.settings import TaskSettings
 from nextword.text.columns import get_field
 from nextword.text.document import ReadError, ReadStats, Source
 from nextword.text.duplicates import passages
+from nextword.text.readers.brat import pair_annotations
 from nextword.text.sources import find_sources, read_documents
 from nextword.text.sources import iter_records as read_source
 
@@ -47,13 +48,15 @@ def read_records(data: Sequence[str], text_files: TextFiles | None = None) -> li
     """Read all records of files, folders, patterns and hf:// data sets, in order.
 
     `text_files` says what files without fields are: two of them "pairs" of lines, with columns
-    "source" and "target"; words and tags in "conll" format; or "passages" of prose. Raises
+    "source" and "target"; words and tags in "conll" format, or texts that have brat's annotations
+    beside them; or "passages" of prose. Raises
     UserError, naming the place, for what cannot be read or is no record.
     """
     sources = find_sources(data)
     if text_files == "pairs" and [source.kind for source in sources] == ["text", "text"]:
         return list(_pairs_of_lines(*sources))
     if text_files == "conll":
+        sources = pair_annotations(sources)
         sources = [replace(s, kind="conll") if s.kind in CONLL else s for s in sources]
     records = [
         record
@@ -82,6 +85,8 @@ def _records_of(source: Source) -> Iterator[Record]:
         if isinstance(value, ReadError):
             error = UserError(value.what, where=value.source or place, mend=value.mend)
             yield Record({}, place, error)
+        elif isinstance(value, list) and _is_text_with_entities(value):
+            yield Record({"text": value[0], **value[1]}, place)  # as spaCy's training data was
         elif not isinstance(value, Mapping):
             error = UserError("is not an object with named fields", where=place)
             yield Record({}, place, error)
@@ -89,6 +94,11 @@ def _records_of(source: Source) -> Iterator[Record]:
             yield from _squad(value["data"], source.path)
         else:
             yield Record(value, place)
+
+
+def _is_text_with_entities(value: list[Any]) -> bool:
+    kinds = [str, dict]
+    return [type(part) for part in value] == kinds and "entities" in value[1]
 
 
 def _passages(source: Source) -> Iterator[Record]:

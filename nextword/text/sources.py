@@ -22,7 +22,7 @@ from nextword.text.document import (
     explaining,
     lone_surrogate,
 )
-from nextword.text.readers import datasets, delimited, documents, plain, records
+from nextword.text.readers import brat, datasets, delimited, documents, plain, records
 
 DocumentReader = Callable[[Source, str | None, ReadStats], Documents]
 RecordReader = Callable[[Source, ReadStats], Records]
@@ -47,6 +47,7 @@ RECORD_READERS: dict[str, RecordReader] = {
     "parquet": datasets.parquet_records,
     "hub": datasets.hub_records,
     "conll": delimited.conll_records,
+    "brat": brat.brat_records,
 }
 _OWN_SUFFIX = ("html", "json", "jsonl", "csv", "tsv", "parquet", "epub", "pdf")
 _ALIASES = {".txt": "text", ".md": "text", ".htm": "html", ".xhtml": "html", ".ndjson": "jsonl"}
