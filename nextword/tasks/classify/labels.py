@@ -18,9 +18,10 @@ from nextword.hub.heads import OutputKind
 from nextword.tasks.classify.amounts import find_amounts
 from nextword.tasks.classify.names import (
     Placed,
+    apart,
     are_joined,
     as_list,
-    is_missing,
+    is_sound,
     list_or_none,
     name_of,
     names_in,
@@ -31,6 +32,7 @@ from nextword.tasks.dataset import LeftOut
 
 BOOLEANS = ("true", "false")
 UNKNOWN_CLASS, DISAGREED = "-1", "-"  # the number of no class; SNLI's mark of no majority
+ODD = 0.2  # of the labels with marks: so few may be mistakes
 RARE = 0.05  # of all labels: a class number -1 so rare, among classes from 0 on, is no class
 
 Label = str | list[str] | float  # one class, several, an amount
@@ -54,10 +56,16 @@ class LabelFormat:
         items = as_list(value, place)
         if items is None and name_of(value) in self.unknown:
             raise LeftOut(f"whose label {name_of(value)} stands for an unknown one")
-        if self.kind == "single":
-            return self._spelled(name_of(items[0] if items and len(items) == 1 else value))
         names = split_names(name_of(value)) if items is None else names_in(items, place)
-        return list(dict.fromkeys(map(self._spelled, names)))
+        if self.kind == "several":
+            return list(dict.fromkeys(map(self._spelled, names)))
+        if items is not None and len(names) != 1:
+            raise UserError(
+                f"holds {len(names)} labels, where each text has one",
+                where=place,
+                mend="mend or remove the row, or say --labels several",
+            )
+        return self._spelled(names[0] if items else name_of(value))
 
     def _spelled(self, name: str) -> str:
         return self.spellings.get(name, name)
@@ -91,16 +99,22 @@ def find_format(
     number -1 is none. Raises UserError where labels can be read in two ways, and says how to
     choose; and where none is known.
     """
-    given = [(value, place) for value, place in labels if not is_missing(value)]
-    lists = [list_or_none(value) for value, _ in given]
+    given = [(value, place) for value, place in labels if is_sound(value)]
+    lists = [as_list(value, place) for value, place in given]
     scalars = [pair for pair, items in zip(given, lists, strict=True) if items is None]
-    if kind == "amount" or (kind is None and len(scalars) == len(given)):
+    if kind in (None, "amount"):
         notation = find_amounts(scalars, separator, sure=kind == "amount")
+        if notation is not None and kind is None and len(scalars) < len(given):
+            value, place = next(pair for pair in given if pair not in scalars)
+            raise UserError(
+                f"label {value!r} is a list, and others are numbers",
+                where=place,
+                mend="mend or remove the row, or say --labels several or --labels amount",
+            )
         if notation is not None or kind == "amount":
             return LabelFormat("amount", notation or Notation("."))
     if kind is None:
-        is_joined = are_joined([value for value, _ in scalars])
-        kind = "several" if is_joined or len(scalars) < len(given) else "single"
+        kind = "several" if len(scalars) < len(given) or _are_several(scalars) else "single"
     names = Counter(name_of(value) for value, _ in scalars)
     names.update(name_of(item) for items in lists if items for item in items)
     unknown = _unknown(names + Counter(classes), marks_unknown or bool(classes)) - set(classes)
@@ -116,7 +130,7 @@ def find_format(
 def notes_of(format_: LabelFormat, labels: Iterable[Placed]) -> Counter[str]:
     """Count what people should know of how labels are read."""
     notes: Counter[str] = Counter()
-    values = [value for value, _ in labels if not is_missing(value)]
+    values = [value for value, _ in labels if is_sound(value)]
     texts = [value for value in values if isinstance(value, str)]
     if format_.kind == "amount":
         if percentages := sum(map(is_percentage, texts)):
@@ -142,6 +156,25 @@ def notes_of(format_: LabelFormat, labels: Iterable[Placed]) -> Counter[str]:
         if len(numbers) == len(names) and max(numbers) > 1 and min(numbers) == -1:
             notes["labels -1, read as a class like the others"] = names[UNKNOWN_CLASS]
     return notes
+
+
+def _are_several(labels: Sequence[Placed]) -> bool:
+    """Return whether labels are names joined by marks. Raises UserError where most are, and some
+    are not."""
+    values = [value for value, _ in labels]
+    if are_joined(values):
+        return True
+    odd = apart(values)
+    joined = {value for value in values if isinstance(value, str) and len(split_names(value)) > 1}
+    if 0 < len(odd) <= ODD * len(joined) and are_joined([v for v in values if v not in odd]):
+        value, place = next(pair for pair in labels if pair[0] in odd)
+        raise UserError(
+            f"label {value!r} has marks as the labels with several names have, but its names are "
+            "not among theirs",
+            where=place,
+            mend="mend or remove the row, or say --labels several or --labels single",
+        )
+    return False
 
 
 def _unknown(names: Counter[str], marks_unknown: bool) -> frozenset[str]:

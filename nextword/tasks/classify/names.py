@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from nextword.errors import UserError
 from nextword.text.cells import read_cell
 
 SEPARATORS = ("|", ";", ",")  # between several labels in one text
+_CUT_OFF = re.compile(r"\[\s*(?:['\"]|[^\]]+,)")  # a list without its end
 Placed = tuple[Any, str]  # a value and its place
 
 
@@ -52,7 +54,8 @@ def as_list(value: Any, place: str) -> list[Any] | None:
     if isinstance(read, list):
         return read
     text = value.strip()
-    if text[0] == "[" and text[-1] == "]" and "," in text:
+    is_closed = text[-1] == "]"
+    if text[0] == "[" and ("," in text if is_closed else _CUT_OFF.match(text)):
         raise UserError(
             f"label {text[:80]!r} looks like a list and cannot be read as one",
             where=place,
@@ -79,11 +82,30 @@ def names_in(items: Sequence[Any], place: str) -> list[str]:
     return [name for item in items if (name := name_of(item))]
 
 
+def is_sound(value: Any) -> bool:
+    """Return whether there is a label, and it can be read."""
+    try:
+        items = as_list(value, "")
+        return not is_missing(value) and (items is None or names_in(items, "") is not None)
+    except UserError:
+        return False
+
+
 def are_joined(values: Sequence[Any]) -> bool:
     """Return whether values are names joined by marks: each part of one that has a mark is in
     another value too, and there are fewer different parts than different values."""
     whole = {name_of(value) for value in values if isinstance(value, str)}
-    occurs = Counter(part for value in whole for part in set(split_names(value)))
     joined = [value for value in whole if len(split_names(value)) > 1]
-    shared = all(occurs[part] > 1 for value in joined for part in split_names(value))
-    return bool(joined) and shared and len(occurs) < len(whole)
+    parts = {part for value in whole for part in split_names(value)}
+    return bool(joined) and not apart(values) and len(parts) < len(whole)
+
+
+def apart(values: Sequence[Any]) -> set[str]:
+    """Return the values with a mark of which some part is in no other value."""
+    whole = {name_of(value): value for value in values if isinstance(value, str)}
+    occurs = Counter(part for value in whole for part in set(split_names(value)))
+    return {
+        value
+        for name, value in whole.items()
+        if len(parts := split_names(name)) > 1 and any(occurs[part] < 2 for part in parts)
+    }

@@ -74,6 +74,29 @@ def test_a_list_that_cannot_be_read_stops() -> None:
             read(values)
 
 
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (
+            ["0.5", "1.5", "2.5", ["joy"]],
+            r"row 3: label \['joy'\] is a list, and others are numbers",
+        ),
+        (["a|b", "b|c", "c|a", "a|d", "d|b", "x|y", "a", "b"], r"row 5: label 'x\|y' has marks"),
+    ],
+)
+def test_one_label_unlike_all_others_does_not_decide_how_they_are_read(
+    values: list[Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        read(values)
+
+
+def test_a_list_where_each_text_has_one_label_holds_one() -> None:
+    assert labels_in([["a"], "b", "['c']"], labels="single") == ["a", "b", "c"]
+    with pytest.raises(UserError, match="row 1: holds 2 labels, where each text has one"):
+        read(["a", ["a", "b"]], labels="single")
+
+
 def test_names_with_a_comma_that_come_as_they_are_stay_classes() -> None:
     labels = labels_from(["York, UK", "Paris", "Lyon, France"] * 4)
     assert labels.kind == "single" and len(labels.names) == 3

@@ -1,4 +1,4 @@
-"""Tags of single words, as parts of speech are: learned, measured, predicted and opened elsewhere."""
+"""Tags of single words, as parts of speech are: learned, measured, predicted, opened elsewhere."""
 
 from __future__ import annotations
 
