@@ -86,7 +86,10 @@ def _records_of(source: Source) -> Iterator[Record]:
             error = UserError(value.what, where=value.source or place, mend=value.mend)
             yield Record({}, place, error)
         elif isinstance(value, list) and _is_text_with_entities(value):
-            yield Record({"text": value[0], **value[1]}, place)  # as spaCy's training data was
+            yield _text_with_entities(value, place)
+        elif isinstance(value, Mapping) and (pairs := _texts_with_entities(value)):
+            for number, pair in enumerate(pairs, start=1):
+                yield _text_with_entities(pair, f"{place}, text {number}")
         elif not isinstance(value, Mapping):
             error = UserError("is not an object with named fields", where=place)
             yield Record({}, place, error)
@@ -96,9 +99,21 @@ def _records_of(source: Source) -> Iterator[Record]:
             yield Record(value, place)
 
 
-def _is_text_with_entities(value: list[Any]) -> bool:
-    kinds = [str, dict]
-    return [type(part) for part in value] == kinds and "entities" in value[1]
+def _is_text_with_entities(value: Any) -> bool:
+    """Whether a value is ["a text", {"entities": ...}], as spaCy's training data was."""
+    kinds = [type(part) for part in value] if isinstance(value, list) else []
+    return kinds == [str, dict] and "entities" in value[1]
+
+
+def _texts_with_entities(value: Mapping[str, Any]) -> list[Any]:
+    """The texts with entities that annotators for spaCy keep in one object."""
+    pairs = value.get("annotations")
+    pairs = [pair for pair in pairs if pair is not None] if isinstance(pairs, list) else []
+    return pairs if all(map(_is_text_with_entities, pairs)) else []
+
+
+def _text_with_entities(pair: list[Any], place: str) -> Record:
+    return Record({"text": pair[0], **pair[1]}, place)
 
 
 def _passages(source: Source) -> Iterator[Record]:

@@ -11,6 +11,7 @@ from nextword.errors import UserError
 from nextword.text.cells import read_cell
 
 SEPARATORS = ("|", ";", ",")  # between several labels in one text
+_OPENED = re.compile(r"\s*(?:[\[{]|\(\s*['\"])")  # a tuple only if it begins with a string
 _CUT_OFF = re.compile(r"\[\s*(?:['\"]|[^\]]+,)")  # a list without its end
 Placed = tuple[Any, str]  # a value and its place
 
@@ -45,7 +46,7 @@ def as_list(value: Any, place: str) -> list[Any] | None:
         return value
     if isinstance(value, Mapping):
         raise UserError("label is an object", where=place, mend="write a name or a list of names")
-    if not isinstance(value, str) or value.strip()[:1] not in ("[", "{"):
+    if not isinstance(value, str) or not _OPENED.match(value):
         return None
     try:
         read = read_cell(value)

@@ -12,7 +12,8 @@ from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.text.columns import text_column_by_name
 
 WORDS = ("tokens", "words")
-LABELS = ("tags", "ner_tags", "entities", "spans", "labels", "label", "pos_tags", "upos", "pos")
+_USUAL = ("tags", "ner_tags", "entities", "spans", "labels", "label")
+LABELS = (*_USUAL, "ents", "annotations", "annotation", "pos_tags", "upos", "pos")
 DATA, ANNOTATIONS = "data", "annotations"  # of Label Studio's records
 
 

@@ -49,11 +49,25 @@ def read_spans(given: Any, text: str, place: str) -> tuple[list[Span], Counter[s
     if given and all(isinstance(item, Mapping) and "result" in item for item in given):
         given = _result(given, place, unused)
     spans = []
-    for item in given:
+    for item in _points(given):
         span, others = _span(item, text, place)
         spans.append(span)
         unused.update(others)
     return spans, unused
+
+
+def _points(given: list[Any]) -> Iterator[Any]:
+    """Yield entities; those that Dataturks puts under a label one by one, each up to the character
+    after its last one."""
+    for item in given:
+        points = item.get("points") if isinstance(item, Mapping) else None
+        if not isinstance(points, list):
+            yield item
+            continue
+        others = {name: value for name, value in item.items() if name != "points"}
+        for point in points:
+            is_whole = isinstance(point, Mapping) and isinstance(point.get("end"), int)
+            yield others | dict(point) | {"end": point["end"] + 1} if is_whole else point
 
 
 def _span(item: Any, text: str, place: str) -> tuple[Span, list[str]]:

@@ -14,6 +14,7 @@ from nextword.evaluation.entities import OUTSIDE, entities_of, iob2
 
 OUTSIDES = (OUTSIDE, "o", "0", "_")
 PREFIXES = "BIESLUM"  # of tags in IOB1, IOB2, BIOES, BILOU and BMES
+RARE, MANY = 0.1, 8  # of the words; kinds of tags: there words outside of entities are more
 ONLY_KIND = "entity"  # where tags have no kind: B, I and O
 PARTS_OF_SPEECH = frozenset(  # universal ones, and some of Penn's English and Chinese treebanks
     [
@@ -80,10 +81,11 @@ def find_scheme(
     if classes and are_plain(classes):
         return TagScheme("plain")
     marked = [name for name in counts if name and name not in OUTSIDES]
-    has_outside = any(counts[name] for name in OUTSIDES)
+    outside = sum(counts[name] for name in OUTSIDES)
+    is_one_of_many = outside < RARE * counts.total() and len(marked) > MANY  # "o" may be a tag
     if marked and all(name.isdigit() for name in marked):
         raise _numbers(f"tag {marked[0]!r}", place)
-    kind = _kind(marked, has_outside or bool(classes))
+    kind = _kind(marked, bool(classes) or (outside > 0 and not is_one_of_many))
     scheme = TagScheme(kind)
     if kind != "plain":
         for name in OUTSIDES[1:]:

@@ -52,6 +52,7 @@ def test_whole_numbers_are_classes_however_they_are_written(values: list[Any]) -
         (["roads", "roads|water", "water", "water|parks", "parks"], ("parks", "roads", "water")),
         (["['a', 'b']", "['b']", "[]"], ("a", "b")),
         (["['a' 'b']", "['b']", "[]"], ("a", "b")),
+        (["('a', 'b')", "{'b'}"], ("a", "b")),
         (["[ 3 10]", "[ 3]", "[10]"], ("3", "10")),
         (['["a", "b"]', '["b"]'], ("a", "b")),
         ([["a", ""], ["b"]], ("a", "b")),

@@ -88,6 +88,20 @@ def studio(*annotators: list[Any], **more: Any) -> dict[str, Any]:
                 for start, end, kind in FOUND
             ],
         },
+        {
+            "content": TEXT,
+            "annotation": [
+                {"label": [kind], "points": [{"start": a, "end": b - 1, "text": TEXT[a:b]}]}
+                for a, b, kind in FOUND
+            ],
+        },
+        {
+            "text": TEXT,
+            "entities": [
+                {"start_idx": a, "end_idx": b - 1, "type": kind, "entity": TEXT[a:b]}
+                for a, b, kind in FOUND
+            ],
+        },
         studio(FOUND),
         studio(FOUND, FOUND[::-1]),
     ],
@@ -97,9 +111,10 @@ def test_entities_are_read_as_programs_write_them(row: dict[str, Any]) -> None:
 
 
 def test_spacy_s_examples_are_read(tmp_path: Path) -> None:
-    content = json.dumps([[TEXT, {"entities": FOUND}], ["Nobody.", {"entities": []}]])
-    dataset = read_file(tmp_path / "train.json", content)
-    assert entities(dataset) == FOUND and entities(dataset, 1) == []
+    pairs = [[TEXT, {"entities": FOUND}], ["Nobody.", {"entities": []}]]
+    for content in (pairs, {"classes": ["person"], "annotations": [*pairs, None]}):
+        dataset = read_file(tmp_path / "train.json", json.dumps(content))
+        assert entities(dataset) == FOUND and entities(dataset, 1) == []
 
 
 def test_brat_s_annotations_are_read_beside_their_text(tmp_path: Path) -> None:
@@ -135,6 +150,11 @@ def test_annotations_that_differ_are_refused_and_missing_ones_left_out() -> None
         "that nobody has annotated": 1,
         "whose annotation was cancelled": 1,
     }
+
+
+def test_data_that_nobody_has_annotated_is_named() -> None:
+    with pytest.raises(UserError, match="holds no example: all are records that nobody has anno"):
+        read([studio(), studio()])
 
 
 def test_what_is_not_read_of_entities_is_counted() -> None:

@@ -66,6 +66,7 @@ def test_prefixes_without_a_kind_are_entities_of_one_kind() -> None:
     [
         ("DET NOUN VERB PUNCT", ("DET", "NOUN", "PUNCT", "VERB")),
         ("D N V O ,", (",", "D", "N", "O", "V")),  # O is a part of speech there
+        ("n v r w d a m q p u n v o", ("a", "d", "m", "n", "o", "p", "q", "r", "u", "v", "w")),
         ("DET NOUN _ PUNCT", ("DET", "NOUN", "PUNCT", "_")),
         ("B M E S S", ("B", "E", "M", "S")),  # where words begin and end
     ],
