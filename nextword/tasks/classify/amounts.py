@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from nextword.errors import UserError
@@ -10,6 +11,7 @@ from nextword.tasks.classify.numbers import (
     Notation,
     find_notations,
     has_decimal_comma_only,
+    is_percentage,
     is_written_number,
     read_plain,
 )
@@ -46,6 +48,7 @@ def find_amounts(
                 where=others[0][1],
                 mend="mend or remove the row, or say --labels single if they are names",
             )
+        _check_percentages(labels)
         if _may_be_several(written) and separator() != ";":
             text, place = next((t, p) for t, p in written if "," in t)
             one, _, other = text.partition(",")
@@ -58,10 +61,22 @@ def find_amounts(
     return _choose(notations, written, separator)
 
 
+def _check_percentages(labels: Sequence[Placed]) -> None:
+    """Raise UserError where some amounts are in percent, and others are not."""
+    others = [(value, place) for value, place in labels if not is_percentage(str(value))]
+    if 0 < len(others) < len(labels):
+        value, place = others[0]
+        raise UserError(
+            f"label {value!r} is not in percent, as others are",
+            where=place,
+            mend="write all of them alike",
+        )
+
+
 def _fractions(notation: Notation, texts: Iterable[str], numbers: Iterable[float]) -> int:
     """Count the different numbers that have a fraction."""
     values = {*map(notation.read, texts), *numbers}
-    return len({value for value in values if not float(value).is_integer()})
+    return len({value for value in values if math.isfinite(value) and value % 1})
 
 
 def _may_be_several(written: Sequence[Placed]) -> bool:

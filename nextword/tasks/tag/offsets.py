@@ -35,21 +35,21 @@ class Offsets:
         ends = {1: " to the last one", -1: " to the second after"}.get(self.last - self.first, "")
         return f"offsets counted in {self.unit}{begun}{ends}"
 
-    def place(self, text: str, span: Span) -> tuple[int, int]:
-        """Return where a span begins and ends in characters; (-1, -1) where it is not in the
-        text."""
+    def place(self, text: str, span: Span) -> tuple[int, int] | None:
+        """Return where a span begins and ends in characters; None where it holds a part of one, or
+        is not in the text."""
         start, end = span.start + self.first, span.end + self.last
         if self.unit == "characters":
-            return start, end
+            return (start, end) if 0 <= start < end <= len(text) else None
         codec, size = CODECS[self.unit]
         content = text.encode(codec, "surrogatepass")
         if not 0 <= start < end <= len(content) // size:
-            return -1, -1
+            return None
         try:
-            before = content[: start * size].decode(codec, "surrogatepass")
-            inside = content[start * size : end * size].decode(codec, "surrogatepass")
+            before = content[: start * size].decode(codec)
+            inside = content[start * size : end * size].decode(codec)
         except UnicodeDecodeError:
-            return -1, -1
+            return None
         return len(before), len(before) + len(inside)
 
     def moves(self, text: str, span: Span) -> bool:
@@ -60,8 +60,8 @@ class Offsets:
         """Return whether a span's own text stands there, if it has one."""
         if span.surface is None:
             return True
-        start, end = self.place(text, span)
-        return 0 <= start < end <= len(text) and _folded(text[start:end]) == _folded(span.surface)
+        found = self.place(text, span)
+        return found is not None and _folded(text[slice(*found)]) == _folded(span.surface)
 
 
 AS_GIVEN = Offsets()

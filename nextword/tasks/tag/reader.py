@@ -11,10 +11,10 @@ from nextword.errors import UserError
 from nextword.evaluation.entities import Entity, iob2
 from nextword.tasks.dataset import ExampleReader, LeftOut
 from nextword.tasks.records import Columns, Record
-from nextword.tasks.tag.columns import ANNOTATIONS, WORDS
+from nextword.tasks.tag.columns import DATA, WORDS
 from nextword.tasks.tag.data import TaggedText, joined, words_of
 from nextword.tasks.tag.formats import cell, read_spans
-from nextword.tasks.tag.offsets import Offsets, find_offsets, offsets_of
+from nextword.tasks.tag.offsets import AS_GIVEN, Offsets, Span, find_offsets, offsets_of
 from nextword.tasks.tag.schemes import TagScheme, find_scheme
 from nextword.text.cells import read_cell
 
@@ -62,23 +62,21 @@ class TaggedTextReader(ExampleReader[TaggedText]):
                 mend="give lists of words and tags: the tags are those of single words",
             )
         label = self.columns.targets[0]
-        if given == [] and label == ANNOTATIONS:
+        if given == [] and self.columns.inputs["text"].startswith(f"{DATA}."):
             raise LeftOut("that nobody has annotated")
         spans, unused = read_spans(given, text, place)
         offsets = self.offsets or offsets_of(text, spans, place)
-        entities = []
-        for span in spans:
-            start, end = offsets.place(text, span)
-            if offsets.moves(text, span):
-                self.report.notes[f"{offsets}, moved"] += 1
-            entities.append((start, end, span.label))
-        twice = len(entities) - len(set(entities))
-        if twice:
-            self.report.notes["entities that stand twice, read once"] += twice
+        entities = [(*_place(offsets, text, span, place), span.label) for span in spans]
+        words, different = words_of(text), sorted(set(entities))
+        found = whole_words(different, text, words, place)
         self.report.unused.update({f"{label}: {key}": 1 for key in unused})
-        words = words_of(text)
-        found = whole_words(sorted(set(entities)), text, words, place)
+        self._note(f"{offsets}, moved", sum(offsets.moves(text, span) for span in spans))
+        self._note("entities that stand twice, read once", len(entities) - len(different))
         return TaggedText(text, words, iob2(found, len(words)), place)
+
+    def _note(self, what: str, count: int) -> None:
+        if count:
+            self.report.notes[what] += count
 
     def input_of(self, example: TaggedText, record: Record) -> str:
         return example.text
@@ -135,6 +133,18 @@ def _checked(words: list[str], column: str, place: str) -> tuple[str, list[tuple
     return joined(words)
 
 
+def _place(offsets: Offsets, text: str, span: Span, place: str) -> tuple[int, int]:
+    """Return where an entity stands. Raises UserError for one that is not in the text."""
+    found = offsets.place(text, span)
+    if found is None or not text[slice(*found)].strip():
+        raise UserError(
+            f"entity {span.start} to {span.end} is not a part of the text's {len(text)} characters",
+            where=place,
+            mend="" if offsets == AS_GIVEN else f"these are {offsets}",
+        )
+    return found
+
+
 def whole_words(
     spans: Sequence[tuple[int, int, str]],
     text: str,
@@ -147,11 +157,6 @@ def whole_words(
     ends = {end: number + 1 for number, (_, end) in enumerate(words)}
     found = []
     for start, end, kind in spans:
-        if not 0 <= start < end <= len(text) or not text[start:end].strip():
-            raise UserError(
-                f"entity {start} to {end} is not a part of the text's {len(text)} characters",
-                where=place,
-            )
         bare = text[start:end]
         first, last = start + len(bare) - len(bare.lstrip()), end - len(bare) + len(bare.rstrip())
         if first not in begins or last not in ends:

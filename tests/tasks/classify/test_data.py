@@ -82,6 +82,7 @@ def test_a_list_that_cannot_be_read_stops() -> None:
             ["0.5", "1.5", "2.5", ["joy"]],
             r"row 3: label \['joy'\] is a list, and others are numbers",
         ),
+        (["12.5%", "7.25%", "3.75%", 0.5], "row 3: label 0.5 is not in percent, as others are"),
         (["a|b", "b|c", "c|a", "a|d", "d|b", "x|y", "a", "b"], r"row 5: label 'x\|y' has marks"),
     ],
 )
