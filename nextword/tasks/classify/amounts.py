@@ -31,8 +31,9 @@ def find_amounts(
     values = [value for value, _ in labels]
     written = [(v, p) for v, p in labels if isinstance(v, str) and is_written_number(v)]
     texts = [text for text, _ in written]
-    notations = find_notations(texts)
-    fitting = set(filter(notations[0].fits, texts))
+    first, *more = find_notations(texts)
+    fitting = set(filter(first.fits, texts))
+    notations = [first, *(notation for notation in more if all(map(notation.fits, fitting)))]
     rest = [(v, p) for v, p in labels if not isinstance(v, str) or v not in fitting]
     typed = [number for value, _ in rest if (number := read_plain(value)) is not None]
     others = [(value, place) for value, place in rest if read_plain(value) is None]
@@ -46,7 +47,7 @@ def find_amounts(
             raise UserError(
                 f"label {others[0][0]!r} is not a number, as most of the others are",
                 where=others[0][1],
-                mend="mend or remove the row, or say --labels single if they are names",
+                mend="mend or remove the row, or say --labels single or several if they are names",
             )
         _check_percentages(labels)
         if _may_be_several(written) and separator() != ";":

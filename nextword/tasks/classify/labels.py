@@ -27,7 +27,7 @@ from nextword.tasks.classify.names import (
     names_in,
     split_names,
 )
-from nextword.tasks.classify.numbers import Notation, is_percentage, read_plain
+from nextword.tasks.classify.numbers import Notation, bare, is_percentage, read_plain
 from nextword.tasks.dataset import LeftOut
 
 BOOLEANS = ("true", "false")
@@ -135,10 +135,11 @@ def notes_of(format_: LabelFormat, labels: Iterable[Placed]) -> Counter[str]:
     if format_.kind == "amount":
         if percentages := sum(map(is_percentage, texts)):
             notes["amounts in percent, read as they stand (12% is 12)"] = percentages
-        marked = [text for text in texts if read_plain(text) is None and not is_percentage(text)]
-        if format_.notation != Notation(".") and marked:
-            number = f"{format_.notation.read(marked[0]):.15g}" if marked else ""
-            notes[f"amounts read as {marked[0]!r} is {number}"] = len(marked)
+        fitting = filter(format_.notation.fits, texts)
+        marked = [text for text in fitting if read_plain(bare(text)) is None]
+        if marked:
+            number = f"{format_.notation.read(marked[0]):.15g}"
+            notes[f"amounts with marks, as {marked[0]!r} is {number}"] = len(marked)
         return notes
     names = Counter(
         format_.spellings.get(name, name)
