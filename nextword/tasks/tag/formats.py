@@ -15,6 +15,7 @@ from nextword.text.cells import read_cell
 STARTS = ("start", "start_offset", "start_idx", "startOffset", "start_char", "start_pos", "begin")
 ENDS = ("end", "end_offset", "end_idx", "endOffset", "end_char", "end_pos", "stop")
 KINDS = ("label", "type", "entity", "entity_group", "labels", "category", "tag", "class")
+SIZED = ("offset", "length")
 SURFACES = ("text", "word", "surface", "surface_form", "mention", "entity")
 
 
@@ -79,9 +80,9 @@ def _span(item: Any, text: str, place: str) -> tuple[Span, list[str]]:
         kind = item.get(kind_name)
         kind = kind[0] if isinstance(kind, list) and len(kind) == 1 else kind
         values = [item.get(start), item.get(end), kind]
-        if start is None and isinstance(item.get("length"), int) and "offset" in item:
-            start, end = "offset", "length"
-            values[:2] = [item["offset"], item["offset"] + item["length"]]
+        if start is None and [type(item.get(name)) for name in SIZED] == [int, int]:
+            start, end = SIZED
+            values[:2] = [item[start], item[start] + item[end]]
         surface_name = _first({k: v for k, v in item.items() if k != kind_name}, SURFACES)
         surface = item.get(surface_name)
         if surface_name == "entity" and str(surface) not in text:  # a name in some list of things
@@ -141,7 +142,8 @@ def _result(
             if isinstance(value, Mapping) and _first(value, STARTS) is not None:
                 spans.append(value)
             else:
-                unused[f"result of type {part.get('type')}"] += 1
+                kind = part.get("type") if isinstance(part, Mapping) else None
+                unused[f"result of type {kind}"] += 1
         results.append(spans)
     first = _sorted(results[0])
     if any(_sorted(other) != first for other in results[1:]):
@@ -153,8 +155,9 @@ def _result(
     return results[0]
 
 
-def _sorted(spans: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+def _sorted(spans: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Return spans in an order of their own, to compare them."""
     return sorted(
-        (value.get(_first(value, STARTS)), value.get(_first(value, ENDS)), str(value.get("labels")))
+        tuple(str(value.get(_first(value, names))) for names in (STARTS, ENDS, KINDS))
         for value in spans
     )
