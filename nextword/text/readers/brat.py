@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from nextword.errors import UserError
+from nextword.terminal import warn
 from nextword.text.compression import read_file
 from nextword.text.document import ReadError, ReadStats, Records, Source
 from nextword.text.encoding import decode, detect_encoding
 
-ANNOTATIONS = ".ann"
+ANNOTATIONS, CONFIGURATION = ".ann", ".conf"
 OTHERS = {"R": "relations", "E": "events", "A": "attributes", "M": "attributes", "#": "notes"}
 _ENTITY = re.compile(r"(T\S*)\t(\S+) (\d+) (\d+)(?:\t(.*))?")
 _PARTS = re.compile(r"T\S*\t\S+ \d+ \d+(?:;\d+ \d+)+(?:\t.*)?")
@@ -43,6 +44,10 @@ def pair_annotations(sources: Sequence[Source]) -> list[Source]:
             paired[str(text)] = replace(source, path=str(text), kind="brat")
         else:
             paired[source.path] = source
+    if any(source.kind == "brat" for source in paired.values()):
+        for path in [path for path in paired if path.endswith(CONFIGURATION)]:
+            warn(f"{path} is passed over: it is brat's configuration")
+            del paired[path]
     return list(paired.values())
 
 

@@ -125,6 +125,7 @@ def test_brat_s_annotations_are_read_beside_their_text(tmp_path: Path) -> None:
     ]
     (tmp_path / "a.ann").write_text("\n".join([*lines, "R1\tnear Arg1:T0 Arg2:T1"]), "utf-8")
     (tmp_path / "a.txt").write_bytes(text.encode())
+    (tmp_path / "annotation.conf").write_text("[entities]\nperson\n")
     expected = [(start + 11, end + 11, kind) for start, end, kind in FOUND]
     for name in (tmp_path, tmp_path / "a.txt", tmp_path / "a.ann"):
         dataset = Tag.read(read_records([str(name)], Tag.text_files), SETTINGS)
@@ -136,6 +137,14 @@ def test_brat_s_annotations_are_read_beside_their_text(tmp_path: Path) -> None:
     (tmp_path / "b.ann").write_text("")
     with pytest.raises(UserError, match=r"b\.ann: is without its text; put b\.txt"):
         read_records([str(tmp_path / "b.ann")], Tag.text_files)
+
+
+def test_label_studio_s_columns_are_known_again() -> None:
+    named = TaskSettings(task="tag", text_column="data.text", label_column="annotations")
+    records = [Record(studio(FOUND), "a.json:record 1")]
+    assert entities(Tag.read(records, named)) == FOUND
+    (text,) = Tag.read([Record({"data.text": TEXT}, "a")], named, labelled=False).examples
+    assert text.text == TEXT
 
 
 def test_annotations_that_differ_are_refused_and_missing_ones_left_out() -> None:
