@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from nextword.tasks.dataset import ExampleReader
 from nextword.tasks.records import Columns, Record, has_any
 
 MOST_CLASSES = 1000
+LARGE_AMOUNT = 30.0
+MOST_OF_THE_DATA = 0.8
 
 
 @dataclass(frozen=True)
@@ -160,3 +163,27 @@ def _natural(name: str) -> tuple[int, float, str]:
         return (0, float(name), name)
     except ValueError:
         return (1, 0.0, name)
+
+
+def describe_targets(targets: Sequence[Any], labels: Outputs) -> list[str]:
+    """Say how often each class occurs, and what to do if one of them hides the others."""
+    if labels.kind == "amount":
+        amounts = np.stack(targets)[:, 0]
+        notes = [
+            f"amounts from {amounts.min():g} to {amounts.max():g}, {amounts.mean():g} on average"
+        ]
+        if np.abs(amounts).max() > LARGE_AMOUNT:
+            notes.append("amounts this large are learned slowly: divide them, by 100 say")
+        return notes
+    if labels.kind == "several":
+        shares = np.stack(targets).mean(0)
+        most = [f"{labels.names[i]} {shares[i]:.0%}" for i in np.argsort(-shares)[:8]]
+        return [f"{len(labels.names)} labels, several at once: {', '.join(most)}"]
+    counts = np.bincount(np.array(targets), minlength=len(labels.names))
+    most = [f"{labels.names[i]} {counts[i] / len(targets):.0%}" for i in np.argsort(-counts)[:8]]
+    notes = [f"{len(labels.names)} classes: {', '.join(most)}"]
+    if counts.max() > MOST_OF_THE_DATA * len(targets):
+        notes.append(
+            "one class is most of the data: look at macro F1, and try --class-weights balanced"
+        )
+    return notes

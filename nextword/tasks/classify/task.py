@@ -34,6 +34,7 @@ from nextword.tasks.classify.columns import find_columns
 from nextword.tasks.classify.data import (
     LabelledText,
     LabelledTextReader,
+    describe_targets,
     encode_label,
     label_reader,
     labels_of,
@@ -43,8 +44,6 @@ from nextword.tasks.headed import HeadTask
 from nextword.tasks.records import Record
 from nextword.tokens.packing import Example, pack
 
-LARGE_AMOUNT = 30.0
-MOST_OF_THE_DATA = 0.8
 CONVERGED_AMOUNT = 1e-3  # of the amounts' variance
 DIRECTIONS: dict[str, dict[str, Direction]] = {
     "single": {
@@ -147,7 +146,7 @@ class Classify(HeadTask[LabelledText, LabelledExample, LabelOutputs]):
             of_kept = np.array([*types, 0][: len(kept)], np.int64)
             example = Example(kept, np.zeros(len(kept), np.bool_), text.place, of_kept)
             items.append(LabelledExample(example, target))
-        notes = _describe(targets, self.outputs) if training else []
+        notes = describe_targets(targets, self.outputs) if training else []
         if cut:
             notes.append(
                 f"{cut:,} of {len(texts):,} texts are cut at {limit:,} tokens (--max-length)"
@@ -303,27 +302,3 @@ def _balanced(targets: Sequence[Any], labels: Outputs) -> Tensor:
         raise UserError("--class-weights balanced is for one class an example")
     counts = np.bincount(np.array(targets), minlength=len(labels.names))
     return torch.tensor(len(targets) / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
-
-
-def _describe(targets: Sequence[Any], labels: Outputs) -> list[str]:
-    """Say how often each class occurs, and what to do if one of them hides the others."""
-    if labels.kind == "amount":
-        amounts = np.stack(targets)[:, 0]
-        notes = [
-            f"amounts from {amounts.min():g} to {amounts.max():g}, {amounts.mean():g} on average"
-        ]
-        if np.abs(amounts).max() > LARGE_AMOUNT:
-            notes.append("amounts this large are learned slowly: divide them, by 100 say")
-        return notes
-    if labels.kind == "several":
-        shares = np.stack(targets).mean(0)
-        most = [f"{labels.names[i]} {shares[i]:.0%}" for i in np.argsort(-shares)[:8]]
-        return [f"{len(labels.names)} labels, several at once: {', '.join(most)}"]
-    counts = np.bincount(np.array(targets), minlength=len(labels.names))
-    most = [f"{labels.names[i]} {counts[i] / len(targets):.0%}" for i in np.argsort(-counts)[:8]]
-    notes = [f"{len(labels.names)} classes: {', '.join(most)}"]
-    if counts.max() > MOST_OF_THE_DATA * len(targets):
-        notes.append(
-            "one class is most of the data: look at macro F1, and try --class-weights balanced"
-        )
-    return notes
