@@ -102,8 +102,8 @@ class ExampleReader(ABC, Generic[E]):
             inputs.append(self.input_of(example, record))
             shared.append(self.shared_input_of(example, record))
         if report.left_out and not examples and not keep_going:
-            reason, places = next(iter(report.left_out.items()))
-            raise UserError(f"holds no example: all are records {reason}", where=places[0])
+            why, places = next(iter(report.left_out.items()))
+            raise UserError(f"holds no example: all are records {why}", where=places[0])
         return Dataset(examples, read, self.columns, inputs, shared, report)
 
 

@@ -198,7 +198,7 @@ def _unknown(names: Counter[str], marks_unknown: bool) -> frozenset[str]:
 def _spellings(names: Iterable[str], classes: Collection[str]) -> dict[str, str]:
     """Return for the spellings of true and false the one that is used: the classes', or the only
     one that there is, or "true" and "false"."""
-    spellings = {}
+    spellings: dict[str, str] = {}
     for word in BOOLEANS:
         own = [name for name in names if name.casefold() == word]
         known = [name for name in classes if name.casefold() == word]
