@@ -98,8 +98,10 @@ def show_task(evaluation: TaskEvaluation) -> None:
     table(title, ["", "value", "95% interval", ""], rows)
     if evaluation.seeds:
         show_seeds(evaluation.seeds)
-    if evaluation.task == "tag":
+    if evaluation.task == "tag" and "strict F1" in evaluation.metrics:
         show_classes("Kinds of entities", evaluation.classes, counted="entities")
+    elif evaluation.task == "tag":
+        show_classes("Tags", evaluation.classes, counted="words")
     elif len(evaluation.classes) > MOST_CLASSES:
         show_classes("Classes", evaluation.classes)
     elif len(evaluation.classes) >= 2:

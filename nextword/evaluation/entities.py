@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from nextword.evaluation.classification import ClassReport
+from nextword.evaluation.classification import ClassReport, class_reports
 from nextword.evaluation.metrics import Ints, Metric
 
 OUTSIDE = "O"
@@ -114,6 +114,52 @@ def entity_reports(
         )
         reports.append(ClassReport(kind, *figures, there, {}))
     return reports
+
+
+def word_metrics(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]
+) -> dict[str, Metric]:
+    """Return the share of words that have the right tag, and the mean F1 of the tags that occur, of
+    texts whose words are tagged one by one, as with parts of speech."""
+    counts = _count_tags(targets, predictions)
+
+    def accuracy(chosen: Ints) -> float:
+        hits, _, there = counts[chosen].sum((0, 2)).tolist()
+        return divide(hits, there)
+
+    def macro_f1(chosen: Ints) -> float:
+        hits, predicted, there = counts[chosen].sum(0)
+        occurs = predicted + there > 0
+        return float((2 * hits[occurs] / (predicted + there)[occurs]).mean())
+
+    return {"accuracy": Metric(len(counts), accuracy), "macro F1": Metric(len(counts), macro_f1)}
+
+
+def word_reports(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]
+) -> list[ClassReport]:
+    """Return precision, recall and F1 of each tag that there is or was predicted."""
+    names = sorted({*itertools.chain(*targets, *predictions)})
+    number_of = {name: number for number, name in enumerate(names)}
+    there, predicted = (
+        np.array([number_of[tag] for tags in texts for tag in tags], np.int64)
+        for texts in (targets, predictions)
+    )
+    return class_reports(names, there, predicted)
+
+
+def _count_tags(targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> Ints:
+    """Count the words of each text and tag that are right, predicted and in the targets,
+    [texts, 3, tags]."""
+    names = sorted({*itertools.chain(*targets, *predictions)})
+    number_of = {name: number for number, name in enumerate(names)}
+    counts = np.zeros((len(targets), 3, len(names)), np.int64)
+    for text, (target, prediction) in enumerate(zip(targets, predictions, strict=True)):
+        for right, guess in zip(target, prediction, strict=True):
+            counts[text, 0, number_of[right]] += right == guess
+            counts[text, 1, number_of[guess]] += 1
+            counts[text, 2, number_of[right]] += 1
+    return counts
 
 
 def _only(kind: str, tags: Sequence[str]) -> list[str]:

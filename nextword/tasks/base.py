@@ -23,7 +23,14 @@ from nextword.models.encoder_decoder import GenerativeModel
 from nextword.models.heads import ModelWithHead
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks.dataset import Dataset, E, Encoded, ExampleReader, I
-from nextword.tasks.records import Columns, Record, TextFiles, fit_settings
+from nextword.tasks.records import (
+    Columns,
+    Record,
+    TextFiles,
+    fit_settings,
+    read_alike,
+    whole,
+)
 from nextword.tasks.task_file import TaskFile
 from nextword.terminal import warn
 from nextword.tokens import losses
@@ -103,11 +110,15 @@ class Task(ABC, Generic[E, I, O]):
     ) -> Dataset[E]:
         """Read records. Raises UserError, with the place, for what is missing or not understood;
         with `keep_going` a record that cannot be read is kept in the data set's report."""
-        errors = [record.error for record in records if record.error is not None]
-        if errors and (not keep_going or len(errors) == len(records)):
-            raise errors[0]
-        reader = cls.reader(records, settings, labelled=labelled)
+        reader = cls.reader(whole(records, keep_going=keep_going), settings, labelled=labelled)
         return reader.read_all(records, keep_going=keep_going)
+
+    @classmethod
+    def read_val(
+        cls, records: Sequence[Record], settings: FinetuneSettings, train: Dataset[E]
+    ) -> Dataset[E]:
+        """Read the records to validate on as those of the training data are read."""
+        return cls.read(records, read_alike(settings, train.columns, records))
 
     @classmethod
     def label_names(cls, dataset: Dataset[E], settings: TaskSettings) -> list[list[str]]:

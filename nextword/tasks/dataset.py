@@ -99,6 +99,9 @@ class ExampleReader(ABC, Generic[E]):
             read.append(record)
             inputs.append(self.input_of(example, record))
             shared.append(self.shared_input_of(example, record))
+        if report.left_out and not examples and not keep_going:
+            first = next(iter(report.left_out.values()))
+            raise UserError(f"holds no example: all are records {first.what}", where=first.where)
         return Dataset(examples, read, self.columns, inputs, shared, report)
 
 

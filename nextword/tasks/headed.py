@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -13,10 +14,11 @@ from nextword.hub.reading import load_headed, start_headed
 from nextword.hub.writing import save_headed
 from nextword.inference.loading import boundary_ids
 from nextword.models.transformer import Transformer
-from nextword.settings import FinetuneSettings
+from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import base
 from nextword.tasks.base import Opening, Task
-from nextword.tasks.dataset import Dataset
+from nextword.tasks.dataset import Dataset, ExampleReader
+from nextword.tasks.records import Record, fit_settings, read_alike, whole
 from nextword.tasks.task_file import TaskFile
 
 E = TypeVar("E")
@@ -36,6 +38,35 @@ class HeadTask(Task[E, I, O]):
     @abstractmethod
     def outputs_of(cls, train: Dataset[E], settings: FinetuneSettings) -> Outputs:
         """Return what a head that learns from a data set predicts."""
+
+    @classmethod
+    def reader_for(
+        cls,
+        outputs: Outputs,
+        records: Sequence[Record],
+        settings: TaskSettings,
+        *,
+        labelled: bool,
+    ) -> ExampleReader[E]:
+        """Return what reads records of which it is known what a head predicts of them."""
+        return cls.reader(records, settings, labelled=labelled)
+
+    @classmethod
+    def read_val(
+        cls, records: Sequence[Record], settings: FinetuneSettings, train: Dataset[E]
+    ) -> Dataset[E]:
+        fitted = read_alike(settings, train.columns, records)
+        outputs = cls.outputs_of(train, settings)
+        reader = cls.reader_for(outputs, whole(records), fitted, labelled=True)
+        return reader.read_all(records)
+
+    def read_more(
+        self, records: Sequence[Record], *, labelled: bool, keep_going: bool = False
+    ) -> Dataset[E]:
+        settings = fit_settings(self.settings, records, self.asked)
+        records = whole(records, keep_going=keep_going)
+        reader = self.reader_for(self.outputs, records, settings, labelled=labelled)
+        return reader.read_all(records, keep_going=keep_going)
 
     @classmethod
     def start(cls, place: str, train: Dataset[E], settings: FinetuneSettings) -> Self:

@@ -18,6 +18,7 @@ from nextword.settings import TaskSettings
 from nextword.text.columns import get_field
 from nextword.text.document import ReadError, ReadStats, Source
 from nextword.text.duplicates import passages
+from nextword.text.readers.brat import pair_annotations
 from nextword.text.sources import find_sources, read_documents
 from nextword.text.sources import iter_records as read_source
 
@@ -48,7 +49,8 @@ def read_records(data: Sequence[str], text_files: TextFiles | None = None) -> li
     """Read all records of files, folders, patterns and hf:// data sets, in order.
 
     `text_files` says what files without fields are: two of them "pairs" of lines, with columns
-    "source" and "target"; words and tags in "conll" format; or "passages" of prose. Raises
+    "source" and "target"; words and tags in "conll" format, or texts that have brat's annotations
+    beside them; or "passages" of prose. Raises
     UserError, naming the place, for what cannot be read or is no record.
     """
     sources = find_sources(data)
@@ -57,6 +59,7 @@ def read_records(data: Sequence[str], text_files: TextFiles | None = None) -> li
     if text_files == "pairs" and [source.kind for source in sources] == ["text", "text"]:
         return list(_pairs_of_lines(*sources))
     if text_files == "conll":
+        sources = pair_annotations(sources)
         sources = [replace(s, kind="conll") if s.kind in CONLL else s for s in sources]
     records = [
         record
@@ -89,6 +92,11 @@ def _records_of(source: Source) -> Iterator[Record]:
         if isinstance(value, ReadError):
             error = UserError(value.what, where=value.source or place, mend=value.mend)
             yield Record({}, place, error)
+        elif isinstance(value, list) and _is_text_with_entities(value):
+            yield _text_with_entities(value, place)
+        elif isinstance(value, Mapping) and (pairs := _texts_with_entities(value)):
+            for number, pair in enumerate(pairs, start=1):
+                yield _text_with_entities(pair, f"{place}, text {number}")
         elif not isinstance(value, Mapping):
             error = UserError("is not an object with named fields", where=place)
             yield Record({}, place, error)
@@ -98,6 +106,23 @@ def _records_of(source: Source) -> Iterator[Record]:
             yield from _squad([value], place)
         else:
             yield Record(value, place)
+
+
+def _is_text_with_entities(value: Any) -> bool:
+    """Whether a value is ["a text", {"entities": ...}], as spaCy's training data was."""
+    kinds = [type(part) for part in value] if isinstance(value, list) else []
+    return kinds == [str, dict] and "entities" in value[1]
+
+
+def _texts_with_entities(value: Mapping[str, Any]) -> list[Any]:
+    """The texts with entities that annotators for spaCy keep in one object."""
+    pairs = value.get("annotations")
+    pairs = [pair for pair in pairs if pair is not None] if isinstance(pairs, list) else []
+    return pairs if all(map(_is_text_with_entities, pairs)) else []
+
+
+def _text_with_entities(pair: list[Any], place: str) -> Record:
+    return Record({"text": pair[0], **pair[1]}, place)
 
 
 def _passages(source: Source) -> Iterator[Record]:
@@ -191,6 +216,14 @@ class Columns:
         """The columns under the names of the settings that choose them."""
         named = {OF_ROLE.get(role, "text_column"): name for role, name in self.inputs.items()}
         return named | ({self.target_setting: self.targets[0]} if len(self.targets) == 1 else {})
+
+
+def whole(records: Sequence[Record], *, keep_going: bool = False) -> Sequence[Record]:
+    """Return records. Raises the first error among them; with `keep_going` only if all have one."""
+    errors = [record.error for record in records if record.error is not None]
+    if errors and (not keep_going or len(errors) == len(records)):
+        raise errors[0]
+    return records
 
 
 def columns_of(records: Sequence[Record]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 _USUAL = ["text", "content", "paragraphs", "body", "article", "document", "story", "passage"]
@@ -17,6 +17,12 @@ def text_name_rank(name: Any) -> int | None:
     """Return the place of a field's name among TEXT_COLUMNS, None if it is not there."""
     lower = str(name).strip().lower()
     return TEXT_COLUMNS.index(lower) if lower in TEXT_COLUMNS else None
+
+
+def text_column_by_name(names: Iterable[str]) -> str | None:
+    """Return the column whose name says that it holds text, None if there is none."""
+    ranked = [(rank, name) for name in names if (rank := text_name_rank(name)) is not None]
+    return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
 
 def is_number(text: str) -> bool:

@@ -25,6 +25,7 @@ from nextword.text.document import (
     lone_surrogate,
 )
 from nextword.text.readers import (
+    brat,
     conll,
     datasets,
     delimited,
@@ -58,6 +59,7 @@ RECORD_READERS: dict[str, RecordReader] = {
     "hub": datasets.hub_records,
     "conll": conll.conll_records,
     "tmx": translation_memory.tmx_records,
+    "brat": brat.brat_records,
 }
 _OWN_SUFFIX = ("html", "json", "jsonl", "csv", "tsv", "parquet", "epub", "pdf")
 _ALIASES = {".txt": "text", ".md": "text", ".htm": "html", ".xhtml": "html", ".ndjson": "jsonl"}

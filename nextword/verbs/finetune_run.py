@@ -33,7 +33,7 @@ from nextword.tasks import task_file, training
 from nextword.tasks.base import Task
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.opening import open_task, task_class
-from nextword.tasks.records import read_alike, read_records
+from nextword.tasks.records import read_records
 from nextword.tasks.split import fingerprint, hold_out
 from nextword.tasks.training import FinetunePlan, TaskValidator
 from nextword.terminal import duration, quantity, warn
@@ -218,7 +218,7 @@ def _read(
     if not settings.val:
         names = kind.label_names(train, settings) if settings.val_fraction else []
         return *hold_out(train, names, settings), fingerprints
-    val = kind.read(val_records, read_alike(settings, train.columns, val_records))
+    val = kind.read_val(val_records, settings, train)
     for line in val.report.left_out_lines():
         warn(f"to validate on: {line}")
     exact, near = count_duplicates(find_duplicates(train.inputs, train.places, val.inputs))

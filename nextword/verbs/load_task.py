@@ -68,12 +68,13 @@ class TaskModel:
     def tag(self, texts: list[str]) -> list[list[Prediction]]: ...
     def tag(self, texts: str | list[str]) -> list[Prediction] | list[list[Prediction]]:
         """The entities of each text: {"start", "end", "label", "text", "probability"}, start and
-        end in characters."""
+        end in characters; each word with its tag where these name no entities."""
         self._does("tag")
         column = self.trained.settings.text_column or "text"
         several = [texts] if isinstance(texts, str) else texts
-        entities = [row["entities"] for row in self.predict([{column: text} for text in several])]
-        return entities[0] if isinstance(texts, str) else entities
+        rows = self.predict([{column: text} for text in several])
+        found = [row["tagged"] if "tagged" in row else row["entities"] for row in rows]
+        return found[0] if isinstance(texts, str) else found
 
     def answer(self, context: str, question: OneOrMany) -> OneOrMany:
         """The answer to a question about a text, or to several; "" where it says there is none."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nextword.settings import TaskSettings
-from nextword.tasks.classify.data import kind_of, labels_of
+from nextword.tasks.classify.data import labels_of
 from nextword.tasks.classify.task import Classify
 from nextword.tasks.records import read_records
 from nextword.tasks.tag.task import Tag
@@ -48,6 +48,6 @@ def test_columns_and_kinds_of_labels_are_found_without_being_named(
     file: str, kind: str, names: tuple[str, ...]
 ) -> None:
     dataset = Classify.read(read_records([str(DATA / file)]), TaskSettings(task="classify"))
-    labels = labels_of(dataset.examples, kind_of(dataset.examples))
+    labels = labels_of(dataset.examples)
     assert (labels.kind, labels.names) == (kind, names)
     assert ("pair" in dataset.columns.inputs) == (file == "pairs.csv")

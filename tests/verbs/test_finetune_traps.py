@@ -196,7 +196,10 @@ def test_validation_data_may_name_its_columns_otherwise(model: Path, tmp_path: P
     finished = finetune(model, data, tmp_path / "run", task="classify", val=[str(val)], **FEW)
     assert "accuracy" in finished.metrics
     other = table(tmp_path / "other.csv", ROWS, ("a", "b"))
-    with pytest.raises(UserError, match=r"no column is clearly the text \(columns: a, b\)"):
+    assert evaluate_task(tmp_path / "run", other).examples == 20  # the longer one is the text
+    rows = [{"a": text, "b": label, "c": label} for text, label in ROWS]
+    other = jsonl(tmp_path / "other.jsonl", rows)
+    with pytest.raises(UserError, match=r"clearly the label: it may be 'b' \(even, odd\) or 'c'"):
         evaluate_task(tmp_path / "run", other)
     found = evaluate_task(tmp_path / "run", other, text_column="a", label_column="b")
     assert found.examples == 20

@@ -30,13 +30,13 @@ from nextword.objectives.heads import SequenceBatch
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import base
 from nextword.tasks.base import CONVERGED
+from nextword.tasks.classify.columns import find_columns
 from nextword.tasks.classify.data import (
     LabelledText,
     LabelledTextReader,
+    describe_targets,
     encode_label,
-    find_columns,
-    kind_of,
-    label_names,
+    label_reader,
     labels_of,
 )
 from nextword.tasks.dataset import Dataset, Encoded
@@ -44,8 +44,6 @@ from nextword.tasks.headed import HeadTask
 from nextword.tasks.records import Record
 from nextword.tokens.packing import Example, pack
 
-LARGE_AMOUNT = 30.0
-MOST_OF_THE_DATA = 0.8
 CONVERGED_AMOUNT = 1e-3  # of the amounts' variance
 DIRECTIONS: dict[str, dict[str, Direction]] = {
     "single": {
@@ -97,17 +95,29 @@ class Classify(HeadTask[LabelledText, LabelledExample, LabelOutputs]):
     def reader(
         cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
     ) -> LabelledTextReader:
-        return LabelledTextReader(find_columns(records, settings, labelled=labelled))
+        columns = find_columns(records, settings, labelled=labelled)
+        return label_reader(records, columns, settings.labels)
+
+    @classmethod
+    def reader_for(
+        cls,
+        outputs: Outputs,
+        records: Sequence[Record],
+        settings: TaskSettings,
+        *,
+        labelled: bool,
+    ) -> LabelledTextReader:
+        columns = find_columns(records, settings, labelled=labelled)
+        return label_reader(records, columns, outputs.kind, outputs.names)
 
     @classmethod
     def label_names(cls, dataset: Texts, settings: TaskSettings) -> list[list[str]]:
-        kind = settings.labels or kind_of(dataset.examples)
-        labels_of(dataset.examples, kind)  # refuses what are no classes, before any is held out
-        return [label_names(text, kind) for text in dataset.examples]
+        labels_of(dataset.examples)  # refuses what are no classes, before any is held out
+        return [text.names for text in dataset.examples]
 
     @classmethod
     def outputs_of(cls, train: Texts, settings: FinetuneSettings) -> Outputs:
-        return labels_of(train.examples, settings.labels or kind_of(train.examples))
+        return labels_of(train.examples)
 
     @classmethod
     def start(cls, place: str, train: Texts, settings: FinetuneSettings) -> Self:
@@ -136,7 +146,7 @@ class Classify(HeadTask[LabelledText, LabelledExample, LabelOutputs]):
             of_kept = np.array([*types, 0][: len(kept)], np.int64)
             example = Example(kept, np.zeros(len(kept), np.bool_), text.place, of_kept)
             items.append(LabelledExample(example, target))
-        notes = _describe(targets, self.outputs) if training else []
+        notes = describe_targets(targets, self.outputs) if training else []
         if cut:
             notes.append(
                 f"{cut:,} of {len(texts):,} texts are cut at {limit:,} tokens (--max-length)"
@@ -296,27 +306,3 @@ def _balanced(targets: Sequence[Any], labels: Outputs) -> Tensor:
         raise UserError("--class-weights balanced is for one class an example")
     counts = np.bincount(np.array(targets), minlength=len(labels.names))
     return torch.tensor(len(targets) / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
-
-
-def _describe(targets: Sequence[Any], labels: Outputs) -> list[str]:
-    """Say how often each class occurs, and what to do if one of them hides the others."""
-    if labels.kind == "amount":
-        amounts = np.stack(targets)[:, 0]
-        notes = [
-            f"amounts from {amounts.min():g} to {amounts.max():g}, {amounts.mean():g} on average"
-        ]
-        if np.abs(amounts).max() > LARGE_AMOUNT:
-            notes.append("amounts this large are learned slowly: divide them, by 100 say")
-        return notes
-    if labels.kind == "several":
-        shares = np.stack(targets).mean(0)
-        most = [f"{labels.names[i]} {shares[i]:.0%}" for i in np.argsort(-shares)[:8]]
-        return [f"{len(labels.names)} labels, several at once: {', '.join(most)}"]
-    counts = np.bincount(np.array(targets), minlength=len(labels.names))
-    most = [f"{labels.names[i]} {counts[i] / len(targets):.0%}" for i in np.argsort(-counts)[:8]]
-    notes = [f"{len(labels.names)} classes: {', '.join(most)}"]
-    if counts.max() > MOST_OF_THE_DATA * len(targets):
-        notes.append(
-            "one class is most of the data: look at macro F1, and try --class-weights balanced"
-        )
-    return notes

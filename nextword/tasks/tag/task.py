@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.evaluation.classification import Bin, ClassReport
-from nextword.evaluation.entities import entities_of, entity_metrics, entity_reports
+from nextword.evaluation.entities import (
+    entities_of,
+    entity_metrics,
+    entity_reports,
+    word_metrics,
+    word_reports,
+)
 from nextword.evaluation.metrics import Direction, Floats, Metric
 from nextword.hub.heads import TAGS, Head, Outputs
 from nextword.inference.loading import eval_mode
@@ -26,18 +32,28 @@ from nextword.tasks.base import CONVERGED, Prediction
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.headed import HeadTask
 from nextword.tasks.records import Record, TextFiles
+from nextword.tasks.tag.columns import find_columns
 from nextword.tasks.tag.data import (
     TaggedText,
-    TaggedTextReader,
-    begins_with_space,
     best_window,
-    find_columns,
+    pieces_of,
     spans_of,
     tag_numbers,
+    tagged_words,
     tags_for,
     windows,
 )
+from nextword.tasks.tag.reader import TaggedTextReader, tag_reader
+from nextword.tasks.tag.schemes import are_plain
 from nextword.tokens.packing import Example, pack
+
+DIRECTIONS: dict[bool, dict[str, Direction]] = {  # by whether tags are plain ones of words
+    False: {
+        **{"F1": "higher", "loss": "lower", "precision": "higher", "recall": "higher"},
+        **{"strict F1": "higher", "accuracy": "higher"},
+    },
+    True: {"accuracy": "higher", "loss": "lower", "macro F1": "higher"},
+}
 
 
 @dataclass(frozen=True)
@@ -72,10 +88,6 @@ class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
     head: ClassVar[Head[TokenClassificationModel]] = TAGS
     unit: ClassVar[str] = "words"
     settings_used: ClassVar[frozenset[str]] = frozenset({"label_column"})
-    DIRECTIONS: ClassVar[Mapping[str, Direction]] = {
-        **{"F1": "higher", "loss": "lower", "precision": "higher", "recall": "higher"},
-        **{"strict F1": "higher", "accuracy": "higher"},
-    }
     text_files: ClassVar[TextFiles | None] = "conll"
 
     model: TokenClassificationModel
@@ -84,13 +96,23 @@ class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
     def reader(
         cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
     ) -> TaggedTextReader:
-        return TaggedTextReader(find_columns(records, settings, labelled=labelled))
+        return tag_reader(records, find_columns(records, settings, labelled=labelled))
+
+    @classmethod
+    def reader_for(
+        cls,
+        outputs: Outputs,
+        records: Sequence[Record],
+        settings: TaskSettings,
+        *,
+        labelled: bool,
+    ) -> TaggedTextReader:
+        columns = find_columns(records, settings, labelled=labelled)
+        return tag_reader(records, columns, outputs.names)
 
     @classmethod
     def label_names(cls, dataset: Texts, settings: TaskSettings) -> list[list[str]]:
-        return [
-            sorted({kind for kind, _, _ in entities_of(text.tags)}) for text in dataset.examples
-        ]
+        return [text.kinds for text in dataset.examples]
 
     @classmethod
     def outputs_of(cls, train: Texts, settings: FinetuneSettings) -> Outputs:
@@ -99,6 +121,15 @@ class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
     @property
     def tags(self) -> tuple[str, ...]:
         return self.outputs.names
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its tags are those of single words, and name no entities."""
+        return are_plain(self.tags)
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        return DIRECTIONS[self.is_plain]
 
     def encode(self, dataset: Texts, *, training: bool = False) -> Windows:
         """Encode texts as a tagger reads them, each word once.
@@ -111,9 +142,7 @@ class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
         texts, causal, frame = dataset.examples, self.body.config.causal, self.tokenizer.frame()
         before, after = ([self.start_id], []) if causal else (frame.before, frame.after)
         room = max(self.max_length - len(before) - len(after), 1)
-        ids, lengths = self.tokenizer.encode_batch(
-            _pieces(texts, begins_with_space(self.tokenizer))
-        )
+        ids, lengths = self.tokenizer.encode_batch(pieces_of(texts, self.tokenizer))
         pieces = iter(np.split(ids.astype(np.int64), np.cumsum(lengths)[:-1]))
         items = []
         for number, text in enumerate(texts):
@@ -171,7 +200,7 @@ class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
     def present(cls, dataset: Texts, index: int) -> str:
         text = dataset.examples[index]
         marked, end = "", 0
-        for entity in text.entities:
+        for entity in (tagged_words if text.plain else spans_of)(text, text.tags):
             marked += f"{text.text[end : entity['start']]}⟦{entity['text']}|{entity['label']}⟧"
             end = entity["end"]
         return marked + text.text[end:]
@@ -206,21 +235,30 @@ class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
                     found[item.text][item.words] = part
         return found
 
+    def _marked(self, text: TaggedText, tags: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what tags say of a text: its entities, or each word with its tag."""
+        return (tagged_words if self.is_plain else spans_of)(text, tags)
+
     def _prediction(self, text: TaggedText, rows: Floats) -> Prediction:
-        """The text, its words and their tags, and the entities by characters; the probability of
-        one is that of all its words' tags together."""
+        """The text, its words and their tags, and the entities by characters, or each word with its
+        tag; the probability of an entity is that of all its words' tags together."""
         tags = [self.tags[number] for number in rows.argmax(1)]
         best = rows.max(1)
-        likely = [float(np.prod(best[first:end])) for _, first, end in entities_of(tags)]
-        entities = [
-            entity | {"probability": probability}
-            for entity, probability in zip(spans_of(text, tags), likely, strict=True)
+        if self.is_plain:
+            likely = best.tolist()
+        else:
+            likely = [float(np.prod(best[first:end])) for _, first, end in entities_of(tags)]
+        marked = [
+            one | {"probability": probability}
+            for one, probability in zip(self._marked(text, tags), likely, strict=True)
         ]
         words = [text.text[begin:end] for begin, end in text.words]
-        return {"text": text.text, "words": words, "tags": tags, "entities": entities}
+        name = "tagged" if self.is_plain else "entities"
+        return {"text": text.text, "words": words, "tags": tags, name: marked}
 
     def metrics(self, outputs: TagOutputs, dataset: Texts) -> dict[str, Metric]:
-        return entity_metrics([text.tags for text in dataset.examples], outputs.tags)
+        measure = word_metrics if self.is_plain else entity_metrics
+        return measure([text.tags for text in dataset.examples], outputs.tags)
 
     def converged(self, outputs: TagOutputs, dataset: Texts) -> float | None:
         right = outputs.tags == [text.tags for text in dataset.examples]
@@ -230,7 +268,8 @@ class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
         return [text.tags for text in dataset.examples]
 
     def reports(self, outputs: TagOutputs, dataset: Texts) -> tuple[list[ClassReport], list[Bin]]:
-        return entity_reports([text.tags for text in dataset.examples], outputs.tags), []
+        report = word_reports if self.is_plain else entity_reports
+        return report([text.tags for text in dataset.examples], outputs.tags), []
 
     def held_out_rows(
         self, outputs: TagOutputs, encoded: Windows, dataset: Texts
@@ -239,38 +278,31 @@ class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
             {
                 "place": text.place,
                 "text": text.text,
-                "label": _sentence(text.entities),
-                "prediction": _sentence(predicted["entities"]),
+                "label": _sentence(self._marked(text, text.tags)),
+                "prediction": _sentence(self._marked(text, tags)),
                 "loss": loss,
             }
-            for text, predicted, loss in zip(
-                dataset.examples, outputs.predictions, outputs.word_losses, strict=True
+            for text, tags, loss in zip(
+                dataset.examples, outputs.tags, outputs.word_losses, strict=True
             )
         ]
 
 
-def _pieces(texts: Sequence[TaggedText], begins_with_space: bool) -> list[str]:
-    """Return each word with what is between it and the one before; without, for a tokenizer that
-    itself begins every text with a space."""
-    pieces = []
-    for text in texts:
-        end = 0
-        for begin, stop in text.words:
-            pieces.append(text.text[begin if begins_with_space else end : stop])
-            end = stop
-    return pieces
-
-
 def _describe(texts: Sequence[TaggedText], windows: int) -> list[str]:
-    counts = Counter(kind for text in texts for kind, _, _ in entities_of(text.tags))
-    kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common(8))
     words = sum(len(text.words) for text in texts)
-    notes = [f"{counts.total():,} entities of {len(counts)} kinds in {words:,} words: {kinds}"]
+    if any(text.plain for text in texts):
+        counts = Counter(tag for text in texts for tag in text.tags)
+        what = f"{words:,} words, each with one of {len(counts)} tags"
+    else:
+        counts = Counter(kind for text in texts for kind, _, _ in entities_of(text.tags))
+        what = f"{counts.total():,} entities of {len(counts)} kinds in {words:,} words"
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common(8))
+    notes = [f"{what}: {kinds}"]
     if windows > len(texts):
         notes.append(f"{len(texts):,} texts are read in {windows:,} windows (--max-length)")
     return notes
 
 
-def _sentence(entities: Sequence[dict[str, Any]]) -> list[str]:
-    """Entities for people: "Ada Thorne (person)"."""
-    return [f"{entity['text']} ({entity['label']})" for entity in entities]
+def _sentence(marked: Sequence[dict[str, Any]]) -> list[str]:
+    """Entities or words for people: "Ada Thorne (person)"."""
+    return [f"{one['text']} ({one['label']})" for one in marked]

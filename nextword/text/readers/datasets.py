@@ -41,7 +41,7 @@ def class_names(features: Any) -> ClassNames:
 
 
 def name_classes(record: Any, names: ClassNames) -> Any:
-    """Return a record with names for its class numbers; -1 is a label that is not known: None."""
+    """Return a record with names for its class numbers; -1, a label that is not known, stays."""
     if not names or not isinstance(record, Mapping):
         return record
     return {
@@ -53,8 +53,6 @@ def name_classes(record: Any, names: ClassNames) -> Any:
 def _class_name(value: Any, names: list[str]) -> Any:
     if isinstance(value, list):
         return [_class_name(item, names) for item in value]
-    if value == -1:
-        return None
     is_class = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names)
     return names[value] if is_class else value
 

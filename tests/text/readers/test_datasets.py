@@ -64,7 +64,7 @@ def test_numbers_of_classes_have_the_names_that_datasets_keeps(
     made = datasets.Dataset.from_dict(rows, features=features)
     made.to_parquet(tmp_path / "a.parquet")
     read = [record.values for record in read_records([str(tmp_path / "a.parquet")])]
-    assert [row["label"] for row in read] == ["pos", "neg", None]
+    assert [row["label"] for row in read] == ["pos", "neg", -1]
     assert [row["tags"] for row in read] == [["neg", "pos"], [], ["pos"]]
 
     def load(*names: object, **more: object) -> datasets.IterableDataset:

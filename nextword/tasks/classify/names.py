@@ -1,0 +1,112 @@
+"""The names of labels, in a cell of their own or several in one: a list, or text with marks."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nextword.errors import UserError
+from nextword.text.cells import read_cell
+
+SEPARATORS = ("|", ";", ",")  # between several labels in one text
+_OPENED = re.compile(r"\s*(?:[\[{]|\(\s*['\"])")  # a tuple only if it begins with a string
+_CUT_OFF = re.compile(r"\[\s*(?:['\"]|[^\]]+,)")  # a list without its end
+Placed = tuple[Any, str]  # a value and its place
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether there is no label at all."""
+    blank = isinstance(value, str) and not value.strip()
+    return value is None or blank or (isinstance(value, float) and value != value)
+
+
+def name_of(value: Any) -> str:
+    """Return a class's name: 1, 1.0 and "1" are the same one."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    text = str(value).strip()
+    whole = text.removesuffix(".0")
+    return whole if whole != text and whole.lstrip("-").isdigit() else text
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names of labels that stand in one text, with bars, semicolons or commas."""
+    mark = next((mark for mark in SEPARATORS if mark in text), "\0")
+    return [name for part in text.split(mark) if (name := name_of(part))]
+
+
+def as_list(value: Any, place: str) -> list[Any] | None:
+    """Return the list that a label is, or that a table has as text: `['a', 'b']`; None for another
+    label. Raises UserError for what looks like a list and cannot be read."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, Mapping):
+        raise UserError("label is an object", where=place, mend="write a name or a list of names")
+    if not isinstance(value, str) or not _OPENED.match(value):
+        return None
+    try:
+        read = read_cell(value)
+    except UserError as error:
+        raise UserError(f"label {error.what}", where=place, mend=error.mend) from None
+    if isinstance(read, list):
+        return read
+    text = value.strip()
+    is_closed = text[-1] == "]"
+    if text[0] == "[" and ("," in text if is_closed else _CUT_OFF.match(text)):
+        raise UserError(
+            f"label {text[:80]!r} looks like a list and cannot be read as one",
+            where=place,
+            mend='write it as JSON, e.g. ["a", "b"]',
+        )
+    return None
+
+
+def list_or_none(value: Any) -> list[Any] | None:
+    """Return the list that a label is; None for another label, and for a list that is damaged."""
+    try:
+        return as_list(value, "")
+    except UserError:
+        return None
+
+
+def names_in(items: Sequence[Any], place: str) -> list[str]:
+    """Return the names in a list. Raises UserError where it holds something else."""
+    for item in items:
+        if isinstance(item, list | Mapping) or item is None or item != item:
+            raise UserError(
+                f"a list of labels holds {item!r}", where=place, mend="let it hold names only"
+            )
+    return [name for item in items if (name := name_of(item))]
+
+
+def is_sound(value: Any) -> bool:
+    """Return whether there is a label, and it can be read."""
+    try:
+        items = as_list(value, "")
+        return not is_missing(value) and (items is None or names_in(items, "") is not None)
+    except UserError:
+        return False
+
+
+def are_joined(values: Sequence[Any]) -> bool:
+    """Return whether values are names joined by marks: each part of one that has a mark is in
+    another value too, and there are fewer different parts than different values."""
+    whole = {name_of(value) for value in values if isinstance(value, str)}
+    joined = [value for value in whole if len(split_names(value)) > 1]
+    parts = {part for value in whole for part in split_names(value)}
+    return bool(joined) and not apart(values) and len(parts) < len(whole)
+
+
+def apart(values: Sequence[Any]) -> set[str]:
+    """Return the values with a mark of which some part is in no other value."""
+    whole = {name_of(value): value for value in values if isinstance(value, str)}
+    occurs = Counter(part for value in whole for part in set(split_names(value)))
+    return {
+        value
+        for name, value in whole.items()
+        if len(parts := split_names(name)) > 1 and any(occurs[part] < 2 for part in parts)
+    }
