@@ -198,7 +198,8 @@ def _decode_each(content: bytes, encoding: str, offset: int, block: LineBlock, p
 
 def _cut_after(end: AnyStr, pieces: Iterator[AnyStr], path: str) -> Iterator[AnyStr]:
     """Yield content in parts that each end with a line, but for the last."""
-    pending, size, number = [end[:0]], 0, 1
+    pending: list[AnyStr] = []
+    size, number = 0, 1
     for piece in pieces:
         cut = piece.rfind(end) + 1
         if cut:
@@ -217,6 +218,7 @@ def _cut_after(end: AnyStr, pieces: Iterator[AnyStr], path: str) -> Iterator[Any
 
 def split_lines(content: AnyStr, end: AnyStr) -> list[AnyStr]:
     """Return the lines of `content` with their line ends."""
-    *lines, rest = content.split(end)
-    lines = [line + end for line in lines]
+    parts: list[AnyStr] = content.split(end)
+    rest = parts.pop()
+    lines: list[AnyStr] = [part + end for part in parts]
     return [*lines, rest] if rest else lines

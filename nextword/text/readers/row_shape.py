@@ -15,7 +15,7 @@ from nextword.text.columns import is_number
 _FEWEST_ROWS = 6  # to learn a column from
 _LONGER = 3  # times as long as any, or as short, a cell may still be
 _MOST = 0.8  # of the lines inside a field: where they look like rows, few are told otherwise
-_BRACKETS = ("()", "[]", "{}")
+_BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"))
 
 
 @dataclass(frozen=True, slots=True)

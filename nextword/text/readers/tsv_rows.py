@@ -73,7 +73,7 @@ class TsvRows(Rows):
         these are; an empty row if that is none, or one of them is a row by itself."""
         reader = strict_reader(lines, 0, "\t")
         try:
-            row = next(reader, [])
+            row: Row = next(reader, [])
         except csv.Error:
             return [], 0
         count = reader.line_num
