@@ -203,7 +203,8 @@ def _cut_after(end: AnyStr, pieces: Iterator[AnyStr], path: str) -> Iterator[Any
     for piece in pieces:
         cut = piece.rfind(end) + 1
         if cut:
-            part = end[:0].join([*pending, piece[:cut]])
+            pending.append(piece[:cut])
+            part = end[:0].join(pending)
             yield part
             number += part.count(end)
             pending, size = [], 0
@@ -221,4 +222,6 @@ def split_lines(content: AnyStr, end: AnyStr) -> list[AnyStr]:
     parts: list[AnyStr] = content.split(end)
     rest = parts.pop()
     lines: list[AnyStr] = [part + end for part in parts]
-    return [*lines, rest] if rest else lines
+    if rest:
+        lines.append(rest)
+    return lines
