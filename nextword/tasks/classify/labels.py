@@ -197,11 +197,11 @@ def _unknown(names: Counter[str], marks_unknown: bool) -> frozenset[str]:
 
 def _spellings(names: Iterable[str], classes: Collection[str]) -> dict[str, str]:
     """Return for the spellings of true and false the one that is used: the classes', or the only
-    one that there is, or "true" and "false"."""
-    spellings: dict[str, str] = {}
-    for word in BOOLEANS:
-        own = [name for name in names if name.casefold() == word]
-        known = [name for name in classes if name.casefold() == word]
-        if len(known) == 1 or (not known and len(own) > 1):
-            spellings |= dict.fromkeys(own, known[0] if known else word)
-    return spellings
+    one that there is of each, or "true" and "false"."""
+    own = {word: [name for name in names if name.casefold() == word] for word in BOOLEANS}
+    known = {word: [name for name in classes if name.casefold() == word] for word in BOOLEANS}
+    if any(known.values()):
+        used = {word: found[0] for word, found in known.items() if len(found) == 1}
+    else:
+        used = {word: word for word in BOOLEANS if any(len(found) > 1 for found in own.values())}
+    return {name: used[word] for word, found in own.items() if word in used for name in found}
