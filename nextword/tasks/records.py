@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from nextword.errors import UserError, nearest
 from nextword.settings import TaskSettings
+from nextword.terminal import say
 from nextword.text.columns import get_field
 from nextword.text.document import ReadError, ReadStats, Source
 from nextword.text.duplicates import passages
@@ -50,36 +51,44 @@ def read_records(data: Sequence[str], text_files: TextFiles | None = None) -> li
 
     `text_files` says what files without fields are: two of them "pairs" of lines, with columns
     "source" and "target"; words and tags in "conll" format, or texts that have brat's annotations
-    beside them; or "passages" of prose. Raises
-    UserError, naming the place, for what cannot be read or is no record.
+    beside them; or "passages" of prose. What is worth knowing of how a file was read is said. A
+    record that cannot be read holds its error. Raises UserError for files that cannot be.
     """
-    sources = find_sources(data)
-    if text_files == "pairs":
-        sources = [replace(s, kind="tmx") if _is_tmx(s.path) else s for s in sources]
-    if text_files == "pairs" and [source.kind for source in sources] == ["text", "text"]:
-        return list(_pairs_of_lines(*sources))
-    if text_files == "conll":
-        sources = pair_annotations(sources)
-        sources = [replace(s, kind="conll") if s.kind in CONLL else s for s in sources]
-    records = [
-        record
-        for source in sources
-        for record in (
-            _passages(source)
-            if text_files == "passages" and source.kind in PROSE
-            else _records_of(source)
-        )
-    ]
+    stats = ReadStats()
+    records = _read_sources(find_sources(data), text_files, stats)
+    for what, count in stats.notes.items():
+        say(f"  read: {count:,} in {what}")
     if not records:
         raise UserError("holds no records", where=", ".join(data), mend="give labelled examples")
     return records
+
+
+def _read_sources(
+    sources: list[Source], text_files: TextFiles | None, stats: ReadStats
+) -> list[Record]:
+    if text_files == "pairs":
+        sources = [replace(s, kind="tmx") if _is_tmx(s.path) else s for s in sources]
+    if text_files == "pairs" and [source.kind for source in sources] == ["text", "text"]:
+        return list(_pairs_of_lines(sources[0], sources[1], stats))
+    if text_files == "conll":
+        sources = pair_annotations(sources)
+        sources = [replace(s, kind="conll") if s.kind in CONLL else s for s in sources]
+    return [
+        record
+        for source in sources
+        for record in (
+            _passages(source, stats)
+            if text_files == "passages" and source.kind in PROSE
+            else _records_of(source, stats)
+        )
+    ]
 
 
 def _is_tmx(path: str) -> bool:
     return ".tmx" in Path(path.lower()).suffixes[-2:]  # also a.tmx.gz
 
 
-def _records_of(source: Source) -> Iterator[Record]:
+def _records_of(source: Source, stats: ReadStats) -> Iterator[Record]:
     if source.kind in PROSE:
         raise UserError(
             "is not a table of examples",
@@ -88,7 +97,7 @@ def _records_of(source: Source) -> Iterator[Record]:
             " (--task translate also takes TMX and two text files with aligned lines, --task tag"
             " CoNLL's, --task text any text)",
         )
-    for place, value in read_source(source, ReadStats()):
+    for place, value in read_source(source, stats):
         if isinstance(value, ReadError):
             error = UserError(value.what, where=value.source or place, mend=value.mend)
             yield Record({}, place, error)
@@ -125,8 +134,8 @@ def _text_with_entities(pair: list[Any], place: str) -> Record:
     return Record({"text": pair[0], **pair[1]}, place)
 
 
-def _passages(source: Source) -> Iterator[Record]:
-    for document in read_documents(source, stats=ReadStats()):
+def _passages(source: Source, stats: ReadStats) -> Iterator[Record]:
+    for document in read_documents(source, stats=stats):
         for line, text in passages(document.text, PASSAGE):
             yield Record({"text": text}, f"{document.source}:{line}")
 
@@ -171,8 +180,8 @@ def _question(
     return values | {"answers": list(answers), "starts": starts}
 
 
-def _pairs_of_lines(source: Source, target: Source) -> Iterator[Record]:
-    pairs = itertools.zip_longest(_lines(source), _lines(target))
+def _pairs_of_lines(source: Source, target: Source, stats: ReadStats) -> Iterator[Record]:
+    pairs = itertools.zip_longest(_lines(source, stats), _lines(target, stats))
     for number, (one, other) in enumerate(pairs, start=1):
         if one is None or other is None:
             shorter = source.path if one is None else target.path
@@ -185,10 +194,10 @@ def _pairs_of_lines(source: Source, target: Source) -> Iterator[Record]:
         yield Record({"source": one, "target": other}, f"{source.path}:{number}")
 
 
-def _lines(source: Source) -> Iterator[str]:
+def _lines(source: Source, stats: ReadStats) -> Iterator[str]:
     from nextword.text.readers.plain import read_lines
 
-    for _, line in read_lines(source, ReadStats()):
+    for _, line in read_lines(source, stats):
         if isinstance(line, ReadError):
             raise UserError(line.what, where=line.source, mend=line.mend)
         yield line.rstrip("\r\n")
