@@ -160,20 +160,18 @@ class ThroughputMeter:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self._losses: list[float] = []
-        self._targets = 0
-        self._seconds = 0.0
         self._line = ""
 
     def log(self, state: State, result: StepResult, lr_scale: float, seconds: float) -> str:
         """Record a step that took `seconds`; returns the line that the progress bar shows."""
-        self._losses.append(result.loss)
-        self._targets += result.targets
-        self._seconds += seconds
+        state.unlogged_loss += result.loss
+        state.unlogged_steps += 1
+        state.unlogged_targets += result.targets
+        state.unlogged_seconds += seconds
         if state.step % self.trainer.plan.log_every and state.step < state.schedule.steps:
             return self._line
-        loss = sum(self._losses) / len(self._losses)
-        speed = self._targets / max(self._seconds, 1e-9)
+        loss = state.unlogged_loss / state.unlogged_steps
+        speed = state.unlogged_targets / max(state.unlogged_seconds, 1e-9)
         logged = self.trainer.hooks.log_values(state, loss, speed)
         self.trainer.log.write(
             "train",
@@ -184,6 +182,7 @@ class ThroughputMeter:
             grad_norm=result.gradient_norm,
             seconds=state.seconds,
         )
-        self._losses, self._targets, self._seconds = [], 0, 0.0
+        state.unlogged_loss, state.unlogged_seconds = 0.0, 0.0
+        state.unlogged_steps = state.unlogged_targets = 0
         self._line = f"step {state.step:,}/{state.schedule.steps:,}  loss {loss:.3f}  {logged.text}"
         return self._line

@@ -91,6 +91,10 @@ class State:
     skipped: int = 0  # steps left out because they were not finite
     interval_loss: float = 0.0  # summed over the steps since the last validation
     interval_steps: int = 0
+    unlogged_loss: float = 0.0  # summed over the steps since the log's last line, as are
+    unlogged_steps: int = 0
+    unlogged_targets: int = 0
+    unlogged_seconds: float = 0.0
     overfitting: bool = False  # it was named already
     horizon_fixed: bool = False  # the clock has set the last step of a budgeted run
     finished: str = ""  # why the run is over, once it is

@@ -157,7 +157,14 @@ class Workshop:
 # Of a checkpoint's state.json, with its digest; of metrics.jsonl; of a result; and of run.json.
 CLOCK = {
     *("began", "validating", "saving", "metrics_bytes", "state.json"),
-    *("seconds", "matmul_share", "tokens_per_second", "words_per_second", "examples_per_second"),
+    *(
+        "seconds",
+        "unlogged_seconds",
+        "matmul_share",
+        "tokens_per_second",
+        "words_per_second",
+        "examples_per_second",
+    ),
     "pairs_per_second",
     *("precision", "environment", "expected_seconds", "reasons"),
 }

@@ -74,9 +74,6 @@ def test_a_run_stopped_after_every_step_ends_as_one_that_never_was(
         assert found[file] == content, file
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what is summed for the log since its last line is in no checkpoint"
-)
 def test_a_line_of_the_log_that_means_several_steps_is_the_same_after_a_stop(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
