@@ -45,9 +45,9 @@ def pair_annotations(sources: Sequence[Source]) -> list[Source]:
         else:
             paired[source.path] = source
     if any(source.kind == "brat" for source in paired.values()):
-        for path in [path for path in paired if path.endswith(CONFIGURATION)]:
-            warn(f"{path} is passed over: it is brat's configuration")
-            del paired[path]
+        for name in [name for name in paired if name.endswith(CONFIGURATION)]:
+            warn(f"{name} is passed over: it is brat's configuration")
+            del paired[name]
     return list(paired.values())
 
 
