@@ -11,7 +11,6 @@ RUN/evaluation.json  how good it is on all that was held out, once the run is ov
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,22 +20,17 @@ from nextword.evaluation.bootstrap import SeedStats
 from nextword.evaluation.contamination import count_duplicates, describe_counts, find_duplicates
 from nextword.evaluation.metrics import Direction, Estimate
 from nextword.files import recover
-from nextword.hub.adapter import save_adapter
-from nextword.hub.model_files import find_directory
-from nextword.models.heads import ModelWithHead
 from nextword.models.lora import add_lora
-from nextword.models.sizes import flops_per_pair, flops_per_token
 from nextword.runs import configuration
 from nextword.runs.configuration import FinetuneConfiguration, check_new
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
 from nextword.tasks import task_file, training
-from nextword.tasks.base import Task
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.opening import open_task, task_class
 from nextword.tasks.records import read_records
 from nextword.tasks.split import fingerprint, hold_out
 from nextword.tasks.training import FinetunePlan, TaskValidator
-from nextword.terminal import duration, quantity, warn
+from nextword.terminal import warn
 from nextword.tokens import losses
 from nextword.tokens.packing import ExampleLoader
 from nextword.training import metrics_log, optimizers, periodic, session
@@ -44,12 +38,11 @@ from nextword.training.machine import choose_precision
 from nextword.training.optimizers import OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.state import State
-from nextword.training.trainer import LogValues, Session, Subject, build_trainer
+from nextword.training.trainer import Session, Subject, build_trainer
 from nextword.verbs.evaluate import evaluate_held_out
+from nextword.verbs.finetune_hooks import AnyTask, FinetuneHooks, GiveUp
 
 Data = Dataset[Any]
-AnyTask = Task[Any, Any, Any]
-GiveUp = Callable[[State], str]  # after a validation: why a run is to end, "" for going on
 
 
 @dataclass(frozen=True)
@@ -262,73 +255,3 @@ def _optimizers(task: AnyTask, plan: FinetunePlan, settings: FinetuneSettings, d
         settings.optimizer, plan.learning_rate, plan.weight_decay, plan.momentum, (0.9, 0.999)
     )
     return build_optimizers(task.model, chosen, dtype, task.body.fused_splits(), shares)
-
-
-@dataclass
-class FinetuneHooks:
-    """What is logged of fine-tuning, said of its model, and saved. `peak` is in FLOP/s."""
-
-    run: Path
-    start: str
-    task: AnyTask
-    encoded: Encoded[Any]
-    plan: FinetunePlan
-    settings: FinetuneSettings
-    peak: float
-    trial: GiveUp | None = None
-
-    def __post_init__(self) -> None:
-        self._work = work_per_target(self.task, self.encoded)
-
-    def log_values(self, state: State, loss: float, targets_per_second: float) -> LogValues:
-        """Return examples, words or tokens a second, and the share of the matmul peak."""
-        unit = self.task.unit
-        values = {
-            f"{unit}_per_second": targets_per_second,
-            "matmul_share": targets_per_second * self._work / self.peak,
-        }
-        return LogValues(values, quantity(targets_per_second, f"{unit}/s"))
-
-    def describe(self, state: State) -> str:
-        """Say what the model learned from, and how good it is."""
-        began = f"{self.start}, fine-tuned"
-        if self.settings.from_scratch:
-            began = (
-                f"The architecture and tokenizer of {self.start}, its weights drawn anew from seed "
-                f"{self.settings.seed} and trained"
-            )
-        story = (
-            f"{began} by nextword for the task {self.settings.task} on "
-            f"{len(self.encoded.items):,} examples: {state.step:,} steps of "
-            f"{self.plan.batch_size} in {duration(state.seconds)}."
-        )
-        if state.best_loss is None:
-            return f"{story} No examples were held out to measure it on."
-        metrics = {"loss": state.best_loss} | state.best_metrics
-        values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        return f"{story} Of step {state.best_step:,}; on examples held out: {values}."
-
-    def save_model(self, directory: Path, card: str) -> None:
-        """Write the model, and its low-rank updates by themselves before it: a model that is there
-        means that both are."""
-        if self.settings.lora:
-            is_local = Path(self.start).is_dir()
-            start = str(find_directory(self.start)) if is_local else self.start
-            save_adapter(self.run / "adapter", self.task.model, start)
-        self.task.save(directory, card)
-
-    def give_up(self, state: State) -> str:
-        """Return why a trial ends early, "" for going on."""
-        return self.trial(state) if self.trial else ""
-
-
-def work_per_target(task: AnyTask, encoded: Encoded[Any]) -> float:
-    """Return multiplications and additions for each token, word or example of the loss."""
-    config, count, read = task.body.config, len(encoded.items), sum(encoded.lengths)
-    if config.decoder_layers:
-        source, target = (read - encoded.targets) / count, encoded.targets / count
-        return flops_per_pair(config, source, target) / target
-    scored = encoded.targets / read if task.unit == "tokens" else 1.0
-    if isinstance(task.model, ModelWithHead):
-        scored = 0.0  # a head of a few outputs in the vocabulary's place
-    return flops_per_token(config, read // count, scored) * read / encoded.targets

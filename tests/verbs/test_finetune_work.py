@@ -11,7 +11,7 @@ from nextword.settings import TaskSettings
 from nextword.tasks.classify.task import Classify
 from nextword.tasks.dataset import Encoded
 from nextword.tokens.tokenizer_training import byte_tokenizer
-from nextword.verbs.finetune_run import work_per_target
+from nextword.verbs.finetune_hooks import work_per_target
 
 
 def encoded(targets: int) -> Encoded[None]:

@@ -1,0 +1,93 @@
+"""What is logged of fine-tuning, said of its model, and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nextword.hub.adapter import save_adapter
+from nextword.hub.model_files import find_directory
+from nextword.models.heads import ModelWithHead
+from nextword.models.sizes import flops_per_pair, flops_per_token
+from nextword.settings import FinetuneSettings
+from nextword.tasks.base import Task
+from nextword.tasks.dataset import Encoded
+from nextword.tasks.training import FinetunePlan
+from nextword.terminal import duration, quantity
+from nextword.training.state import State
+from nextword.training.trainer import LogValues
+
+AnyTask = Task[Any, Any, Any]
+GiveUp = Callable[[State], str]  # after a validation: why a run is to end, "" for going on
+
+
+@dataclass
+class FinetuneHooks:
+    """What is logged of fine-tuning, said of its model, and saved. `peak` is in FLOP/s."""
+
+    run: Path
+    start: str
+    task: AnyTask
+    encoded: Encoded[Any]
+    plan: FinetunePlan
+    settings: FinetuneSettings
+    peak: float
+    trial: GiveUp | None = None
+
+    def __post_init__(self) -> None:
+        self._work = work_per_target(self.task, self.encoded)
+
+    def log_values(self, state: State, loss: float, targets_per_second: float) -> LogValues:
+        """Return examples, words or tokens a second, and the share of the matmul peak."""
+        unit = self.task.unit
+        values = {
+            f"{unit}_per_second": targets_per_second,
+            "matmul_share": targets_per_second * self._work / self.peak,
+        }
+        return LogValues(values, quantity(targets_per_second, f"{unit}/s"))
+
+    def describe(self, state: State) -> str:
+        """Say what the model learned from, and how good it is."""
+        began = f"{self.start}, fine-tuned"
+        if self.settings.from_scratch:
+            began = (
+                f"The architecture and tokenizer of {self.start}, its weights drawn anew from seed "
+                f"{self.settings.seed} and trained"
+            )
+        story = (
+            f"{began} by nextword for the task {self.settings.task} on "
+            f"{len(self.encoded.items):,} examples: {state.step:,} steps of "
+            f"{self.plan.batch_size} in {duration(state.seconds)}."
+        )
+        if state.best_loss is None:
+            return f"{story} No examples were held out to measure it on."
+        metrics = {"loss": state.best_loss} | state.best_metrics
+        values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        return f"{story} Of step {state.best_step:,}; on examples held out: {values}."
+
+    def save_model(self, directory: Path, card: str) -> None:
+        """Write the model, and its low-rank updates by themselves before it: a model that is there
+        means that both are."""
+        if self.settings.lora:
+            is_local = Path(self.start).is_dir()
+            start = str(find_directory(self.start)) if is_local else self.start
+            save_adapter(self.run / "adapter", self.task.model, start)
+        self.task.save(directory, card)
+
+    def give_up(self, state: State) -> str:
+        """Return why a trial ends early, "" for going on."""
+        return self.trial(state) if self.trial else ""
+
+
+def work_per_target(task: AnyTask, encoded: Encoded[Any]) -> float:
+    """Return multiplications and additions for each token, word or example of the loss."""
+    config, count, read = task.body.config, len(encoded.items), sum(encoded.lengths)
+    if config.decoder_layers:
+        source, target = (read - encoded.targets) / count, encoded.targets / count
+        return flops_per_pair(config, source, target) / target
+    scored = encoded.targets / read if task.unit == "tokens" else 1.0
+    if isinstance(task.model, ModelWithHead):
+        scored = 0.0  # a head of a few outputs in the vocabulary's place
+    return flops_per_token(config, read // count, scored) * read / encoded.targets
