@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -30,17 +31,16 @@ from nextword.tasks.generate.chat_template import (
     has_template,
     with_template,
 )
-from nextword.tasks.generate.conversation_encoding import encode_talk, without_oldest
 from nextword.tasks.generate.encoding import MOST_DROPPED, mark_targets
-from nextword.tasks.generate.messages import Message, Talk
 from nextword.tasks.generate.prompts import main_language
 from nextword.tasks.generate.task import start_id_of
 from nextword.tasks.generate.writing import write_answers
 from nextword.tasks.prefer.data import Preference, PreferenceReader, find_columns
+from nextword.tasks.prefer.encoding import EncodedPair, PairEncoder
 from nextword.tasks.records import Columns, Record
 from nextword.tasks.task_file import TaskFile
 from nextword.tokens.loader import Batch
-from nextword.tokens.packing import Example, pack
+from nextword.tokens.packing import pack
 
 ANSWER_TOKENS = 256  # written at most where no answers are known
 
@@ -54,17 +54,6 @@ class PreferenceFormat:
     beta: float
     reference: str
     answer_tokens: int
-
-
-@dataclass(frozen=True)
-class EncodedPair:
-    """Two answers to one `prompt`. `reference_margin` is log p(chosen) - log p(rejected) of the
-    reference model."""
-
-    chosen: Example
-    rejected: Example
-    prompt: list[int]
-    reference_margin: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -161,10 +150,12 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
         whose answers do not fit is left out in training, and counted. Raises UserError where more
         than one in twenty does not fit.
         """
-        chat = self._chat
+        assert self.start_id is not None
+        encoder = PairEncoder(self.tokenizer, self._chat, self.start_id, self.max_length)
+        encoder.prepare(dataset.examples)
         items, cut, dropped = [], 0, 0
         for example, place in zip(dataset.examples, dataset.places, strict=True):
-            pair, is_cut = self._pair(chat, example, place)
+            pair, is_cut = encoder.encode(example, place)
             longest = max(len(pair.chosen.ids), len(pair.rejected.ids))
             if training and longest > self.max_length:
                 dropped += 1
@@ -191,52 +182,6 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
         lengths = [item.chosen.inputs + item.rejected.inputs for item in items]
         sources = [item.chosen.source for item in items]
         return Encoded(items, lengths, sources, len(items), notes)
-
-    def _pair(
-        self, chat: ChatTemplate | None, example: Preference, place: str
-    ) -> tuple[EncodedPair, bool]:
-        answers = example.chosen, example.rejected
-        if chat is None:
-            assert self.start_id is not None
-            if not isinstance(example.prompt, str):
-                raise UserError(
-                    "has messages, and the model has learned prompts that are text",
-                    where=place,
-                    mend="give prompts as text, without a system message or earlier turns",
-                )
-            prompt = self.tokenizer.encode(example.prompt)
-            ends = [[*self.tokenizer.encode(text), self.tokenizer.end_id] for text in answers]
-            room = max(self.max_length - 1 - max(map(len, ends)), 1)
-            before = [self.start_id, *prompt[max(len(prompt) - room, 0) :]]
-            chosen, rejected = (
-                Example(
-                    np.array(before + end, np.int64),
-                    np.arange(len(before) + len(end)) >= len(before),
-                    place,
-                )
-                for end in ends
-            )
-            return EncodedPair(chosen, rejected, before), len(prompt) > room
-        talk = example.prompt
-        talk = [Message("user", talk)] if isinstance(talk, str) else talk
-        whole = talk
-        while True:
-            pair = self._encode_talk(chat, talk, answers, place)
-            longest = max(len(pair.chosen.ids), len(pair.rejected.ids))
-            shorter = without_oldest(talk) if longest > self.max_length else None
-            if shorter is None:
-                return pair, talk is not whole
-            talk = shorter
-
-    def _encode_talk(
-        self, chat: ChatTemplate, talk: Talk, answers: tuple[str, str], place: str
-    ) -> EncodedPair:
-        encoded = [
-            encode_talk(chat, [*talk, Message("assistant", answer)], place, last_only=True)
-            for answer in answers
-        ]
-        (chosen, prompt), (rejected, _) = encoded
-        return EncodedPair(chosen, rejected, prompt)
 
     def collate(
         self, items: Sequence[EncodedPair], samples: list[tuple[int, int]]
@@ -287,7 +232,7 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
         outputs = self.measure(encoded, dataset)
         return replace(outputs, predictions=[{"answer": answer} for answer in answers])
 
-    @property
+    @cached_property
     def _chat(self) -> ChatTemplate | None:
         """How conversations are written; None where prompts are plain text."""
         template = self.format.template if self.format else ""
