@@ -119,7 +119,8 @@ def test_data_that_cannot_be_read_leaves_nothing_in_the_way(
     several: dict[str, int], model: Path, tmp_path: Path
 ) -> None:
     data, run = tmp_path / "a.csv", tmp_path / "run"
-    data.write_text("text,kind\n" + "".join(f"word {n},{n % 2}\n" for n in range(20)))
+    rows = (f"word {n},{n % 2},{n % 3}\n" for n in range(20))
+    data.write_text("text,kind,sort\n" + "".join(rows))
     few = {**FEW, "steps": 1, "learning_rate": 1e-3}
     with pytest.raises(UserError, match="--label-column"):
         finetune(model, data, run, **several, **few)
