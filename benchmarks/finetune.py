@@ -27,9 +27,12 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common import publish, python, ran, train_timed
+
+if TYPE_CHECKING:
+    from nextword.evaluation.significance import Difference
 
 BATCH, WARM_UP = 16, 3  # examples, steps
 VOCABULARY = 6000  # as many tokens a sentence as GPT-2's own 50,257 give
@@ -269,12 +272,21 @@ def compare_speed(given: argparse.Namespace) -> None:
     publish("finetune", f"Fine-tuning GPT-2 124M on SST-2, batch {BATCH}", rows)
 
 
+def difference(first: Any, second: Any) -> Difference:
+    """The difference of two accuracies, of answers that are right or wrong, [seeds, sentences]."""
+    from nextword.evaluation.bootstrap import Resampler
+    from nextword.evaluation.metrics import Metric
+    from nextword.evaluation.significance import compare_metrics
+
+    def accuracy(right: Any) -> dict[str, Metric]:
+        return {"accuracy": Metric(right.shape[1], lambda chosen: float(right[:, chosen].mean()))}
+
+    return compare_metrics(accuracy(first), accuracy(second), Resampler(seed=0))["accuracy"]
+
+
 def compare_accuracy(given: argparse.Namespace) -> None:
     import numpy as np
     from scipy.stats import ttest_ind
-
-    from nextword.evaluation.bootstrap import Resampler
-    from nextword.evaluation.significance import compare_metrics
 
     rate, right = str(given.learning_rate), {}
     for side in ("nextword", "Trainer"):
@@ -284,12 +296,7 @@ def compare_accuracy(given: argparse.Namespace) -> None:
         ]
         right[side] = np.array(runs, np.float64)  # [seeds, sentences]
         print(f"{side}: {right[side].mean(1)}", file=sys.stderr)
-    found = compare_metrics(
-        right["nextword"].shape[1],
-        lambda chosen: {"accuracy": float(right["Trainer"][:, chosen].mean())},
-        lambda chosen: {"accuracy": float(right["nextword"][:, chosen].mean())},
-        Resampler(seed=0),
-    )["accuracy"]
+    found = difference(right["Trainer"], right["nextword"])
     low, high = found.interval
     rows: list[dict[str, Any]] = []
     for side, of_side in right.items():

@@ -13,11 +13,12 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from common import publish, python, ran
 
 STEPS, ROUNDS = 6, 2
-TOKENS, VOCABULARY = 1024, 50_304
+SIZE, TOKENS, VOCABULARY = "gpt2", 1024, 50_304
 
 
 def timed(step: object) -> None:
@@ -43,7 +44,7 @@ def nextword() -> None:
     from nextword.training.optimizers import OptimizerSettings, build_optimizers
     from nextword.training.parallel import Group, LossModule
 
-    model = Transformer(config_for(ModelSettings(size="gpt2"), VOCABULARY), seed=0)
+    model = Transformer(config_for(ModelSettings(size=SIZE), VOCABULARY), seed=0)
     model.activation_dtype = torch.bfloat16
     settings = OptimizerSettings("adamw", 6e-4, weight_decay=0.1, momentum=0.0, betas=(0.9, 0.95))
     parts = build_optimizers(model, settings, torch.bfloat16, {})
@@ -64,7 +65,7 @@ def nanogpt(checkout: str, best: bool) -> None:
     import torch
 
     sys.path.insert(0, checkout)
-    from model import GPT, GPTConfig  # type: ignore[import-not-found]
+    from model import GPT, GPTConfig
 
     model = GPT(GPTConfig(block_size=TOKENS, vocab_size=VOCABULARY, dropout=0.0, bias=False))
     optimizer = model.configure_optimizers(0.1, 6e-4, (0.9, 0.95), "cpu")
@@ -97,7 +98,9 @@ def main() -> None:
     if given.one:
         return nanogpt(str(given.nanogpt), given.one == "nanogpt-best")
     names = ["nextword", *(["nanogpt", "nanogpt-best"] if given.nanogpt else [])]
-    rows = {name: {"": name, "tokens/s": 0.0, "peak GiB": 99.0} for name in names}
+    rows: dict[str, dict[str, Any]] = {
+        name: {"": name, "tokens/s": 0.0, "peak GiB": 99.0} for name in names
+    }
     for _ in range(ROUNDS):
         for name in names:
             more = ["--nanogpt", str(given.nanogpt)] if given.nanogpt else []

@@ -20,7 +20,9 @@ import torch
 from common import publish
 from numpy.typing import NDArray
 
+from nextword.hub.model_files import find_directory
 from nextword.hub.reading import load
+from nextword.models.transformer import Transformer
 from nextword.objectives import language_modeling
 from nextword.settings import MaskSettings
 from nextword.tokens.loader import IGNORE_INDEX, Batch
@@ -76,6 +78,13 @@ class Trigram:
         return np.where(both >= 0, both, np.where(one >= 0, one, self.unigram))
 
 
+def encoder(run: Path) -> Transformer:
+    model, _ = load(find_directory(run))
+    if not isinstance(model, Transformer):
+        raise SystemExit(f"{run}: is not an encoder")
+    return model.eval()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("store", type=Path)
@@ -98,7 +107,7 @@ def main() -> None:
     trained = MaskedRows(store.train, CONTEXT, masking)
     text, _ = trained.framed(np.arange(0, trained.size, trained.stretch))
     trigram = Trigram(text, tokenizer.vocab_size)
-    models = {run: load(run)[0] for run in given.runs}
+    models = {run: encoder(run) for run in given.runs}
     right: dict[str, list[NDArray[np.bool_]]] = {}
     for batch in validator.batches():
         targets = batch.targets[batch.targets != IGNORE_INDEX].numpy()

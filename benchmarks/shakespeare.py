@@ -12,6 +12,7 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import publish, python, ran
@@ -58,7 +59,7 @@ def loss_of_nanogpt(checkout: Path, out: Path) -> float:
     import torch
 
     sys.path.insert(0, str(checkout))
-    from model import GPT, GPTConfig  # type: ignore[import-not-found]
+    from model import GPT, GPTConfig
 
     saved = torch.load(out / "ckpt.pt", weights_only=True)
     model = GPT(GPTConfig(**saved["model_args"]))
@@ -96,7 +97,7 @@ def main() -> None:
         import nextword
 
         loss = nextword.evaluate(str(out / "ours"), context_length=WINDOW).loss
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "": "nanoGPT, its recipe",
                 "seconds": theirs.seconds,

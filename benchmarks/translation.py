@@ -65,7 +65,8 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         rows = [
-            translated(given.folder, kind, Path(place) / kind, given.beams) for kind in given.kinds
+            translated(given.folder, kind, Path(place) / kind, given.num_beams)
+            for kind in given.kinds
         ]
     publish("translation", "Multi30k, English to German, test2016", rows)
 

@@ -84,7 +84,8 @@ class RelativePositions(Embedding):
 
 
 class LayerNorm(nn.Module):
-    """Mean 0, variance 1 over the last dimension, in fp32 (Ba et al. 2016)."""
+    """Mean 0, variance 1 over the last dimension, in fp32 (Ba et al. 2016). On a GPU the weights
+    are rounded to the type of x: its kernel takes one type alone."""
 
     def __init__(self, width: int, epsilon: float, bias: bool) -> None:
         super().__init__()
@@ -93,7 +94,11 @@ class LayerNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias
+        if x.is_cuda:
+            weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+        return F.layer_norm(x, weight.shape, weight, bias, self.epsilon)
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:

@@ -1,0 +1,158 @@
+"""A world of one process: DDP and FSDP2 take the same steps as none, and a run goes on from
+nextword's own checkpoint bit for bit."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+from gpu.models import Learner, Optimizer, config_of, new_learner, random_batch
+from gpu.section import Section, relative_error
+from nextword.models.blocks import Block
+from nextword.models.config import TransformerConfig
+from nextword.training import checkpoint
+from nextword.training.loop import train_step
+from nextword.training.parallel import Group, LossModule
+
+STEPS = 4
+ROUNDING = 0.05  # of the weights' change in some steps: AdamW gives small gradients full steps
+
+
+def ranks(section: Section) -> None:
+    """Train a few steps in each way and compare the weights."""
+    config = config_of("124M", section.small)
+    rows = 2 if section.small else 8
+    batches = [random_batch(config, rows, seed).to(section.device) for seed in range(STEPS)]
+    with section.part("resume"):
+        _resume(section, config, batches)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    if section.on_gpu:
+        torch.cuda.set_device(section.device)
+    distributed.init_process_group(
+        "nccl" if section.on_gpu else "gloo",
+        init_method=f"tcp://127.0.0.1:{port}",
+        rank=0,
+        world_size=1,
+    )
+    try:
+        alone = _trained(new_learner(config, section.device, torch.bfloat16), batches)
+        with section.part("DDP"):
+            learner = new_learner(config, section.device, torch.bfloat16)
+            devices = [section.device] if section.on_gpu else None
+            replica = DistributedDataParallel(learner.loss, device_ids=devices)
+            _compare(section, "DDP", _trained(learner, batches, replica), alone)
+        for kind in ("adamw", "muon"):
+            with section.part(f"FSDP2 with {kind}"):
+                _sharded(section, config, batches, kind)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _trained(
+    learner: Learner, batches: Sequence[Any], module: nn.Module | None = None
+) -> tuple[list[float], Tensor]:
+    """Take a step on each batch; return the losses, and how the weights have changed."""
+    before = _weights(learner.model)
+    group = Group(device=learner.device)
+    loss: Any = learner.loss if module is None else module
+    losses = [
+        train_step(loss, learner.optimizers, [batch], 1.0, 1.0, group).loss for batch in batches
+    ]
+    return losses, _weights(learner.model) - before
+
+
+def _weights(model: nn.Module) -> Tensor:
+    parts = [p.full_tensor() if isinstance(p, DTensor) else p for p in model.parameters()]
+    return torch.cat([part.detach().float().cpu().flatten() for part in parts])
+
+
+def _compare(
+    section: Section,
+    name: str,
+    found: tuple[list[float], Tensor],
+    alone: tuple[list[float], Tensor],
+) -> None:
+    (losses, change), (own_losses, own_change) = found, alone
+    error = relative_error(change, own_change)
+    figures = {"of the weights' change": error, "losses": losses, "losses alone": own_losses}
+    section.check(f"{name}: the steps of one process", error <= ROUNDING, figures)
+
+
+def _sharded(
+    section: Section, config: TransformerConfig, batches: Sequence[Any], kind: Optimizer
+) -> None:
+    """Each block and the root of the loss sharded by FSDP2; weights are cast at use, as always."""
+    plain = _trained(new_learner(config, section.device, torch.bfloat16, kind), batches)
+    learner = new_learner(config, section.device, torch.bfloat16, kind, _shard)
+    with section.peak_memory(f"FSDP2 with {kind}"):
+        started = time.perf_counter()
+        found = _trained(learner, batches)
+        section.note(f"FSDP2 with {kind}: s", time.perf_counter() - started)
+    if kind == "muon":  # between several ranks no matrix has an owner yet
+        section.note("FSDP2 with muon: error of the change", relative_error(found[1], plain[1]))
+    else:
+        _compare(section, "FSDP2 with adamw", found, plain)
+
+
+def _shard(loss: LossModule) -> None:
+    policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
+    for module in [m for m in loss.modules() if isinstance(m, Block)]:
+        fully_shard(module, mp_policy=policy)
+    fully_shard(loss, mp_policy=policy)
+
+
+def _resume(section: Section, config: TransformerConfig, batches: Sequence[Any]) -> None:
+    """Save half-way, load into a new model and go on."""
+
+    def learner() -> Learner:
+        return new_learner(config, section.device, torch.bfloat16, "muon")
+
+    half = STEPS // 2
+    folder = Path(tempfile.mkdtemp())
+    try:
+        through = learner()
+        for number, batch in enumerate(batches):
+            if number == half:
+                _save(section, folder, through)
+            through.step(batch)
+        again = learner()
+        for batch in batches:
+            again.step(batch)
+        equal = torch.equal(_weights(again.model), _weights(through.model))
+        section.check("equal runs are equal bit for bit", equal, equal)
+        resumed = learner()
+        started = time.perf_counter()
+        saved = checkpoint.load_newest(folder)
+        assert saved is not None
+        resumed.model.load_state_dict(saved.tensors["model"])
+        resumed.optimizers.load_tensors(saved.tensors["optimizer"])
+        section.note("loading a checkpoint: s", time.perf_counter() - started)
+        for batch in batches[half:]:
+            resumed.step(batch)
+        equal = torch.equal(_weights(resumed.model), _weights(through.model))
+        section.check("a resumed run is equal bit for bit", equal, equal)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _save(section: Section, folder: Path, learner: Learner) -> None:
+    tensors = {"model": learner.model.state_dict(), "optimizer": learner.optimizers.tensors()}
+    size = sum(tensor.nbytes for part in tensors.values() for tensor in part.values())
+    section.synchronize()
+    started = time.perf_counter()
+    checkpoint.save(folder, checkpoint.Checkpoint(1, tensors, {"step": 1}), keep=1)
+    seconds = time.perf_counter() - started
+    section.note("saving a checkpoint", {"s": seconds, "GB/s": size / seconds / 1e9})

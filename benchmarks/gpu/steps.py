@@ -1,0 +1,185 @@
+"""Training GPT-2 124M and 350M: tokens a second, memory, how long the GPU idles, and where the
+CPU waits for it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpu.machine import product_rate
+from gpu.models import PADDED, VOCABULARY, Learner, Optimizer, config_of, new_learner, random_split
+from gpu.section import NO_CUDA, Section
+from nextword.models.blocks import Block
+from nextword.models.config import TransformerConfig
+from nextword.models.sizes import flops_per_token
+from nextword.tokens.loader import BlockLoader
+
+H100 = 989e12  # FLOP/s of bf16 products that the maker promises
+SECONDS = 3.0  # of steps that are timed
+COMPILING = 25.0  # seconds that a variant may need
+SYNCHRONIZES = "synchronizing CUDA operation"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to train; `rows` are a micro-batch, and a step."""
+
+    name: str
+    size: str
+    rows: int = 64
+    compiled: bool = False
+    vocabulary: int = VOCABULARY
+    packed: bool = True  # several documents a row, and so a mask
+    optimizer: Optimizer = "adamw"
+
+
+VARIANTS = (
+    Variant("124M as is", "124M"),
+    Variant("124M, blocks compiled", "124M", compiled=True),
+    Variant("124M, compiled, padded vocabulary", "124M", compiled=True, vocabulary=PADDED),
+    Variant("124M, compiled, padded, no mask", "124M", 64, True, PADDED, packed=False),
+    Variant("350M as is", "350M", rows=32),
+    Variant("350M, compiled, padded, no mask", "350M", 32, True, PADDED, packed=False),
+    Variant("124M, compiled, padded, no mask, 128 rows", "124M", 128, True, PADDED, packed=False),
+    Variant("124M, compiled, padded, Muon", "124M", 64, True, PADDED, optimizer="muon"),
+    Variant("350M, compiled, padded vocabulary", "350M", 32, True, PADDED),
+    Variant("350M, compiled, padded, no mask, 64 rows", "350M", 64, True, PADDED, packed=False),
+)
+REHEARSED = (Variant("as is", "124M", rows=2), Variant("no mask, Muon", "124M", 2, packed=False))
+
+
+def training(section: Section) -> None:
+    """Time whole steps, batches from nextword's own loader among them."""
+    square = (256,) * 3 if section.small else (8192,) * 3
+    peak = product_rate(section, square, torch.bfloat16)
+    section.note("matmul peak TFLOP/s", peak / 1e12)
+    for variant in REHEARSED if section.small else VARIANTS:
+        if section.has_time(variant.name, COMPILING if variant.compiled else SECONDS + 4):
+            with section.part(variant.name):
+                _variant(section, variant, peak)
+            torch._dynamo.reset()
+
+
+class Run:
+    """A learner and the micro-batches it takes, as the training loop makes them."""
+
+    def __init__(self, learner: Learner, loader: BlockLoader, rows: int) -> None:
+        self.learner, self.loader, self.rows, self.taken = learner, loader, rows, 0
+
+    def step(self) -> float:
+        batch = self.loader.batch(self.taken * self.rows, self.rows)
+        self.taken += 1
+        return self.learner.step(batch.to(self.learner.device)).loss
+
+
+def _variant(section: Section, variant: Variant, peak: float) -> None:
+    config = config_of(variant.size, section.small, variant.vocabulary)
+    learner = new_learner(config, section.device, torch.bfloat16, variant.optimizer)
+    if variant.compiled:
+        for module in learner.model.modules():
+            if isinstance(module, Block):
+                module.compile(dynamic=False)
+    split = random_split(config, 4 * variant.rows * config.context_length, variant.packed)
+    run = Run(learner, BlockLoader(split, config.context_length, seed=0), variant.rows)
+    started = time.perf_counter()
+    losses = [run.step()]
+    section.synchronize()
+    section.note(f"{variant.name}: first step s", time.perf_counter() - started)
+    losses += [run.step() for _ in range(2)]
+    with section.peak_memory(variant.name):
+        speed = _tokens_per_second(section, run, config)
+    of_peak = speed * flops_per_token(config, config.context_length)
+    figures = {
+        "tokens/s": speed,
+        "of the matmul peak": of_peak / peak,
+        "of 989 TFLOP/s": of_peak / H100,
+        "rows": variant.rows,
+        "loss": [losses[0], run.step()],
+    }
+    section.note(variant.name, figures)
+    section.note(f"{variant.name}: making a batch ms", _batch_milliseconds(run))
+    if not section.on_gpu:
+        section.note(f"{variant.name}: idle, syncs", NO_CUDA)
+        return
+    section.note(f"{variant.name}: syncs a step", synchronizations(run))
+    section.note(f"{variant.name}: idle", _idle_share(section, run))
+
+
+def _tokens_per_second(section: Section, run: Run, config: TransformerConfig) -> float:
+    seconds = 0.3 if section.small else SECONDS
+    section.synchronize()
+    started, steps = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
+        run.step()
+        steps += 1
+    section.synchronize()
+    tokens = steps * run.rows * config.context_length
+    return tokens / (time.perf_counter() - started)
+
+
+def _batch_milliseconds(run: Run) -> float:
+    started = time.perf_counter()
+    for number in range(3):
+        run.loader.batch(number * run.rows, run.rows)
+    return 1e3 * (time.perf_counter() - started) / 3
+
+
+def synchronizations(run: Run) -> dict[str, Any]:
+    """Return how often the CPU waits for the GPU in a step of one micro-batch, and in which lines.
+
+    A copy from memory that is not pinned waits too, which PyTorch does not count.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            run.step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    places = Counter(
+        f"{Path(warning.filename).name}:{warning.lineno}"
+        for warning in caught
+        if SYNCHRONIZES in str(warning.message)
+    )
+    return {"count": places.total(), "places": dict(places)}
+
+
+def _idle_share(section: Section, run: Run) -> dict[str, Any]:
+    """Return the share of two steps' time in which no kernel runs, and the slowest kernels."""
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    steps = 2
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        section.synchronize()
+        started = time.perf_counter()
+        for _ in range(steps):
+            run.step()
+        section.synchronize()
+        wall = 1e6 * (time.perf_counter() - started)  # microseconds, as the profiler's
+    kernels = [
+        event
+        for event in profiled.events()
+        if event.device_type == DeviceType.CUDA and not getattr(event, "is_user_annotation", False)
+    ]
+    busy = covered([(event.time_range.start, event.time_range.end) for event in kernels])
+    slowest: Counter[str] = Counter()
+    for event in kernels:
+        slowest[event.name[:80]] += event.time_range.end - event.time_range.start
+    shares = {name: round(spent / wall, 4) for name, spent in slowest.most_common(12)}
+    return {"share": 1 - busy / wall, "kernels a step": len(kernels) / steps, "of time": shares}
+
+
+def covered(spans: list[tuple[float, float]]) -> float:
+    """Return the length of the union of some spans."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
