@@ -23,14 +23,13 @@ from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import base, task_file
 from nextword.tasks.base import CONVERGED, Opening, Prediction
 from nextword.tasks.dataset import Dataset, Encoded
+from nextword.tasks.extractive_qa.answers import Span, best_answers
 from nextword.tasks.extractive_qa.data import (
     EncodedQuestions,
     Question,
     Reader,
-    Span,
     SpanFormat,
     Window,
-    best_answers,
     span_format,
 )
 from nextword.tasks.generate.columns import find_columns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nextword.errors import UserError
+from nextword.evaluation.metrics import Direction, Metric, perplexity, ratio
 from nextword.hub.writing import save
 from nextword.settings import TaskSettings
-from nextword.tasks.dataset import Dataset, Encoded, ExampleReader
+from nextword.tasks.base import CONVERGED
+from nextword.tasks.dataset import Dataset, E, Encoded, ExampleReader
 from nextword.tasks.generate.chat_template import with_template
 from nextword.tasks.generate.columns import filled_columns, filled_first
 from nextword.tasks.generate.conversation_encoding import ConversationEncoder
@@ -22,10 +24,42 @@ from nextword.tasks.generate.data import JOINED, sentences_of
 from nextword.tasks.generate.encoding import EncodedPrompts, GenerationExample, PromptFormat
 from nextword.tasks.generate.messages import Talk
 from nextword.tasks.generate.prompts import main_language
-from nextword.tasks.generate.task import TextOutputs, Unscored
+from nextword.tasks.generate.task import Generate, TextOutputs
 from nextword.tasks.records import Columns, Record, TextFiles, choose_column, input_text
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.tokens.packing import Example
+
+Items = Encoded[GenerationExample]
+
+
+@dataclass
+class Unscored(Generate[E]):
+    """What the tasks share whose answers can only be read: they are measured by their loss."""
+
+    writes_alone: ClassVar[bool] = True
+    DIRECTIONS: ClassVar[Mapping[str, Direction]] = {"loss": "lower", "perplexity": "lower"}
+
+    def measure(self, encoded: Items, dataset: Dataset[E]) -> TextOutputs:
+        assert isinstance(encoded, EncodedPrompts)
+        losses, targets = self._losses(encoded, dataset)
+        return TextOutputs([], losses, targets, encoded.format.language)
+
+    def validate(self, encoded: Items, dataset: Dataset[E]) -> tuple[TextOutputs, Dataset[E]]:
+        return self.measure(encoded, dataset), dataset
+
+    def metrics(self, outputs: TextOutputs, dataset: Dataset[E]) -> dict[str, Metric]:
+        return {"perplexity": ratio(outputs.losses, outputs.targets, perplexity)}
+
+    def truth(self, dataset: Dataset[E]) -> list[Any]:
+        return dataset.inputs
+
+    def converged(self, outputs: TextOutputs, dataset: Dataset[E]) -> float | None:
+        return CONVERGED if outputs.loss.value < CONVERGED else None
+
+    def held_out_rows(
+        self, outputs: TextOutputs, encoded: Items, dataset: Dataset[E]
+    ) -> list[dict[str, Any]]:
+        return []
 
 
 @dataclass
@@ -58,7 +92,7 @@ class Chat(Unscored[Talk]):
         save(directory, self.model, tokenizer, card=card, start_id=self.start_id)
 
     def held_out_rows(
-        self, outputs: TextOutputs, encoded: Encoded[GenerationExample], dataset: Dataset[Talk]
+        self, outputs: TextOutputs, encoded: Items, dataset: Dataset[Talk]
     ) -> list[dict[str, Any]]:
         return [
             {
@@ -127,7 +161,7 @@ class Continue(Unscored[str]):
                 items.append(GenerationExample(example, part[:1].tolist(), index))
         return encoder.finish(items, format, frozenset({self.tokenizer.end_id}), Counter(), 0)
 
-    def predict(self, encoded: Encoded[GenerationExample], dataset: Dataset[str]) -> TextOutputs:
+    def predict(self, encoded: Items, dataset: Dataset[str]) -> TextOutputs:
         raise UserError(
             "was trained to go on with any text, and has no answers to predict",
             where=self.place,

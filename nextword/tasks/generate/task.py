@@ -20,8 +20,6 @@ from nextword.evaluation.metrics import (
     Ints,
     Metric,
     References,
-    perplexity,
-    ratio,
 )
 from nextword.evaluation.question_answering import QA_SCORING
 from nextword.hub.model_files import find_directory
@@ -279,36 +277,6 @@ class Translate(Answer):
     name: ClassVar[str] = "translate"
     text_files: ClassVar[TextFiles | None] = "pairs"
     scoring: ClassVar[AnswerScoring] = TRANSLATION_SCORING
-
-
-@dataclass
-class Unscored(Generate[E]):
-    """What the tasks share whose answers can only be read: they are measured by their loss."""
-
-    writes_alone: ClassVar[bool] = True
-    DIRECTIONS: ClassVar[Mapping[str, Direction]] = {"loss": "lower", "perplexity": "lower"}
-
-    def measure(self, encoded: Items, dataset: Dataset[E]) -> TextOutputs:
-        assert isinstance(encoded, EncodedPrompts)
-        losses, targets = self._losses(encoded, dataset)
-        return TextOutputs([], losses, targets, encoded.format.language)
-
-    def validate(self, encoded: Items, dataset: Dataset[E]) -> tuple[TextOutputs, Dataset[E]]:
-        return self.measure(encoded, dataset), dataset
-
-    def metrics(self, outputs: TextOutputs, dataset: Dataset[E]) -> dict[str, Metric]:
-        return {"perplexity": ratio(outputs.losses, outputs.targets, perplexity)}
-
-    def truth(self, dataset: Dataset[E]) -> list[Any]:
-        return dataset.inputs
-
-    def converged(self, outputs: TextOutputs, dataset: Dataset[E]) -> float | None:
-        return CONVERGED if outputs.loss.value < CONVERGED else None
-
-    def held_out_rows(
-        self, outputs: TextOutputs, encoded: Items, dataset: Dataset[E]
-    ) -> list[dict[str, Any]]:
-        return []
 
 
 def _references(dataset: Prompted) -> References:

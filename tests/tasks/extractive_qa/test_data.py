@@ -11,14 +11,8 @@ import pytest
 from support.prompts import as_records, read
 
 from nextword.errors import UserError
-from nextword.tasks.extractive_qa.data import (
-    EncodedQuestions,
-    Reader,
-    Span,
-    best_answers,
-    best_spans,
-    span_format,
-)
+from nextword.tasks.extractive_qa.answers import Span, best_answers, best_spans
+from nextword.tasks.extractive_qa.data import EncodedQuestions, Reader, span_format
 from nextword.tokens.tokenizer_training import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
