@@ -200,10 +200,18 @@ def pad_for_classifier(tokenizer: Tokenizer, context_length: int) -> Tokenizer:
     the model has learned to read the token before it. Raises UserError as `pad_token`.
     """
     id = pad_token(tokenizer) if tokenizer.pad_id is None else tokenizer.pad_id
+    tokenizer = cut_at_context(tokenizer, context_length)
+    return with_pad(tokenizer, id, {"padding_side": "right"})
+
+
+def cut_at_context(tokenizer: Tokenizer, context_length: int) -> Tokenizer:
+    """Return the tokenizer so that `truncation=True` cuts at the model's context, where it would
+    not cut before."""
     length = tokenizer.config.get("model_max_length")
-    if not isinstance(length, int) or not 0 < length < context_length:
-        length = context_length
-    return with_pad(tokenizer, id, {"padding_side": "right", "model_max_length": length})
+    if isinstance(length, int) and 0 < length <= context_length:
+        return tokenizer
+    config = tokenizer.config | {"model_max_length": context_length}
+    return Tokenizer(tokenizer.definition, config, where=tokenizer.where)
 
 
 def with_pad(

@@ -17,7 +17,13 @@ from safetensors.torch import save_file
 from nextword.errors import UserError
 from nextword.files import whole_directory, write_json
 from nextword.hub.config import write_config
-from nextword.hub.heads import Head, Outputs, head_of_model, pad_for_classifier
+from nextword.hub.heads import (
+    Head,
+    Outputs,
+    cut_at_context,
+    head_of_model,
+    pad_for_classifier,
+)
 from nextword.hub.model_files import INDEX, SINGLE
 from nextword.hub.weight_map import (
     StoredTensor,
@@ -128,7 +134,8 @@ def _write(
             write_json(aside / file, values)
         _write_weights(aside, merge_lora(model), weights)
         if tokenizer is not None:
-            tokenizer.save(aside)
+            body = model.transformer if isinstance(model, ModelWithHead) else model
+            cut_at_context(tokenizer, body.config.context_length).save(aside)
         (aside / "README.md").write_text(readme, encoding="utf-8")
 
 
@@ -146,7 +153,8 @@ def _special_ids(tokenizer: Tokenizer | None, config: TransformerConfig) -> dict
         return start | {"eos_token_id": tokenizer.end_id}
     if config.causal:
         begin = tokenizer.end_id if tokenizer.bos_id is None else tokenizer.bos_id
-        return {"bos_token_id": begin, "eos_token_id": tokenizer.end_id}
+        ids = {"bos_token_id": begin, "eos_token_id": tokenizer.end_id}
+        return ids if tokenizer.pad_id is None else ids | {"pad_token_id": tokenizer.pad_id}
     if config.family == "roberta" and tokenizer.pad_id != config.position_offset - 1:
         raise UserError(
             f"a RoBERTa whose positions begin at {config.position_offset} pads with token "
