@@ -148,8 +148,9 @@ def missing_packages() -> str:
     if not missing:
         return ""
     return (
-        f"{', '.join(missing)} are missing here: carry them as wheels (`pip download --no-deps "
-        "--only-binary=:all: --python-version 3.12 -d .whl NAME` where there is a network) and run "
+        f"{', '.join(missing)} are missing here: carry them as wheels, of the versions in "
+        "requirements.lock (`pip download --no-deps --only-binary=:all: --python-version 3.12 "
+        "-d .whl NAME==VERSION` where there is a network), and run "
         "`python3 -m pip install --no-index --no-deps --target /tmp/site .whl/*.whl && "
         "export PYTHONPATH=/tmp/site:.` before this script"
     )

@@ -26,6 +26,7 @@ from nextword.tokens.packing import Seq2SeqBatch
 
 # Angles of rotary positions are fp32 whatever the model computes in.
 EXACT, SINGLE, HALF = 1e-5, 1e-3, 0.05  # relative errors that are rounding, by type
+STEPPED = 2e-3  # ... of what steps change: AdamW and signs of tiny gradients enlarge it
 WORSE = 2.0  # times the CPU's own error in bf16 that a GPU's may be
 TOY = {"layers": 2, "width": 64, "heads": 4, "context_length": 48, "mlp_width": 96}
 KINDS: dict[str, Any] = {
@@ -100,8 +101,8 @@ def _steps(section: Section, family: str, config: TransformerConfig, kind: Optim
             result = learner.step(*[batch.to(device) for batch in batches])
         moved.append(_weights(learner.model) - before)
     error = relative_error(moved[1], moved[0])
-    found = {"of the weights' change": error, "loss": result.loss, "limit": EXACT}
-    section.check(f"{family}: two steps with {kind}", error <= EXACT, found)
+    found = {"of the weights' change": error, "loss": result.loss, "limit": STEPPED}
+    section.check(f"{family}: two steps with {kind}", error <= STEPPED, found)
 
 
 def _weights(model: nn.Module) -> Tensor:

@@ -3,7 +3,8 @@ PyTorch's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -21,37 +22,51 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def loss(section: Section) -> None:
     """Time the loss and its gradients for a micro-batch of GPT-2 124M."""
-    tokens = 64 if section.small else 65_536
-    width = 32 if section.small else 768
     for vocabulary in (257,) if section.small else (VOCABULARY, PADDED):
         torch.manual_seed(0)
+        tokens, width = (64, 32) if section.small else (65_536, 768)
         hidden = torch.randn(tokens, width, device=section.device, dtype=torch.bfloat16)
         weight = torch.randn(vocabulary, width, device=section.device) * 0.02
         targets = torch.randint(vocabulary, (tokens,), device=section.device)
-        inputs = hidden.requires_grad_(), weight.requires_grad_(), targets
-        own = cross_entropy.CHUNK_LOGITS
-        exact = None
-        for power in CHUNKS:
-            with section.part(name := f"{vocabulary}, ours, 2^{power} logits"):
-                cross_entropy.CHUNK_LOGITS = 1 << power
-                found = _measure(section, name, cross_entropy.linear_cross_entropy, inputs)
-                exact = found if exact is None else exact
-                _agree(section, name, found, exact)
-        cross_entropy.CHUNK_LOGITS = own
-        with section.part(name := f"{vocabulary}, F.cross_entropy"):
-            _agree(section, name, _measure(section, name, _plain, inputs), exact)
-        if not section.on_gpu:
-            section.note(f"{vocabulary}, compiled", NO_CUDA)
-            continue
+        _kinds(section, vocabulary, (hidden.requires_grad_(), weight.requires_grad_(), targets))
+
+
+def _kinds(section: Section, vocabulary: int, inputs: Any) -> None:
+    ours = cross_entropy.linear_cross_entropy
+    exact: tuple[Tensor, ...] | None = None
+    for power in CHUNKS:
+        with section.part(name := f"{vocabulary}, ours, 2^{power} logits"), _chunks_of(power):
+            found = _measure(section, name, ours, inputs)
+            exact = found if exact is None else exact
+            _agree(section, name, found, exact)
+    kinds: dict[str, tuple[Loss, int]] = {f"{vocabulary}, F.cross_entropy": (_plain, CHUNKS[0])}
+    if section.on_gpu:
         for power in CHUNKS[1:]:
-            if section.has_time(name := f"{vocabulary}, compiled, 2^{power} logits", 8):
-                with section.part(name):
-                    compiled = torch.compile(_chunked(1 << power), dynamic=False)
-                    _agree(section, name, _measure(section, name, compiled, inputs), exact)
-        if section.has_time(name := f"{vocabulary}, F.cross_entropy compiled", 8):
-            with section.part(name):
-                plain = torch.compile(_plain, dynamic=False)
-                _agree(section, name, _measure(section, name, plain, inputs), exact)
+            kinds[f"{vocabulary}, ours, its losses compiled, 2^{power} logits"] = ours, power
+        compiled: Any = torch.compile(_plain, dynamic=False)
+        for power in CHUNKS[1:]:
+            chunked = _chunked(compiled, 1 << power)
+            kinds[f"{vocabulary}, compiled, made anew backward, 2^{power} logits"] = chunked, power
+        kinds[f"{vocabulary}, F.cross_entropy compiled"] = compiled, CHUNKS[0]
+    else:
+        section.note(f"{vocabulary}, compiled", NO_CUDA)
+    for name, (call, power) in kinds.items():
+        if section.has_time(name, 1 if section.small else 6):
+            with section.part(name), _chunks_of(power, compiled="its losses" in name):
+                _agree(section, name, _measure(section, name, call, inputs), exact)
+
+
+@contextlib.contextmanager
+def _chunks_of(power: int, compiled: bool = False) -> Iterator[None]:
+    """Let nextword's own loss take so many logits at once, and compile all but its products."""
+    before = cross_entropy.CHUNK_LOGITS, cross_entropy._losses_
+    cross_entropy.CHUNK_LOGITS = 1 << power
+    if compiled:
+        cross_entropy._losses_ = torch.compile(before[1], dynamic=False)
+    try:
+        yield
+    finally:
+        cross_entropy.CHUNK_LOGITS, cross_entropy._losses_ = before
 
 
 def _plain(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -60,15 +75,15 @@ def _plain(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits, targets, reduction="sum")
 
 
-def _chunked(logits: int) -> Loss:
-    """PyTorch's, a chunk at a time, each computed again in the backward pass."""
+def _chunked(part: Loss, logits: int) -> Loss:
+    """A chunk at a time, each computed again in the backward pass."""
     from torch.utils.checkpoint import checkpoint
 
     def chunked(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         rows = max(1, logits // len(weight))
         nats = hidden.new_zeros((), dtype=torch.float32)
         for some, ids in zip(hidden.split(rows), targets.split(rows), strict=True):
-            nats = nats + checkpoint(_plain, some, weight, ids, use_reentrant=False)
+            nats = nats + checkpoint(part, some, weight, ids, use_reentrant=False)
         return nats
 
     return chunked

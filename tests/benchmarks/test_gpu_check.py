@@ -7,8 +7,14 @@ from typing import Any
 import gpu_check
 import pytest
 from gpu import correctness
+from gpu.commands import WORDS, write_store
 from gpu.section import Section
 from gpu.steps import covered
+
+from nextword.tokens.control_tokens import CAUSAL
+from nextword.tokens.store import Store
+
+PROCESSES = ("correctness", "commands")  # tested in part: they take longer
 
 
 def rehearse(name: str, out: Path) -> tuple[int, dict[str, Any]]:
@@ -17,7 +23,7 @@ def rehearse(name: str, out: Path) -> tuple[int, dict[str, Any]]:
     return status, gpu_check.figures_of(out)[name]
 
 
-@pytest.mark.parametrize("name", ["versions", "rates", "attention", "loss", "training", "memory"])
+@pytest.mark.parametrize("name", [name for name in gpu_check.SECTIONS if name not in PROCESSES])
 def test_a_section_runs_whole_on_this_machine(name: str, tmp_path: Path) -> None:
     status, figures = rehearse(name, tmp_path)
     assert status == 0, figures
@@ -32,6 +38,16 @@ def test_what_is_right_is_called_right(
     status, figures = rehearse("correctness", tmp_path)
     assert status == 0, figures
     assert figures[f"{family}: documents stay apart in float32"]["holds"]
+
+
+def test_the_store_of_the_commands_is_sound(tmp_path: Path) -> None:
+    write_store(tmp_path / "store", "causal", CAUSAL, documents=20)
+    store = Store.open(tmp_path / "store")
+    store.verify()
+    assert (store.counts("train")["documents"], store.counts("val")["documents"]) == (20, 2)
+    assert store.counts("train")["tokens"] == len(store.train)
+    text = store.tokenizer.decode(store.train.tokens[: store.train.starts[1] - 1])
+    assert set(text.rstrip(".").split()) <= set(WORDS)
 
 
 def test_what_is_wrong_is_called_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
