@@ -153,7 +153,7 @@ def _special_ids(tokenizer: Tokenizer | None, config: TransformerConfig) -> dict
         return start | {"eos_token_id": tokenizer.end_id}
     if config.causal:
         begin = tokenizer.end_id if tokenizer.bos_id is None else tokenizer.bos_id
-        ids = {"bos_token_id": begin, "eos_token_id": tokenizer.end_id}
+        ids: dict[str, int | None] = {"bos_token_id": begin, "eos_token_id": tokenizer.end_id}
         return ids if tokenizer.pad_id is None else ids | {"pad_token_id": tokenizer.pad_id}
     if config.family == "roberta" and tokenizer.pad_id != config.position_offset - 1:
         raise UserError(
