@@ -14,6 +14,7 @@ from nextword.errors import UserError
 from nextword.settings import InfoSettings, Task
 from nextword.verbs.preview import preview_data
 
+DOCS = Path(__file__).parents[2] / "docs"
 BY_NAME = pytest.mark.parametrize(
     "published", [*FORMATS, *TAGS], ids=lambda published: published.name
 )
@@ -45,3 +46,11 @@ def test_the_commonest_damage_of_a_published_format_is_named(
     except UserError as error:
         said = [str(error)]
     assert published.says in "\n".join(said)
+
+
+@BY_NAME
+def test_the_pages_on_data_quote_what_is_said(published: Published) -> None:
+    for page in ("data-formats.md", "data-formats.zh-CN.md"):
+        assert f"`{published.says}`" in (DOCS / page).read_text(encoding="utf-8"), page
+    names = (DOCS / "data-formats.md").read_text(encoding="utf-8")
+    assert published.name in names
