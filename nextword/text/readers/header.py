@@ -9,7 +9,7 @@ from nextword.errors import UserError
 from nextword.text.columns import TEXT_COLUMNS, is_number
 
 _NAME = re.compile(r"[^\W\d][\w.-]{0,40}(?<!\.)")
-_PHRASE = re.compile(r"\w[\w /()%#&.:+-]{0,40}(?<![.:])")
+_PHRASE = re.compile(r"[\w#][\w /()%#&.:+-]{0,40}(?<![.:])")
 _SHORTER = 3  # times as short as what stands below: then a phrase is a name
 _PARTS = re.compile(r"[^\W\d_]+")
 _MADE = re.compile(r"[a-z]{2}|.*[_\d].*|[a-z]+[A-Z].*")  # "de", "v1", "toText" are no text

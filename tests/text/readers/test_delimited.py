@@ -36,6 +36,7 @@ LONG = "a film that nobody who was there that evening will forget for as long as
         (["Review Text", "Stars (1-5)"], ["so so", "4"], True),
         (["", "premise", "hypothesis", "label"], ["0", "a", "b", "no"], True),
         (["2nd reading", "verdict"], [LONG, "good"], True),
+        (["Quality", "#1 ID", "#1 String"], ["1", "702876", "so so"], True),
         (["one long string of cliches", "0"], ["another one", "1"], False),
         (["no movement , no yuks", "0"], ["none", "0"], False),
         (["Good film", "positive"], [LONG, "positive"], False),
