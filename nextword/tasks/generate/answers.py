@@ -12,7 +12,7 @@ from nextword.errors import UserError
 from nextword.tasks.generate.columns import IMPOSSIBLE, STARTS
 from nextword.tasks.generate.instructions import quoted
 from nextword.tasks.generate.messages import holds, parse_text
-from nextword.tasks.records import Columns, Record, text_of
+from nextword.tasks.records import Columns, Record, emptiness, text_of
 
 NEAR = 2  # characters by which a place may be wrong: some data sets count a space or quote more
 TRUE, FALSE = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
@@ -64,7 +64,8 @@ def read_answers(
         )
     if not answers and (impossible is False or not (impossible or (are_listed and not given))):
         several = len(columns.targets) > 1
-        what = f"columns {names} are empty" if several else f"column {names!r} is empty"
+        what = f"column {names!r} is {emptiness(record[columns.targets[0]])}"
+        what = f"columns {names} are empty" if several else what
         what += f", and {IMPOSSIBLE} is false" if impossible is False else ""
         mend = "write it, or remove the row; a question that has no answer has the answers []"
         raise UserError(what, where=place, mend=mend)
@@ -163,8 +164,8 @@ def _start(value: Any, place: str) -> int | None:
 def check_start(answer: Answer, context: str, place: str, notes: Counter[str]) -> int:
     """Return the character of a context that an answer begins at, near the one that is said.
 
-    Some data sets count UTF-16 units, or not the spaces before the text, or a character or two more
-    or less. Raises UserError where the answer stands in several other places.
+    Some data sets count UTF-16 units or bytes, or not the spaces before the text, or a character
+    or two more or less. Raises UserError where the answer stands in several other places.
     """
     text, start = answer.text, answer.start or 0
     if context.startswith(text, start):
@@ -174,8 +175,9 @@ def check_start(answer: Answer, context: str, place: str, notes: Counter[str]) -
         notes[NOT_IN_TEXT] += 1
         return start
     units = context.encode("utf-16-le")[: 2 * start].decode("utf-16-le", errors="ignore")
+    octets = context.encode()[:start].decode(errors="ignore")
     skipped = len(context) - len(context.lstrip())
-    counted = {len(units), start + skipped} & set(found)
+    counted = {len(units), len(octets), start + skipped} & set(found)
     near = [other for other in found if abs(other - start) <= NEAR]
     meant = next((some for some in (list(counted), near) if len(some) == 1), found)
     if len(meant) > 1:

@@ -78,9 +78,13 @@ def system_columns(names: Mapping[str, str]) -> tuple[str, ...]:
 
 def as_text(value: Any) -> str:
     """Return a value as text, numbers and lists as JSON writes them; "" where it holds nothing."""
-    if isinstance(value, str):
-        return value.strip()
-    return json.dumps(value, ensure_ascii=False, default=str) if holds(value) else ""
+    if not holds(value):
+        return ""
+    return (
+        value.strip()
+        if isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False, default=str)
+    )
 
 
 def with_system(record: Record, columns: tuple[str, ...], talk: Talk) -> Talk:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nextword.errors import UserError, nearest
-from nextword.text.cells import read_cell
+from nextword.text.cells import is_no_value, read_cell
 
 ROLES = ("system", "user", "assistant")
 ROLE_OF = {
@@ -70,9 +70,11 @@ def messages_in(value: Any, place: str) -> Any:
 
 
 def holds(value: Any) -> bool:
-    """Whether there is anything in a value: not where it is null, NaN, or empty."""
+    """Whether there is anything in a value: not where it is null, NaN (also as text), or empty."""
+    if isinstance(value, str):
+        return value != "" and not is_no_value(value)
     is_nan = isinstance(value, float) and value != value
-    return not is_nan and value not in (None, "", [], {})
+    return not is_nan and value not in (None, [], {})
 
 
 def parse_text(value: Any, place: str) -> Any:

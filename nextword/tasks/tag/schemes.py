@@ -15,6 +15,7 @@ from nextword.evaluation.entities import OUTSIDE, entities_of, iob2
 OUTSIDES = (OUTSIDE, "o", "0", "_")
 PREFIXES = "BIESLUM"  # of tags in IOB1, IOB2, BIOES, BILOU and BMES
 RARE, MANY = 0.1, 8  # of the words; kinds of tags: there words outside of entities are more
+FEWEST_TAGGED = 10  # words, from which on tags that are nearly all different are none
 ONLY_KIND = "entity"  # where tags have no kind: B, I and O
 PARTS_OF_SPEECH = frozenset(  # universal ones, and some of Penn's English and Chinese treebanks
     [
@@ -85,13 +86,19 @@ def find_scheme(
     is_one_of_many = outside < RARE * counts.total() and len(marked) > MANY  # "o" may be a tag
     if marked and all(name.isdigit() for name in marked):
         raise _numbers(f"tag {marked[0]!r}", place)
+    words = sum(counts[name] for name in marked)
     kind = _kind(marked, bool(classes) or (outside > 0 and not is_one_of_many))
     scheme = TagScheme(kind)
     if kind != "plain":
         for name in OUTSIDES[1:]:
             if counts[name]:
                 scheme.notes[f"tags {name!r}, read as O"] = counts[name]
-    words = sum(counts[name] for name in marked)
+    if kind in ("runs", "plain") and not classes and len(marked) > max(words / 2, FEWEST_TAGGED):
+        raise UserError(
+            f"{len(marked):,} different ones of {words:,} words are hardly tags: {marked[0]!r}",
+            where=place,
+            mend="give a word and its tag in each line, or name another --label-column",
+        )
     if kind == "runs":
         scheme.notes["words with tags without B- and I-, of which each run is one entity"] = words
     elif kind == "bare prefixes":

@@ -38,7 +38,10 @@ def delimited_records(source: Source, stats: ReadStats, text_column: str | None 
             yield row.source, row
         elif len(row) != width:
             where, what = f"{path}:{line}", f"has {len(row)} fields, expected {width}"
-            yield where, ReadError(what, where, " | ".join(row)[:1000], "wrong number of fields")
+            mend = 'put a field that holds the separator into quotes, as in "a, b"'
+            mend = mend if len(row) > width else "fill up or remove the row"
+            content = " | ".join(row)[:1000]
+            yield where, ReadError(what, where, content, "wrong number of fields", mend)
         elif header.nameless:
             yield f"{path}:{line}", dict(header.filled_cells(row, path, stats))
         else:

@@ -9,7 +9,7 @@ from nextword.errors import UserError
 from nextword.text.columns import TEXT_COLUMNS, is_number
 
 _NAME = re.compile(r"[^\W\d][\w.-]{0,40}(?<!\.)")
-_PHRASE = re.compile(r"\w[\w /()%#&.:+-]{0,40}(?<![.:])")
+_PHRASE = re.compile(r"[\w#][\w /()%#&.:+-]{0,40}(?<![.:])")
 _SHORTER = 3  # times as short as what stands below: then a phrase is a name
 _PARTS = re.compile(r"[^\W\d_]+")
 _MADE = re.compile(r"[a-z]{2}|.*[_\d].*|[a-z]+[A-Z].*")  # "de", "v1", "toText" are no text
@@ -31,9 +31,9 @@ def has_names(first: list[str], below: list[list[str]], text_column: str | None)
     """Return whether the first row names the columns.
 
     It does if it has a usual name of a text column, or words that do not come again `below`. Where
-    some are more than a word, or begin with a digit, what stands below one of them has to be
-    numbers or far longer. A column of row numbers may have no name, nor may others beside two that
-    have one.
+    some are more than a word, or begin with a digit, two have to be usual names, or what stands
+    below one of them numbers or far longer. A column of row numbers may have no name, nor may
+    others beside two that have one.
     """
     cells = [cell.strip() for cell in first]
     if any(cell.lower() in TEXT_COLUMNS or cell == text_column for cell in cells):
@@ -46,7 +46,9 @@ def has_names(first: list[str], below: list[list[str]], text_column: str | None)
         return False
     if any(name in values for name, values in columns):
         return False
-    return all(map(_NAME.fullmatch, names)) or any(_is_name(*column) for column in columns)
+    if all(map(_NAME.fullmatch, names)) or sum(name.lower() in _USUAL for name in names) > 1:
+        return True
+    return any(_is_name(*column) for column in columns)
 
 
 def is_in_doubt(first: list[str], below: list[list[str]], text_column: str | None) -> bool:
@@ -67,6 +69,12 @@ def column_names(first: list[str], where: str) -> list[str]:
     Raises UserError for a name that stands twice.
     """
     names = [cell.strip() or str(number) for number, cell in enumerate(first, start=1)]
+    if all(len(name) > 2 and name[0] == name[-1] == "'" for name in names):
+        raise UserError(
+            f"the names of the columns stand between single quotes: {names[0]}",
+            where=where,
+            mend='write double quotes ("), or none, around all fields',
+        )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(
