@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from nextword.errors import UserError, nearest
 from nextword.settings import TaskSettings
 from nextword.terminal import say
-from nextword.text.cells import is_empty
+from nextword.text.cells import is_empty, printed_as
 from nextword.text.columns import get_field
 from nextword.text.document import ReadError, ReadStats, Source
 from nextword.text.duplicates import passages
@@ -330,6 +330,8 @@ def text_of(value: Any, column: str, place: str) -> str:
     if value is None or value != value:  # NaN is pandas' word for nothing
         return ""
     if isinstance(value, str):
+        if printed_as(value) == "bytes":
+            raise printed_error(column, "bytes", place)
         return "" if is_empty(value) else value.strip()
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
@@ -346,6 +348,13 @@ def input_text(record: Record, column: str, *, may_be_empty: bool = False) -> st
             mend="mend or remove the row",
         )
     return text
+
+
+def printed_error(column: str, what: str, place: str) -> UserError:
+    """Return what is wrong with a cell that holds what Python prints of a value."""
+    return UserError(
+        f"column {column!r} holds {what} as text", where=place, mend="write it as one text"
+    )
 
 
 def emptiness(value: Any) -> str:

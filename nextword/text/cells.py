@@ -41,6 +41,7 @@ _NO_VALUES = frozenset(
     ["nan", "NaN", "<NA>", "NaT", "#N/A", "#NAME?", "#NULL!", "#REF!", "#VALUE!", "#DIV/0!"]
 )
 
+_BYTES = re.compile(r"b(?P<quote>['\"]).*(?P=quote)", re.S)
 _BRACKET = re.compile(r"[\[\]{}]")
 _OPENERS = re.compile(r"[\[{](?:\s*[\[{])*")
 _OBJECT = re.compile(r"\{\s*(?:(?:'[^']*'|\"[^\"]*\"|\d+)\s*:|\})")
@@ -61,6 +62,14 @@ def is_no_value(text: str) -> bool:
 def is_empty(text: str) -> bool:
     """Return whether a cell holds nothing but spaces, or no value."""
     return not text.strip() or is_no_value(text)
+
+
+def printed_as(text: str) -> str:
+    """Return what a text is that Python printed in its place: "bytes" or "a list"; "" for none."""
+    text = text.strip()
+    if _BYTES.fullmatch(text):
+        return "bytes"
+    return "a list" if text[:1] == "[" and has_list_structure(text) else ""
 
 
 def read_cell(text: str) -> Any:

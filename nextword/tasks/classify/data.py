@@ -16,8 +16,8 @@ from nextword.tasks.classify.columns import NUMBERED, separator_of
 from nextword.tasks.classify.labels import Label, LabelFormat, find_format, notes_of
 from nextword.tasks.classify.names import is_missing
 from nextword.tasks.dataset import ExampleReader
-from nextword.tasks.records import Columns, Record, emptiness, has_any
-from nextword.text.cells import is_empty
+from nextword.tasks.records import Columns, Record, emptiness, has_any, printed_error
+from nextword.text.cells import is_empty, printed_as
 
 MOST_CLASSES = 1000
 LARGE_AMOUNT = 30.0
@@ -100,6 +100,8 @@ def label_reader(
 def _text(record: Record, column: str) -> str:
     value = record[column]
     if isinstance(value, str) and not is_empty(value):
+        if printed := printed_as(value):
+            raise printed_error(column, printed, record.place)
         return value
     what = f"is {emptiness(value)}" if isinstance(value, str) or value is None else "is not text"
     raise UserError(f"column {column!r} {what}", where=record.place, mend="mend or remove the row")

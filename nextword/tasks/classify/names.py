@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.text.cells import is_empty, read_cell
+from nextword.text.cells import is_empty, printed_as, read_cell
 
 SEPARATORS = ("|", ";", ",")  # between several labels in one text
 _OPENED = re.compile(  # a tuple only if it is empty, or begins with a string
@@ -50,6 +50,8 @@ def as_list(value: Any, place: str) -> list[Any] | None:
         return value
     if isinstance(value, Mapping):
         return _names_that_hold(value, place)
+    if isinstance(value, str) and printed_as(value) == "bytes":
+        raise UserError(f"label {value[:80]} is bytes as text", where=place, mend="write a name")
     if not isinstance(value, str) or not _OPENED.match(value):
         return None
     try:

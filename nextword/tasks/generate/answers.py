@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.tasks.generate.columns import IMPOSSIBLE, STARTS
+from nextword.tasks.generate.columns import ANSWERABLE, IMPOSSIBLE, STARTS
 from nextword.tasks.generate.instructions import quoted
 from nextword.tasks.generate.messages import holds, parse_text
 from nextword.tasks.records import Columns, Record, emptiness, text_of
@@ -41,7 +41,7 @@ def read_answers(
     is missing or empty, and for a record that contradicts itself.
     """
     place = record.place
-    impossible = _is_impossible(record, columns)
+    possible, said = _said_possible(record, columns) or (None, "")
     starts = next((s for n in reversed(STARTS) if holds(s := _extra(record, columns, n))), None)
     given: list[tuple[Any, Any]] = []
     are_listed = False
@@ -55,18 +55,17 @@ def read_answers(
         for value, start in given
         if (text := text_of(value, names, place))
     ]
-    if answers and impossible:
+    if answers and possible is False:
         raise UserError(
-            f"contradicts itself: {IMPOSSIBLE} is true, and the answer is "
-            f"{quoted(answers[0].text)}",
+            f"contradicts itself: {said}, and the answer is {quoted(answers[0].text)}",
             where=place,
             mend="mend one of them",
         )
-    if not answers and (impossible is False or not (impossible or (are_listed and not given))):
+    if not answers and (possible or (possible is None and not (are_listed and not given))):
         several = len(columns.targets) > 1
         what = f"column {names!r} is {emptiness(record[columns.targets[0]])}"
         what = f"columns {names} are empty" if several else what
-        what += f", and {IMPOSSIBLE} is false" if impossible is False else ""
+        what += f", and {said}" if possible else ""
         mend = "write it, or remove the row; a question that has no answer has the answers []"
         raise UserError(what, where=place, mend=mend)
     if answers and are_listed and len(answers) < len(given):
@@ -79,15 +78,18 @@ def _extra(record: Record, columns: Columns, name: str) -> Any:
     return None if column is None else record[column]
 
 
-def _is_impossible(record: Record, columns: Columns) -> bool | None:
-    """Whether the record says that there is no answer; None where it does not say."""
-    value = _extra(record, columns, IMPOSSIBLE)
-    if not holds(value):
-        return None
-    written = str(value).strip().lower()
-    if written not in TRUE + FALSE:
-        raise UserError(f"{IMPOSSIBLE} is {value!r}", where=record.place, mend="give true or false")
-    return written in TRUE
+def _said_possible(record: Record, columns: Columns) -> tuple[bool, str] | None:
+    """Return whether the record says that there is an answer, and how; None where it does not."""
+    for name in (*IMPOSSIBLE, *ANSWERABLE):
+        value = _extra(record, columns, name)
+        if not holds(value):
+            continue
+        written = str(value).strip().lower()
+        if written not in TRUE + FALSE:
+            raise UserError(f"{name} is {value!r}", where=record.place, mend="give true or false")
+        said = f"{name} is {str(written in TRUE).lower()}"
+        return (written in TRUE) == (name in ANSWERABLE), said
+    return None
 
 
 def _held_value(value: Any, column: str, place: str, notes: Counter[str]) -> Any:

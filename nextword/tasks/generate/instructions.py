@@ -21,7 +21,8 @@ from nextword.tasks.generate.messages import (
 from nextword.tasks.records import Record, input_text, text_of
 
 SYSTEMS = ("system", "system_prompt", "system_message", "systemprompt")
-BESIDE = ("input", "context")  # what an instruction is about, in Alpaca's and in Dolly's format
+# What an instruction is about: in Alpaca's and in Dolly's format, then as others call it.
+BESIDE = ("input", "context", "passage", "paragraph", "document", "article")
 HISTORY = "history"
 QUOTED = 60  # characters of a text in a message
 

@@ -25,15 +25,17 @@ PARTS_OF_SPEECH = frozenset(  # universal ones, and some of Penn's English and C
         *("NR", "NT", "VV", "VA", "VC", "AD", "PU", "DEC", "DEG", "LC", "PN", "BA"),
     ]
 )
-_PREFIXED = re.compile(rf"([{PREFIXES}])[-_](.+)", re.I | re.S)
+_PREFIXED = re.compile(rf"([{PREFIXES}])[-_:](.+)", re.I | re.S)
+_SUFFIXED = re.compile(rf"(.+)[-_:]([{PREFIXES}])", re.S)
 
-Kind = Literal["prefixes", "bare prefixes", "runs", "plain"]
+Kind = Literal["prefixes", "suffixes", "bare prefixes", "runs", "plain"]
 
 
 @dataclass(frozen=True)
 class TagScheme:
-    """What tags are: `prefixes` say where entities of a kind begin (B-PER), or of the only kind
-    (B); of `runs` of one tag (PER) each is an entity; or they are `plain` tags of single words."""
+    """What tags are: `prefixes` say where entities of a kind begin (B-PER), or `suffixes` (PER-B),
+    or prefixes of the only kind (B); of `runs` of one tag (PER) each is an entity; or they are
+    `plain` tags of single words."""
 
     kind: Kind = "prefixes"
     notes: Counter[str] = field(default_factory=Counter)
@@ -58,6 +60,8 @@ class TagScheme:
                 return f"I-{name}"
             if self.kind == "bare prefixes":
                 return f"{name}-{ONLY_KIND}"
+            if self.kind == "suffixes" and (match := _SUFFIXED.fullmatch(name)):
+                return f"{match[2]}-{match[1]}"
             if match := _PREFIXED.fullmatch(name):
                 return f"{match[1].upper()}-{match[2]}"
         elif isinstance(tag, int | float):
@@ -103,7 +107,9 @@ def find_scheme(
         scheme.notes["words with tags without B- and I-, of which each run is one entity"] = words
     elif kind == "bare prefixes":
         scheme.notes[f"words with tags without a kind, which is called {ONLY_KIND!r}"] = words
-    elif kind == "prefixes" and (other := [n for n in marked if n[1:2] == "_"]):
+    elif kind == "suffixes":
+        scheme.notes[f"words with tags like {marked[0]}, read as B-… and I-…"] = words
+    elif kind == "prefixes" and (other := [n for n in marked if n[1:2] in ("_", ":")]):
         what = f"words with tags like {other[0]}, read as {other[0][0].upper()}-{other[0][2:]}"
         scheme.notes[what] = sum(counts[name] for name in other)
     return scheme
@@ -120,6 +126,9 @@ def _kind(marked: Sequence[str], has_outside: bool) -> Kind:
     begun = [name for name in marked if name[:2] in ("B_", "I_") and name[2:]]
     if dashed or begun or all(map(_PREFIXED.fullmatch, marked)):
         return "prefixes"
+    ends = [name[-1] for name in marked if _SUFFIXED.fullmatch(name)]
+    if len(ends) == len(marked) and {*ends} & {"B", "S", "U"}:
+        return "suffixes"
     if not has_outside or _are_parts_of_speech(marked):
         return "plain"
     return "bare prefixes" if set(marked) <= set(PREFIXES) else "runs"

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 from nextword.text.document import Documents, ReadError, ReadStats, Records, Source
 from nextword.text.readers.csv_rows import CsvRows
-from nextword.text.readers.header import column_names, has_names, is_in_doubt
+from nextword.text.readers.header import (
+    column_names,
+    has_names,
+    is_in_doubt,
+    refuse_single_quotes,
+)
 from nextword.text.readers.rows import NumberedRow, Row
 from nextword.text.readers.tsv_rows import TsvRows
 from nextword.text.record_text import records_to_documents
@@ -74,6 +79,7 @@ def _read_header(
         return _Header([])
     line, first = rows[0]
     below = [row for _, row in rows[1:]]
+    refuse_single_quotes(first, below, f"{path}:{line}")
     if not has_names(first, below, text_column):
         return _Header([str(number) for number in range(1, len(first) + 1)])
     if is_in_doubt(first, below, text_column):

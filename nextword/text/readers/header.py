@@ -69,12 +69,6 @@ def column_names(first: list[str], where: str) -> list[str]:
     Raises UserError for a name that stands twice.
     """
     names = [cell.strip() or str(number) for number, cell in enumerate(first, start=1)]
-    if all(len(name) > 2 and name[0] == name[-1] == "'" for name in names):
-        raise UserError(
-            f"the names of the columns stand between single quotes: {names[0]}",
-            where=where,
-            mend='write double quotes ("), or none, around all fields',
-        )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(
@@ -83,6 +77,17 @@ def column_names(first: list[str], where: str) -> list[str]:
             mend="give each column a name of its own",
         )
     return names
+
+
+def refuse_single_quotes(first: list[str], below: list[list[str]], where: str) -> None:
+    """Raise UserError for a table whose fields stand between single quotes."""
+    cells = [cell.strip() for row in (first, *below[:1]) for cell in row]
+    if all(len(cell) > 1 and cell[0] == cell[-1] == "'" for cell in cells):
+        raise UserError(
+            f"its fields stand between single quotes: {cells[0][:80]}",
+            where=where,
+            mend='write double quotes ("), or none, around all fields',
+        )
 
 
 def _named_columns(cells: Sequence[str], below: list[list[str]]) -> list[tuple[str, list[str]]]:
