@@ -59,5 +59,7 @@ def test_conll_2012_and_lines_that_are_no_tags_are_refused(tmp_path: Path) -> No
     ]
     with pytest.raises(UserError, match="CoNLL-2012's format"):
         present(tmp_path / "a.conll", lines)
-    with pytest.raises(UserError, match=r"12 different ones of 24 words are hardly tags: '0\.'"):
-        present(tmp_path / "b.txt", [f"<PER>Ada</PER> saw {n}." for n in range(12)])
+    prose = tmp_path / "b.txt"
+    prose.write_text("".join(f"<PER>Ada</PER> saw {n}.\n" for n in range(12)))
+    with pytest.raises(UserError, match=r"12 different ones of 12 words are hardly tags: '0\.'"):
+        Tag.read(read_records([str(prose)], Tag.text_files), TaskSettings(task="tag"))
