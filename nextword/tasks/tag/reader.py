@@ -118,7 +118,8 @@ def words_and_tags(value: Any, given: Any) -> tuple[list[Any] | None, Any]:
     if isinstance(value, list) or hold_tags(given):
         words = words_in(value)
         if words is None and isinstance(value, str) and all(isinstance(tag, str) for tag in given):
-            words = value.split()
+            split = value.split()
+            words = split if len(given) > 1 or len(split) == 1 else None  # one is a kind of entity
         return words, given
     if isinstance(value, str) and isinstance(given, str):
         words, tags = value.split(), given.split()
