@@ -92,18 +92,20 @@ def tag_reader(
     """
     if not columns.targets:
         return TaggedTextReader(columns)
-    sentences, texts = [], []
+    sentences, texts, single_words = [], [], 0
     name, label = columns.inputs["text"], columns.targets[0]
     for record in records:
         text = record[name]
         with contextlib.suppress(UserError, LeftOut):
             given = cell(record[label], label, record.place)
             words, given = words_and_tags(text, given)
+            single_words += _is_single_word(text, words)
             if words is not None or isinstance(text, list):
                 sentences.append((given if isinstance(given, list) else [], record.place))
             elif isinstance(text, str):
                 texts.append((text, read_spans(given, text, record.place)[0]))
-    _refuse_single_words(sentences, records)
+    if single_words == len(records) > 1:
+        raise word_a_row(records[0].place)
     return TaggedTextReader(columns, find_scheme(sentences, classes), find_offsets(texts))
 
 
@@ -128,13 +130,9 @@ def words_and_tags(value: Any, given: Any) -> tuple[list[Any] | None, Any]:
     return None, given
 
 
-def _refuse_single_words(
-    sentences: Sequence[tuple[Sequence[Any], str]], records: Sequence[Record]
-) -> None:
-    """Raise UserError for a table whose rows are single words, and do not say where sentences
-    end."""
-    if len(sentences) == len(records) > 1 and all(len(tags) == 1 for tags, _ in sentences):
-        raise word_a_row(sentences[0][1])
+def _is_single_word(text: Any, words: Sequence[Any] | None) -> bool:
+    """Return whether a text, and not a list, is one word with its tag."""
+    return isinstance(text, str) and words == [text.strip()]
 
 
 def words_in(value: Any) -> list[Any] | None:
