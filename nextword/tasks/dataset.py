@@ -79,13 +79,17 @@ class ExampleReader(ABC, Generic[E]):
         """Read records. Without `keep_going` the first that cannot be read raises its UserError;
         with it they are kept in the report, as those left out on purpose always are."""
         report = self.report
+        is_judged = "answer" not in self.columns.used and are_judged(records)
+        used = self.columns.used | ({"answer"} if is_judged else set())
         examples, read, inputs, shared = list[E](), list[Record](), list[str](), list[str]()
         for index, record in enumerate(records):
             report.records += 1
-            report.unused.update(unused_columns(record.values, self.columns.used))
+            report.unused.update(unused_columns(record.values, used))
             try:
                 if record.error is not None:
                     raise record.error
+                if is_judged and record["answer"] in ("reject", "ignore"):
+                    raise LeftOut(f"to which the annotator's answer was {record['answer']!r}")
                 example = self.read(record)
             except UserError as error:
                 if not keep_going:
@@ -103,6 +107,12 @@ class ExampleReader(ABC, Generic[E]):
             first = next(iter(report.left_out.values()))
             raise UserError(f"holds no example: all are records {first.what}", where=first.where)
         return Dataset(examples, read, self.columns, inputs, shared, report)
+
+
+def are_judged(records: Sequence[Record]) -> bool:
+    """Return whether records say of their annotation whether it is right, as Prodigy's do."""
+    answers = {str(record["answer"]) for record in records if record.error is None}
+    return bool(answers) and answers <= {"accept", "reject", "ignore"}
 
 
 def unused_columns(values: Mapping[str, Any], used: set[str]) -> Iterator[str]:

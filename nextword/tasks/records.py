@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from nextword.errors import UserError, nearest
 from nextword.settings import TaskSettings
 from nextword.terminal import say
+from nextword.text.cells import is_empty, printed_as
 from nextword.text.columns import get_field
 from nextword.text.document import ReadError, ReadStats, Source
 from nextword.text.duplicates import passages
@@ -118,9 +119,10 @@ def _records_of(source: Source, stats: ReadStats) -> Iterator[Record]:
 
 
 def _is_text_with_entities(value: Any) -> bool:
-    """Whether a value is ["a text", {"entities": ...}], as spaCy's training data was."""
+    """Whether a value is ["a text", {"entities": ...}] or {"cats": ...}, as spaCy's training data
+    was."""
     kinds = [type(part) for part in value] if isinstance(value, list) else []
-    return kinds == [str, dict] and "entities" in value[1]
+    return kinds == [str, dict] and bool({"entities", "cats"} & set(value[1]))
 
 
 def _texts_with_entities(value: Mapping[str, Any]) -> list[Any]:
@@ -269,10 +271,29 @@ def choose_column(
         if name in by_lower:
             return by_lower[name]
     flag = "--" + setting.replace("_", "-")
+    within = _list_within(records)
+    if within is not None:
+        raise UserError(
+            f"is one record, which holds a list of records, {within!r}",
+            where=records[0].place,
+            mend=f"write what stands in {within!r} as the whole file, or one record a line",
+        )
     raise UserError(
         f"no column is clearly the {role} (columns: {', '.join(names) or 'none'})",
         where=records[0].place,
         mend=f"name it with {flag}",
+    )
+
+
+def _list_within(records: Sequence[Record]) -> str | None:
+    """Return the key of a list of records that the only record is wrapped around, None if none."""
+    return next(
+        (
+            str(name)
+            for name, value in (records[0].values.items() if len(records) == 1 else ())
+            if isinstance(value, list) and len(value) > 1 and isinstance(value[0], Mapping)
+        ),
+        None,
     )
 
 
@@ -309,7 +330,9 @@ def text_of(value: Any, column: str, place: str) -> str:
     if value is None or value != value:  # NaN is pandas' word for nothing
         return ""
     if isinstance(value, str):
-        return value.strip()
+        if printed_as(value) == "bytes":
+            raise printed_error(column, "bytes", place)
+        return "" if is_empty(value) else value.strip()
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     raise UserError(f"column {column!r} is not text", where=place, mend="mend or remove the row")
@@ -320,9 +343,24 @@ def input_text(record: Record, column: str, *, may_be_empty: bool = False) -> st
     text = text_of(record[column], column, record.place)
     if not text and not may_be_empty:
         raise UserError(
-            f"column {column!r} is empty", where=record.place, mend="mend or remove the row"
+            f"column {column!r} is {emptiness(record[column])}",
+            where=record.place,
+            mend="mend or remove the row",
         )
     return text
+
+
+def printed_error(column: str, what: str, place: str) -> UserError:
+    """Return what is wrong with a cell that holds what Python prints of a value."""
+    return UserError(
+        f"column {column!r} holds {what} as text", where=place, mend="write it as one text"
+    )
+
+
+def emptiness(value: Any) -> str:
+    """Return the word for a cell that holds nothing."""
+    text = value.strip() if isinstance(value, str) else ""
+    return f"empty: it holds {text!r}, as programs write for no value" if text else "empty"
 
 
 def leading_spaces(record: Record, column: str) -> int:

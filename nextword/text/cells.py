@@ -32,8 +32,16 @@ _CONSTANTS: dict[str, Any] = {
     **dict.fromkeys(("inf", "+inf", "Infinity", "np.inf"), float("inf")),
     **dict.fromkeys(("-inf", "-Infinity", "-np.inf"), float("-inf")),
 }
-_NUMPY_CALL = re.compile(r"array|(?:np|numpy)\.\w+")  # array(['a'], dtype=object), np.str_('a')
+_SETS = ("set", "frozenset")
+_CALLED = re.compile(r"array|(?:np|numpy)\.\w+|(?:frozen)?set")  # array(['a'], dtype=object)
 
+_CALL = re.compile(r"(?:(?:np|numpy)\.)?array\(\s*\[|(?:frozen)?set\(\s*[\[{)]")
+# What programs write where there is no value: pandas, and the errors of spreadsheets.
+_NO_VALUES = frozenset(
+    ["nan", "NaN", "<NA>", "NaT", "#N/A", "#NAME?", "#NULL!", "#REF!", "#VALUE!", "#DIV/0!"]
+)
+
+_BYTES = re.compile(r"b(?P<quote>['\"]).*(?P=quote)", re.S)
 _BRACKET = re.compile(r"[\[\]{}]")
 _OPENERS = re.compile(r"[\[{](?:\s*[\[{])*")
 _OBJECT = re.compile(r"\{\s*(?:(?:'[^']*'|\"[^\"]*\"|\d+)\s*:|\})")
@@ -46,6 +54,24 @@ _ONE_QUOTED = re.compile(r"\[\s*['\"](?:[^'\"]|(?<=\w)['\"](?=\w))*['\"]\s*\]")
 _SHORTENED_NUMBERS = re.compile(r"\[[\s\d.,eE+-]*\d\.?,?\s+\.\.\.,?\s+[\s\d.,eE+-]*\]")
 
 
+def is_no_value(text: str) -> bool:
+    """Return whether a cell holds what programs write where there is no value: nan or #N/A."""
+    return text.strip() in _NO_VALUES
+
+
+def is_empty(text: str) -> bool:
+    """Return whether a cell holds nothing but spaces, or no value."""
+    return not text.strip() or is_no_value(text)
+
+
+def printed_as(text: str) -> str:
+    """Return what a text is that Python printed in its place: "bytes" or "a list"; "" for none."""
+    text = text.strip()
+    if _BYTES.fullmatch(text):
+        return "bytes"
+    return "a list" if text[:1] == "[" and has_list_structure(text) else ""
+
+
 def read_cell(text: str) -> Any:
     """Return the list or object (a dict) that `text` is a print of; `text` itself if of none.
 
@@ -53,7 +79,8 @@ def read_cell(text: str) -> Any:
     Raises UserError for what has the structure of a list or an object and cannot be read.
     """
     start = _SPACES.match(text).end()  # type: ignore[union-attr]  # it matches everywhere
-    opener = text[start : start + 1]
+    called = _CALL.match(text, start)
+    opener = "(" if called else text[start : start + 1]
     if opener not in _CLOSERS or not text[-100:].rstrip().endswith(_CLOSERS[opener]):
         return text
     printed = text.strip()
@@ -65,7 +92,7 @@ def read_cell(text: str) -> Any:
     try:
         return _Printed(printed).parse()
     except ValueError as error:
-        if not has_list_structure(printed):
+        if not called and not has_list_structure(printed):
             return text
         kind = "an object" if opener == "{" else "a list"
         raise UserError(
@@ -204,9 +231,12 @@ class _Printed:
             if name not in _CONSTANTS:
                 raise ValueError(f"{name!r} stands in it without quotes")
             return _CONSTANTS[name]
-        if not _NUMPY_CALL.fullmatch(name) or depth == _MAX_DEPTH:
+        if not _CALLED.fullmatch(name) or depth == _MAX_DEPTH:
             raise ValueError(f"a {name!r} stands in it")
         self._at += 1
+        if self._peek() == ")" and name in _SETS:
+            self._at += 1
+            return []
         value = self._value(depth + 1)
         while self._peek() == ",":  # dtype=object and the like
             self._at += 1

@@ -12,7 +12,7 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.classify.names import is_missing, list_or_none, name_of
+from nextword.tasks.classify.names import FLAGS, is_missing, list_or_none, name_of
 from nextword.tasks.records import Columns, Record, choose_column, columns_of
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.text.document import ReadStats
@@ -20,7 +20,7 @@ from nextword.text.readers.plain import read_lines
 from nextword.text.sources import find_sources
 
 _USUAL = ("label", "labels", "class", "category", "target", "sentiment", "tag", "score", "y")
-LABEL_NAMES = (*_USUAL, "gold_label")
+LABEL_NAMES = (*_USUAL, "gold_label", "cats")
 PAIRS = [  # the usual names of a first text and of its second
     *[("text_a", "text_b"), ("sentence1", "sentence2"), ("premise", "hypothesis")],
     *[("text1", "text2"), ("question1", "question2"), ("first", "second")],
@@ -102,7 +102,10 @@ def _find_label(
         return by_name()
     labels = [column for column in _describe(records, taken) if column.may_be_label]
     if len(labels) > 1:
-        raise _unclear("label", labels, records, "--label-column")
+        flags = "--label-column"
+        if all(map(_is_flag, labels)):
+            flags += "; for all of them at once write the names of those that are 1 into one column"
+        raise _unclear("label", labels, records, flags)
     return labels[0].name if labels else by_name()
 
 
@@ -152,6 +155,11 @@ def _column(name: str, values: list[Any]) -> _Column:
         or fractions
         or (few and len(different) > 1 and length <= _LABEL_LENGTH),
     )
+
+
+def _is_flag(column: _Column) -> bool:
+    """Return whether a column says 0 or 1, false or true."""
+    return {value.lower() for value in column.values} <= FLAGS
 
 
 def _unclear(

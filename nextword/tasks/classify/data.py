@@ -16,7 +16,8 @@ from nextword.tasks.classify.columns import NUMBERED, separator_of
 from nextword.tasks.classify.labels import Label, LabelFormat, find_format, notes_of
 from nextword.tasks.classify.names import is_missing
 from nextword.tasks.dataset import ExampleReader
-from nextword.tasks.records import Columns, Record, has_any
+from nextword.tasks.records import Columns, Record, emptiness, has_any, printed_error
+from nextword.text.cells import is_empty, printed_as
 
 MOST_CLASSES = 1000
 LARGE_AMOUNT = 30.0
@@ -62,7 +63,7 @@ class LabelledTextReader(ExampleReader[LabelledText]):
             value = record[columns.targets[0]]
             if is_missing(value):
                 raise UserError(
-                    f"column {columns.targets[0]!r} is empty",
+                    f"column {columns.targets[0]!r} is {emptiness(value)}",
                     where=record.place,
                     mend="give every example a label, or remove it",
                 )
@@ -98,9 +99,11 @@ def label_reader(
 
 def _text(record: Record, column: str) -> str:
     value = record[column]
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str) and not is_empty(value):
+        if printed := printed_as(value):
+            raise printed_error(column, printed, record.place)
         return value
-    what = "is empty" if isinstance(value, str) or value is None else "is not text"
+    what = f"is {emptiness(value)}" if isinstance(value, str) or value is None else "is not text"
     raise UserError(f"column {column!r} {what}", where=record.place, mend="mend or remove the row")
 
 

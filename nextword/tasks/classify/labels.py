@@ -6,6 +6,7 @@ numbers with a decimal comma, and two labels where 3 and 5 come alone too.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from nextword.errors import UserError
 from nextword.hub.heads import OutputKind
 from nextword.tasks.classify.amounts import find_amounts
 from nextword.tasks.classify.names import (
+    FLAGS,
     Placed,
     apart,
     are_joined,
@@ -101,6 +103,7 @@ def find_format(
     """
     given = [(value, place) for value, place in labels if is_sound(value)]
     lists = [as_list(value, place) for value, place in given]
+    _refuse_flags([items for items in lists if items is not None], given)
     scalars = [pair for pair, items in zip(given, lists, strict=True) if items is None]
     if kind in (None, "amount"):
         notation = find_amounts(scalars, separator, sure=kind == "amount")
@@ -127,6 +130,19 @@ def find_format(
     return LabelFormat(kind, unknown=unknown, spellings=_spellings(names, classes))
 
 
+def _refuse_flags(lists: Sequence[list[Any]], given: Sequence[Placed]) -> None:
+    """Raise UserError for lists that say 0 or 1 of each label, whose names they do not tell."""
+    length = len(lists[0]) if len(lists) > 1 else 0
+    if length > 1 and all(
+        len(items) == length and {name_of(item) for item in items} <= FLAGS for items in lists
+    ):
+        raise UserError(
+            f"labels are lists of {length} flags, 0 or 1, which do not say what they stand for",
+            where=given[0][1],
+            mend='write the names of those that are 1, e.g. ["joy", "fear"]',
+        )
+
+
 def notes_of(format_: LabelFormat, labels: Iterable[Placed]) -> Counter[str]:
     """Count what people should know of how labels are read."""
     notes: Counter[str] = Counter()
@@ -146,17 +162,24 @@ def notes_of(format_: LabelFormat, labels: Iterable[Placed]) -> Counter[str]:
         for value in values
         for name in map(name_of, list_or_none(value) or [value])
     )
-    spelled = Counter(name.casefold() for name in names)
-    alike = sorted(name for name in names if spelled[name.casefold()] > 1)
+    spelled = Counter(map(_alike, names))
+    alike = sorted(name for name in names if spelled[_alike(name)] > 1)
     if alike:
         shown = ", ".join(map(repr, alike[:4]))
-        what = f"labels that differ only in upper and lower case, kept apart ({shown})"
+        what = "labels that differ only in upper and lower case, width or zeros before a number"
+        what += f", kept apart ({shown})"
         notes[what] = sum(names[name] for name in alike)
     if UNKNOWN_CLASS in names and UNKNOWN_CLASS not in format_.unknown:
         numbers = [int(name) for name in names if name.lstrip("-").isdigit()]
         if len(numbers) == len(names) and max(numbers) > 1 and min(numbers) == -1:
             notes["labels -1, read as a class like the others"] = names[UNKNOWN_CLASS]
     return notes
+
+
+def _alike(name: str) -> str:
+    """Return what spellings of a name have in common that people mean as one."""
+    name = unicodedata.normalize("NFKC", name).casefold()
+    return str(int(name)) if name.isdecimal() else name
 
 
 def _are_several(labels: Sequence[Placed]) -> bool:

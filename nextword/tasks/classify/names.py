@@ -8,17 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.text.cells import read_cell
+from nextword.text.cells import is_empty, printed_as, read_cell
 
 SEPARATORS = ("|", ";", ",")  # between several labels in one text
-_OPENED = re.compile(r"\s*(?:[\[{]|\(\s*['\"])")  # a tuple only if it begins with a string
+_OPENED = re.compile(  # a tuple only if it is empty, or begins with a string
+    r"\s*(?:[\[{]|\(\s*['\"]|\(\s*\)\s*\Z|(?:\w+\.)?array\(|(?:frozen)?set\()"
+)
 _CUT_OFF = re.compile(r"\[\s*(?:['\"]|[^\]]+,)")  # a list without its end
+FLAGS = {"0", "1", "true", "false"}  # what says of a label whether it holds
 Placed = tuple[Any, str]  # a value and its place
 
 
 def is_missing(value: Any) -> bool:
     """Return whether there is no label at all."""
-    blank = isinstance(value, str) and not value.strip()
+    blank = isinstance(value, str) and is_empty(value)
     return value is None or blank or (isinstance(value, float) and value != value)
 
 
@@ -40,12 +43,15 @@ def split_names(text: str) -> list[str]:
 
 
 def as_list(value: Any, place: str) -> list[Any] | None:
-    """Return the list that a label is, or that a table has as text: `['a', 'b']`; None for another
-    label. Raises UserError for what looks like a list and cannot be read."""
+    """Return the list that a label is, or that a table has as text: `['a', 'b']`; of an object that
+    says of each name whether it holds, the names that do; None for another label. Raises UserError
+    for what looks like a list and cannot be read."""
     if isinstance(value, list):
         return value
     if isinstance(value, Mapping):
-        raise UserError("label is an object", where=place, mend="write a name or a list of names")
+        return _names_that_hold(value, place)
+    if isinstance(value, str) and printed_as(value) == "bytes":
+        raise UserError(f"label {value[:80]} is bytes as text", where=place, mend="write a name")
     if not isinstance(value, str) or not _OPENED.match(value):
         return None
     try:
@@ -54,6 +60,8 @@ def as_list(value: Any, place: str) -> list[Any] | None:
         raise UserError(f"label {error.what}", where=place, mend=error.mend) from None
     if isinstance(read, list):
         return read
+    if isinstance(read, Mapping):
+        return _names_that_hold(read, place)
     text = value.strip()
     is_closed = text[-1] == "]"
     if text[0] == "[" and ("," in text if is_closed else _CUT_OFF.match(text)):
@@ -63,6 +71,18 @@ def as_list(value: Any, place: str) -> list[Any] | None:
             mend='write it as JSON, e.g. ["a", "b"]',
         )
     return None
+
+
+def _names_that_hold(label: Mapping[str, Any], place: str) -> list[Any]:
+    """Return the names of {"joy": 1, "fear": 0}, as of spaCy's cats, that hold; or the choices of
+    Label Studio."""
+    if list(label) == ["choices"] and isinstance(label["choices"], list):
+        return label["choices"]
+    if label and all(isinstance(v, int | float) and v in (0, 1) for v in label.values()):
+        return [name for name, value in label.items() if value]
+    raise UserError(
+        "label is an object", where=place, mend='write a name, a list of names, or {"name": 1}'
+    )
 
 
 def list_or_none(value: Any) -> list[Any] | None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.tasks.generate.columns import IMPOSSIBLE, STARTS
+from nextword.tasks.generate.columns import ANSWERABLE, IMPOSSIBLE, STARTS
 from nextword.tasks.generate.instructions import quoted
 from nextword.tasks.generate.messages import holds, parse_text
-from nextword.tasks.records import Columns, Record, text_of
+from nextword.tasks.records import Columns, Record, emptiness, text_of
 
 NEAR = 2  # characters by which a place may be wrong: some data sets count a space or quote more
 TRUE, FALSE = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
@@ -41,7 +41,7 @@ def read_answers(
     is missing or empty, and for a record that contradicts itself.
     """
     place = record.place
-    impossible = _is_impossible(record, columns)
+    possible, said = _said_possible(record, columns) or (None, "")
     starts = next((s for n in reversed(STARTS) if holds(s := _extra(record, columns, n))), None)
     given: list[tuple[Any, Any]] = []
     are_listed = False
@@ -55,17 +55,17 @@ def read_answers(
         for value, start in given
         if (text := text_of(value, names, place))
     ]
-    if answers and impossible:
+    if answers and possible is False:
         raise UserError(
-            f"contradicts itself: {IMPOSSIBLE} is true, and the answer is "
-            f"{quoted(answers[0].text)}",
+            f"contradicts itself: {said}, and the answer is {quoted(answers[0].text)}",
             where=place,
             mend="mend one of them",
         )
-    if not answers and (impossible is False or not (impossible or (are_listed and not given))):
+    if not answers and (possible or (possible is None and not (are_listed and not given))):
         several = len(columns.targets) > 1
-        what = f"columns {names} are empty" if several else f"column {names!r} is empty"
-        what += f", and {IMPOSSIBLE} is false" if impossible is False else ""
+        what = f"column {names!r} is {emptiness(record[columns.targets[0]])}"
+        what = f"columns {names} are empty" if several else what
+        what += f", and {said}" if possible else ""
         mend = "write it, or remove the row; a question that has no answer has the answers []"
         raise UserError(what, where=place, mend=mend)
     if answers and are_listed and len(answers) < len(given):
@@ -78,15 +78,18 @@ def _extra(record: Record, columns: Columns, name: str) -> Any:
     return None if column is None else record[column]
 
 
-def _is_impossible(record: Record, columns: Columns) -> bool | None:
-    """Whether the record says that there is no answer; None where it does not say."""
-    value = _extra(record, columns, IMPOSSIBLE)
-    if not holds(value):
-        return None
-    written = str(value).strip().lower()
-    if written not in TRUE + FALSE:
-        raise UserError(f"{IMPOSSIBLE} is {value!r}", where=record.place, mend="give true or false")
-    return written in TRUE
+def _said_possible(record: Record, columns: Columns) -> tuple[bool, str] | None:
+    """Return whether the record says that there is an answer, and how; None where it does not."""
+    for name in (*IMPOSSIBLE, *ANSWERABLE):
+        value = _extra(record, columns, name)
+        if not holds(value):
+            continue
+        written = str(value).strip().lower()
+        if written not in TRUE + FALSE:
+            raise UserError(f"{name} is {value!r}", where=record.place, mend="give true or false")
+        said = f"{name} is {str(written in TRUE).lower()}"
+        return (written in TRUE) == (name in ANSWERABLE), said
+    return None
 
 
 def _held_value(value: Any, column: str, place: str, notes: Counter[str]) -> Any:
@@ -163,8 +166,8 @@ def _start(value: Any, place: str) -> int | None:
 def check_start(answer: Answer, context: str, place: str, notes: Counter[str]) -> int:
     """Return the character of a context that an answer begins at, near the one that is said.
 
-    Some data sets count UTF-16 units, or not the spaces before the text, or a character or two more
-    or less. Raises UserError where the answer stands in several other places.
+    Some data sets count UTF-16 units or bytes, or not the spaces before the text, or a character
+    or two more or less. Raises UserError where the answer stands in several other places.
     """
     text, start = answer.text, answer.start or 0
     if context.startswith(text, start):
@@ -174,8 +177,9 @@ def check_start(answer: Answer, context: str, place: str, notes: Counter[str]) -
         notes[NOT_IN_TEXT] += 1
         return start
     units = context.encode("utf-16-le")[: 2 * start].decode("utf-16-le", errors="ignore")
+    octets = context.encode()[:start].decode(errors="ignore")
     skipped = len(context) - len(context.lstrip())
-    counted = {len(units), start + skipped} & set(found)
+    counted = {len(units), len(octets), start + skipped} & set(found)
     near = [other for other in found if abs(other - start) <= NEAR]
     meant = next((some for some in (list(counted), near) if len(some) == 1), found)
     if len(meant) > 1:

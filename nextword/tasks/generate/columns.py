@@ -28,7 +28,8 @@ DOCUMENTS = (
     *("source", "input", "body"),
 )
 SUMMARIES = ("summary", "highlights", "abstract", "target", "output", "title")
-IMPOSSIBLE = "is_impossible"
+IMPOSSIBLE = ("is_impossible", "impossible", "unanswerable", "is_unanswerable")
+ANSWERABLE = ("answerable", "is_answerable", "has_answer", "hasanswer")
 STARTS = ("answer_start", "starts")
 
 
@@ -84,7 +85,7 @@ def _columns_of_task(records: Sequence[Record], settings: TaskSettings, labelled
     left = [name for name in filled_first(filled, usual) if name not in inputs.values()]
     targets = _target_columns(records, settings, left)
     names = column_names(records) if settings.task == "qa" else {}
-    extras = [names[name] for name in (IMPOSSIBLE, *STARTS) if name in names]
+    extras = [names[name] for name in (*IMPOSSIBLE, *ANSWERABLE, *STARTS) if name in names]
     return Columns(inputs, targets, extras=extras)
 
 

@@ -14,7 +14,7 @@ from nextword.tasks.generate.answers import Answer, check_start, read_answers
 from nextword.tasks.generate.messages import holds, parse_text
 from nextword.tasks.generate.prompts import fields_of
 from nextword.tasks.generate.translation import parse_translation
-from nextword.tasks.records import Columns, Record, input_text, text_of
+from nextword.tasks.records import Columns, Record, emptiness, input_text, text_of
 
 _UNSPACED = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")  # no space follows
 JOINED = "lists of sentences that were held as text are joined"
@@ -118,7 +118,9 @@ class PromptedReader(ExampleReader[PromptedExample]):
             several = value if isinstance(value, list) else [value]
             found = [text for item in several if (text := text_of(item, column, place))]
             if not found and len(columns) == 1:
-                raise _empty(f"column {column!r} is empty", place, "write it, or remove the row")
+                raise _empty(
+                    f"column {column!r} is {emptiness(value)}", place, "write it, or remove the row"
+                )
             if len(set(found)) > 1:
                 self.report.notes[SEVERAL] += 1
             texts += found

@@ -21,7 +21,8 @@ from nextword.tasks.generate.messages import (
 from nextword.tasks.records import Record, input_text, text_of
 
 SYSTEMS = ("system", "system_prompt", "system_message", "systemprompt")
-BESIDE = ("input", "context")  # what an instruction is about, in Alpaca's and in Dolly's format
+# What an instruction is about: in Alpaca's and in Dolly's format, then as others call it.
+BESIDE = ("input", "context", "passage", "paragraph", "document", "article")
 HISTORY = "history"
 QUOTED = 60  # characters of a text in a message
 
@@ -78,9 +79,13 @@ def system_columns(names: Mapping[str, str]) -> tuple[str, ...]:
 
 def as_text(value: Any) -> str:
     """Return a value as text, numbers and lists as JSON writes them; "" where it holds nothing."""
-    if isinstance(value, str):
-        return value.strip()
-    return json.dumps(value, ensure_ascii=False, default=str) if holds(value) else ""
+    if not holds(value):
+        return ""
+    return (
+        value.strip()
+        if isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False, default=str)
+    )
 
 
 def with_system(record: Record, columns: tuple[str, ...], talk: Talk) -> Talk:

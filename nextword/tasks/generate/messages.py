@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nextword.errors import UserError, nearest
-from nextword.text.cells import read_cell
+from nextword.text.cells import is_no_value, read_cell
 
 ROLES = ("system", "user", "assistant")
 ROLE_OF = {
@@ -24,7 +24,7 @@ TOOL_ROLES = ("tool", "function", "function_call", "tool_call", "observation", "
 TOOL_CALLS = ("tool_calls", "function_call")
 ROLE_KEYS = ("role", "from")
 TEXT_KEYS = ("content", "value", "text")
-WEIGHT_KEYS = ("weight", "train", "training", "loss")
+WEIGHT_KEYS = ("weight", "train", "training", "trainable", "train_on_turn", "learn", "loss")
 TEXT_PARTS = (None, "text", "input_text", "output_text")
 WITHOUT_TOOLS = "remove these turns, or write as text what the user and the assistant say in them"
 _MESSAGES_AS_TEXT = re.compile(r"\[?\s*\{\s*(['\"])(?:role|from|content|value)\1\s*:")
@@ -70,9 +70,11 @@ def messages_in(value: Any, place: str) -> Any:
 
 
 def holds(value: Any) -> bool:
-    """Whether there is anything in a value: not where it is null, NaN, or empty."""
+    """Whether there is anything in a value: not where it is null, NaN (also as text), or empty."""
+    if isinstance(value, str):
+        return value != "" and not is_no_value(value)
     is_nan = isinstance(value, float) and value != value
-    return not is_nan and value not in (None, "", [], {})
+    return not is_nan and value not in (None, [], {})
 
 
 def parse_text(value: Any, place: str) -> Any:

@@ -12,8 +12,9 @@ from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.text.columns import text_column_by_name
 
 WORDS = ("tokens", "words")
-_USUAL = ("tags", "ner_tags", "entities", "spans", "labels", "label")
+_USUAL = ("tags", "ner_tags", "tag", "ner", "entities", "spans", "labels", "label")
 LABELS = (*_USUAL, "ents", "annotations", "annotation", "pos_tags", "upos", "pos")
+WORD = ("word", "token")  # columns of tables with a word in each row
 DATA, ANNOTATIONS = "data", "annotations"  # of Label Studio's records
 
 
@@ -29,6 +30,9 @@ def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled:
         by_lower = {name.lower(): name for name in reversed(columns_of(records))}
         label = settings.label_column or next((by_lower[n] for n in usual if n in by_lower), None)
         names = (*_columns_of_words(records, label), *TEXT_NAMES)
+        columns = {name.strip().lower() for name in columns_of(records)}
+        if settings.text_column is None and columns & {*WORD} and not columns & {*names}:
+            raise word_a_row(records[0].place)
         text = choose_column(
             records, "text, or list of words", settings.text_column, names, "text_column"
         )
@@ -37,6 +41,16 @@ def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled:
     others = [name for name in usual if name != text.lower()]
     label = choose_column(records, "tag", settings.label_column, others, "label_column")
     return Columns({"text": text}, [label], "label_column")
+
+
+def word_a_row(place: str) -> UserError:
+    """Return what is wrong with a table of single words."""
+    return UserError(
+        "holds a word in each row, and not a sentence",
+        where=place,
+        mend="write a word and its tag, with a tab between them, in each line of a file named "
+        ".conll, and an empty line between sentences",
+    )
 
 
 def _columns_of_words(records: Sequence[Record], label: str | None) -> Sequence[str]:

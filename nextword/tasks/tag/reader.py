@@ -10,13 +10,13 @@ from typing import Any
 from nextword.errors import UserError
 from nextword.evaluation.entities import Entity, iob2
 from nextword.tasks.dataset import ExampleReader, LeftOut
-from nextword.tasks.records import Columns, Record
-from nextword.tasks.tag.columns import DATA, WORDS
+from nextword.tasks.records import Columns, Record, emptiness
+from nextword.tasks.tag.columns import DATA, WORDS, word_a_row
 from nextword.tasks.tag.data import TaggedText, joined, words_of
 from nextword.tasks.tag.formats import cell, read_spans
 from nextword.tasks.tag.offsets import AS_GIVEN, Offsets, Span, find_offsets, offsets_of
 from nextword.tasks.tag.schemes import TagScheme, find_scheme
-from nextword.text.cells import read_cell
+from nextword.text.cells import is_empty, read_cell
 
 
 class TaggedTextReader(ExampleReader[TaggedText]):
@@ -44,7 +44,7 @@ class TaggedTextReader(ExampleReader[TaggedText]):
             return TaggedText(_text(value, name, place), words_of(value), [], place)
         label = self.columns.targets[0]
         given = cell(record[label], label, place)
-        words = words_in(value) if isinstance(value, list) or hold_tags(given) else None
+        words, given = words_and_tags(value, given)
         if words is None:
             return self._with_entities(_text(value, name, place), given, place)
         text, spans = _checked(words, name, place)
@@ -92,22 +92,47 @@ def tag_reader(
     """
     if not columns.targets:
         return TaggedTextReader(columns)
-    sentences, texts = [], []
+    sentences, texts, single_words = [], [], 0
     name, label = columns.inputs["text"], columns.targets[0]
     for record in records:
         text = record[name]
         with contextlib.suppress(UserError, LeftOut):
             given = cell(record[label], label, record.place)
-            if isinstance(text, list) or (hold_tags(given) and words_in(text)):
+            words, given = words_and_tags(text, given)
+            single_words += _is_single_word(text, words)
+            if words is not None or isinstance(text, list):
                 sentences.append((given if isinstance(given, list) else [], record.place))
             elif isinstance(text, str):
                 texts.append((text, read_spans(given, text, record.place)[0]))
+    if single_words == len(records) > 1:
+        raise word_a_row(records[0].place)
     return TaggedTextReader(columns, find_scheme(sentences, classes), find_offsets(texts))
 
 
 def hold_tags(value: Any) -> bool:
     """Return whether a value is a list of tags, not of entities."""
     return isinstance(value, list) and bool(value) and not isinstance(value[0], list | Mapping)
+
+
+def words_and_tags(value: Any, given: Any) -> tuple[list[Any] | None, Any]:
+    """Return words and tags that are lists, or that spaces separate in a text; None and what is
+    `given` where these are no tags of words."""
+    if isinstance(value, list) or hold_tags(given):
+        words = words_in(value)
+        if words is None and isinstance(value, str) and all(isinstance(tag, str) for tag in given):
+            split = value.split()
+            words = split if len(given) > 1 or len(split) == 1 else None  # one is a kind of entity
+        return words, given
+    if isinstance(value, str) and isinstance(given, str):
+        words, tags = value.split(), given.split()
+        if words and len(words) == len(tags):
+            return words, tags
+    return None, given
+
+
+def _is_single_word(text: Any, words: Sequence[Any] | None) -> bool:
+    """Return whether a text, and not a list, is one word with its tag."""
+    return isinstance(text, str) and words == [text.strip()]
 
 
 def words_in(value: Any) -> list[Any] | None:
@@ -120,10 +145,11 @@ def words_in(value: Any) -> list[Any] | None:
 
 
 def _text(value: Any, column: str, place: str) -> str:
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str) and not is_empty(value):
         return value
-    what = "is empty" if value in (None, "") else "is neither text nor a list of words"
-    raise UserError(f"column {column!r} {what}", where=place, mend="mend or remove the row")
+    is_blank = value is None or isinstance(value, str)
+    what = emptiness(value) if is_blank else "neither text nor a list of words"
+    raise UserError(f"column {column!r} is {what}", where=place, mend="mend or remove the row")
 
 
 def _checked(words: list[str], column: str, place: str) -> tuple[str, list[tuple[int, int]]]:

@@ -15,6 +15,7 @@ from nextword.evaluation.entities import OUTSIDE, entities_of, iob2
 OUTSIDES = (OUTSIDE, "o", "0", "_")
 PREFIXES = "BIESLUM"  # of tags in IOB1, IOB2, BIOES, BILOU and BMES
 RARE, MANY = 0.1, 8  # of the words; kinds of tags: there words outside of entities are more
+FEWEST_TAGGED = 10  # words, from which on tags that are nearly all different are none
 ONLY_KIND = "entity"  # where tags have no kind: B, I and O
 PARTS_OF_SPEECH = frozenset(  # universal ones, and some of Penn's English and Chinese treebanks
     [
@@ -24,15 +25,17 @@ PARTS_OF_SPEECH = frozenset(  # universal ones, and some of Penn's English and C
         *("NR", "NT", "VV", "VA", "VC", "AD", "PU", "DEC", "DEG", "LC", "PN", "BA"),
     ]
 )
-_PREFIXED = re.compile(rf"([{PREFIXES}])[-_](.+)", re.I | re.S)
+_PREFIXED = re.compile(rf"([{PREFIXES}])[-_:](.+)", re.I | re.S)
+_SUFFIXED = re.compile(rf"(.+)[-_:]([{PREFIXES}])", re.S)
 
-Kind = Literal["prefixes", "bare prefixes", "runs", "plain"]
+Kind = Literal["prefixes", "suffixes", "bare prefixes", "runs", "plain"]
 
 
 @dataclass(frozen=True)
 class TagScheme:
-    """What tags are: `prefixes` say where entities of a kind begin (B-PER), or of the only kind
-    (B); of `runs` of one tag (PER) each is an entity; or they are `plain` tags of single words."""
+    """What tags are: `prefixes` say where entities of a kind begin (B-PER), or `suffixes` (PER-B),
+    or prefixes of the only kind (B); of `runs` of one tag (PER) each is an entity; or they are
+    `plain` tags of single words."""
 
     kind: Kind = "prefixes"
     notes: Counter[str] = field(default_factory=Counter)
@@ -57,6 +60,8 @@ class TagScheme:
                 return f"I-{name}"
             if self.kind == "bare prefixes":
                 return f"{name}-{ONLY_KIND}"
+            if self.kind == "suffixes" and (match := _SUFFIXED.fullmatch(name)):
+                return f"{match[2]}-{match[1]}"
             if match := _PREFIXED.fullmatch(name):
                 return f"{match[1].upper()}-{match[2]}"
         elif isinstance(tag, int | float):
@@ -85,18 +90,26 @@ def find_scheme(
     is_one_of_many = outside < RARE * counts.total() and len(marked) > MANY  # "o" may be a tag
     if marked and all(name.isdigit() for name in marked):
         raise _numbers(f"tag {marked[0]!r}", place)
+    words = sum(counts[name] for name in marked)
     kind = _kind(marked, bool(classes) or (outside > 0 and not is_one_of_many))
     scheme = TagScheme(kind)
     if kind != "plain":
         for name in OUTSIDES[1:]:
             if counts[name]:
                 scheme.notes[f"tags {name!r}, read as O"] = counts[name]
-    words = sum(counts[name] for name in marked)
+    if kind in ("runs", "plain") and not classes and len(marked) > max(words / 2, FEWEST_TAGGED):
+        raise UserError(
+            f"{len(marked):,} different ones of {words:,} words are hardly tags: {marked[0]!r}",
+            where=place,
+            mend="give a word and its tag in each line, or name another --label-column",
+        )
     if kind == "runs":
         scheme.notes["words with tags without B- and I-, of which each run is one entity"] = words
     elif kind == "bare prefixes":
         scheme.notes[f"words with tags without a kind, which is called {ONLY_KIND!r}"] = words
-    elif kind == "prefixes" and (other := [n for n in marked if n[1:2] == "_"]):
+    elif kind == "suffixes":
+        scheme.notes[f"words with tags like {marked[0]}, read as B-… and I-…"] = words
+    elif kind == "prefixes" and (other := [n for n in marked if n[1:2] in ("_", ":")]):
         what = f"words with tags like {other[0]}, read as {other[0][0].upper()}-{other[0][2:]}"
         scheme.notes[what] = sum(counts[name] for name in other)
     return scheme
@@ -113,6 +126,9 @@ def _kind(marked: Sequence[str], has_outside: bool) -> Kind:
     begun = [name for name in marked if name[:2] in ("B_", "I_") and name[2:]]
     if dashed or begun or all(map(_PREFIXED.fullmatch, marked)):
         return "prefixes"
+    ends = [name[-1] for name in marked if _SUFFIXED.fullmatch(name)]
+    if len(ends) == len(marked) and {*ends} & {"B", "S", "U"}:
+        return "suffixes"
     if not has_outside or _are_parts_of_speech(marked):
         return "plain"
     return "bare prefixes" if set(marked) <= set(PREFIXES) else "runs"

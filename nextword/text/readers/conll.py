@@ -5,9 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from nextword.text.document import ReadError, ReadStats, Records, Source
+from nextword.text.readers.conll_layout import (
+    Layout,
+    find_layout,
+    is_of_2012,
+    note_layout,
+)
 from nextword.text.readers.plain import read_lines
 
 _SAMPLED_LINES = 1000  # that tell how many columns there are
@@ -17,7 +22,8 @@ _MARK = re.compile(r"# +(?:\S+ += |newdoc|newpar)|#(?:begin|end) document\b")  #
 
 
 def conll_records(source: Source, stats: ReadStats) -> Records:
-    """Yield each sentence: "tokens" is the first column, "tags" the last, those between "2", "3" …
+    """Yield each sentence: "tokens" is the first column, "tags" the last, those between "2", "3" …,
+    if the file is laid out as most are.
 
     Tabs separate columns, spaces where a line has no tab. A line that begins with "#" and has not
     a word's columns or tag may be a comment. One with fewer or more columns than the first is a
@@ -25,7 +31,14 @@ def conll_records(source: Source, stats: ReadStats) -> Records:
     """
     lines = read_lines(source, stats)
     sample = list(itertools.islice(lines, _SAMPLED_LINES))
-    width, tags = _width_and_tags([line for _, line in sample if isinstance(line, str)])
+    layout = _layout([line for _, line in sample if isinstance(line, str)])
+    if layout is None:
+        what = "is in CoNLL-2012's format, with entities in brackets"
+        mend = "write a word and its tag in each line, such as B-PER, I-PER and O"
+        yield source.path, ReadError(what, source.path, "", "format", mend)
+        return
+    note_layout(layout, source.path, stats)
+    width, tags = layout.width, layout.tags
     rows: list[list[str]] = []
     first_line = 0
     for number, line in itertools.chain(sample, lines):
@@ -38,7 +51,7 @@ def conll_records(source: Source, stats: ReadStats) -> Records:
             continue
         if not columns or columns[0] == _DOCUMENT_START:
             if rows:
-                yield f"{source.path}:{first_line}", _sentence(rows)
+                yield f"{source.path}:{first_line}", layout.split(rows)
             rows = []
             continue
         if len(columns) != width or not all(columns):
@@ -49,11 +62,13 @@ def conll_records(source: Source, stats: ReadStats) -> Records:
                 mend += '; a comment begins with "# "'
             yield where, ReadError(what, where, line, "columns", mend)
             return
+        if layout.is_part(columns):
+            continue
         first_line = first_line if rows else number
         rows.append(columns)
         tags.add(columns[-1])
     if rows:
-        yield f"{source.path}:{first_line}", _sentence(rows)
+        yield f"{source.path}:{first_line}", layout.split(rows)
 
 
 def _columns(line: str) -> list[str]:
@@ -65,13 +80,24 @@ def _columns(line: str) -> list[str]:
     return [column for column in re.split("[ \t]+", line) if column]
 
 
-def _width_and_tags(lines: Sequence[str]) -> tuple[int, set[str]]:
-    """Return how many columns the first word has, and the tags of words that are not "#"."""
-    rows = [(line, columns) for line in lines if (columns := _columns(line))]
-    rows = [row for row in rows if row[1][0] != _DOCUMENT_START and not _MARK.match(row[0])]
-    words = [columns for line, columns in rows if not _COMMENT.match(line)]
-    width = len((words or [columns for _, columns in rows] or [[]])[0])
-    return width, {columns[-1] for columns in words if len(columns) == width}
+def _layout(lines: Sequence[str]) -> Layout | None:
+    """Return which columns hold words and tags, told by words that are not "#"; None for a file in
+    CoNLL-2012's format."""
+    rows = [(line, _columns(line)) for line in lines]
+    rows = [row for row in rows if not row[1] or not _MARK.match(row[0])]
+    rows = [(line, [] if columns[:1] == [_DOCUMENT_START] else columns) for line, columns in rows]
+    words = [row for row in rows if not _COMMENT.match(row[0])]
+    words = words if any(columns for _, columns in words) else rows
+    width = next((len(columns) for _, columns in words if columns), 0)
+    sentences = [
+        [columns for _, columns in group]
+        for is_word, group in itertools.groupby(words, lambda row: bool(row[1]))
+        if is_word
+    ]
+    if is_of_2012(sentences[:1], width):
+        return None
+    shaped = [[row for row in sentence if len(row) == width] for sentence in sentences]
+    return find_layout([sentence for sentence in shaped if sentence], width)
 
 
 def _is_comment(line: str, columns: list[str], width: int, tags: set[str] | None) -> bool:
@@ -85,9 +111,3 @@ def _is_comment(line: str, columns: list[str], width: int, tags: set[str] | None
         return False
     is_tag = columns[0] != "#" or columns[-1] in tags or columns[-1].isupper()
     return not is_tag or _MARK.match(line) is not None
-
-
-def _sentence(rows: list[list[str]]) -> dict[str, Any]:
-    tokens, *others = (list(column) for column in zip(*rows, strict=True))
-    numbered = {str(number): column for number, column in enumerate(others[:-1], start=2)}
-    return {"tokens": tokens} | numbered | ({"tags": others[-1]} if others else {})

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 from nextword.text.document import Documents, ReadError, ReadStats, Records, Source
 from nextword.text.readers.csv_rows import CsvRows
-from nextword.text.readers.header import column_names, has_names, is_in_doubt
+from nextword.text.readers.header import (
+    column_names,
+    has_names,
+    is_in_doubt,
+    refuse_single_quotes,
+)
 from nextword.text.readers.rows import NumberedRow, Row
 from nextword.text.readers.tsv_rows import TsvRows
 from nextword.text.record_text import records_to_documents
@@ -38,7 +43,10 @@ def delimited_records(source: Source, stats: ReadStats, text_column: str | None 
             yield row.source, row
         elif len(row) != width:
             where, what = f"{path}:{line}", f"has {len(row)} fields, expected {width}"
-            yield where, ReadError(what, where, " | ".join(row)[:1000], "wrong number of fields")
+            mend = 'put a field that holds the separator into quotes, as in "a, b"'
+            mend = mend if len(row) > width else "fill up or remove the row"
+            content = " | ".join(row)[:1000]
+            yield where, ReadError(what, where, content, "wrong number of fields", mend)
         elif header.nameless:
             yield f"{path}:{line}", dict(header.filled_cells(row, path, stats))
         else:
@@ -71,6 +79,7 @@ def _read_header(
         return _Header([])
     line, first = rows[0]
     below = [row for _, row in rows[1:]]
+    refuse_single_quotes(first, below, f"{path}:{line}")
     if not has_names(first, below, text_column):
         return _Header([str(number) for number in range(1, len(first) + 1)])
     if is_in_doubt(first, below, text_column):

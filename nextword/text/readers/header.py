@@ -31,9 +31,9 @@ def has_names(first: list[str], below: list[list[str]], text_column: str | None)
     """Return whether the first row names the columns.
 
     It does if it has a usual name of a text column, or words that do not come again `below`. Where
-    some are more than a word, or begin with a digit, what stands below one of them has to be
-    numbers or far longer. A column of row numbers may have no name, nor may others beside two that
-    have one.
+    some are more than a word, or begin with a digit, two have to be usual names, or what stands
+    below one of them numbers or far longer. A column of row numbers may have no name, nor may
+    others beside two that have one.
     """
     cells = [cell.strip() for cell in first]
     if any(cell.lower() in TEXT_COLUMNS or cell == text_column for cell in cells):
@@ -46,7 +46,9 @@ def has_names(first: list[str], below: list[list[str]], text_column: str | None)
         return False
     if any(name in values for name, values in columns):
         return False
-    return all(map(_NAME.fullmatch, names)) or any(_is_name(*column) for column in columns)
+    if all(map(_NAME.fullmatch, names)) or sum(name.lower() in _USUAL for name in names) > 1:
+        return True
+    return any(_is_name(*column) for column in columns)
 
 
 def is_in_doubt(first: list[str], below: list[list[str]], text_column: str | None) -> bool:
@@ -75,6 +77,17 @@ def column_names(first: list[str], where: str) -> list[str]:
             mend="give each column a name of its own",
         )
     return names
+
+
+def refuse_single_quotes(first: list[str], below: list[list[str]], where: str) -> None:
+    """Raise UserError for a table whose fields stand between single quotes."""
+    cells = [cell.strip() for row in (first, *below[:1]) for cell in row]
+    if all(len(cell) > 1 and cell[0] == cell[-1] == "'" for cell in cells):
+        raise UserError(
+            f"its fields stand between single quotes: {cells[0][:80]}",
+            where=where,
+            mend='write double quotes ("), or none, around all fields',
+        )
 
 
 def _named_columns(cells: Sequence[str], below: list[list[str]]) -> list[tuple[str, list[str]]]:

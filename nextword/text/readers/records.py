@@ -34,7 +34,7 @@ def jsonl_records(source: Source, stats: ReadStats) -> Records:
             yield where, line
         elif line.strip():
             try:
-                value = json.loads(line)
+                value = json.loads(line, object_pairs_hook=_object)
             except (ValueError, RecursionError) as error:
                 what = f"is not valid JSON ({_reason(error)})"
                 value = ReadError(what, where, line, "not JSON")
@@ -128,7 +128,7 @@ class _StreamParser:
     def __init__(self, pieces: Iterator[str], path: str) -> None:
         self._pieces, self._path = pieces, path
         self._text, self._at, self._line = next(pieces, ""), 0, 1
-        self._decode = json.JSONDecoder().raw_decode
+        self._decode = json.JSONDecoder(object_pairs_hook=_object).raw_decode
 
     def peek(self) -> str:
         """Return the next character that is not a space; "" at the end."""
@@ -184,6 +184,16 @@ class _StreamParser:
         line = self._line + self._text.count("\n", 0, self._at)
         what = what[:1].lower() + what[1:]
         return UserError(f"is not valid JSON ({what})", where=f"{self._path}:{line}")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object's values by their keys. Raises ValueError for a key that stands twice."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} stands twice in an object")
+    return values
 
 
 def _reason(error: Exception) -> str:

@@ -72,7 +72,7 @@ def amounts(chance: random.Random) -> list[Cell]:
 
 SOUND = [words, numbers, booleans, lists, joined, amounts]
 DAMAGED: list[Any] = [
-    *("", "  ", None, float("nan"), {"joy": 1}, [["joy"]], [None], "['joy', 'an", "['joy' 'an]"),
+    *("", "  ", None, float("nan"), {"joy": 0.5}, [["joy"]], [None], "['joy', 'an", "['joy' 'an]"),
     *("[joy, anger]", "-", "1,2,3,4", "n/a"),
 ]
 

@@ -207,7 +207,7 @@ def test_minus_one_and_a_dash_may_be_labels_like_others() -> None:
         read([-1, -1, -1])
 
 
-@pytest.mark.parametrize("value", [{"joy": 1}, [["a"]], [None], ["a", float("nan")]])
+@pytest.mark.parametrize("value", [{"joy": 0.5}, [["a"]], [None], ["a", float("nan")]])
 def test_what_is_no_label_is_refused_with_its_place(value: Any) -> None:
     with pytest.raises(UserError, match="row 2: "):
         read([["a"], ["b"], value])
@@ -219,3 +219,48 @@ def test_amounts_are_encoded_as_they_are() -> None:
     encoded = np.concatenate([encode_label(labels, text) for text in dataset.examples])  # type: ignore[arg-type]
     assert encoded.tolist() == pytest.approx([1.5, 2.25, 3, 0.1, 4.75])
     json.dumps([text.label for text in dataset.examples])
+
+
+@pytest.mark.parametrize(
+    ("one", "none"),
+    [
+        ("{'joy', 'fear'}", "set()"),
+        ("('joy', 'fear')", "()"),
+        ("array(['joy', 'fear'], dtype=object)", "array([], dtype=object)"),
+        ("{'joy': 1, 'fear': True, 'anger': 0}", "{'joy': 0, 'fear': 0.0}"),
+        ({"joy": 1.0, "fear": 1.0, "anger": 0.0}, {"joy": 0.0}),
+        ({"choices": ["joy", "fear"]}, {"choices": []}),
+    ],
+)
+def test_labels_may_be_any_print_of_several_names(one: Any, none: Any) -> None:
+    assert labels_in([one, "anger", none]) == [["joy", "fear"], ["anger"], []]
+
+
+@pytest.mark.parametrize("flags", ["[0, 1, 0]", [1.0, 0.0, 0.0], [True, False, True]])
+def test_flags_that_do_not_name_their_labels_are_refused(flags: Any) -> None:
+    with pytest.raises(UserError, match="row 0: labels are lists of 3 flags"):
+        labels_in([flags, [0, 0, 1], [1, 1, 0]])
+
+
+@pytest.mark.parametrize("value", ["nan", "NaN", "<NA>", "#N/A", " #REF! "])
+def test_what_programs_write_for_no_value_is_neither_a_label_nor_a_text(value: str) -> None:
+    with pytest.raises(UserError, match=r"row 2: column 'label' is empty: it holds"):
+        read(["a", "b", value])
+    records = [Record({"text": text, "label": "a"}, f"row {text}") for text in ("one", value)]
+    with pytest.raises(UserError, match="column 'text' is empty: it holds"):
+        Classify.read(records, TaskSettings(task="classify"))
+
+
+@pytest.mark.parametrize(
+    ("text", "what"), [("b'caf\\xc3\\xa9'", "bytes"), ("['a', 'b']", "a list")]
+)
+def test_a_text_that_python_printed_of_something_else_is_refused(text: str, what: str) -> None:
+    records = [Record({"text": text, "label": name}, "row 1") for name in "ab"]
+    with pytest.raises(UserError, match=f"row 1: column 'text' holds {what} as text"):
+        Classify.read(records, TaskSettings(task="classify"))
+
+
+@pytest.mark.parametrize(("one", "other"), [("1", "１"), ("01", "1"), ("Yes", "yes")])
+def test_names_that_people_mean_as_one_are_pointed_out(one: str, other: str) -> None:
+    notes = read([one, other, "no"]).report.notes
+    assert [count for note, count in notes.items() if "kept apart" in note] == [2]

@@ -133,3 +133,24 @@ def test_a_file_in_squads_format_is_read_whole(tmp_path: Path) -> None:
     (tmp_path / "squad.json").write_text(json.dumps({"data": articles}))
     with pytest.raises(UserError, match="question 1: column 'answers' is empty"):
         read("qa", read_records([str(tmp_path / "squad.json")]))
+
+
+@pytest.mark.parametrize("name", ["has_answer", "answerable", "is_answerable"])
+def test_a_question_may_say_that_it_has_an_answer(name: str) -> None:
+    assert answered(answer="Bo", **{name: 1}).references == ("Bo",)
+    assert answered(answer="", **{name: False}).references == ()
+    with pytest.raises(UserError, match=f"contradicts itself: {name} is false"):
+        answered(answer="Bo", **{name: "False"})
+
+
+def test_a_place_may_be_counted_in_bytes() -> None:
+    context = "Für Zoë Müllers Öl: Bo. Da ist Bo."
+    start = context.index("Bo", context.index("Bo") + 1)
+    places = {"answer": "Bo", "answer_start": len(context[:start].encode())}
+    assert answered(context=context, **places).answer_start == start
+
+
+@pytest.mark.parametrize("value", ["nan", "NaN", "<NA>"])
+def test_no_value_as_text_is_no_answer(value: str) -> None:
+    with pytest.raises(UserError, match=f"column 'answer' is empty: it holds '{value}'"):
+        answered(answer=value)

@@ -167,3 +167,10 @@ def test_a_prompt_in_messages_is_read_and_its_completion_learned() -> None:
     (talk,) = read("chat", as_records(row)).examples
     assert [message.content for message in talk] == ["a", "b", "a", "b"]
     assert [message.learned for message in talk] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("name", ["context", "passage", "paragraph", "document", "article"])
+def test_what_a_question_is_about_stands_in_the_prompt(name: str) -> None:
+    asked = {"question": "Where?", name: "Ada is in Harrow.", "answer": "Harrow"}
+    assert said(asked)[0] == ("user", "Where?\n\nAda is in Harrow.")
+    assert said(asked | {name: "NaN"})[0] == ("user", "Where?")

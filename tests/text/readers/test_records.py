@@ -7,6 +7,7 @@ import pytest
 from samples import ReadBytes
 
 from nextword.errors import UserError
+from nextword.tasks.records import read_records, whole
 from nextword.text.document import ReadStats
 from nextword.text.sources import find_sources, iter_records
 
@@ -118,3 +119,11 @@ def test_labelled_rows_that_pandas_wrote_by_columns_are_records(tmp_path: Path) 
     [source] = find_sources([str(tmp_path / "a.json")])
     values = [value for _, value in iter_records(source, ReadStats())]
     assert values == [{"text": "x", "label": 5}, {"text": "y", "label": 6}]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_key_that_stands_twice_is_refused_with_its_line(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text('{"text": "a", "label": "b"}\n{"text": "a", "label": "b", "label": "c"}\n')
+    with pytest.raises(UserError, match=r":2: .*the key 'label' stands twice"):
+        whole(read_records([str(path)]))

@@ -280,3 +280,19 @@ def test_comments_are_told_from_words(
 ) -> None:
     found, errors = read_conll(tmp_path / "a.conll", content)
     assert errors == [] and [sentence["tokens"] for sentence in found] == tokens
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", "Sentence #\tWord\tPOS\tTag\tn"],
+)
+def test_names_with_a_number_sign_are_names(names: str, tmp_path: Path) -> None:
+    rows = "".join(f"{n % 2}\t7028{n}\tB\tone string {n}\tanother {n}\n" for n in range(5))
+    records, errors = read(tmp_path / "a.tsv", f"{names}\n{rows}")
+    assert not errors and len(records) == 5
+    assert list(records[0]) == names.split("\t")
+
+
+def test_fields_between_single_quotes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.csv:1: its fields stand between single quotes"):
+        read(tmp_path / "a.csv", "'text','label'\n'one','a'\n'two','b'\n")
