@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import glob
 import hashlib
@@ -66,6 +67,7 @@ _ALIASES = {".txt": "text", ".md": "text", ".htm": "html", ".xhtml": "html", ".n
 _KINDS = {f".{kind}": kind for kind in _OWN_SUFFIX} | _ALIASES
 _UNREADABLE = "the file, or the rest of it, cannot be read"
 _FAILED = "cannot be read ({kind}: {reason})"
+_DELETED = frozenset(("[deleted]", "[removed]"))  # what Reddit writes in place of a text
 _FIRST_LINE = 2**20  # bytes of a line that tell whether a file of an unknown kind is JSON lines
 _SNIFFED_BYTES = 4096  # that tell whether a file of an unknown kind is text
 
@@ -175,20 +177,27 @@ def _suffixes(path: str) -> tuple[str, str | None]:
 
 def _file_source(path: str) -> Source:
     suffix, compression = _suffixes(path)
-    kind = _KINDS.get(suffix) or ("jsonl" if _has_json_lines(path, compression) else "text")
+    kind = _KINDS.get(suffix, "text")
+    if kind == "text" and _has_json_lines(path, compression, suffix in _KINDS):
+        kind = "jsonl"
     return Source(path, kind, compression, Path(path).stat().st_size)
 
 
-def _has_json_lines(path: str, compression: str | None) -> bool:
-    """Return whether a file of an unknown kind begins with a line of JSON that has a text, as those
-    do that wikiextractor writes."""
+def _has_json_lines(path: str, compression: str | None, is_named_text: bool) -> bool:
+    """Return whether a file begins with two lines that are objects of JSON, or, unless it is named
+    as text, with one that has a text, as those do that wikiextractor writes."""
     try:
         with open_decompressed(path, compression) as file:
-            line = file.readline(_FIRST_LINE)
-        record = json.loads(line) if line.startswith(b"{") else None
+            if not file.peek(1).startswith(b"{"):  # type: ignore[attr-defined]
+                return False
+            record = json.loads(file.readline(_FIRST_LINE))
+            following = file.readline(_FIRST_LINE)
     except (UserError, OSError, ValueError, RecursionError):
         return False
-    return isinstance(record, dict) and any(
+    with contextlib.suppress(ValueError, RecursionError):
+        if following.startswith(b"{") and isinstance(json.loads(following), dict):
+            return True
+    return not is_named_text and any(
         text_name_rank(name) is not None and is_text(value) for name, value in record.items()
     )
 
@@ -243,6 +252,8 @@ def read_documents(
                 raise UserError(item.what, where=item.source, mend=mend)
         elif not item.text or item.text.isspace():
             stats.skip("empty", item.source)
+        elif item.text in _DELETED:
+            stats.skip("deleted before it was saved", item.source, item.text)
         else:
             stats.accept()
             yield item
