@@ -52,9 +52,11 @@ _LONE = re.compile(  # a letter beyond ASCII that is no word, or stands beside a
     rf"(?<![\w{_TONES}])(?![a-zA-Z]){_LETTER}(?:(?<![{_LONE_WORDS}])(?![\w.{_TONES}])|(?=\d))"
     rf"|(?<=\d)(?![a-zA-Z]){_LETTER}(?!\w)"
 )
-_MARK_INSIDE = re.compile(  # a sign within a word, or one that no word begins or ends with
-    rf"(?:(?<={_LETTER})[^\w\s\x00-\x7f’‘·\xad{_TONES}]|[©®¹²³¼½¾])(?={_LETTER})"
-    rf"|(?<={_LETTER})[‚„¿¡€]"
+_MARK_INSIDE = (
+    re.compile(  # a sign or a final letter within a word, or one that no word begins or ends with
+        rf"(?:(?<={_LETTER})[^\w\s\x00-\x7f’‘·\xad{_TONES}]|[©®¹²³¼½¾])(?={_LETTER})"
+        rf"|(?<={_LETTER})[‚„¿¡€]|ς(?={_LETTER})"
+    )
 )
 _APOSTROPHE = re.compile(rf"(?<!\w)’(?={_LETTER}{{2}})")
 _ASCII_LETTERS = re.compile("[A-Za-z]+")

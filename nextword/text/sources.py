@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import glob
 import hashlib
@@ -35,6 +34,7 @@ from nextword.text.readers import (
     records,
     translation_memory,
 )
+from nextword.text.weighing import is_running_text
 
 DocumentReader = Callable[[Source, str | None, ReadStats], Documents]
 RecordReader = Callable[[Source, ReadStats], Records]
@@ -177,28 +177,23 @@ def _suffixes(path: str) -> tuple[str, str | None]:
 
 def _file_source(path: str) -> Source:
     suffix, compression = _suffixes(path)
-    kind = _KINDS.get(suffix, "text")
-    if kind == "text" and _has_json_lines(path, compression, suffix in _KINDS):
-        kind = "jsonl"
+    kind = _KINDS.get(suffix) or ("jsonl" if _has_json_lines(path, compression) else "text")
     return Source(path, kind, compression, Path(path).stat().st_size)
 
 
-def _has_json_lines(path: str, compression: str | None, is_named_text: bool) -> bool:
-    """Return whether a file begins with two lines that are objects of JSON, or, unless it is named
-    as text, with one that has a text, as those do that wikiextractor writes."""
+def _has_json_lines(path: str, compression: str | None) -> bool:
+    """Return whether a file of an unknown kind begins with a line of JSON that has a text, as those
+    do that wikiextractor and archives of Reddit have."""
     try:
         with open_decompressed(path, compression) as file:
-            if not file.peek(1).startswith(b"{"):  # type: ignore[attr-defined]
-                return False
-            record = json.loads(file.readline(_FIRST_LINE))
-            following = file.readline(_FIRST_LINE)
+            line = file.readline(_FIRST_LINE)
+        record = json.loads(line) if line.startswith(b"{") else None
     except (UserError, OSError, ValueError, RecursionError):
         return False
-    with contextlib.suppress(ValueError, RecursionError):
-        if following.startswith(b"{") and isinstance(json.loads(following), dict):
-            return True
-    return not is_named_text and any(
-        text_name_rank(name) is not None and is_text(value) for name, value in record.items()
+    return isinstance(record, dict) and any(
+        (text_name_rank(name) is not None and is_text(value))
+        or (isinstance(value, str) and is_running_text(value))
+        for name, value in record.items()
     )
 
 

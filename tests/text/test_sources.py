@@ -322,10 +322,8 @@ def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(
         find_sources([str(tmp_path)])
 
 
-@pytest.mark.parametrize("name", ["a.txt", "RS_2012-01", "a.log"])
-def test_json_lines_are_told_by_two_lines_whatever_they_are_named(
-    name: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", ["RS_2012-01", "a.log"])
+def test_json_lines_with_a_sentence_in_any_field_are_told(name: str, tmp_path: Path) -> None:
     line = '{"selftext": "A walk along the old river and home again.", "url": "https://a.b"}\n'
     path = tmp_path / name
     path.write_text(line * 3)

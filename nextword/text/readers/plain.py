@@ -76,7 +76,7 @@ def refuse_other_files(start: bytes) -> None:
     """Raise UserError for content that begins as no text does, whatever the file is named."""
     for mark, what in _ARCHIVES.items():
         if start.startswith(mark):
-            mend = "give it the suffix of what it is, or unpack it or save it as text and name that"
+            mend = "unpack it, or save it as text, and name that, or give it its own suffix"
             raise UserError(f"is {what}", mend=mend)
 
 
