@@ -66,7 +66,7 @@ def detect_encoding(start: bytes, *, whole: bool = True) -> str:
             return utf16
         offset = start.index(b"\0")
         raise UserError(f"holds a NUL at byte {offset}", mend="is it text? leave it out if not")
-    if _ESCAPED.search(start):  # ASCII, by its bytes
+    if b"\x1b$" in start and _ESCAPED.search(start):  # ASCII, by its bytes
         return "iso2022_jp"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(start, final=whole)

@@ -24,7 +24,15 @@ from nextword.text.columns import (
     join_text,
     text_name_rank,
 )
-from nextword.text.document import Document, Documents, ReadError, ReadStats, Records, Source
+from nextword.text.document import (
+    OTHER_FIELDS,
+    Document,
+    Documents,
+    ReadError,
+    ReadStats,
+    Records,
+    Source,
+)
 from nextword.text.extraction import TextField, find_records, to_document
 from nextword.text.weighing import (
     cut_lists,
@@ -53,15 +61,13 @@ def records_to_documents(
     What is not used is counted in `stats`. Raises UserError as `choose_text_field` does.
     """
     is_json, counter = source.kind == "json", itertools.count(1)
-
-    left: Counter[str] = Counter()  # characters in each field
-    taken = 0
+    earlier = _left_in_fields(stats, source)  # by other files of this kind
+    taken = 0  # characters
 
     def leave(name: str, value: Any) -> None:
         if value or isinstance(value, int | float):
             characters = len(value) if type(value) is str else count_characters(value)
             stats.leave(source.kind, name, characters)
-            left[name] += characters
 
     text_field, weighed_before = TextField(""), set[str]()
     for chunk, is_first in _chunks(records):
@@ -77,9 +83,17 @@ def records_to_documents(
                 taken += len(document.text) if isinstance(document, Document) else 0
                 yield document
         if is_first:
+            left = _left_in_fields(stats, source) - earlier
             weighed_before = {name for name, characters in left.items() if characters > taken}
     if text_column is None:
+        left = _left_in_fields(stats, source) - earlier
         refuse_longer_field(left, weighed_before, taken, str(text_field.column), source.path)
+
+
+def _left_in_fields(stats: ReadStats, source: Source) -> Counter[str]:
+    """Return the characters counted as not used so far, by the names of their fields."""
+    unused = stats.unused.get(source.kind, {})
+    return Counter({n: entry.characters for n, entry in unused.items() if n != OTHER_FIELDS})
 
 
 def _chunks(records: Records) -> Iterator[tuple[list[tuple[str, Any]], bool]]:

@@ -67,7 +67,8 @@ _ALIASES = {".txt": "text", ".md": "text", ".htm": "html", ".xhtml": "html", ".n
 _KINDS = {f".{kind}": kind for kind in _OWN_SUFFIX} | _ALIASES
 _UNREADABLE = "the file, or the rest of it, cannot be read"
 _FAILED = "cannot be read ({kind}: {reason})"
-_DELETED = frozenset(("[deleted]", "[removed]"))  # what Reddit writes in place of a text
+_DELETED = ("[deleted]", "[removed]")  # what Reddit writes in place of a text
+_DELETED_LENGTH = 9
 _FIRST_LINE = 2**20  # bytes of a line that tell whether a file of an unknown kind is JSON lines
 _SNIFFED_BYTES = 4096  # that tell whether a file of an unknown kind is text
 
@@ -247,7 +248,7 @@ def read_documents(
                 raise UserError(item.what, where=item.source, mend=mend)
         elif not item.text or item.text.isspace():
             stats.skip("empty", item.source)
-        elif item.text in _DELETED:
+        elif len(item.text) == _DELETED_LENGTH and item.text in _DELETED:
             stats.skip("deleted before it was saved", item.source, item.text)
         else:
             stats.accept()
