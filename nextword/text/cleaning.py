@@ -119,8 +119,6 @@ _CODE = re.compile(
     re.M,
 )
 
-_GUTENBERG = "PROJECT GUTENBERG"  # stands in capitals where its books begin and end
-
 _JUDGED_CHARACTERS = 200_000  # of a text
 _WORD = re.compile(r"\w+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]")
@@ -145,14 +143,6 @@ def clean(text: str) -> str:
     if not unicodedata.is_normalized("NFC", text):
         text = unicodedata.normalize("NFC", text)
     return text
-
-
-def has_gutenberg_licence(text: str) -> bool:
-    """Return whether a book of Project Gutenberg still has the header and the licence around it.
-
-    Cleaning leaves them in: where they end is not the same in all books.
-    """
-    return _GUTENBERG in text
 
 
 def detect_language(text: str) -> str:

@@ -42,6 +42,8 @@ _INSIDE_WORD = re.compile(r"(?<=[A-Za-z])[^\x00-\x7f]|[^\x00-\x7f](?=[A-Za-z])")
 _UTF8_CHARACTER = re.compile(
     rb"[\xC2-\xDF][\x80-\xBF]|[\xE0-\xEF][\x80-\xBF]{2}|[\xF0-\xF4][\x80-\xBF]{3}"
 )
+_ESCAPED = re.compile(rb"\x1b\$[@B](?:[!-~]{2})+\x1b\([BJ]")  # Japanese within ISO-2022-JP
+_SHORT = 80  # bytes of text that may be in an encoding of the East, or in another
 _BYTES_BEFORE = 1000  # bytes before the first that is not UTF-8
 _SAMPLE_BYTES = 60_000  # looked at to tell encodings of the East apart
 _SHOWN = 20  # characters on either side of where two readings begin to differ
@@ -64,6 +66,8 @@ def detect_encoding(start: bytes, *, whole: bool = True) -> str:
             return utf16
         offset = start.index(b"\0")
         raise UserError(f"holds a NUL at byte {offset}", mend="is it text? leave it out if not")
+    if b"\x1b$" in start and _ESCAPED.search(start):  # ASCII, by its bytes
+        return "iso2022_jp"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(start, final=whole)
         return "utf-8"
@@ -72,12 +76,15 @@ def detect_encoding(start: bytes, *, whole: bool = True) -> str:
     if _mostly_utf8(start[max(0, offset - _BYTES_BEFORE) :][:_SAMPLE_BYTES]):
         return "utf-8"
     sample = start[_word_start(start, offset) :][:_SAMPLE_BYTES]
-    legacy = _eastern(sample, offset > _BYTES_BEFORE) or _unmarked_eastern_utf16(start)
-    if legacy is None:
+    legacy = _eastern(sample, offset > _BYTES_BEFORE)
+    if legacy is None or len(sample) < _SHORT:
         found = likeliest(_pieces(start, offset))
+        if found and legacy is not None:
+            eastern = Reading(legacy, "", sample.decode(legacy, "replace"), 0.0)
+            raise _ambiguous(start, offset, eastern, found[0])
         if len(found) > 1:
             raise _ambiguous(start, offset, *found)
-        legacy = found[0].encoding if found else None
+        legacy = legacy or (found[0].encoding if found else _unmarked_eastern_utf16(start))
     if legacy is not None:
         with contextlib.suppress(UnicodeDecodeError):
             if whole:
@@ -238,7 +245,7 @@ def _undecodable(encoding: str, content: bytes, position: int, offset: int = 0) 
 
 def _ambiguous(content: bytes, position: int, first: Reading, second: Reading) -> UserError:
     """An error with two readings, and the first word in which they differ."""
-    pairs = enumerate(zip(first.text, second.text, strict=True))
+    pairs = enumerate(zip(first.text, second.text, strict=False))
     place = next(number for number, (one, other) in pairs if one != other)
     shown = []
     for reading in (first, second):

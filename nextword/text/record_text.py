@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from nextword.errors import UserError, nearest
-from nextword.text.cells import read_cell
 from nextword.text.columns import (
     DESCRIBING_COLUMNS,
     count_characters,
@@ -25,13 +24,23 @@ from nextword.text.columns import (
     join_text,
     text_name_rank,
 )
-from nextword.text.document import Documents, ReadError, ReadStats, Records, Source
+from nextword.text.document import (
+    OTHER_FIELDS,
+    Document,
+    Documents,
+    ReadError,
+    ReadStats,
+    Records,
+    Source,
+)
 from nextword.text.extraction import TextField, find_records, to_document
 from nextword.text.weighing import (
     cut_lists,
+    is_printed,
     is_running_text,
     new_text,
     objects_in,
+    refuse_longer_field,
     weigh,
 )
 
@@ -52,13 +61,15 @@ def records_to_documents(
     What is not used is counted in `stats`. Raises UserError as `choose_text_field` does.
     """
     is_json, counter = source.kind == "json", itertools.count(1)
+    earlier = _left_in_fields(stats, source)  # by other files of this kind
+    taken = 0  # characters
 
     def leave(name: str, value: Any) -> None:
         if value or isinstance(value, int | float):
             characters = len(value) if type(value) is str else count_characters(value)
             stats.leave(source.kind, name, characters)
 
-    text_field = TextField("")
+    text_field, weighed_before = TextField(""), set[str]()
     for chunk, is_first in _chunks(records):
         values = [value for _, value in chunk if not isinstance(value, ReadError)]
         if is_first and any(map(_has_objects, values)):
@@ -68,7 +79,21 @@ def records_to_documents(
                 value = join_text(value)
             for found in find_records(value, text_field, leave):
                 place = f"{source.path}:record {next(counter)}" if is_json else where
-                yield to_document(found, place, leave)
+                document = to_document(found, place, leave)
+                taken += len(document.text) if isinstance(document, Document) else 0
+                yield document
+        if is_first:
+            left = _left_in_fields(stats, source) - earlier
+            weighed_before = {name for name, characters in left.items() if characters > taken}
+    if text_column is None:
+        left = _left_in_fields(stats, source) - earlier
+        refuse_longer_field(left, weighed_before, taken, str(text_field.column), source.path)
+
+
+def _left_in_fields(stats: ReadStats, source: Source) -> Counter[str]:
+    """Return the characters counted as not used so far, by the names of their fields."""
+    unused = stats.unused.get(source.kind, {})
+    return Counter({n: entry.characters for n, entry in unused.items() if n != OTHER_FIELDS})
 
 
 def _chunks(records: Records) -> Iterator[tuple[list[tuple[str, Any]], bool]]:
@@ -94,7 +119,7 @@ def choose_text_field(values: list[Any], wanted: str | None, source: Source) -> 
     else:
         is_alone = source.kind == "json" and len(values) == 1
         text_field = _choose(values, is_alone, source)
-    return replace(text_field, printed=_is_printed(values, text_field))
+    return replace(text_field, printed=is_printed(values, text_field))
 
 
 def _wanted_field(values: list[Any], wanted: str, path: str) -> TextField:
@@ -277,22 +302,3 @@ def _ask(sizes: Counter[str], values: list[Any], path: str) -> NoReturn:
         where=path,
         mend="name it with --text-column",
     )
-
-
-def _is_printed(values: list[Any], field: TextField) -> bool:
-    """Return whether every cell of a column is a list of texts, held as text."""
-    if field.column is None or field.inner is not None:
-        return False
-    cells = [text for text in weigh(values, field).texts if text.strip()]
-    if not cells or not all(cell.lstrip().startswith("[") for cell in cells):
-        return False
-    lists = 0
-    for cell in cells:
-        try:
-            read = read_cell(cell)
-        except UserError:
-            continue  # it is refused where it is read
-        if isinstance(read, str) or join_text(read) is None:
-            return False
-        lists += 1
-    return lists > 0

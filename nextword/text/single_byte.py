@@ -12,7 +12,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nextword.text.alphabets import LATIN, OTHERS, SHARES, WORDS
 from nextword.text.cleaning import COMMON_WORDS
@@ -34,6 +34,7 @@ _LANGUAGES = {
     "koi8_u": ("uk",),
     "iso8859_5": _CYRILLIC,
     "cp866": ("ru", "bg"),
+    "mac_cyrillic": ("ru", "uk", "bg"),
     "cp1253": ("el",),
     "iso8859_7": ("el",),
     "cp1255": ("he",),
@@ -51,11 +52,15 @@ _LONE = re.compile(  # a letter beyond ASCII that is no word, or stands beside a
     rf"(?<![\w{_TONES}])(?![a-zA-Z]){_LETTER}(?:(?<![{_LONE_WORDS}])(?![\w.{_TONES}])|(?=\d))"
     rf"|(?<=\d)(?![a-zA-Z]){_LETTER}(?!\w)"
 )
-_MARK_INSIDE = re.compile(  # a sign within a word, or one that no word begins with
-    rf"(?:(?<={_LETTER})[^\w\s\x00-\x7f’‘·\xad{_TONES}]|[©®¹²³¼½¾])(?={_LETTER})"
+_MARK_INSIDE = (
+    re.compile(  # a sign or a final letter within a word, or one that no word begins or ends with
+        rf"(?:(?<={_LETTER})[^\w\s\x00-\x7f’‘·\xad{_TONES}]|[©®¹²³¼½¾])(?={_LETTER})"
+        rf"|(?<={_LETTER})[‚„¿¡€]|ς(?={_LETTER})"
+    )
 )
 _APOSTROPHE = re.compile(rf"(?<!\w)’(?={_LETTER}{{2}})")
 _ASCII_LETTERS = re.compile("[A-Za-z]+")
+_NEIGHBOURS = re.compile(rb"(?<=[\x00-\x7f]{6})[\x00-\x7f]{6,}(?=[\x00-\x7f]{6})")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 _LEAST_LETTERS = 4  # of a script other than the Latin; with fewer nothing is concluded
@@ -66,13 +71,14 @@ _MAY_HAVE_ODD = 5  # such characters, of which one may be odd: the sample cuts w
 _FOREIGN = -9.0  # a letter that the language does not have
 _MARK, _SYMBOL = -4.6, -12.0  # a punctuation mark, any other sign
 _ODD = -8.0  # what people do not write: a mark inside of a word, two scripts in one
-_CAPITAL = -2.0  # a capital after another letter
+_CAPITAL = -2.0  # a capital after another letter, or a word in capitals
 _LONE_LETTER = -4.0  # a word of one letter, where letters are not Latin
 _BEFORE_WORD = -4.0  # an apostrophe that a word begins with
 _COMMON = {1: 0.5, 2: 1.5}  # one of the commonest words, by its length
 _COMMON_LONG = 2.5
 _LEAST_FIT = -4.4  # a character beyond ASCII, where letters are not Latin: -3.3 in real text
 _MARGIN = 3.5  # a reading this much behind the best is out of the question
+_CLEAR = 4 * _MARGIN  # even where English around it speaks for another
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,24 @@ def _language(name: str) -> _Language:
 def likeliest(sample: bytes) -> list[Reading]:
     """Return the likeliest reading of `sample` as text that people write, none if it is no text.
 
-    After it stands the next one with another text, where that is about as likely.
+    After it stands the next one with another text, where that is about as likely, or where the
+    words beyond ASCII on their own are in another language than the English around them.
     """
-    found = readings(sample)
+    found = _near(readings(sample))
+    words = _NEIGHBOURS.sub(b" ", sample)
+    if len(found) != 1 or len(words) == len(sample):
+        return found
+    alone = readings(words)
+    if not alone or alone[0].text == words.decode(found[0].encoding):
+        return found
+    other = replace(alone[0], text=sample.decode(alone[0].encoding))
+    same = [reading.score for reading in alone if reading.encoding == found[0].encoding]
+    is_clear = max(same, default=-math.inf) < other.score - _CLEAR
+    return [other] if is_clear else [other, *found]
+
+
+def _near(found: list[Reading]) -> list[Reading]:
+    """Return the first of the readings, and the next one with another text if it is as likely."""
     near = [reading for reading in found if reading.score > found[0].score - _MARGIN]
     return found[:1] + [reading for reading in near if reading.text != found[0].text][:1]
 
@@ -176,7 +197,11 @@ class _Profile:
     def _shapes(self) -> float:
         """Score how words are written: their capitals, and letters that stand alone."""
         words = [(word, count) for word, count in self._words.items() if not word.isascii()]
-        capitals = sum(count * sum(map(str.isupper, word[1:])) for word, count in words)
+        capitals = sum(
+            count * (1 if word.isupper() else sum(map(str.isupper, word[1:])))
+            for word, count in words
+            if len(word) > 1
+        )
         lone = 0 if self._is_latin else sum(count for word, count in words if len(word) == 1)
         return capitals * _CAPITAL + lone * _LONE_LETTER
 

@@ -34,6 +34,7 @@ from nextword.text.readers import (
     records,
     translation_memory,
 )
+from nextword.text.weighing import is_running_text
 
 DocumentReader = Callable[[Source, str | None, ReadStats], Documents]
 RecordReader = Callable[[Source, ReadStats], Records]
@@ -66,6 +67,8 @@ _ALIASES = {".txt": "text", ".md": "text", ".htm": "html", ".xhtml": "html", ".n
 _KINDS = {f".{kind}": kind for kind in _OWN_SUFFIX} | _ALIASES
 _UNREADABLE = "the file, or the rest of it, cannot be read"
 _FAILED = "cannot be read ({kind}: {reason})"
+_DELETED = ("[deleted]", "[removed]")  # what Reddit writes in place of a text
+_DELETED_LENGTH = 9
 _FIRST_LINE = 2**20  # bytes of a line that tell whether a file of an unknown kind is JSON lines
 _SNIFFED_BYTES = 4096  # that tell whether a file of an unknown kind is text
 
@@ -181,7 +184,7 @@ def _file_source(path: str) -> Source:
 
 def _has_json_lines(path: str, compression: str | None) -> bool:
     """Return whether a file of an unknown kind begins with a line of JSON that has a text, as those
-    do that wikiextractor writes."""
+    do that wikiextractor and archives of Reddit have."""
     try:
         with open_decompressed(path, compression) as file:
             line = file.readline(_FIRST_LINE)
@@ -189,7 +192,9 @@ def _has_json_lines(path: str, compression: str | None) -> bool:
     except (UserError, OSError, ValueError, RecursionError):
         return False
     return isinstance(record, dict) and any(
-        text_name_rank(name) is not None and is_text(value) for name, value in record.items()
+        (text_name_rank(name) is not None and is_text(value))
+        or (isinstance(value, str) and is_running_text(value))
+        for name, value in record.items()
     )
 
 
@@ -243,6 +248,8 @@ def read_documents(
                 raise UserError(item.what, where=item.source, mend=mend)
         elif not item.text or item.text.isspace():
             stats.skip("empty", item.source)
+        elif len(item.text) == _DELETED_LENGTH and item.text in _DELETED:
+            stats.skip("deleted before it was saved", item.source, item.text)
         else:
             stats.accept()
             yield item

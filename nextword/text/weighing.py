@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from nextword.text.columns import count_characters
+from nextword.errors import UserError
+from nextword.text.cells import read_cell
+from nextword.text.columns import count_characters, join_text
 from nextword.text.document import Document
 from nextword.text.extraction import MAX_DEPTH, TextField, find_records, to_document
 
@@ -22,6 +24,7 @@ _SHORTEST, _SHORTEST_DENSE = 32, 12  # characters of running text; in scripts wi
 _LONGEST_WORD = 16  # characters, on average
 _WINDOW, _WINDOWS = 24, 20  # excerpts of a text that are looked for in another
 _REPEATED = 0.8  # of them found: then it is the same text
+_GROWN = 3  # times the text: so much beside it is no longer what stands beside a text
 _TAG = re.compile(r"<[^<>]*>")
 
 
@@ -65,6 +68,40 @@ def weigh(values: list[Any], text_field: TextField) -> Weighed:
                 weighed.left += left
                 weighed.nested += left if isinstance(item, list | dict) else 0
     return weighed
+
+
+def refuse_longer_field(
+    left: Counter[str], known: set[str], taken: int, column: str, path: str
+) -> None:
+    """Raise UserError where a field came to hold far more than the text; `known` ones were weighed
+    when that was chosen."""
+    name, most = max(left.items(), key=lambda item: item[1], default=("", 0))
+    if name not in known and most > _GROWN * taken:
+        raise UserError(
+            f"field {name!r} holds {most:,} characters and field {column!r}, which its first "
+            f"records have as their text, {taken:,}",
+            where=path,
+            mend="name the text with --text-column",
+        )
+
+
+def is_printed(values: list[Any], field: TextField) -> bool:
+    """Return whether every cell of a column is a list of texts, held as text."""
+    if field.column is None or field.inner is not None:
+        return False
+    cells = [text for text in weigh(values, field).texts if text.strip()]
+    if not cells or not all(cell.lstrip().startswith("[") for cell in cells):
+        return False
+    lists = 0
+    for cell in cells:
+        try:
+            read = read_cell(cell)
+        except UserError:
+            continue  # it is refused where it is read
+        if isinstance(read, str) or join_text(read) is None:
+            return False
+        lists += 1
+    return lists > 0
 
 
 def new_text(texts: list[str], known: list[str]) -> int:

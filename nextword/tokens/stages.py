@@ -20,10 +20,11 @@ from nextword.errors import UserError
 from nextword.files import read_json, write_json
 from nextword.settings import PrepareSettings
 from nextword.terminal import Progress
-from nextword.text.cleaning import ProcessedDocument, has_gutenberg_licence, process_document
+from nextword.text.cleaning import ProcessedDocument, process_document
 from nextword.text.document import Document, ReadStats, Source
 from nextword.text.sources import read_documents
 from nextword.text.split import Overlap, overlap_windows
+from nextword.text.traces import traces
 from nextword.tokens.control_tokens import control_tokens_for
 from nextword.tokens.losses import Losses
 from nextword.tokens.select import SelectedShard, Shard, strings_to_arrays, write_shard
@@ -36,7 +37,6 @@ SHARD_SIZE = 1_400_000  # bytes of sources, or characters of documents, in a sha
 MAX_SHARD_FILES = 5_000
 LARGE_FILE = 16_000_000  # bytes; a larger file is read here and its documents shared out
 SAMPLED_PASSAGE = 4096  # characters of a passage that the tokenizer is trained on
-GUTENBERG_NOTE = "Project Gutenberg's licence"
 SAMPLED_SHARDS = 256  # read for the sample at most, evenly spread
 
 _load_tokenizer = lru_cache(maxsize=1)(Tokenizer.load)
@@ -147,8 +147,8 @@ def read_stage(
             done = process_document(document, settings, always_sign=settings.deduplicate != "near")
             if done.reason is None:
                 kept.append(done)
-                if has_gutenberg_licence(done.text):
-                    stats.note(GUTENBERG_NOTE)
+                for trace in traces(done.text):
+                    stats.note(trace)
             else:
                 stats.drop(done.reason, done.source, done.text[:80])
     _write_documents(target, kept, stats)

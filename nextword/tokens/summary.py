@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nextword.terminal import quantity
-from nextword.tokens import stages
+from nextword.text.traces import LICENCE, REMARKS, TRACES
 from nextword.tokens.select import Corpus
 
 _SHOWN_SOURCE, _SHOWN_TEXT = 26, 20  # characters of an example
@@ -40,13 +40,14 @@ def summary_rows(manifest: dict[str, Any]) -> list[Row]:
     if summary["rejected"]:
         rows.append(("  of these unreadable", f"{summary['rejected']:,}", "see quarantine.jsonl"))
     notes = dict(summary["notes"])
-    licences = notes.pop(stages.GUTENBERG_NOTE, 0)
+    shown = {name: notes.pop(name) for name in TRACES if name in notes}
     encodings = ", ".join(f"{count:,} in {name}" for name, count in notes.items())
     rows.append(("documents kept", f"{summary['accepted']:,}", encodings))
-    if licences:
-        several = licences > 1 and not manifest["settings"]["deduplicate_paragraphs"]
-        remark = "--deduplicate-paragraphs drops its repetitions" if several else ""
-        rows.append((f"  with {stages.GUTENBERG_NOTE}", f"{licences:,}", remark))
+    for name, count in shown.items():
+        remark = REMARKS.get(name, "")
+        if name == LICENCE and count > 1 and not manifest["settings"]["deduplicate_paragraphs"]:
+            remark = "--deduplicate-paragraphs drops its repetitions"
+        rows.append((f"  with {name}", f"{count:,}", remark))
     rows.append(("characters", f"{summary['characters']:,}", _languages(summary)))
     rows += _unused_rows(summary)
     rows += _duplicate_rows(summary, manifest["settings"])

@@ -166,3 +166,21 @@ def test_excerpts_of_published_text_are_read_right_or_refused(shared_data: Path)
                 except UserError:
                     refused += 1
             assert refused <= 3, (encoding, text[:20])
+
+
+def test_japanese_that_is_escaped_in_ascii_is_read(read_bytes: ReadBytes) -> None:
+    text = "件名: 今日は天気がよくて、公園へ行きました。\n"
+    [document], _ = read_bytes("mail.txt", text.encode("iso2022_jp"))
+    assert document.text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"), [("сиділа біля", "koi8_u"), ("до прозореца и гледаше", "koi8_r")]
+)
+def test_a_few_words_of_cyrillic_are_not_taken_for_chinese_or_korean(
+    text: str, encoding: str
+) -> None:
+    try:
+        assert decode(text.encode(encoding), detect_encoding(text.encode(encoding))) == text
+    except UserError as error:
+        assert "it may be" in error.what

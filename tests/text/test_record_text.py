@@ -253,3 +253,14 @@ def test_what_is_not_used_is_counted_by_kind_and_name(read_bytes: ReadBytes) -> 
     _, tally = read_bytes("a.jsonl", lines(many))
     assert len(tally.unused["jsonl"]) <= 101
     assert sum(f.characters for f in tally.unused["jsonl"].values()) == 1000
+
+
+def test_a_field_that_outgrows_the_text_after_the_first_records_stops(
+    read_bytes: ReadBytes,
+) -> None:
+    records = [{"title": f"A walk to the river, {n}"} for n in range(60)]
+    records += [{"title": f"A walk home, {n}", "text": prose(n)} for n in range(60)]
+    with pytest.raises(UserError, match=r"field 'text' holds .* 'title'.*--text-column"):
+        read_bytes("a.jsonl", lines(records))
+    documents, _ = read_bytes("a.jsonl", lines(records[60:] + records[:60]), skip_bad=True)
+    assert len(documents) == 60

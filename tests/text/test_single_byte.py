@@ -210,3 +210,44 @@ def test_box_drawing_is_refused() -> None:
     frame = "╔══════╗\n║ menu ║\n╠══════╣\n║ quit ║\n╚══════╝\n" * 5
     with pytest.raises(UserError, match="is not UTF-8"):
         detect_encoding(frame.encode("cp437"))
+
+
+@pytest.mark.parametrize(
+    ("language", "encoding"),
+    [(name, encoding) for name, encoding in PAIRS if encoding != "cp1258"],
+)
+def test_a_foreign_text_within_english_is_read_as_its_own_language(
+    language: str, encoding: str
+) -> None:
+    english = b"It had been a long day, and all of them went home before it was dark. " * 30
+    content = english + encoded(TEXTS[language], encoding) + b"\n" + english
+    assert decode(content, detect_encoding(content)) == content.decode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "encoding"),
+    [("Az őszi erdőben", "cp1250"), ("yürüyüş yaptık", "cp1254"), ("Vėlavo žąsų būrys", "cp1257")],
+)
+def test_a_few_foreign_words_within_english_are_never_read_as_western(
+    sentence: str, encoding: str
+) -> None:
+    english = b" It had been a long day, and all of them went home before it was dark. " * 5
+    content = english + sentence.encode(encoding) + english
+    try:
+        assert decode(content, detect_encoding(content)) == content.decode(encoding)
+    except UserError as error:
+        assert encoding.upper() in error.what and "CP1252" in error.what
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "koi8_r", "iso8859_5", "mac_cyrillic"])
+def test_russian_in_capitals_is_russian(encoding: str) -> None:
+    text = "СЕГОДНЯ ХОРОШАЯ ПОГОДА, И МЫ ПОШЛИ ГУЛЯТЬ В ПАРК. ДЕТИ ИГРАЛИ НА ПЛОЩАДКЕ."
+    try:
+        assert decode(text.encode(encoding), detect_encoding(text.encode(encoding))) == text
+    except UserError as error:
+        assert "it may be" in error.what
+
+
+def test_cyrillic_of_old_macs_is_not_greek() -> None:
+    content = TEXTS["ru"].encode("mac_cyrillic")
+    assert decode(content, detect_encoding(content)) == TEXTS["ru"]

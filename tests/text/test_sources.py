@@ -320,3 +320,47 @@ def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(
     monkeypatch.setattr(os, "scandir", refused)  # tests may run as root, who may look anywhere
     with pytest.raises(UserError, match="closed: cannot be looked into"):
         find_sources([str(tmp_path)])
+
+
+@pytest.mark.parametrize("name", ["RS_2012-01", "a.log"])
+def test_json_lines_with_a_sentence_in_any_field_are_told(name: str, tmp_path: Path) -> None:
+    line = '{"selftext": "A walk along the old river and home again.", "url": "https://a.b"}\n'
+    path = tmp_path / name
+    path.write_text(line * 3)
+    assert [source.kind for source in find_sources([str(path)])] == ["jsonl"]
+    path.write_text("{braces} of a poem\n" * 3)
+    assert [source.kind for source in find_sources([str(path)])] == ["text"]
+
+
+def test_posts_that_were_deleted_are_counted_and_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    texts = ["A walk along the old river.", "[deleted]", "[removed]"]
+    path.write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))
+    [source], stats = find_sources([str(path)]), ReadStats()
+    assert [document.text for document in read_documents(source, stats=stats)] == texts[:1]
+    assert stats.reasons["deleted before it was saved"].count == 2
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.json"])
+def test_packed_files_under_another_name_are_told(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"A walk along the old river."))
+    [source] = find_sources([str(path)])
+    with pytest.raises(UserError, match="is packed by gzip"):
+        list(read_documents(source, stats=ReadStats()))
+
+
+def test_texts_that_parquet_holds_as_bytes_or_maps_are_not_passed_over(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, text = tmp_path / "a.parquet", "A walk along the old river."
+    pq.write_table(pa.table({"id": ["one"], "text": [text.encode()]}), path)
+    [source] = find_sources([str(path)])
+    assert [d.text for d in read_documents(source, stats=ReadStats())] == [text]
+    pairs = pa.array(
+        [[("en", text), ("de", "Ein Weg am alten Fluss.")]], pa.map_("string", "string")
+    )
+    pq.write_table(pa.table({"id": ["one"], "text": pairs}), path)
+    with pytest.raises(UserError, match="no field is clearly the text"):
+        list(read_documents(source, stats=ReadStats()))

@@ -14,6 +14,7 @@ import pytest
 from corpora import content_of, texts_of, write_books
 
 from nextword.errors import UserError
+from nextword.text import traces
 from nextword.tokens import stages
 from nextword.tokens.prepare import prepare, refuse_changed_text
 from nextword.tokens.store import SPLITS, Store
@@ -129,6 +130,16 @@ def test_licences_around_books_are_counted_and_can_be_dropped(tmp_path: Path) ->
         rows = {row[0].strip(): row[1:] for row in summary_rows(store.manifest)}
         assert rows["with Project Gutenberg's licence"] == ("3", remark)
         assert sum(licence in text for text in texts_of(store, "train")) == (1 if drop else 3)
+
+
+def test_misread_letters_and_markup_are_counted_in_the_summary(tmp_path: Path) -> None:
+    texts = ["Schöne Grüße aus München".encode().decode("latin-1"), "<p>A walk by the river</p>"]
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.txt").write_text(text)
+    store = prepare(tmp_path, tmp_path / "store", tokenizer="bytes")
+    rows = {what.strip(): (count, remark) for what, count, remark in summary_rows(store.manifest)}
+    assert rows[f"with {traces.MISREAD}"] == ("1", traces.REMARKS[traces.MISREAD])
+    assert rows[f"with {traces.MARKUP}"] == ("1", traces.REMARKS[traces.MARKUP])
 
 
 @pytest.mark.parametrize("large", [False, True])

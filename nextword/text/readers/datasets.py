@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from nextword.errors import UserError
+from nextword.text.columns import text_name_rank
 from nextword.text.compression import open_decompressed, read_file
 from nextword.text.document import Documents, ReadError, ReadStats, Records, Source, explaining
 from nextword.text.record_text import records_to_documents
@@ -110,7 +111,12 @@ def _text_columns(schema: Any, wanted: str | None) -> list[str]:
             return any(is_textual(kind.field(n).type) for n in range(kind.num_fields))
         return types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind)
 
-    return [field.name for field in schema if is_textual(field.type)]
+    def may_hold_text(field: Any) -> bool:
+        is_bytes = types.is_binary(field.type) or types.is_large_binary(field.type)
+        is_named = text_name_rank(field.name) is not None  # read, and refused if it holds none
+        return is_textual(field.type) or (is_named and (is_bytes or types.is_map(field.type)))
+
+    return [field.name for field in schema if may_hold_text(field)]
 
 
 def _rows(table: Any, columns: list[str], path: str) -> Records:
@@ -130,11 +136,30 @@ def _rows(table: Any, columns: list[str], path: str) -> Records:
         for record in _batch_records(batch):
             number += 1
             where = f"{path}:row {number}"
+            record = _plain_values(record)
             if isinstance(record, UnicodeDecodeError):
                 byte = record.object[record.start]
                 what = f"is not UTF-8: found 0x{byte:02x} at byte {record.start} of the value"
                 record = ReadError(what, where, kind="not UTF-8")
             yield where, name_classes(record, names)
+
+
+def _plain_values(record: Any) -> Any:
+    """Return a row with text in place of bytes that are UTF-8, as some programs write it, and
+    objects in place of maps."""
+    if not isinstance(record, dict) or not {bytes, list} & set(map(type, record.values())):
+        return record
+    try:
+        return {name: _plain_value(value) for name, value in record.items()}
+    except UnicodeDecodeError as error:
+        return error
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    is_map = isinstance(value, list) and value and all(isinstance(item, tuple) for item in value)
+    return dict(value) if is_map else value
 
 
 def _parquet_class_names(metadata: dict[bytes, bytes]) -> ClassNames:

@@ -33,6 +33,11 @@ _BREAKS = [  # where a long text is cut, the best first
 _ARCHIVES = {  # how files begin that hold text, but not as text
     b"PK\x03\x04": "a zip archive, or a document of an office program",
     b"BZh": "packed by bzip2",
+    b"\x1f\x8b\x08": "packed by gzip",
+    b"\xfd7zXZ\0": "packed by xz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+    b"%PDF-": "a PDF file",
+    b"PAR1": "a Parquet file",
     b"7z\xbc\xaf": "a 7z archive",
     b"Rar!": "a rar archive",
     b"\xd0\xcf\x11\xe0": "a document of an office program",
@@ -50,9 +55,7 @@ def read_plain(source: Source, text_column: str | None, stats: ReadStats) -> Doc
         if len(start) < _BLOCK:
             start += file.read(_BLOCK)  # a compressed stream may return less than it has
         is_whole = len(start) < _BLOCK
-        for mark, what in _ARCHIVES.items():
-            if start.startswith(mark):
-                raise UserError(f"is {what}", mend="unpack it, or save it as text, and name that")
+        refuse_other_files(start)
         encoding = detect_encoding(start, whole=is_whole)
         if encoding != "utf-8":
             stats.note(encoding.upper())
@@ -67,6 +70,14 @@ def read_plain(source: Source, text_column: str | None, stats: ReadStats) -> Doc
             _refuse_nul(part, encoding, offset)
             yield Document(part, source.path if offset == 0 else f"{source.path}:byte {offset}")
             offset += len(part.encode(encoding.removesuffix("-sig"), "surrogatepass"))
+
+
+def refuse_other_files(start: bytes) -> None:
+    """Raise UserError for content that begins as no text does, whatever the file is named."""
+    for mark, what in _ARCHIVES.items():
+        if start.startswith(mark):
+            mend = "unpack it, or save it as text, and name that, or give it its own suffix"
+            raise UserError(f"is {what}", mend=mend)
 
 
 def _parts(pieces: Iterator[str]) -> Iterator[str]:
@@ -135,6 +146,7 @@ def read_line_blocks(source: Source, stats: ReadStats) -> Iterator[LineBlock]:
     """Yield the lines of `read_lines` many at once, which is faster."""
     with open_decompressed(source.path, source.compression) as file:
         start = file.read(_LINES_BLOCK)
+    refuse_other_files(start)
     encoding = detect_encoding(start, whole=len(start) < _LINES_BLOCK)
     if encoding != "utf-8":
         stats.note(encoding.upper())

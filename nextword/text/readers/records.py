@@ -12,7 +12,7 @@ from nextword.errors import UserError
 from nextword.text.compression import MAX_FILE_BYTES, open_decompressed
 from nextword.text.document import Documents, ReadError, ReadStats, Records, Source
 from nextword.text.encoding import decode_chunks, detect_encoding
-from nextword.text.readers.plain import read_lines
+from nextword.text.readers.plain import read_lines, refuse_other_files
 from nextword.text.record_text import records_to_documents
 
 _BLOCK = 2**20  # bytes read at once
@@ -53,6 +53,7 @@ def json_records(source: Source, stats: ReadStats) -> Records:
     """
     with open_decompressed(source.path, source.compression) as file:
         start = file.read(_BLOCK)
+        refuse_other_files(start)
         encoding = detect_encoding(start, whole=len(start) < _BLOCK)
         blocks = itertools.chain([start], iter(lambda: file.read(_BLOCK), b""))
         values = _top_level_values(decode_chunks(blocks, encoding), source.path)
