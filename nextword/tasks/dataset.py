@@ -14,7 +14,8 @@ from typing import Any, Generic, Self, TypeVar
 
 from nextword.errors import UserError
 from nextword.evaluation.metrics import Ints
-from nextword.tasks.records import Columns, Record
+from nextword.tasks.columns import Columns
+from nextword.tasks.records import Record
 
 E = TypeVar("E")  # an example of a data set
 I = TypeVar("I")  # noqa: E741  # an encoded item that the loader numbers

@@ -13,7 +13,8 @@ from typing import Any
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
 from nextword.tasks.classify.names import FLAGS, is_missing, list_or_none, name_of
-from nextword.tasks.records import Columns, Record, choose_column, columns_of
+from nextword.tasks.columns import Columns, choose_column, columns_of
+from nextword.tasks.records import Record
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.text.document import ReadStats
 from nextword.text.readers.plain import read_lines

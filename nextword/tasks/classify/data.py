@@ -15,8 +15,9 @@ from nextword.hub.heads import OutputKind, Outputs
 from nextword.tasks.classify.columns import NUMBERED, separator_of
 from nextword.tasks.classify.labels import Label, LabelFormat, find_format, notes_of
 from nextword.tasks.classify.names import is_missing
+from nextword.tasks.columns import Columns, emptiness, has_any, printed_error
 from nextword.tasks.dataset import ExampleReader
-from nextword.tasks.records import Columns, Record, emptiness, has_any, printed_error
+from nextword.tasks.records import Record
 from nextword.text.cells import is_empty, printed_as
 
 MOST_CLASSES = 1000

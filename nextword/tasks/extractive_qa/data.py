@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
+from nextword.tasks.columns import input_text, leading_spaces
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.generate.data import PromptedExample
 from nextword.tasks.generate.encoding import LEAST_CONTEXT, MOST_DROPPED
 from nextword.tasks.generate.prompts import main_language
-from nextword.tasks.records import input_text, leading_spaces
 from nextword.tasks.tag.data import UNSPACED, begins_with_space, windows
 from nextword.tokens.packing import Example
 from nextword.tokens.tokenizer import Tokenizer

@@ -15,6 +15,7 @@ from nextword.evaluation.metrics import Direction, Metric, perplexity, ratio
 from nextword.hub.writing import save
 from nextword.settings import TaskSettings
 from nextword.tasks.base import CONVERGED
+from nextword.tasks.columns import Columns, choose_column, input_text
 from nextword.tasks.dataset import Dataset, E, Encoded, ExampleReader
 from nextword.tasks.generate.chat_template import with_template
 from nextword.tasks.generate.columns import filled_columns, filled_first
@@ -25,7 +26,7 @@ from nextword.tasks.generate.encoding import EncodedPrompts, GenerationExample, 
 from nextword.tasks.generate.messages import Talk
 from nextword.tasks.generate.prompts import main_language
 from nextword.tasks.generate.task import Generate, TextOutputs
-from nextword.tasks.records import Columns, Record, TextFiles, choose_column, input_text
+from nextword.tasks.records import Record, TextFiles
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.tokens.packing import Example
 

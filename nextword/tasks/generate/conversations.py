@@ -8,6 +8,7 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
+from nextword.tasks.columns import Columns, input_text
 from nextword.tasks.dataset import ExampleReader, LeftOut
 from nextword.tasks.generate.columns import column_names, filled_columns
 from nextword.tasks.generate.instructions import (
@@ -25,7 +26,7 @@ from nextword.tasks.generate.messages import (
     read_messages,
 )
 from nextword.tasks.generate.trees import REPLIES, best_path, is_tree
-from nextword.tasks.records import Columns, Record, input_text
+from nextword.tasks.records import Record
 
 MESSAGES = ("messages", "conversation", "conversations")
 MORE_MESSAGES = ("dialogue", "dialog", "turns", "chat", "items", "data")

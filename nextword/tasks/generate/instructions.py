@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nextword.errors import UserError
+from nextword.tasks.columns import input_text, text_of
 from nextword.tasks.generate.messages import (
     Message,
     Talk,
@@ -18,7 +19,7 @@ from nextword.tasks.generate.messages import (
     parse_text,
     read_messages,
 )
-from nextword.tasks.records import Record, input_text, text_of
+from nextword.tasks.records import Record
 
 SYSTEMS = ("system", "system_prompt", "system_message", "systemprompt")
 # What an instruction is about: in Alpaca's and in Dolly's format, then as others call it.

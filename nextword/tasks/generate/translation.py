@@ -14,8 +14,9 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
+from nextword.tasks.columns import Columns, choose_column
 from nextword.tasks.generate.messages import holds, parse_text
-from nextword.tasks.records import Columns, Record, choose_column
+from nextword.tasks.records import Record
 
 SOURCES = ("source", "src")
 TARGETS = ("target", "tgt")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
+from nextword.tasks.columns import Columns, choose_column, input_text
 from nextword.tasks.dataset import ExampleReader
 from nextword.tasks.generate.columns import column_names, filled_columns
 from nextword.tasks.generate.conversations import MESSAGES
@@ -30,7 +31,7 @@ from nextword.tasks.generate.messages import (
     messages_in,
     read_messages,
 )
-from nextword.tasks.records import Columns, Record, choose_column, input_text
+from nextword.tasks.records import Record
 
 PROMPTS = ("prompt", "question", "instruction", "input")
 WITH_INPUT = ("question", "instruction")  # beside which an input or a context is a part of it

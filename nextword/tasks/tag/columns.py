@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.records import SAMPLE, Columns, Record, choose_column, columns_of
+from nextword.tasks.columns import SAMPLE, Columns, choose_column, columns_of
+from nextword.tasks.records import Record
 from nextword.tasks.tag.formats import cell, hold_spans
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.text.columns import text_column_by_name

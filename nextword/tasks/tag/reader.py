@@ -9,8 +9,9 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.evaluation.entities import Entity, iob2
+from nextword.tasks.columns import Columns, emptiness
 from nextword.tasks.dataset import ExampleReader, LeftOut
-from nextword.tasks.records import Columns, Record, emptiness
+from nextword.tasks.records import Record
 from nextword.tasks.tag.columns import DATA, WORDS, word_a_row
 from nextword.tasks.tag.data import TaggedText, joined, words_of
 from nextword.tasks.tag.formats import cell, read_spans
