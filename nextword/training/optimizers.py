@@ -96,13 +96,12 @@ class Muon(torch.optim.Optimizer):
 class Optimizers:
     """One or two optimizers that step, schedule and save as one."""
 
-    def __init__(self, parts: dict[str, torch.optim.Optimizer]) -> None:
-        self.parts = parts
+    def __init__(self, parts: dict[str, torch.optim.Optimizer], parameters: list[Tensor]) -> None:
+        """`parameters` are all that learn, in the model's order."""
+        self.parts, self.parameters = parts, parameters
         self._peaks = {
             name: [group["lr"] for group in part.param_groups] for name, part in parts.items()
         }
-        groups = [group for part in parts.values() for group in part.param_groups]
-        self.parameters: list[Tensor] = [p for group in groups for p in group["params"]]
 
     def step(self, lr_scale: float) -> None:
         """Update every parameter at `lr_scale` of its peak rate, and clear the gradients."""
@@ -164,11 +163,12 @@ def build_optimizers(
     members = list(trainable_parameters(model, rate_shares))
     if not members:
         raise UserError("nothing is left to learn", mend="freeze fewer layers")
+    parameters = [member.parameter for member in members]
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.kind == "sgd":
         groups = _groups(members, rate, decay)
         sgd = torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=True)
-        return Optimizers({"sgd": sgd})
+        return Optimizers({"sgd": sgd}, parameters)
     parts: dict[str, torch.optim.Optimizer] = {}
     rest, epsilon = members, 1e-8
     if settings.kind == "muon":
@@ -188,7 +188,7 @@ def build_optimizers(
         parts["adamw"] = torch.optim.AdamW(
             _groups(rest, rate, decay), lr=rate, betas=settings.betas, eps=epsilon, fused=True
         )
-    return Optimizers(parts)
+    return Optimizers(parts, parameters)
 
 
 def _groups(members: list[TrainableParameter], rate: float, decay: float) -> list[dict[str, Any]]:

@@ -54,7 +54,8 @@ def main(store: Path, out: Path) -> None:
         ]
         if group.size == 1:
             batches = [ragged(loader.batch(first, ROWS))]
-        spy = optimizers.Optimizers({"sgd": Spy(model.parameters(), lr=0.0)})
+        learned = list(model.parameters())
+        spy = optimizers.Optimizers({"sgd": Spy(learned, lr=0.0)}, learned)
         train_step(
             replicate(LossModule(model, language_modeling.loss), group),
             spy,

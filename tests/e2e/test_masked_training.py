@@ -216,7 +216,8 @@ def test_a_step_without_anything_to_predict_changes_nothing(store: Path, tmp_pat
     config = config_for(shape, unknown.tokenizer.vocab_size)
     model = Transformer(config, seed=1)
     before = [p.clone() for p in model.parameters()]
-    parts = Optimizers({"adamw": torch.optim.AdamW(model.parameters(), lr=1.0)})
+    learned = list(model.parameters())
+    parts = Optimizers({"adamw": torch.optim.AdamW(learned, lr=1.0)}, learned)
     objective = LossModule(model, language_modeling.loss)
     done = loop.train_step(objective, parts, [batch], 1.0, 1.0, Group())
     assert done.targets == 0

@@ -46,7 +46,8 @@ def gradients(model: Transformer, batches: list[Batch]) -> list[Tensor]:
         def step(self, closure: object = None) -> None:  # type: ignore[override]
             seen.extend(p.grad.clone() for p in self.param_groups[0]["params"])
 
-    spy = optimizers.Optimizers({"sgd": Spy(model.parameters(), lr=0.0)})
+    learned = list(model.parameters())
+    spy = optimizers.Optimizers({"sgd": Spy(learned, lr=0.0)}, learned)
     train_step(LossModule(model, loss), spy, batches, 1.0, 0.0, Group())
     return seen
 
@@ -118,7 +119,8 @@ def test_a_step_that_is_not_finite_updates_nothing(store: Path) -> None:
     with torch.no_grad():
         model.blocks[0].mlp.input.weight[0, 0] = float("nan")  # type: ignore[union-attr,index]
     before = [p.clone() for p in model.parameters()]
-    parts = optimizers.Optimizers({"sgd": torch.optim.SGD(model.parameters(), lr=1.0)})
+    learned = list(model.parameters())
+    parts = optimizers.Optimizers({"sgd": torch.optim.SGD(learned, lr=1.0)}, learned)
     with pytest.raises(NonFiniteError):
         train_step(LossModule(model, loss), parts, [batch], 1.0, 1.0, Group())
     for ours, reference in zip(model.parameters(), before, strict=True):

@@ -61,7 +61,7 @@ def test_saved_state_goes_on_exactly(kind: str) -> None:
             part = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
         else:
             part = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
-        return layer, Optimizers({kind: part})
+        return layer, Optimizers({kind: part}, list(layer.parameters()))
 
     def steps(layer: torch.nn.Linear, parts: Optimizers, numbers: range) -> None:
         for number in numbers:
