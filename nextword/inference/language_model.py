@@ -17,7 +17,7 @@ from nextword.inference.generate import Finish, decoders
 from nextword.inference.loading import Precision, boundary_ids, open_model, require_generative
 from nextword.inference.masked_model import MaskedLanguageModel, load_masked_model
 from nextword.models.encoder_decoder import GenerativeModel
-from nextword.settings import GenerateSettings, resolve
+from nextword.settings import GenerateSettings, with_overrides
 from nextword.terminal import say
 from nextword.tokens.fill_in_the_middle import fill_in_the_middle_for, infilling_prompt
 from nextword.tokens.tokenizer import Tokenizer
@@ -255,5 +255,4 @@ def generate(
 
 
 def _settings(settings: GenerateSettings | None, overrides: dict[str, Any]) -> GenerateSettings:
-    values = settings.model_dump(exclude_unset=True) if settings else {}
-    return resolve(GenerateSettings, values | overrides)
+    return with_overrides(GenerateSettings, settings, overrides)

@@ -5,7 +5,7 @@ these classes, so a setting is named, typed, explained and given its default her
 `None` means "chosen for this corpus and this machine". Nothing heavy is imported here.
 """
 
-from nextword.settings.base import Settings, resolve
+from nextword.settings.base import Settings, resolve, with_overrides
 from nextword.settings.labelled import (
     ColumnSettings,
     CompareSettings,
@@ -48,4 +48,5 @@ __all__ = [
     "Task",
     "TaskSettings",
     "resolve",
+    "with_overrides",
 ]

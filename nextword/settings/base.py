@@ -81,6 +81,14 @@ def resolve(
         raise UserError(f"{found}: {_expected(first)}", where=place) from None
 
 
+def with_overrides(
+    kind: type[SettingsKind], settings: Settings | None, overrides: dict[str, Any]
+) -> SettingsKind:
+    """Return what was set in `settings`, with `overrides` in its place, checked as by resolve."""
+    given = {} if settings is None else settings.model_dump(exclude_unset=True)
+    return resolve(kind, given | overrides)
+
+
 _EXPECTED = {
     "int_parsing": "expected a whole number",
     "int_type": "expected a whole number",

@@ -41,16 +41,17 @@ class HeadTask(Task[E, I, O]):
         """Return what a head that learns from a data set predicts."""
 
     @classmethod
-    def reader_for(
+    @abstractmethod
+    def reader(
         cls,
-        outputs: Outputs,
         records: Sequence[Record],
         settings: TaskSettings,
         *,
         labelled: bool,
+        outputs: Outputs | None = None,
     ) -> ExampleReader[E]:
-        """Return what reads records of which it is known what a head predicts of them."""
-        return cls.reader(records, settings, labelled=labelled)
+        """Return what reads these records, as a task does; `outputs` are what a head predicts of
+        them, where that is known already."""
 
     @classmethod
     def read_val(
@@ -58,7 +59,7 @@ class HeadTask(Task[E, I, O]):
     ) -> Dataset[E]:
         fitted = read_alike(settings, train.columns, records)
         outputs = cls.outputs_of(train, settings)
-        reader = cls.reader_for(outputs, whole(records), fitted, labelled=True)
+        reader = cls.reader(whole(records), fitted, labelled=True, outputs=outputs)
         return reader.read_all(records)
 
     def read_more(
@@ -66,7 +67,7 @@ class HeadTask(Task[E, I, O]):
     ) -> Dataset[E]:
         settings = fit_settings(self.settings, records, self.asked)
         records = whole(records, keep_going=keep_going)
-        reader = self.reader_for(self.outputs, records, settings, labelled=labelled)
+        reader = self.reader(records, settings, labelled=labelled, outputs=self.outputs)
         return reader.read_all(records, keep_going=keep_going)
 
     @classmethod

@@ -73,6 +73,11 @@ _FIRST_LINE = 2**20  # bytes of a line that tell whether a file of an unknown ki
 _SNIFFED_BYTES = 4096  # that tell whether a file of an unknown kind is text
 
 
+def list_items(data: str | Path | Sequence[str | Path]) -> list[str]:
+    """Return what a person names as data, one thing or several, as texts for find_sources."""
+    return [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
+
+
 def find_sources(data: Sequence[str]) -> list[Source]:
     """Return the sources that files, folders (with all inside), patterns and hf:// names stand for.
 

@@ -14,11 +14,11 @@ from typing import Any
 
 from nextword.errors import UserError, nearest
 from nextword.files import read_json, whole_directory
-from nextword.settings import PrepareSettings, resolve
+from nextword.settings import PrepareSettings, with_overrides
 from nextword.terminal import say, table, warn
 from nextword.text.cleaning import LANGUAGES
 from nextword.text.document import Source
-from nextword.text.sources import digest_contents, find_sources, fingerprint
+from nextword.text.sources import digest_contents, find_sources, fingerprint, list_items
 from nextword.tokens import losses, stages
 from nextword.tokens.control_tokens import control_tokens_for
 from nextword.tokens.select import Corpus, SelectedShard, select_documents, split_documents
@@ -60,11 +60,11 @@ def prepare(
     Raises UserError for text that cannot be read, or an `out` that holds something else.
     """
     if settings is None or overrides:
-        values = settings.model_dump(exclude_unset=True) if settings else {}
-        settings = resolve(type(settings) if settings else PrepareSettings, values | overrides)
+        kind = type(settings) if settings else PrepareSettings
+        settings = with_overrides(kind, settings, overrides)
     _check(settings)
     out = Path(out) if Path(out).name not in ("", "..") else Path(out).resolve()
-    names = [str(name) for name in ([data] if isinstance(data, str | Path) else data)]
+    names = list_items(data)
     sources = _outside(find_sources(names), out)
     given = _given_tokenizer(settings)
     identity = {

@@ -14,10 +14,11 @@ from nextword.evaluation.bootstrap import Resampler
 from nextword.evaluation.contamination import count_duplicates
 from nextword.evaluation.metrics import Direction, Metric
 from nextword.evaluation.significance import Difference, compare_metrics
-from nextword.settings import CompareSettings, resolve
+from nextword.settings import CompareSettings, with_overrides
 from nextword.tasks.opening import AnyTask, open_task
 from nextword.tasks.records import read_records
 from nextword.tasks.split import resampler_of
+from nextword.text.sources import list_items
 from nextword.verbs.evaluate import training_duplicates, warn_of_seen
 
 FEWEST = 2  # examples
@@ -82,9 +83,8 @@ def compare(
 
     Raises UserError where the models do different tasks, or the data do not fit them.
     """
-    given = settings.model_dump(exclude_unset=True) if settings else {}
-    settings = resolve(CompareSettings, given | overrides)
-    items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
+    settings = with_overrides(CompareSettings, settings, overrides)
+    items = list_items(data)
     outcomes: list[Outcome] = []
     for model in (first, second):  # one after the other: two may not fit into memory
         task = open_task(model, settings) if isinstance(model, str | Path) else model

@@ -28,12 +28,19 @@ from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.runs import configuration
 from nextword.runs.configuration import FinetuneConfiguration, seed_runs
 from nextword.runs.record import EVALUATION, HELD_OUT
-from nextword.settings import EvaluateSettings, FinetuneSettings, PredictSettings, resolve
+from nextword.settings import (
+    EvaluateSettings,
+    FinetuneSettings,
+    PredictSettings,
+    resolve,
+    with_overrides,
+)
 from nextword.tasks import task_file
 from nextword.tasks.dataset import Dataset
 from nextword.tasks.opening import AnyTask, open_task, task_class
 from nextword.tasks.records import read_records
 from nextword.tasks.split import resampler_of
+from nextword.text.sources import list_items
 from nextword.tokens.losses import say_what_is_folded, warn_of
 
 
@@ -106,10 +113,9 @@ def evaluate_task(
     **overrides: Any,
 ) -> TaskEvaluation:
     """Measure a task's metrics on labelled data. Raises UserError where they do not fit."""
-    given = settings.model_dump(exclude_unset=True) if settings else {}
-    settings = resolve(PredictSettings, given | overrides)
+    settings = with_overrides(PredictSettings, settings, overrides)
     task = open_task(model, settings) if isinstance(model, str | Path) else model
-    items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
+    items = list_items(data)
     records = read_records(items, task.text_files)
     dataset, outputs, metrics = task.measure_more(records)
     resampler = resampler_of(dataset, task.settings.seed)

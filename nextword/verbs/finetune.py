@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nextword.runs.configuration import SEARCH, SEEDS
-from nextword.settings import FinetuneSettings, resolve
+from nextword.settings import FinetuneSettings, with_overrides
 from nextword.tasks import training
+from nextword.text.sources import list_items
 from nextword.training import session
 from nextword.training.parallel import Group, Interrupt
 from nextword.verbs.finetune_run import Finetuned, Work, finetune_once
@@ -31,10 +32,9 @@ def finetune(
     data and settings do not fit.
     """
     started, run = time.monotonic(), Path(out)
-    given = {} if settings is None else settings.model_dump(exclude_unset=True)
-    settings = resolve(FinetuneSettings, given | overrides)
+    settings = with_overrides(FinetuneSettings, settings, overrides)
     training.check(settings)
-    items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
+    items = list_items(data)
 
     def work(group: Group, interrupt: Interrupt) -> Finetuned:
         return _carry_out(Work(str(model), items, group, interrupt), run, settings)

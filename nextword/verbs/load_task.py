@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from nextword.errors import UserError
-from nextword.settings import PredictSettings, resolve
+from nextword.settings import PredictSettings, with_overrides
 from nextword.tasks.base import Prediction
 from nextword.tasks.classify.task import Classify
 from nextword.tasks.opening import AnyTask, open_task
@@ -145,5 +145,4 @@ def load_task(
 
     Raises UserError where its task is not known.
     """
-    given = settings.model_dump(exclude_unset=True) if settings else {}
-    return TaskModel(open_task(model, resolve(PredictSettings, given | overrides)))
+    return TaskModel(open_task(model, with_overrides(PredictSettings, settings, overrides)))

@@ -9,11 +9,12 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.files import write_atomically
-from nextword.settings import PredictSettings, resolve
+from nextword.settings import PredictSettings, with_overrides
 from nextword.tasks.base import Prediction
 from nextword.tasks.opening import AnyTask, open_task
 from nextword.tasks.records import Record, read_records
 from nextword.terminal import warn
+from nextword.text.sources import list_items
 
 TABLES = {".csv", ".tsv", ".parquet"}
 
@@ -31,10 +32,9 @@ def predict(
     A record that cannot be read has {"error": why} in place of a prediction. Raises UserError where
     model and data do not fit, or no record can be read.
     """
-    given = settings.model_dump(exclude_unset=True) if settings else {}
-    settings = resolve(PredictSettings, given | overrides)
+    settings = with_overrides(PredictSettings, settings, overrides)
     task = open_task(model, settings) if isinstance(model, str | Path) else model
-    items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
+    items = list_items(data)
     if out is not None:
         _check_out(Path(out), items)
     records = read_records(items, task.text_files)

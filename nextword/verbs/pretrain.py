@@ -13,8 +13,9 @@ from nextword.errors import UserError
 from nextword.files import write_json
 from nextword.reports.report import report
 from nextword.runs.record import EVALUATION, Record, Run, is_run, read_run
-from nextword.settings import HidingSettings, PretrainSettings, Settings, resolve
+from nextword.settings import HidingSettings, PretrainSettings, Settings, with_overrides
 from nextword.terminal import say, warn
+from nextword.text.sources import list_items
 from nextword.training import session
 from nextword.training.loop import MEASURING
 from nextword.training.parallel import Group, Interrupt
@@ -91,9 +92,8 @@ def run_pretraining(
     """Train a new model, without measuring it at the end. SIGTERM and Ctrl-C end it early: all that
     was done is on the disk then, and the summary's `signal` says so."""
     started = time.monotonic()
-    given = {} if settings is None else settings.model_dump(exclude_unset=True)
-    settings = resolve(PretrainSettings, given | overrides)
-    items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
+    settings = with_overrides(PretrainSettings, settings, overrides)
+    items = list_items(data)
 
     def work(group: Group, interrupt: Interrupt) -> RunSummary:
         run = PretrainRun(out, items, settings, group, interrupt, started)

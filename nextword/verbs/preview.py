@@ -10,6 +10,7 @@ from nextword.settings import FinetuneSettings, InfoSettings, TaskSettings, reso
 from nextword.tasks.opening import task_class
 from nextword.tasks.preview import preview, preview_encoded
 from nextword.tasks.records import read_records
+from nextword.text.sources import list_items
 
 
 def preview_data(data: str | Path | Sequence[str | Path], settings: InfoSettings) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def preview_data(data: str | Path | Sequence[str | Path], settings: InfoSettings
     Raises UserError where the columns are not clear, or no record can be read.
     """
     assert settings.task is not None
-    items = [str(item) for item in ([data] if isinstance(data, str | Path) else data)]
+    items = list_items(data)
     own = settings.model_dump(exclude_unset=True, exclude={"model", "extract"})
     kind = task_class(settings.task, extract=settings.extract)
     reading = resolve(TaskSettings, own)

@@ -3,7 +3,6 @@ them."""
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from nextword.tasks.columns import Columns, choose_column, columns_of
 from nextword.tasks.records import Record
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.text.document import ReadStats
-from nextword.text.readers.plain import read_lines
+from nextword.text.readers.csv_rows import CsvRows
 from nextword.text.sources import find_sources
 
 _USUAL = ("label", "labels", "class", "category", "target", "sentiment", "tag", "score", "y")
@@ -183,15 +182,6 @@ def separator_of(records: Sequence[Record]) -> str:
         (source,) = find_sources([path])
         if source.kind != "csv":
             return ""
-        lines = [line for _, line in itertools.islice(read_lines(source, ReadStats()), 2)]
+        return CsvRows(source, ReadStats()).delimiter
     except (UserError, ValueError):
         return ""
-    names = columns_of(records)
-    values = [str(records[0][name]) for name in names]
-    for line in (line for line in lines if isinstance(line, str)):
-        for row in (names, values):
-            for one, other in itertools.pairwise(row):
-                between = rf'{re.escape(one[-20:])}"?\s*([;,|\t])\s*"?{re.escape(other[:20])}'
-                if one and other and (found := re.search(between, line)):
-                    return found.group(1)
-    return ""

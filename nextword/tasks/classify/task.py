@@ -93,21 +93,16 @@ class Classify(HeadTask[LabelledText, LabelledExample, LabelOutputs]):
 
     @classmethod
     def reader(
-        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
-    ) -> LabelledTextReader:
-        columns = find_columns(records, settings, labelled=labelled)
-        return label_reader(records, columns, settings.labels)
-
-    @classmethod
-    def reader_for(
         cls,
-        outputs: Outputs,
         records: Sequence[Record],
         settings: TaskSettings,
         *,
         labelled: bool,
+        outputs: Outputs | None = None,
     ) -> LabelledTextReader:
         columns = find_columns(records, settings, labelled=labelled)
+        if outputs is None:
+            return label_reader(records, columns, settings.labels)
         return label_reader(records, columns, outputs.kind, outputs.names)
 
     @classmethod

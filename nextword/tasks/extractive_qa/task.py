@@ -73,7 +73,12 @@ class ExtractiveQA(HeadTask[PromptedExample, Window, SpanOutputs]):
 
     @classmethod
     def reader(
-        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
+        cls,
+        records: Sequence[Record],
+        settings: TaskSettings,
+        *,
+        labelled: bool,
+        outputs: Outputs | None = None,
     ) -> PromptedReader:
         return PromptedReader(find_columns(records, settings, labelled=labelled), settings.task)
 

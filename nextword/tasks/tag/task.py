@@ -94,21 +94,15 @@ class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
 
     @classmethod
     def reader(
-        cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
-    ) -> TaggedTextReader:
-        return tag_reader(records, find_columns(records, settings, labelled=labelled))
-
-    @classmethod
-    def reader_for(
         cls,
-        outputs: Outputs,
         records: Sequence[Record],
         settings: TaskSettings,
         *,
         labelled: bool,
+        outputs: Outputs | None = None,
     ) -> TaggedTextReader:
         columns = find_columns(records, settings, labelled=labelled)
-        return tag_reader(records, columns, outputs.names)
+        return tag_reader(records, columns, outputs.names if outputs else ())
 
     @classmethod
     def label_names(cls, dataset: Texts, settings: TaskSettings) -> list[list[str]]:

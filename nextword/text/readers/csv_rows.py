@@ -25,20 +25,20 @@ _ONE_ROW = "close it on its line; if one field does hold them, put every field i
 
 
 class CsvRows(Rows):
-    """Rows of comma-separated values, whatever their delimiter is."""
+    """Rows of comma-separated values, whatever their `delimiter` is."""
 
     def __init__(self, source: Source, stats: ReadStats) -> None:
         super().__init__(source, stats)
         sample = self._first.lines[:_SAMPLED_LINES]
-        self._delimiter = self._declared or find_delimiter(sample)
-        self._spaces = f'{self._delimiter} "', f"{self._delimiter}  ", f"{self._first.end} "
+        self.delimiter = self._declared or find_delimiter(sample)
+        self._spaces = f'{self.delimiter} "', f"{self.delimiter}  ", f"{self._first.end} "
         self._is_spaced = False  # the block that is read, perhaps
         self._opens_spaced = False  # whether a space may stand before a quote that opens a field
         self._opens_spaced = any(self._tidy(line)[0] != line for line in sample)
         self._width = self._first_width(sample)
-        alone = list(_rows_on_one_line(sample, self._delimiter))[1:]
+        alone = list(_rows_on_one_line(sample, self.delimiter))[1:]
         shaped = [row for _, row in alone if len(row) == self._width]
-        self._shape = RowShape(shaped, self._width, self._delimiter)
+        self._shape = RowShape(shaped, self._width, self.delimiter)
         quoted = sum(x.startswith('"') and x.count('"') >= 2 * len(row) for x, row in alone)
         self._all_quoted = quoted >= max(_FEWEST_QUOTED, _MOST * len(alone))
 
@@ -48,7 +48,7 @@ class CsvRows(Rows):
         is_odd = self._all_quoted and text.count('"') % 2 == 1  # counted by line this costs time
         is_watched = self._is_spaced or is_odd or bool(block.errors)
         while at < len(lines):
-            start, reader = at, strict_reader(lines, at, self._delimiter)
+            start, reader = at, strict_reader(lines, at, self.delimiter)
             try:
                 for row in reader:
                     end = start + reader.line_num
@@ -110,7 +110,7 @@ class CsvRows(Rows):
         if len(row) != self._width:
             return True
         try:
-            return len(next(csv.reader([tidy], delimiter=self._delimiter, strict=True))) == len(row)
+            return len(next(csv.reader([tidy], delimiter=self.delimiter, strict=True))) == len(row)
         except csv.Error:
             return True  # it goes on in the next line
 
@@ -142,13 +142,13 @@ class CsvRows(Rows):
         return one in text or more in text or first in text or text.startswith(" ")
 
     def _tidy(self, text: str) -> tuple[str, QuoteDamage | None]:
-        return tidy_quotes(text, self._delimiter, open_too=self._opens_spaced)
+        return tidy_quotes(text, self.delimiter, open_too=self._opens_spaced)
 
     def _first_width(self, sample: list[str]) -> int:
         lines = [self._tidy(line)[0] for line in sample[:1]] + sample[1:]
         with contextlib.suppress(csv.Error):
-            return next(map(len, filter(None, strict_reader(lines, 0, self._delimiter))), 0)
-        return len(lines[0].split(self._delimiter))
+            return next(map(len, filter(None, strict_reader(lines, 0, self.delimiter))), 0)
+        return len(lines[0].split(self.delimiter))
 
 
 def _rows_on_one_line(lines: Sequence[str], delimiter: str) -> Iterator[tuple[str, Row]]:

@@ -165,7 +165,7 @@ def test_labels_are_read_as_the_classes_that_a_model_knows() -> None:
     records = [Record({"text": "a", "label": v}, "a.csv:2") for v in ("True", "FALSE", True)]
     settings = TaskSettings(task="classify")
     known = Outputs("single", ("false", "true"))
-    found = Classify.reader_for(known, records, settings, labelled=True).read_all(records)
+    found = Classify.reader(records, settings, labelled=True, outputs=known).read_all(records)
     assert [text.label for text in found.examples] == ["true", "false", "true"]
 
 

@@ -81,7 +81,7 @@ def test_parts_of_speech_are_plain_tags_of_words(tags: str, names: tuple[str, ..
 def test_a_model_s_tags_tell_what_those_of_other_data_are() -> None:
     def reread(names: tuple[str, ...], tags: str) -> list[str]:
         known = Outputs("single", names)
-        reader = Tag.reader_for(known, records(tags), SETTINGS, labelled=True)
+        reader = Tag.reader(records(tags), SETTINGS, labelled=True, outputs=known)
         return reader.read_all(records(tags)).examples[0].tags
 
     assert reread(("O", "B-PER", "I-PER"), "PER PER") == ["B-PER", "I-PER"]
