@@ -39,17 +39,19 @@ class Record:
         return get_field(self.values, column)
 
 
-def read_records(data: Sequence[str], text_files: TextFiles | None = None) -> list[Record]:
+def read_records(
+    data: Sequence[str], text_files: TextFiles | None = None, *, says: bool = True
+) -> list[Record]:
     """Read all records of files, folders, patterns and hf:// data sets, in order.
 
     `text_files` says what files without fields are: two of them "pairs" of lines, with columns
     "source" and "target"; words and tags in "conll" format, or texts that have brat's annotations
-    beside them; or "passages" of prose. What is worth knowing of how a file was read is said. A
-    record that cannot be read holds its error. Raises UserError for files that cannot be.
+    beside them; or "passages" of prose. With `says` what is worth knowing of how a file was read is
+    said. A record that cannot be read holds its error. Raises UserError for files that cannot be.
     """
     stats = ReadStats()
     records = _read_sources(find_sources(data), text_files, stats)
-    for what, count in stats.notes.items():
+    for what, count in stats.notes.items() if says else ():
         say(f"  read: {count:,} in {what}")
     if not records:
         raise UserError("holds no records", where=", ".join(data), mend="give labelled examples")

@@ -154,7 +154,8 @@ def training_duplicates(task: AnyTask, dataset: Dataset[Any]) -> list[Duplicate 
         kind = task_class(own.task, extract=own.extract)
         texts, places = [], []
         for items in filter(None, (saved.data, own.val)):
-            known = kind.read(read_records(items, kind.text_files), own, labelled=False)
+            records = read_records(items, kind.text_files, says=False)
+            known = kind.read(records, own, labelled=False)
             texts += known.inputs
             places += known.places
         return find_duplicates(texts, places, dataset.inputs)

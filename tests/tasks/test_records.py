@@ -36,3 +36,15 @@ def test_a_page_is_read_as_its_text(tmp_path: Path) -> None:
     page.write_text(f"<html><body><main>{words}<script>x()</script></main></body></html>")
     (found,) = read_records([str(page)], Continue.text_files)
     assert "The mill stands" in found["text"] and "x()" not in found["text"]
+
+
+def test_how_a_file_was_read_is_said_unless_it_is_not_the_persons_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "a.csv"
+    rows = "".join(f"房间很干净，服务也好，下次还来{number}。,好评\n" for number in range(20))
+    table.write_bytes(f"text,label\n{rows}".encode("gb18030"))
+    quiet = read_records([str(table)], says=False)
+    assert len(quiet) == 20 and capsys.readouterr().err == ""
+    assert read_records([str(table)]) == quiet
+    assert capsys.readouterr().err == "  read: 1 in GB18030\n"
