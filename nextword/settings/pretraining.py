@@ -7,7 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from nextword.settings.base import Fraction, LogTo, OnNonfinite, Patience, Precision, Settings
+from nextword.settings.base import (
+    Fraction,
+    LogTo,
+    OnNonfinite,
+    Patience,
+    Precision,
+    Settings,
+    Threads,
+)
 
 
 class PrepareSettings(Settings):
@@ -187,6 +195,7 @@ class PretrainSettings(PrepareSettings, ModelSettings, MaskSettings):
         0.0, description="decay of the moving average of weights, which is then saved; 0 for none"
     )
     precision: Precision = "auto"
+    threads: Threads = None
     compile: Literal["auto", "yes", "no"] = Field(
         "auto", description="compile the model with torch.compile"
     )

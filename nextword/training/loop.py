@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -24,6 +25,7 @@ from nextword.terminal import Progress
 from nextword.tokens.loader import AnyBatch
 from nextword.training import periodic
 from nextword.training.optimizers import Optimizers
+from nextword.training.out_of_memory import within_memory
 from nextword.training.parallel import Group, ReplicatedLoss
 from nextword.training.state import State, StepResult
 from nextword.training.trainer import Trainer, update_average
@@ -95,18 +97,14 @@ def train(trainer: Trainer, state: State) -> State:
                 break
             progress.total = state.schedule.steps
             since = time.perf_counter()
-            torch.manual_seed(periodic.seed_of(trainer, state.step))
-            batches = micro_batches(trainer, state.step)
-            lr_scale = state.schedule.lr_scale(state.step)
+            number, lr_scale = state.step, state.schedule.lr_scale(state.step)
             state.step += 1
             try:
-                result = train_step(
-                    trainer.loss_module,
-                    trainer.optimizers,
-                    batches,
-                    lr_scale,
-                    trainer.settings.clip,
-                    trainer.group,
+                result = within_memory(
+                    trainer,
+                    state.step,
+                    make=partial(micro_batches, trainer, number),
+                    take=partial(take_step, trainer, number, lr_scale),
                 )
             except NonFiniteError as error:
                 periodic.nonfinite(trainer, state, str(error))
@@ -120,9 +118,25 @@ def train(trainer: Trainer, state: State) -> State:
                 update_average(trainer)
             seconds = time.perf_counter() - since
             progress.advance(1, note=meter.log(state, result, lr_scale, seconds))
+            periodic.follow_machine(trainer, state, result.targets, seconds)
         periodic.save(trainer, state)
     give_back()
     return state
+
+
+def take_step(
+    trainer: Trainer, number: int, lr_scale: float, batches: Sequence[AnyBatch]
+) -> StepResult:
+    """Take the step of a number, from 0, on its micro-batches."""
+    torch.manual_seed(periodic.seed_of(trainer, number))
+    return train_step(
+        trainer.loss_module,
+        trainer.optimizers,
+        batches,
+        lr_scale,
+        trainer.settings.clip,
+        trainer.group,
+    )
 
 
 def micro_batches(trainer: Trainer, step: int) -> list[AnyBatch]:

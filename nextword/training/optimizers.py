@@ -13,6 +13,7 @@ from nextword.errors import UserError
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
 from nextword.models.heads import ModelWithHead
 from nextword.models.transformer import Transformer
+from nextword.training.plain_optimizers import SGD, AdamW, PlainOptimizer
 
 POLAR_EXPRESS = (
     (8.156554524902461, -22.48329292557795, 15.878769915207462),
@@ -42,11 +43,12 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-6)
     for a, b, c in POLAR_EXPRESS:
         gram = x @ x.mT
-        x = a * x + torch.baddbmm(b * gram, gram, gram, beta=1, alpha=c) @ x
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
     return x.mT if tall else x
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(PlainOptimizer):
     """Momentum whose direction is orthogonalised, for weight matrices (Jordan et al. 2024).
 
     The update has the root mean square of an AdamW update ("Muon is Scalable for LLM Training",
@@ -99,17 +101,20 @@ class Optimizers:
     def __init__(self, parts: dict[str, torch.optim.Optimizer], parameters: list[Tensor]) -> None:
         """`parameters` are all that learn, in the model's order."""
         self.parts, self.parameters = parts, parameters
+        self.updating = False  # in the midst of it, or stopped there by an error
         self._peaks = {
             name: [group["lr"] for group in part.param_groups] for name, part in parts.items()
         }
 
     def step(self, lr_scale: float) -> None:
         """Update every parameter at `lr_scale` of its peak rate, and clear the gradients."""
+        self.updating = True
         for name, part in self.parts.items():
             for group, peak in zip(part.param_groups, self._peaks[name], strict=True):
                 group["lr"] = peak * lr_scale
             part.step()
             part.zero_grad(set_to_none=True)
+        self.updating = False
 
     def zero_grad(self) -> None:
         for part in self.parts.values():
@@ -167,7 +172,7 @@ def build_optimizers(
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.kind == "sgd":
         groups = _groups(members, rate, decay)
-        sgd = torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=True)
+        sgd = SGD(groups, lr=rate, momentum=settings.momentum, fused=True)
         return Optimizers({"sgd": sgd}, parameters)
     parts: dict[str, torch.optim.Optimizer] = {}
     rest, epsilon = members, 1e-8
@@ -185,7 +190,7 @@ def build_optimizers(
         if matrices:
             parts["muon"] = Muon(matrices, rate, settings.momentum, decay, dtype)
     if rest:
-        parts["adamw"] = torch.optim.AdamW(
+        parts["adamw"] = AdamW(
             _groups(rest, rate, decay), lr=rate, betas=settings.betas, eps=epsilon, fused=True
         )
     return Optimizers(parts, parameters)

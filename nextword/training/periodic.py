@@ -176,6 +176,7 @@ def restore(trainer: Trainer, saved: checkpoint.Checkpoint) -> State:
         raise UserError(
             f"belongs to another model than this run's: {reason}", where=where
         ) from None
+    trainer.threads.go_on_with(state.threads)
     return state
 
 
@@ -205,6 +206,16 @@ def nonfinite(trainer: Trainer, state: State, trouble: str) -> None:
 
 def weights_are_finite(trainer: Trainer) -> bool:
     return all(bool(p.isfinite().all()) for p in trainer.model.parameters())
+
+
+def follow_machine(trainer: Trainer, state: State, targets: int, seconds: float) -> None:
+    """After a step of so many targets in so many seconds, compute on more threads or on fewer where
+    other programs have come or gone."""
+    if changed := trainer.threads.watch(targets, seconds):
+        state.threads = torch.get_num_threads()
+        trainer.log.event(state.step, "threads", changed)
+        if trainer.group.is_main:
+            say(f"  step {state.step:,}: {changed}")
 
 
 def refuse_nonfinite(trainer: Trainer, state: State) -> None:

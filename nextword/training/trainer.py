@@ -16,14 +16,16 @@ from nextword.training.optimizers import Optimizers
 from nextword.training.parallel import Group, Interrupt, LossModule, ReplicatedLoss, replicate
 from nextword.training.schedule import Plan
 from nextword.training.state import Loader, State, Validator
+from nextword.training.threads import ThreadWatch
 
 
 @dataclass(frozen=True)
 class Session:
-    """What surrounds a run: its processes and its signals."""
+    """What surrounds a run: its processes, its signals and the machine's threads."""
 
     group: Group
     interrupt: Interrupt
+    threads: ThreadWatch
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Trainer:
     settings: PretrainSettings | FinetuneSettings
     group: Group
     interrupt: Interrupt
+    threads: ThreadWatch
     log: MetricsLog
     average: dict[str, Tensor] = field(default_factory=dict)
 
@@ -111,6 +114,7 @@ def build_trainer(
         settings,
         session.group,
         session.interrupt,
+        session.threads,
         log,
     )
     if trainer.average_decay:

@@ -38,6 +38,7 @@ from nextword.training.machine import choose_precision
 from nextword.training.optimizers import OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.state import State
+from nextword.training.threads import watch_threads
 from nextword.training.trainer import Session, Subject, build_trainer
 from nextword.verbs.evaluate import evaluate_held_out
 from nextword.verbs.finetune_hooks import AnyTask, FinetuneHooks, GiveUp
@@ -108,7 +109,12 @@ def finetune_once(
         losses.check(lost, work.model)
         losses.say_what_is_folded(task.tokenizer)
     _choose_parameters(task, settings)
-    precision = saved.precision if saved else choose_precision(settings.precision, group.device)
+    width = task.body.config.width
+    precision = (
+        saved.precision
+        if saved
+        else choose_precision(settings.precision, group, width, settings.threads)
+    )
     plan = saved.plan if saved else training.plan(task, encoded, settings)
     metric = task.metric_named(settings.metric)
     if group.is_main:
@@ -137,7 +143,11 @@ def finetune_once(
         _optimizers(task, plan, settings, precision.dtype),
         plan,
         settings,
-        Session(group, work.interrupt),
+        Session(
+            group,
+            work.interrupt,
+            watch_threads(settings.threads, precision, group, width),
+        ),
         log,
     )
     if point is None:
