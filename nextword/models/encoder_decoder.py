@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nextword.models.blocks import Cache
 from nextword.models.config import TransformerConfig
 from nextword.models.layers import Embedding
+from nextword.models.packed_attention import PackedDocuments
 from nextword.models.transformer import Transformer
 
 
@@ -33,13 +34,15 @@ class EncoderDecoder(nn.Module):
         time], given source tokens [batch, source time]: one document a row."""
         return self.decode(tokens, self.encode(source))
 
-    def encode(self, source: Tensor, **arguments: Tensor | None) -> Tensor:
+    def encode(self, source: Tensor, **arguments: Tensor | PackedDocuments | None) -> Tensor:
         """Map source tokens [batch, source time] to states [batch, source time, width]; the other
         arguments, here and of `decode`, are those of Transformer.forward."""
         states: Tensor = self.encoder(source, **arguments)
         return states
 
-    def decode(self, tokens: Tensor, states: Tensor, **arguments: Tensor | Cache | None) -> Tensor:
+    def decode(
+        self, tokens: Tensor, states: Tensor, **arguments: Tensor | PackedDocuments | Cache | None
+    ) -> Tensor:
         """Return the hidden states of target tokens [batch, time], given the source's states."""
         hidden: Tensor = self.decoder(tokens, source=states, **arguments)
         return hidden
