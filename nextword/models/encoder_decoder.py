@@ -3,6 +3,7 @@ another generates the target, attending to the first one's states."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -28,6 +29,14 @@ class EncoderDecoder(nn.Module):
         self.decoder = Transformer(decoder, None if seed is None else seed + 1)
         self.decoder.embedding = self.encoder.embedding
         self.encoder.embedding.sparse = False  # used twice, and its rows are added to densely
+
+    def initial_weights(self, seed: int) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights that a model begins with, by name."""
+        for name, value in self.encoder.initial_weights(seed):
+            yield f"encoder.{name}", value
+        for name, value in self.decoder.initial_weights(seed + 1):
+            if not name.startswith("embedding."):  # it is the encoder's
+                yield f"decoder.{name}", value
 
     def forward(self, source: Tensor, tokens: Tensor) -> Tensor:
         """Return the decoder's final hidden states, [batch, time, width], of target tokens [batch,

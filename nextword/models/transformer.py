@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from nextword.errors import UserError
 from nextword.models.attention import distances, rotary_frequencies, rotation, score_bias, visible
 from nextword.models.blocks import Block, Cache
 from nextword.models.config import TransformerConfig
-from nextword.models.initialization import initialize_weights
+from nextword.models.initialization import initial_weights, initialize_weights
 from nextword.models.layers import Embedding, Linear, RelativePositions, Transform, build_norm
 from nextword.models.packed_attention import PackedDocuments
 
@@ -55,7 +56,12 @@ class Transformer(nn.Module):
             if config.window is not None:
                 self.rotary[config.window] = rotary_frequencies(config, local=True)
         if seed is not None:
-            initialize_weights(self.named_parameters(), config, seed)
+            initialize_weights(self, self.initial_weights(seed))
+
+    def initial_weights(self, seed: int) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights that a model begins with, by name."""
+        shapes = ((name, parameter.shape) for name, parameter in self.named_parameters())
+        return initial_weights(shapes, self.config, seed)
 
     def forward(
         self,

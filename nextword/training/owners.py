@@ -96,8 +96,6 @@ class Owners:
 
         `made` are this rank's own, whole; `like` is a tensor of the type that all of them have.
         """
-        if self.ranks == 1:
-            return list(made)
         if self.sharded:
             cut = [
                 [m.split(self._rows[n])[rank] for n, m in zip(self.mine, made, strict=True)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar, cast
 
 import torch
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nextword.models.blocks import Block
+from nextword.models.initialization import initialize_weights
 from nextword.models.layers import Embedding
-from nextword.training.owners import is_part, local
+from nextword.training.owners import is_part, like, local
 from nextword.training.parallel import Group
 
 if TYPE_CHECKING:
@@ -60,13 +61,21 @@ def choose_sharding(asked: Literal["auto"] | Sharding, model: nn.Module, group: 
 
 
 def spread(
-    model: nn.Module, loss: Callable[[Any, Any], Tensor], sharding: Sharding, group: Group
+    model: nn.Module,
+    loss: Callable[[Any, Any], Tensor],
+    sharding: Sharding,
+    group: Group,
+    weights: Iterable[tuple[str, Tensor]] = (),
 ) -> Root:
     """Return the root module of a model, whose parameters are this rank's parts from here on.
 
-    What learns is to be asked for afterwards: under FSDP2 parameters are others than before.
+    A model without memory, on the device "meta", gets initial `weights` here, of which each rank
+    keeps its parts. What learns is to be asked for afterwards: under FSDP2 parameters are others
+    than before.
     """
     root = LossModule(model, loss)
+    if sharding == "none":
+        _fill(model, weights, group)
     if group.size == 1 and sharding == "none":
         return root
     for module in model.modules():
@@ -91,7 +100,17 @@ def spread(
         if isinstance(module, Block):
             fully_shard(module, mesh=mesh, mp_policy=policy)
     fully_shard(root, mesh=mesh, mp_policy=policy)
+    _fill(model, weights, group)
     return root
+
+
+def _fill(model: nn.Module, weights: Iterable[tuple[str, Tensor]], group: Group) -> None:
+    if any(parameter.is_meta for parameter in model.parameters()):
+        model.to_empty(device=group.device)
+        initialize_weights(model, weights, like)
+        for module in model.modules():
+            if isinstance(module, Embedding):
+                module.watch_gradient()
 
 
 @contextlib.contextmanager

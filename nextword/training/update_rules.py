@@ -75,22 +75,28 @@ class Muon(torch.optim.Optimizer):
         ]
         if not members:
             return
-        owners = Owners([parameter for parameter, _ in members], self._ranks)
         directions = [self._direction(parameter, group) for parameter, group in members]
         blocks = [group.get("fused_splits") or [len(parameter)] for parameter, group in members]
-        made = self._orthogonalized(
-            owners.collect(directions), [blocks[number] for number in owners.mine]
-        )
-        updates = owners.hand_out(made, directions[0].new_empty(0, dtype=self._dtype))
-        for number, ((parameter, group), update) in enumerate(zip(members, updates, strict=True)):
-            weight, rows, end = local(parameter), owners.rows(number), 0
+        rows = [slice(0, len(parameter)) for parameter, _ in members]
+        if self._ranks == 1:
+            updates = self._orthogonalized(directions, blocks)
+        else:
+            owners = Owners([parameter for parameter, _ in members], self._ranks)
+            rows = [owners.rows(number) for number in range(len(members))]
+            owned = [blocks[number] for number in owners.mine]
+            made = self._orthogonalized(owners.collect(directions), owned)
+            updates = owners.hand_out(made, directions[0].new_empty(0, dtype=self._dtype))
+        for (parameter, group), sizes, held, update in zip(
+            members, blocks, rows, updates, strict=True
+        ):
+            weight, end = local(parameter), 0
             shrinking = group["lr"] * group["weight_decay"]
             weight.mul_(_unless(self.found_inf, 1 - shrinking, 1.0))
             if self.found_inf is not None:
                 update.masked_fill_(self.found_inf > 0, 0.0)
-            for size in blocks[number]:
+            for size in sizes:
                 begin, end = end, end + size
-                first, last = max(begin, rows.start) - rows.start, min(end, rows.stop) - rows.start
+                first, last = max(begin, held.start) - held.start, min(end, held.stop) - held.start
                 if first < last:
                     scale = ADAMW_SHARE_OF_RMS * max(size, parameter.shape[1]) ** 0.5
                     part = update[first:last].to(weight.dtype)

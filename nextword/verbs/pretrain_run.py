@@ -210,12 +210,13 @@ class PretrainRun:
     ) -> Trainer:
         settings, group = self.settings, self.group
         config = replace(plan.config, dropout=settings.dropout, start_id=objective.start_id)
-        model = build_model(config, seed=settings.seed).to(group.device)
+        with torch.device("meta"):  # ranks keep parts of it, or have it on another device
+            model = build_model(config, seed=None)
         model.activation_dtype = precision.dtype
         if plan.compile:
             for module in model.modules():
                 if isinstance(module, Block):
-                    module.compile()
+                    module.compile(dynamic=False)
         validator = objective.validator_for(store, plan, settings.seed)
         if not len(store.val.tokens) and group.is_main:
             warn("no text is held out: the model is not validated (--val-fraction 0)")
@@ -232,7 +233,8 @@ class PretrainRun:
         )
         loader = objective.loader(store.train, config.context_length)
         sharding = choose_sharding(settings.shard, model, group)
-        root = spread(model, language_modeling.loss, sharding, group)
+        weights = model.initial_weights(settings.seed)
+        root = spread(model, language_modeling.loss, sharding, group, weights)
         return build_trainer(
             self.path,
             Subject(model, root, loader, validator, hooks),

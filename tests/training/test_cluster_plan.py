@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import torch
+from torch import distributed
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nextword.errors import UserError
 from nextword.models.config import TransformerConfig, parameter_count
+from nextword.models.encoder_decoder import build_model
 from nextword.models.sizes import config_for
+from nextword.objectives import language_modeling
 from nextword.settings import ModelSettings
+from nextword.tokens.loader import Batch
 from nextword.training import cluster_plan
 from nextword.training.cluster_plan import (
     Cluster,
@@ -19,6 +27,11 @@ from nextword.training.cluster_plan import (
     predict,
     step_seconds,
 )
+from nextword.training.loop import train_step
+from nextword.training.optimizers import OptimizerSettings, build_optimizers
+from nextword.training.owners import local
+from nextword.training.parallel import Group
+from nextword.training.sharding import spread
 
 # Published speeds: parameters, layers, width, context; then by number of GPUs the tokens a GPU and
 # step, and tokens a second and GPU. MPT: llm-foundry's benchmarking README, where 1b and 3b gather
@@ -142,3 +155,64 @@ def test_a_cluster_is_named_by_number_and_card() -> None:
 def test_every_card_has_figures_that_make_sense() -> None:
     for gpu in cluster_plan.GPUS.values():
         assert gpu.peak > 1e14 and gpu.memory > 7e10 and gpu.bandwidth > gpu.between
+
+
+class Collectives(TorchDispatchMode):
+    """Counts the bytes that a rank gets from others, or sends them, in collectives."""
+
+    def __init__(self, ranks: int) -> None:
+        super().__init__()
+        self.bytes, self._ranks = 0.0, ranks
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = str(function)
+        whole = 0  # which argument is as large as all ranks' parts together
+        if "allgather_base" in name or "reduce_scatter_base" in name:
+            whole = 0 if "allgather" in name else 1
+            self.bytes += args[whole].nbytes * (self._ranks - 1) / self._ranks
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture(params=[8, 64, 1024])
+def ranks(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A group of so many processes, of which only this one is there."""
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    distributed.init_process_group("fake", FakeStore(), rank=0, world_size=request.param)
+    yield request.param
+    distributed.destroy_process_group()
+
+
+def test_what_ranks_hold_and_exchange_is_what_is_predicted(ranks: int) -> None:
+    """Of a model in bf16 that is spread over all of them by FSDP2."""
+    shape = ModelSettings(family="gpt2", layers=6, width=128, heads=4, context_length=32)
+    config = config_for(shape, 300)
+    model = build_model(config, seed=0)
+    model.activation_dtype = torch.bfloat16
+    group = Group(0, ranks, node=8)
+    root = spread(model, language_modeling.loss, "all", group)
+    settings = OptimizerSettings("adamw", 1e-3, 0.1, 0.9, (0.9, 0.95))
+    learned = build_optimizers(model, settings, torch.bfloat16, {}, ranks=ranks)
+    tokens = torch.randint(0, 300, (2, 33))
+    batch = Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), None, None, [])
+    train_step(root, learned, [batch], 1.0, 1.0, group)  # makes the moments
+    with Collectives(ranks) as counted:
+        loss: torch.Tensor = root(batch)
+        loss.backward()
+    held = [*learned.parameters, *(p.grad for p in learned.parameters if p.grad is not None)]
+    held += [tensor for name, tensor in learned.tensors().items() if not name.endswith("step")]
+    padded = sum(-(-len(p) // ranks) * p[0].numel() for p in model.parameters())
+    bytes_held = sum(local(tensor).nbytes for tensor in held)
+    # The first rank's part is rounded up to whole rows: of that as predicted, and of the model.
+    assert bytes_held == pytest.approx(cluster_plan.STATE * padded, rel=0.01)
+    if ranks == 8:
+        assert bytes_held == pytest.approx(cluster_plan.state_bytes(config, ranks), rel=0.1)
+    count = parameter_count(config)
+    work = Work(count, config.layers, 1.0, 64.0, ranks)
+    expected, copied = exchanged_bytes(work, Cluster("H100", ranks))
+    assert copied == 0
+    # Parts are padded to whole rows in collectives as well; the root's weights are gathered once.
+    padding = ranks * padded / count
+    assert counted.bytes == pytest.approx(expected * padding, rel=0.1)
