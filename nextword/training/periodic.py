@@ -196,7 +196,7 @@ def restore(trainer: Trainer, saved: checkpoint.Checkpoint) -> State:
             raise ValueError("it keeps other averages")
         for name, tensor in average.items():
             trainer.average[name].copy_(like(tensor, trainer.average[name]))
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, LookupError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(
             f"belongs to another model than this run's: {reason}", where=where

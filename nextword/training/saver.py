@@ -35,6 +35,8 @@ class Saver:
         """Write a checkpoint, or begin to, once the one before it is written. Raises UserError for
         either where it could not be written."""
         self.wait()
+        if not (self._spread or self._group.is_main):
+            return
         if self._pool is None:
             self._write(folder, point, keep)
         else:
@@ -69,7 +71,7 @@ class Saver:
             from nextword.training import spread_checkpoint  # late: it takes a second to import
 
             spread_checkpoint.save(folder, point, keep, self._group, self.talk)
-        elif self._group.is_main:
+        else:
             checkpoint.save(folder, point, keep)
         self.seconds = time.monotonic() - since
 

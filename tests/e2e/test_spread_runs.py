@@ -71,7 +71,14 @@ def test_a_spread_run_is_the_run_of_one_process_and_others_go_on_with_it(
     assert [name[:11] for name in shards] == ["shard-00001", "shard-00002"]
     assert not [file for file in saved.iterdir() if file.suffix not in (".safetensors", ".json")]
     whole = {name: load_file(saved / name) for name in shards}
-    # Two ranks go on to the same bits; one and four to the same weights.
+    # What one process saved goes on in parts,
+    other = tmp_path / "from one"
+    shutil.copytree(alone, other)
+    shutil.rmtree(other / "checkpoints" / "step-00000006")
+    train(2, other, store, "--resume", "--shard", "all")
+    kept = load_file(other / "model" / "model.safetensors")
+    assert all(torch.allclose(kept[name], model[name], atol=1e-4) for name in model)
+    # and what two saved: by two to the same bits, by one and by four to the same weights.
     shutil.rmtree(saved)
     for count in (1, 4):
         other = tmp_path / str(count)
@@ -101,3 +108,52 @@ def test_a_damaged_part_is_found_and_the_checkpoint_before_it_used(
     assert part.name in said and "does not match the SHA-256" in said
     assert "Going on from step 3" in said
     checkpoint.verify(run / "checkpoints" / "step-00000006")  # written anew in its place
+
+
+def killed(run: Path, store: Path, *where: str, restarts: int = 0) -> int:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += [f"--max-restarts={restarts}"]
+    launcher += ["--nproc-per-node=2", str(Path(__file__).with_name("spread_kills.py")), *where]
+    command = ["pretrain", str(store), *FLAGS.split(), "--shard", "all", "--resume"]
+    command += ["--save-every", "2", "--out", str(run)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launcher, *command], capture_output=True, timeout=300, env=environment, text=True
+    )
+    return done.returncode
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("point", "rank"),
+    [
+        ("before parts are written", "0"),
+        ("before parts are written", "1"),
+        ("before files are hashed", "1"),
+        ("before the manifest", "0"),
+        ("before the name", "0"),
+        ("before old ones go", "0"),
+    ],
+)
+def test_a_rank_killed_inside_a_save_loses_nothing_that_was_saved(
+    point: str, rank: str, store: Path, tmp_path: Path
+) -> None:
+    assert killed(tmp_path / "whole", store, "", "0", "0") == 0
+    run = tmp_path / "run"
+    for number in ("1", "2"):  # in the first save, and in the second one of what goes on
+        assert killed(run, store, point, rank, number) != 0
+        kept = checkpoint.existing(run / "checkpoints")
+        for path in kept:
+            checkpoint.verify(path)
+    assert killed(run, store, "", "0", "0") == 0
+    last = "checkpoints/step-00000006"
+    for file in sorted((tmp_path / "whole" / last).glob("*.safetensors")):
+        one, other = load_file(file), load_file(run / last / file.name)
+        assert all(torch.equal(other[name], tensor) for name, tensor in one.items())
+
+
+@pytest.mark.slow
+def test_torchrun_starts_ranks_again_and_they_go_on(store: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert killed(run, store, "before the manifest", "0", "2", restarts=1) == 0
+    assert checkpoint.existing(run / "checkpoints")[-1].name == "step-00000006"
