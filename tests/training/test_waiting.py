@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,16 @@ from torch._subclasses.fake_tensor import (
 )
 
 from nextword.models.encoder_decoder import build_model
+from nextword.models.heads import SequenceClassificationModel, TokenClassificationModel
 from nextword.models.layers import Embedding
 from nextword.models.sizes import config_for
 from nextword.objectives import language_modeling, preference
+from nextword.objectives.heads import (
+    SequenceBatch,
+    TokenBatch,
+    sequence_loss,
+    token_head_loss,
+)
 from nextword.objectives.preference import PreferenceBatch
 from nextword.settings import ModelSettings
 from nextword.tokens.loader import IGNORE_INDEX, AnyBatch, Batch, to_batch
@@ -51,7 +59,33 @@ def preferences() -> AnyBatch:
     return PreferenceBatch(sequences, owners, torch.zeros(ROWS // 2))
 
 
+def classes() -> AnyBatch:
+    begins, ends = torch.tensor([0, 11, 40]), torch.tensor([10, 31, 60])
+    rows = packed(0.0)
+    assert rows.documents is not None and rows.positions is not None
+    types = torch.zeros_like(rows.tokens)
+    laid = (rows.tokens, rows.documents, rows.positions, types)
+    return SequenceBatch(*laid, begins, ends, torch.tensor([0, 1, 1]), [])
+
+
+def tags() -> AnyBatch:
+    rows: Any = classes()
+    laid = (rows.tokens, rows.documents, rows.positions, rows.types)
+    return TokenBatch(*laid, torch.tensor([3, 4, 50]), torch.tensor([0, 2, 1]), [])
+
+
+def build(family: str, head: str) -> Any:
+    shape = {"layers": 2, "width": 32, "heads": 4, "context_length": TIME}
+    config = config_for(ModelSettings(**shape, family=family), VOCABULARY)  # type: ignore[arg-type]
+    model: Any = build_model(replace(config, mean_pooling=head == "classes"), seed=None)
+    if head == "classes":
+        return SequenceClassificationModel(model, 2, 0)
+    return TokenClassificationModel(model, 3, 0) if head == "tags" else model
+
+
 CASES: dict[str, tuple[str, Any, AnyBatch]] = {
+    "classes": ("modernbert", sequence_loss, classes()),
+    "tags": ("bert", token_head_loss, tags()),
     "all tokens": ("qwen3", language_modeling.loss, packed(1.1)),
     "some tokens": ("modernbert", language_modeling.loss, packed(0.3)),
     "pairs": ("t5", language_modeling.loss, pairs()),
@@ -64,14 +98,13 @@ def fake_step(case: str, optimizer: str, micro_batches: int) -> TakenStep:
     family, loss, batch = CASES[case]
     batches = [batch.to("cpu") for _ in range(micro_batches)]  # as before a device gets them
     with FakeTensorMode(allow_non_fake_inputs=True):
-        shape = {"layers": 2, "width": 32, "heads": 4, "context_length": TIME}
-        config = config_for(ModelSettings(**shape, family=family), VOCABULARY)  # type: ignore[arg-type]
-        model = build_model(config, seed=None)
+        model = build(family, case)
         for module in model.modules():
             if isinstance(module, Embedding):
                 module.sparse = False  # as on a GPU
         settings = OptimizerSettings(optimizer, 0.01, 0.1, 0.9, (0.9, 0.95))  # type: ignore[arg-type]
-        learned = build_optimizers(model, settings, torch.float32, model.fused_splits())
+        splits = getattr(model, "transformer", model).fused_splits()
+        learned = build_optimizers(model, settings, torch.float32, splits)
         return train_step(LossModule(model, loss), learned, batches, 1.0, 1.0, Group())
 
 
