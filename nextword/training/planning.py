@@ -19,6 +19,8 @@ from nextword.training.workload import Machine, Workload
 
 DEFAULT_SECONDS = 15 * 60.0  # a run's length when nobody says: one coffee
 CLOSING_SHARE = 0.06  # of a budget, for validations, samples and saves
+COMPILING = 40.0  # seconds that compiling the blocks takes on a GPU
+COMPILED_SHARE = 0.2  # of the time, saved by it; both are estimates: benchmarks/gpu_check.py tells
 REFERENCE_WIDTH = 256
 # Peak learning rates at the reference width, tuned here on novels and plays.
 LEARNING_RATES = {"muon": 0.005, "adamw": 0.003, "sgd": 0.3}
@@ -188,4 +190,4 @@ def _eval_tokens(speed: float, expected: float) -> int:
 def _compile(asked: str, expected: float, gpu: bool) -> bool:
     if asked != "auto":
         return asked == "yes"
-    return gpu and expected > 600
+    return gpu and COMPILED_SHARE * expected > COMPILING
