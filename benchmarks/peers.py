@@ -52,7 +52,8 @@ def nextword(size: Size, kind: Kind, family: str = "gpt2", optimizer: str = "ada
     from nextword.training.loop import train_step
     from nextword.training.machine import TYPES
     from nextword.training.optimizers import OptimizerSettings, build_optimizers
-    from nextword.training.parallel import Group, LossModule
+    from nextword.training.parallel import Group
+    from nextword.training.sharding import LossModule
 
     shape: dict[str, Any] = {"layers": size.layers, "width": size.width, "heads": size.heads}
     settings = ModelSettings(family=family, context_length=size.context, **shape)

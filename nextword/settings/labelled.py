@@ -14,6 +14,7 @@ from nextword.settings.base import (
     Patience,
     Precision,
     Settings,
+    Shard,
     Threads,
 )
 
@@ -156,6 +157,7 @@ class FinetuneSettings(TaskSettings):
     keep_checkpoints: int = Field(1, ge=1, description="number of checkpoints to keep")
     precision: Precision = "auto"
     threads: Threads = None
+    shard: Shard = "auto"
     on_nonfinite: OnNonfinite = "stop"
     resume: bool = Field(False, description="continue from the last checkpoint, if there is one")
     log_to: LogTo = Field([])

@@ -14,6 +14,7 @@ from nextword.settings.base import (
     Patience,
     Precision,
     Settings,
+    Shard,
     Threads,
 )
 
@@ -199,6 +200,7 @@ class PretrainSettings(PrepareSettings, ModelSettings, MaskSettings):
     compile: Literal["auto", "yes", "no"] = Field(
         "auto", description="compile the model with torch.compile"
     )
+    shard: Shard = "auto"
     on_nonfinite: OnNonfinite = "stop"
     eval_every: int | None = Field(None, ge=1, description="steps between validations")
     eval_tokens: int | None = Field(None, ge=1, description="most held-out tokens per validation")

@@ -28,7 +28,3 @@ class PlainOptimizer(torch.optim.Optimizer):
 
 class AdamW(PlainOptimizer, torch.optim.AdamW):
     step = torch.no_grad()(_plain(torch.optim.AdamW.step))
-
-
-class SGD(PlainOptimizer, torch.optim.SGD):
-    step = torch.no_grad()(_plain(torch.optim.SGD.step))

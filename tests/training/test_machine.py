@@ -16,8 +16,8 @@ from nextword.training.machine import (
     product_rate,
     thread_counts,
 )
-from nextword.training.optimizers import Muon
 from nextword.training.parallel import Group
+from nextword.training.update_rules import Muon
 
 
 class Products(TorchDispatchMode):

@@ -24,9 +24,9 @@ import resource, sys
 import nextword as nw
 from nextword.training import session
 train = session.train
-def limited(trainer, state):  # what is there now, and 250 MB more
+def limited(trainer, state):  # what is there now, and 700 MB more
     pages = int(open("/proc/self/statm").read().split()[0])
-    bound = pages * resource.getpagesize() + 250_000_000
+    bound = pages * resource.getpagesize() + 700_000_000
     resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
     return train(trainer, state)
 session.train = limited

@@ -14,15 +14,18 @@ from nextword.training import plain_optimizers
 
 KINDS: dict[str, dict[str, Any]] = {
     "AdamW": {"lr": 0.01, "betas": (0.9, 0.95), "weight_decay": 0.1, "fused": True},
-    "SGD": {"lr": 0.1, "momentum": 0.9, "fused": True},
 }
 LEARN = """
 import sys
 import torch
-from nextword.training import plain_optimizers
+from nextword.training.plain_optimizers import AdamW
+from nextword.training.update_rules import SGD, Muon
 weight = torch.nn.Parameter(torch.ones(4, 4))
-for kind in (plain_optimizers.AdamW, plain_optimizers.SGD):
-    optimizer = kind([weight], lr=0.1, fused=True)
+for optimizer in (
+    AdamW([weight], lr=0.1, fused=True),
+    SGD([weight], 0.1),
+    Muon([{"params": [weight]}], 0.1, 0.9, 0.0),
+):
     weight.square().sum().backward()
     optimizer.step()
     optimizer.zero_grad()
