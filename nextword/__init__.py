@@ -31,12 +31,14 @@ _VERBS = {
     "compare": "nextword.verbs.compare",
     "generate": "nextword.inference.language_model",
     "info": "nextword.verbs.info",
+    "doctor": "nextword.verbs.doctor",
     "report": "nextword.reports.report",
     "UserError": "nextword.errors",
 }
 __all__ = [
     "UserError",
     "compare",
+    "doctor",
     "evaluate",
     "evaluate_task",
     "finetune",
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from nextword.reports.report import report
     from nextword.tokens.prepare import prepare
     from nextword.verbs.compare import compare
+    from nextword.verbs.doctor import doctor
     from nextword.verbs.evaluate import evaluate, evaluate_task
     from nextword.verbs.finetune import finetune
     from nextword.verbs.info import info

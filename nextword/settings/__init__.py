@@ -22,6 +22,7 @@ from nextword.settings.pretraining import (
     PretrainSettings,
 )
 from nextword.settings.using import (
+    DoctorSettings,
     EvaluateSettings,
     FillSettings,
     GenerateSettings,
@@ -32,6 +33,7 @@ from nextword.settings.using import (
 __all__ = [
     "ColumnSettings",
     "CompareSettings",
+    "DoctorSettings",
     "EvaluateSettings",
     "FillSettings",
     "FinetuneSettings",

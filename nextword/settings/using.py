@@ -86,3 +86,9 @@ class InfoSettings(ColumnSettings):
 
 class ReportSettings(Settings):
     """Settings for a run's report."""
+
+
+class DoctorSettings(Settings):
+    """Settings for a look at this machine."""
+
+    measure: bool = Field(True, description="measure the rates of matrix products too")
