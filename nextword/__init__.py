@@ -28,6 +28,7 @@ _VERBS = {
     "evaluate": "nextword.verbs.evaluate",
     "evaluate_task": "nextword.verbs.evaluate",
     "predict": "nextword.verbs.predict",
+    "benchmark": "nextword.verbs.benchmark",
     "compare": "nextword.verbs.compare",
     "generate": "nextword.inference.language_model",
     "info": "nextword.verbs.info",
@@ -37,6 +38,7 @@ _VERBS = {
 }
 __all__ = [
     "UserError",
+    "benchmark",
     "compare",
     "doctor",
     "evaluate",
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from nextword.inference.language_model import generate, load
     from nextword.reports.report import report
     from nextword.tokens.prepare import prepare
+    from nextword.verbs.benchmark import benchmark
     from nextword.verbs.compare import compare
     from nextword.verbs.doctor import doctor
     from nextword.verbs.evaluate import evaluate, evaluate_task
