@@ -265,7 +265,7 @@ WRITTEN = [
         "prefer",
         {"a.jsonl": jsonl(COMPARED | {"score_chosen": 5.0, "score_rejected": 1.0})},
         "What do cows eat? ⟦Grass.⟧ rather than ⟦Stones.⟧",
-        ("score_chosen", "score_rejected"),
+        (),
         {"a.jsonl": jsonl(COMPARED, COMPARED | {"rejected": "Grass."})},
         "the chosen and the rejected answer are the same",
     ),
