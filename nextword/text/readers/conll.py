@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Sequence
 
+from nextword.terminal import count_of
 from nextword.text.document import ReadError, ReadStats, Records, Source
 from nextword.text.readers.conll_layout import (
     Layout,
@@ -56,7 +57,7 @@ def conll_records(source: Source, stats: ReadStats) -> Records:
             continue
         if len(columns) != width or not all(columns):
             filled = sum(map(bool, columns))
-            what = f"has {filled} columns, the lines before it {width}"
+            what = f"has {count_of(filled, 'column')}, the lines before it {width}"
             mend = "give every word its tag, and an empty line between sentences"
             if line.startswith("#"):
                 mend += '; a comment begins with "# "'
