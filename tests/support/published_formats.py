@@ -271,4 +271,26 @@ WRITTEN = [
     ),
 ]
 
-FORMATS = [*CHAT, *QUESTIONS, *CLASSES, *WRITTEN]
+HEADER = """The Project Gutenberg eBook of The Mill
+This ebook is for the use of anyone anywhere at no cost.
+
+*** START OF THE PROJECT GUTENBERG EBOOK THE MILL ***
+"""
+LICENCE = """
+*** END OF THE PROJECT GUTENBERG EBOOK THE MILL ***
+
+Section 1. General Terms of Use and Redistributing Project Gutenberg works
+"""
+RAW = [
+    Published(
+        "Project Gutenberg",
+        "text",
+        {"a.txt": "The widow saw smoke above the wood."},
+        "⟦The widow saw smoke above the wood.⟧",
+        (),
+        {"a.txt": f"{HEADER}\nThe widow saw smoke above the wood.\n{LICENCE}"},
+        "with Project Gutenberg's licence",
+    ),
+]
+
+FORMATS = [*CHAT, *QUESTIONS, *CLASSES, *WRITTEN, *RAW]

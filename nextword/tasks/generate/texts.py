@@ -15,6 +15,7 @@ from nextword.text.document import Document, ReadError, Source
 from nextword.text.extraction import TextField, find_records, holds, to_document
 from nextword.text.record_text import choose_text_field
 from nextword.text.sources import is_deleted
+from nextword.text.traces import traces
 
 _SAMPLED = 1000  # records of a file, from its first to its last, that the text field is told by
 _TEXT = "text"  # what texts are called that have a title in place of a column's name
@@ -76,10 +77,11 @@ class TextReader(ExampleReader[str]):
             text = input_text(record, column)
             if is_deleted(text):
                 raise LeftOut("deleted before they were saved")
-            return text
-        if isinstance(record[column], str):
-            self.report.notes[JOINED] += 1
-        return "\n".join(sentences).strip()
+        else:
+            self.report.notes.update([JOINED] * isinstance(record[column], str))
+            text = "\n".join(sentences).strip()
+        self.report.notes.update(f"with {trace}" for trace in traces(text))
+        return text
 
     def input_of(self, example: str, record: Record) -> str:
         return str(dict(record.values))
