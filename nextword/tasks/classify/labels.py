@@ -36,6 +36,7 @@ from nextword.tasks.dataset import LeftOut
 BOOLEANS = ("true", "false")
 AS_CLASS = "none"  # in lower case people write it, and programs do not
 UNKNOWN_CLASS, DISAGREED = "-1", "-"  # the number of no class; SNLI's mark of no majority
+FEW_ALONE = 1  # names that no other record has, where all others are common
 ODD = 0.2  # of the labels with marks: so few may be mistakes
 RARE = 0.05  # of all labels: a class number -1 so rare, among classes from 0 on, is no class
 
@@ -138,7 +139,16 @@ def find_format(
 
 
 def _refuse_flags(lists: Sequence[list[Any]], given: Sequence[Placed]) -> None:
-    """Raise UserError for lists that say 0 or 1 of each label, whose names they do not tell."""
+    """Raise UserError for lists that say 0 or 1, or a share, of each label, whose names they do not
+    tell."""
+    items = [item for items in lists for item in items]
+    are_shares = all(isinstance(item, float) and 0 <= item <= 1 for item in items)
+    if are_shares and any(item % 1 for item in items):
+        raise UserError(
+            f"labels are lists of {len(lists[0])} shares, which do not say what they stand for",
+            where=given[0][1],
+            mend="write the name of the class that has the largest one",
+        )
     length = len(lists[0]) if len(lists) > 1 else 0
     if length > 1 and all(
         len(items) == length and {name_of(item) for item in items} <= FLAGS for items in lists
@@ -192,6 +202,9 @@ def notes_of(format_: LabelFormat, labels: Iterable[Placed]) -> Counter[str]:
         what = "labels that differ only in upper and lower case, width or zeros before a number"
         what += f", kept apart ({shown})"
         notes[what] = sum(names[name] for name in alike)
+    alone = [name for name, count in names.items() if count == 1]
+    if 0 < len(alone) <= FEW_ALONE and names.total() > FEW_ALONE * 10 * len(names):
+        notes[f"labels that stand in one record only ({', '.join(alone)})"] = len(alone)
     if AS_CLASS in names:
         notes[f"labels {AS_CLASS!r}, read as a class like the others"] = names[AS_CLASS]
     if UNKNOWN_CLASS in names and UNKNOWN_CLASS not in format_.unknown:

@@ -41,3 +41,15 @@ def test_none_in_lower_case_is_a_class_and_said_to_be() -> None:
     format_ = find_format(labels, kind)
     assert format_.read("none", "row 2") == "none"
     assert notes_of(format_, labels) == {"labels 'none', read as a class like the others": 2}
+
+
+def test_lists_of_shares_do_not_say_what_they_stand_for() -> None:
+    with pytest.raises(UserError, match="row 1: labels are lists of 2 shares"):
+        find_format(placed([0.2, 0.8], [1.0, 0.0]), None)
+
+
+def test_a_label_of_one_record_among_common_ones_is_said() -> None:
+    labels = placed(*["good", "bad"] * 20, "40")
+    note = "labels that stand in one record only (40)"
+    assert notes_of(find_format(labels, None), labels) == {note: 1}
+    assert not notes_of(find_format(labels[:-1], None), labels[:-1])

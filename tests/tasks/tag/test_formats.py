@@ -270,3 +270,10 @@ def test_a_text_without_annotations_beside_others_that_have_them_is_named(tmp_pa
         read_records([str(tmp_path)], "conll")
     (tmp_path / "b.ann").write_text("", encoding="utf-8")
     assert len(read_records([str(tmp_path)], "conll")) == 2
+
+
+def test_words_with_their_tags_after_a_slash_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("Ada/NNP slept/VBD ./.\n" * 3, encoding="utf-8")
+    (record,) = read_records([str(path)], "conll")
+    assert record.error is not None and "tags after a slash" in record.error.what
