@@ -30,6 +30,7 @@ _VERBS = {
     "predict": "nextword.verbs.predict",
     "compare": "nextword.verbs.compare",
     "generate": "nextword.inference.language_model",
+    "serve": "nextword.serving.server",
     "info": "nextword.verbs.info",
     "report": "nextword.reports.report",
     "UserError": "nextword.errors",
@@ -48,12 +49,14 @@ __all__ = [
     "prepare",
     "pretrain",
     "report",
+    "serve",
 ]
 
 if TYPE_CHECKING:
     from nextword.errors import UserError
     from nextword.inference.language_model import generate, load
     from nextword.reports.report import report
+    from nextword.serving.server import serve
     from nextword.tokens.prepare import prepare
     from nextword.verbs.compare import compare
     from nextword.verbs.evaluate import evaluate, evaluate_task

@@ -27,6 +27,7 @@ from nextword.settings.using import (
     GenerateSettings,
     InfoSettings,
     ReportSettings,
+    ServeSettings,
 )
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "PrepareSettings",
     "PretrainSettings",
     "ReportSettings",
+    "ServeSettings",
     "Settings",
     "Task",
     "TaskSettings",
