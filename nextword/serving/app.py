@@ -16,23 +16,26 @@ from starlette.middleware.cors import CORSMiddleware
 
 import nextword
 from nextword.inference.engine.engine import EngineStopped, QueueFull
-from nextword.serving import completions, errors, health, model_list
+from nextword.serving import completions, errors, health, model_list, page, runs
 from nextword.serving.app_state import Serving
 from nextword.serving.errors import ApiError, error_response
 from nextword.serving.limits import Limits
 from nextword.serving.models import Models
 from nextword.serving.security import Guard, access_for
+from nextword.serving.shelf import Shelf
 from nextword.settings import ServeSettings
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     model_list.router,
     completions.router,
+    runs.router,
 )
 
 
-def make_app(models: Models, settings: ServeSettings) -> FastAPI:
-    """Return the application that serves these models. It closes them when it is shut down."""
+def make_app(models: Models, settings: ServeSettings, shelf: Shelf | None = None) -> FastAPI:
+    """Return the application that serves these models, and shows the runs of a shelf. It closes
+    the models when it is shut down."""
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -43,9 +46,10 @@ def make_app(models: Models, settings: ServeSettings) -> FastAPI:
     app = FastAPI(
         title="nextword", version=nextword.__version__, docs_url=None, redoc_url=None, lifespan=life
     )
-    app.state.serving = Serving(models, settings)
+    app.state.serving = Serving(models, settings, shelf)
     for router in ROUTERS:
         app.include_router(router)
+    page.install(app)
     errors.install(app)
     _install_engine_errors(app)
     # The last one added is the first to see a request.

@@ -9,8 +9,8 @@ import base64
 import hashlib
 from pathlib import Path
 
-from starlette.responses import FileResponse, HTMLResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -45,16 +45,17 @@ class PageFiles(StaticFiles):
         return response
 
 
-def page_routes() -> list[BaseRoute]:
-    """Return the routes of the page and of its files."""
+def install(app: FastAPI) -> None:
+    """Give an application the page and its files."""
 
-    def index(request: object) -> FileResponse:
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    def index() -> FileResponse:
         return FileResponse(FILES / "index.html", headers=HEADERS)
 
-    return [Route("/", index), Mount("/page", PageFiles(directory=FILES), name="page")]
+    app.mount("/page", PageFiles(directory=FILES), name="page")
 
 
-def locked() -> HTMLResponse:
+def key_form() -> HTMLResponse:
     """Return what a browser is shown instead of the page while it has not given the key: a form
     that asks for it."""
     content = (FILES / "locked.html").read_text(encoding="utf-8")

@@ -20,7 +20,11 @@ const MESSAGES = {
   themeAuto: ["Theme: as the system", "主题：跟随系统"],
   themeLight: ["Theme: light", "主题：浅色"],
   themeDark: ["Theme: dark", "主题：深色"],
-  save: ["Save as a page", "存为网页"],
+  save: ["Save", "保存"],
+  savedNote: [
+    "Saved from nextword, model {model}, {date}. This page holds text that the model wrote, which may repeat what it was trained on, and passages of the training text where they are shown. Share it only if you may share that text.",
+    "由 nextword 保存，模型 {model}，{date}。本页含有模型写的文字（可能重复其训练文本），以及所显示的训练文本段落。确认可以公开这些文字后再分享。",
+  ],
   shortcuts: ["Keyboard", "快捷键"],
   // the text
   yourText: ["The text", "文本"],
@@ -34,7 +38,7 @@ const MESSAGES = {
   undo: ["Undo", "撤销"],
   redo: ["Redo", "重做"],
   upTo: ["up to", "至多"],
-  tokensCount: ["{n} tokens", "{n} 个词元"],
+  tokensCount: ["{n} token|{n} tokens", "{n} 个词元"],
   bitsPerByte: ["{bits} bits per byte", "每字节 {bits} 比特"],
   "ended.stop": ["the model ended here", "模型在此结束"],
   "ended.context": ["the model’s context is full", "上下文已满"],
@@ -89,10 +93,10 @@ const MESSAGES = {
   notInText: ["Not in your text.", "不在你的训练文本里。"],
   verbatim: ["{share} of it stands word for word in your text.", "其中 {share} 逐字出现在你的训练文本里。"],
   longest: [
-    "The longest passage has {longest} tokens; looked for in {documents} documents.",
-    "最长的相同段落有 {longest} 个词元；在 {documents} 篇文档中查找。",
+    "Longest passage: {longest} tokens. Documents searched: {documents}.",
+    "最长的相同段落：{longest} 个词元。查找了 {documents} 篇文档。",
   ],
-  passage: ["{tokens} tokens, found {times} times: show", "{tokens} 个词元，出现 {times} 次：定位"],
+  passage: ["{tokens} tokens; stands there {times}×. Show it in the text", "{tokens} 个词元，出现 {times} 次。在文中定位"],
   heldOut: ["held out", "留出"],
   // conversation
   conversation: ["The conversation", "对话"],
@@ -169,10 +173,12 @@ const MESSAGES = {
   unreachable: ["The server cannot be reached. Is `nextword serve` still running?", "连不上服务器。`nextword serve` 还在运行吗？"],
 };
 
-/** Return a message in the page's language, with {names} filled in. */
+/** Return a message in the page's language, with {names} filled in. Where English counts, the
+ * message is "one|several", and `n` says which. */
 export function t(name, values = {}) {
   const both = MESSAGES[name];
   if (!both) throw new Error(`no message is called ${name}`);
-  const words = both[get().language === "zh" ? 1 : 0];
+  const forms = both[get().language === "zh" ? 1 : 0].split("|");
+  const words = String(values.n) === "1" ? forms[0] : forms.at(-1);
   return words.replace(/\{(\w+)\}/g, (whole, key) => (key in values ? String(values[key]) : whole));
 }

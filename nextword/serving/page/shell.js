@@ -1,6 +1,7 @@
 /** The page around the views: the model's name, the way from view to view, and what holds for all. */
 import { html } from "./vendor/preact-htm.js";
 import { t } from "./messages.js";
+import { save } from "./save.js";
 import { modelOf, useModel } from "./session.js";
 import { set, useStore } from "./store.js";
 import { count } from "./ui.js";
@@ -51,6 +52,7 @@ function Tools() {
   const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
   const words = { auto: "themeAuto", light: "themeLight", dark: "themeDark" }[theme];
   return html`<div class="tools">
+    <button type="button" onClick=${save}>${t("save")}</button>
     <button type="button" onClick=${() => set({ dialog: "keys" })}>${t("shortcuts")}</button>
     <button
       type="button"

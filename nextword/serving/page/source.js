@@ -35,13 +35,23 @@ export function Source() {
   </div>`;
 }
 
+const AROUND = 90; // characters shown before and after a passage
+
+/** Return the end, or the beginning, of what stands around a passage, in whole words. */
+function around(text, isBefore) {
+  if (text.length <= AROUND) return text;
+  const part = isBefore ? text.slice(-AROUND) : text.slice(0, AROUND);
+  const cut = isBefore ? part.replace(/^\S*\s/, "") : part.replace(/\s\S*$/, "");
+  return isBefore ? `… ${cut}` : `${cut} …`;
+}
+
 function Passage({ passage, active }) {
   return html`<li class=${active ? "passage active" : "passage"}>
     ${passage.places.map(
       (place) => html`<figure key=${`${place.document}/${place.token}`}>
         <blockquote>
-          <span class="around">${place.before}</span><mark>${passage.text}</mark
-          ><span class="around">${place.after}</span>
+          <span class="around">${around(place.before, true)}</span><mark>${passage.text}</mark
+          ><span class="around">${around(place.after, false)}</span>
         </blockquote>
         <figcaption>
           ${place.source}${place.line === null ? "" : `:${place.line}`}${place.split === "train"
