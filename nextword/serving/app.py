@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 import nextword
 from nextword.inference.engine.engine import EngineStopped, QueueFull
-from nextword.serving import completions, errors, health, model_list, page, runs
+from nextword.serving import chat_completions, completions, errors, health, model_list, page, runs
 from nextword.serving.app_state import Serving
 from nextword.serving.errors import ApiError, error_response
 from nextword.serving.limits import Limits
@@ -29,6 +29,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     model_list.router,
     completions.router,
+    chat_completions.router,
     runs.router,
 )
 

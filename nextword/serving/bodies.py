@@ -14,8 +14,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -51,27 +49,24 @@ class Body(BaseModel):
         if not isinstance(values, dict):
             return values
         kept = {}
+        known = {field.alias or own: field for own, field in cls.model_fields.items()}
         for name, value in values.items():
-            if name in cls.model_fields:
-                kept[name] = value
+            if name in known:
+                if value is not None or known[name].is_required():
+                    kept[name] = value
             elif name in cls.unsupported:
                 if value is not None and value not in cls.unsupported[name]:
                     raise PydanticCustomError(
                         "unsupported", "{name} is not supported", {"name": name}
                     )
             else:
-                hint = nearest(name, [*cls.model_fields])
+                hint = nearest(name, known)
                 raise PydanticCustomError(
                     "unsupported",
                     "unknown field '{name}'; {hint}",
                     {"name": name[:60], "hint": hint},
                 )
         return kept
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _null_is_nothing(cls, value: Any, info: ValidationInfo) -> Any:
-        return cls.model_fields[str(info.field_name)].get_default() if value is None else value
 
 
 def parse_json(data: bytes) -> Any:

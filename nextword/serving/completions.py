@@ -25,7 +25,9 @@ from nextword.serving.answers import (
     usage_of,
 )
 from nextword.serving.app_state import REFUSALS, serving
+from nextword.serving.asking import check_room, constraints_for, stopping
 from nextword.serving.bodies import Int, JsonRoute, Text, TokenId
+from nextword.serving.constraint import Form
 from nextword.serving.errors import ApiError
 from nextword.serving.models import Served
 from nextword.serving.sampling import Sampling
@@ -59,6 +61,10 @@ class CompletionRequest(Sampling):
     echo: bool = Field(False, description="begin with the prompt")
     logprobs: Int | None = Field(None, ge=0, le=100)
 
+    def room(self, served: Served, prompt: Sequence[int]) -> int:
+        """Return how many tokens may be written after a prompt."""
+        return max(min(self.max_tokens, served.context - len(prompt)), 1)
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -91,9 +97,12 @@ async def completions(body: CompletionRequest, http: HttpRequest) -> Response:
     if len(prompts) * body.n > MOST_CHOICES:
         what = f"prompts × n is more than {MOST_CHOICES} texts; ask for them in several requests"
         raise ApiError(400, what, param="n")
-    requests = [
-        _request(body, served, prompt, sample) for prompt in prompts for sample in range(body.n)
-    ]
+    requests = []
+    for prompt in prompts:
+        room = body.room(served, prompt.ids)
+        forms = await constraints_for(served, body, room, body.n)
+        for sample, form in enumerate(forms):
+            requests.append(_request(body, served, prompt, sample, form))
     job = Job(body, served, prompts, submit(engine, served.tokenizer, requests, body.stops))
     if body.stream:
         return event_stream(_chunks(job))
@@ -113,48 +122,24 @@ def _encode(served: Served, body: CompletionRequest) -> list[Prompt]:
         for one in given
     ]
     for prompt in prompts:
-        check_room(served, len(prompt.ids), body.max_tokens, body.model_fields_set)
+        is_asked = "max_tokens" in body.model_fields_set
+        check_room(served, len(prompt.ids), body.max_tokens if is_asked else None)
     return prompts
 
 
-def check_room(served: Served, prompt: int, wanted: int, said: set[str]) -> None:
-    """Raise ApiError where a prompt, or with it as many tokens as are asked for, are more than the
-    model sees at once."""
-    limit = served.context
-    if prompt + wanted > limit and said & {"max_tokens", "max_completion_tokens"}:
-        raise ApiError(
-            400,
-            f"the prompt has {prompt:,} tokens, and with {wanted:,} more they are over the "
-            f"{limit:,} that the model sees at once; ask for at most {max(limit - prompt, 0):,}",
-            param="max_tokens",
-            code="context_length_exceeded",
-        )
-
-
-def _request(body: CompletionRequest, served: Served, prompt: Prompt, sample: int) -> Request:
+def _request(
+    body: CompletionRequest, served: Served, prompt: Prompt, sample: int, form: Form | None
+) -> Request:
     return Request(
         prompt.ids,
-        body.settings(min(body.max_tokens, max(served.context - len(prompt.ids), 1))),
+        body.settings(body.room(served, prompt.ids)),
         sample,
         **stopping(body, served),
         logprobs=body.logprobs,
         prompt_logprobs=body.logprobs if body.echo else None,
         prompt_only=body.max_tokens == 0,
+        constraint=form,
     )
-
-
-def stopping(body: Sampling, served: Served) -> dict[str, Any]:
-    """Return what ends a text, and what its tokens are weighed by, as a request of the engine."""
-    assert served.language_model is not None
-    ends = served.language_model.end_ids
-    if served.chat is not None:
-        ends |= served.chat.end_ids()
-    return {
-        "end_ids": frozenset() if body.ignore_eos else ends,
-        "stop_token_ids": frozenset(body.stop_token_ids),
-        "min_tokens": body.min_tokens,
-        "logit_bias": {int(id): bias for id, bias in body.logit_bias.items()},
-    }
 
 
 def _answer(job: Job, wholes: Sequence[Whole]) -> Completion:

@@ -103,6 +103,8 @@ def _path(error: Mapping[str, Any]) -> list[str | int]:
     """Return the names of the fields that lead to an error, without those of alternatives
     ("str", "list[int]", "constrained-int")."""
     path = [part for part in error["loc"] if part not in ("body", "query", "path")]
+    if path[:1] == ["response_format"]:
+        del path[1:2]  # its type
     return path[:1] + [part for part in path[1:] if _is_name(part)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 from collections import OrderedDict
@@ -21,6 +22,7 @@ from nextword.inference.loading import boundary_ids
 from nextword.inference.masked_model import MaskedLanguageModel, load_masked_model
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
 from nextword.models.heads import ModelWithHead
+from nextword.serving.constraint import Grammars
 from nextword.serving.errors import ApiError
 from nextword.settings import PredictSettings, ServeSettings
 from nextword.tasks.generate.chat_template import ChatTemplate, choose_template, has_template
@@ -70,6 +72,17 @@ class Served:
     def context(self) -> int:
         """How many tokens the model sees at once."""
         return self.body.config.context_length
+
+    @functools.cached_property
+    def end_ids(self) -> frozenset[int]:
+        """What texts end with; in conversations, answers too."""
+        ends = frozenset() if self.language_model is None else self.language_model.end_ids
+        return ends if self.chat is None else ends | self.chat.end_ids()
+
+    @functools.cached_property
+    def grammars(self) -> Grammars:
+        """What compiles the forms of answers. Raises UserError where the tokenizer does not do."""
+        return Grammars(self.tokenizer, self.end_ids)
 
     def run(self, job: Callable[[], T]) -> Future[T]:
         """Compute with the model, at low priority where it generates; `body` and what is beside it

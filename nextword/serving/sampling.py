@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -19,6 +19,44 @@ class StreamOptions(Body):
     unsupported: ClassVar = {"include_obfuscation": (False,)}
 
     include_usage: bool = Field(False, description="a last chunk tells the tokens that were used")
+
+
+class TextFormat(Body):
+    type: Literal["text"]
+
+
+class JsonFormat(Body):
+    type: Literal["json_object"]
+
+
+class NamedSchema(Body):
+    unsupported: ClassVar = {}
+
+    name: str = Field(max_length=256)
+    schema_: dict[str, Any] = Field({}, alias="schema", description="JSON Schema")
+    description: str | None = Field(None, max_length=10_000)
+    strict: bool = Field(True, description="an answer always keeps to its schema")
+
+
+class SchemaFormat(Body):
+    type: Literal["json_schema"]
+    json_schema: NamedSchema
+
+
+class PatternFormat(Body):
+    type: Literal["regex"]
+    pattern: str = Field(min_length=1, max_length=10_000)
+
+
+class GrammarFormat(Body):
+    type: Literal["grammar"]
+    grammar: str = Field(min_length=1, max_length=100_000, description="in Lark's notation")
+
+
+Format = Annotated[
+    TextFormat | JsonFormat | SchemaFormat | PatternFormat | GrammarFormat,
+    Field(discriminator="type"),
+]
 
 
 class Sampling(Body):
@@ -43,6 +81,7 @@ class Sampling(Body):
     logit_bias: dict[str, Bias] = Field({}, description="by token id", max_length=10_000)
     stream: bool = False
     stream_options: StreamOptions | None = None
+    response_format: Format | None = Field(None, description="what the text must look like")
     return_token_ids: bool = Field(False, description="tell the ids of prompt and text")
     user: str | None = Field(None, max_length=1000, description="a name; it changes nothing")
 

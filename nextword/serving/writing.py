@@ -14,6 +14,7 @@ from nextword.inference.engine.engine import Engine
 from nextword.inference.engine.request import Event, Finished, PromptScores, Request, Token
 from nextword.inference.engine.stream import Stream
 from nextword.inference.text_stream import TextStream
+from nextword.serving.answers import FinishReason
 from nextword.serving.errors import GONE, ApiError
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -44,7 +45,7 @@ class Piece:
     stopped_by: str | int | None = None
 
     @property
-    def finish_reason(self) -> str | None:
+    def finish_reason(self) -> FinishReason | None:
         if self.finished is None:
             return None
         is_cut = self.finished.reason in ("length", "context") and self.stopped_by is None
@@ -85,6 +86,8 @@ class Continuation:
             if self._text.stops.stopped:
                 piece.stopped_by = self._text.stops.met
                 piece.finished = replace(event, reason="stop", generated_tokens=self._used)
+            elif getattr(self.request.constraint, "hurried", False):
+                piece.stopped_by = "max_tokens"
             elif event.reason == "cancelled":
                 raise ApiError(503, "the server is closing")
         shown, ends = self._text.shown, piece.finished is not None
