@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import nextword as nw
+from nextword.serving.app import make_app
+from nextword.serving.server import Running, address_of, listen, open_models
+from nextword.settings import ServeSettings
 
 DATA = Path(__file__).parents[2] / "examples" / "data"
 WHO = ("the cat", "a dog", "the old king", "a small bird", "the queen", "my uncle", "the miller")
@@ -54,3 +62,22 @@ def make_runs(folder: Path) -> Path:
         steps = settings["steps"]
         nw.finetune(runs / "tales", DATA / data, out=runs / name, eval_every=steps, **settings)
     return runs
+
+
+@contextmanager
+def served_runs(folder: Path, **settings: Any) -> Iterator[str]:
+    """A server of a run, or of a folder of runs, on a free port: its address."""
+    torch.set_num_threads(1)
+    chosen = ServeSettings(**{"port": 0, **settings})
+    listening = listen(chosen)
+    models, shelf = open_models(folder, chosen)
+    running = Running(make_app(models, chosen, shelf))
+    thread = threading.Thread(target=running.run, args=([listening],))
+    thread.start()
+    try:
+        yield address_of(listening)
+    finally:
+        running.stop()
+        thread.join(20)
+        models.close()
+        assert not thread.is_alive()

@@ -26,7 +26,7 @@ const KEYS = [
 function actionOf(event) {
   const state = get();
   const command = event.ctrlKey || event.metaKey;
-  const onText = ["write", "read", "chat"].includes(state.view);
+  const onText = ["write", "fill", "read", "chat"].includes(state.view);
   const { undo, redo } = state.view === "chat" ? talk : session;
   if (event.key === "Escape" && state.writing) return session.stop;
   if (!command && !event.altKey && event.key === "?" && !isField(event.target))

@@ -50,6 +50,7 @@ function App() {
   const views = useStore((state) => state.ready) ? viewsOf(get()) : [];
   const shown = views.includes(view) ? view : views[0];
   useEffect(() => {
+    showBusy(get());
     if (!shown) return;
     if (shown !== view) set({ view: shown });
     enter(shown === "chat" ? "chat" : "text");
@@ -63,10 +64,27 @@ function App() {
     ${dialog === "keys" && html`<${KeysDialog} />`}`;
 }
 
+/** Tell those who cannot see it that something is still being worked out. */
+function showBusy({ waiting, writing, ready }) {
+  const main = document.getElementById("main");
+  main?.setAttribute("aria-busy", String(waiting > 0 || Boolean(writing) || !ready));
+}
+
 /** The view is in the address, so that it can be kept and gone back from. */
 function followAddress() {
   const view = location.hash.slice(1);
   if (view in VIEWS) set({ view });
+}
+
+/** Return the model to begin with: the one in the address, else that of the newest run. */
+function firstOf(models) {
+  const names = new Set(models.map(({ name }) => name));
+  const wanted = [
+    new URLSearchParams(location.search).get("model"),
+    ...(get().table?.runs ?? []).map(({ name }) => name),
+    ...names,
+  ];
+  return wanted.find((name) => names.has(name)) ?? null;
 }
 
 async function begin() {
@@ -85,6 +103,7 @@ async function begin() {
     failed: null, // what keeps the page from beginning
   });
   subscribe((state) => {
+    showBusy(state);
     for (const name of REMEMBERED) localStorage.setItem(`nextword.${name}`, state[name]);
   });
   listen();
@@ -94,7 +113,7 @@ async function begin() {
   try {
     await loadRuns();
     const { models } = await call("inspect");
-    set({ models, model: models[0]?.name ?? null, ready: true });
+    set({ models, model: firstOf(models), ready: true });
     if (models.length) await measure();
   } catch (error) {
     set({ ready: true, failed: { status: error.status, message: error.message } });

@@ -5,8 +5,7 @@ import { t } from "./messages.js";
 import * as question from "./question.js";
 import { modelOf } from "./session.js";
 import { useStore } from "./store.js";
-import { shade } from "./textview.js";
-import { Editor } from "./textview.js";
+import { Editor, shade } from "./textview.js";
 import { BarRow, fixed, percent, Rows, Trouble } from "./ui.js";
 
 const STRONGEST = 0.5; // change of a probability by one word where the shade is darkest
@@ -156,7 +155,7 @@ function Answers({ prediction }) {
 /** For models that write their answer: the button that asks them to. */
 function Written() {
   const model = useStore(modelOf);
-  const busy = useStore((state) => state.asking);
+  const busy = useStore((state) => state.waiting > 0);
   if (!question.isWritten(model)) return null;
   return html`<div class="actions">
     <button type="button" class="primary" disabled=${busy} onClick=${question.ask}>${t("answer")}</button>

@@ -11,7 +11,6 @@ export const start = () => ({
   row: {}, // the texts by column
   label: null, // whose words are asked for; null: the predicted one
   answer: null,
-  asking: false,
 });
 
 /** Some models write their answer word by word: they are asked by a button, not while one types. */
@@ -46,14 +45,14 @@ export async function ask() {
   if (columns.some((column) => !row[column]?.trim())) return set({ answer: null });
   const want = task === "classify" ? ["prediction", "words"] : ["prediction"];
   const question = { model, row, want, ...(label === null ? {} : { label }) };
-  set({ asking: true });
+  set(({ waiting }) => ({ waiting: waiting + 1 }));
   try {
     const answer = await askNow(question);
     if (answer) set({ answer: { ...answer, row }, error: null });
   } catch (error) {
     set({ error: { status: error.status, message: error.message } });
   }
-  set({ asking: false });
+  set(({ waiting }) => ({ waiting: waiting - 1 }));
 }
 
 /** Return a colour for each label of some entities, by number. */

@@ -83,9 +83,11 @@ function OtherModel({ other }) {
   if (!others.length) return null;
   return html`<label class="length"
     >${t("beside")}
-    <select value=${other ?? ""} onChange=${(event) => set({ other: event.target.value || null })}>
-      <option value="">${t("noOther")}</option>
-      ${others.map(({ name }) => html`<option key=${name}>${name}</option>`)}
+    <select onChange=${(event) => set({ other: event.target.value || null })}>
+      <option value="" selected=${!other}>${t("noOther")}</option>
+      ${others.map(
+        ({ name }) => html`<option key=${name} selected=${name === other}>${name}</option>`,
+      )}
     </select></label
   >`;
 }

@@ -26,6 +26,7 @@ export const start = () => ({
   writing: null, // what ends the writing, while there is some
   ended: "",
   error: null,
+  waiting: 0, // questions that are not answered yet, a text that is still being typed among them
   desk: "text", // which of several texts this is
   desks: {}, // the others
 });
@@ -33,6 +34,12 @@ export const start = () => ({
 export const treeOf = (state) => state.history.present;
 export const tokensOf = (state) => trees.currentOf(treeOf(state)).tokens;
 export const modelOf = (state) => state.models.find((model) => model.name === state.model);
+/** Whether the model has a say on any text: one with a head of its own, such as a classifier, has
+ * not. */
+export const canRead = (state) => {
+  const model = modelOf(state);
+  return Boolean(model) && (!model.task || ["chat", "text"].includes(model.task));
+};
 export const isEncoder = (state) => modelOf(state)?.kind === "encoder";
 
 /** Return the number of the selected token: the one that comes next at the caret. */
@@ -73,7 +80,7 @@ const measureNow = latest(async (signal) => {
   const given = whole ? { text: tokenize.textOf(tokens) } : { tokens: idsOf(get()) };
   const want = ["tokens", "surprise"];
   const answer = await call("inspect", { model: get().model, ...given, want }, signal);
-  if (signal.aborted) return;
+  if (signal.aborted || tokensOf(get()) !== tokens) return; // it has changed: it is asked again
   isTyped = false;
   set((state) => ({
     history: trees.amend(
@@ -89,27 +96,50 @@ const measureNow = latest(async (signal) => {
 });
 
 /** Have the text cut into tokens and their surprise measured, then ask about the place in it. */
-export async function measure() {
-  clearTimeout(timer);
+export const measure = counted(async () => {
+  stopTyping();
+  if (!canRead(get())) return undefined;
   try {
     await measureNow();
   } catch (error) {
     return fail(error);
   }
   return ask();
+});
+
+/** Return work that counts as a question while it lasts. */
+function counted(work) {
+  return async (...args) => {
+    wait(1);
+    try {
+      return await work(...args);
+    } finally {
+      wait(-1);
+    }
+  };
+}
+
+const wait = (by) => set(({ waiting }) => ({ waiting: waiting + by }));
+
+function stopTyping() {
+  if (timer) wait(-1);
+  clearTimeout(timer);
+  timer = 0;
 }
 
 /** Ask what the open panel shows of the selected place. */
-export const ask = paced(async () => {
+export const ask = paced(counted(async () => {
   const state = get();
-  if (state.writing || !tokenize.isKnown(tokensOf(state)) || !tokensOf(state).length) return;
+  const tokens = tokensOf(state);
+  if (state.writing || !tokens.length || !tokenize.isKnown(tokens) || !canRead(state)) return;
+  if (isEncoder(state) && !tokenize.textOf(tokens)) return set({ odds: null, lens: null });
   try {
     await QUESTIONS[state.panel](state);
     if (get().error) set({ error: null });
   } catch (error) {
     fail(error);
   }
-});
+}));
 
 const QUESTIONS = {
   async odds(state) {
@@ -154,7 +184,8 @@ export function type(text, caret) {
     const tree = trees.replaceTokens(treeOf(state), tokens);
     return { history: trees.step(state.history, tree, "typing"), caret, ended: "" };
   });
-  clearTimeout(timer);
+  stopTyping();
+  wait(1);
   timer = setTimeout(measure, PAUSE);
 }
 
@@ -214,7 +245,7 @@ const bitsOf = (probability) => (probability > 0 ? -Math.log2(probability) : nul
 /** Let the model go on from the selected place, with at most `count` tokens. */
 export async function write(count = get().length) {
   stop();
-  clearTimeout(timer);
+  stopTyping();
   if (isTyped || !tokensOf(get()).length) await measure();
   const controller = new AbortController();
   set((state) => {
@@ -304,7 +335,7 @@ const kept = (state) => Object.fromEntries(KEPT.map((name) => [name, state[name]
 export function enter(desk) {
   if (get().desk === desk) return;
   stop();
-  clearTimeout(timer);
+  stopTyping();
   isTyped = false;
   set((state) => ({
     desk,

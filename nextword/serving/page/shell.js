@@ -35,10 +35,9 @@ function Model() {
       ${models.length > 1
         ? html`<select
             aria-label=${t("model")}
-            value=${model.name}
             onChange=${(event) => useModel(event.target.value)}
           >
-            ${models.map(({ name }) => html`<option key=${name}>${name}</option>`)}
+            ${models.map(({ name }) => html`<option key=${name} selected=${name === model.name}>${name}</option>`)}
           </select>`
         : model.name}
     </h1>

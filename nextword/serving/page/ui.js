@@ -15,7 +15,7 @@ export const fixed = (number, digits = 2) => (Number.isFinite(number) ? number.t
 
 /** Show the text of a token, with what cannot be seen made visible but soft. */
 export function TokenText({ token }) {
-  if (token.special || !token.text) return html`<span class="special">${token.name || "…"}</span>`;
+  if (token.special || !token.text || token.text.includes("\ufffd")) return html`<span class="special">${token.name || "…"}</span>`;
   const parts = token.text.split(/(\n|\t| )/).filter(Boolean);
   const marks = { "\n": "↵", "\t": "→", " ": "·" };
   return html`<span class="token"

@@ -48,8 +48,8 @@ function Actions({ encoder }) {
     ${!encoder &&
     html`<label class="length"
       >${t("upTo")}
-      <select value=${length} onChange=${(event) => set({ length: Number(event.target.value) })}>
-        ${LENGTHS.map((n) => html`<option key=${n} value=${n}>${t("tokensCount", { n })}</option>`)}
+      <select onChange=${(event) => set({ length: Number(event.target.value) })}>
+        ${LENGTHS.map((n) => html`<option key=${n} value=${n} selected=${n === length}>${t("tokensCount", { n })}</option>`)}
       </select></label
     >`}
     <${Facts} />
