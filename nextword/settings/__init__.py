@@ -27,6 +27,7 @@ from nextword.settings.using import (
     GenerateSettings,
     InfoSettings,
     ReportSettings,
+    TraceSettings,
 )
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Settings",
     "Task",
     "TaskSettings",
+    "TraceSettings",
     "resolve",
     "with_overrides",
 ]
