@@ -31,6 +31,7 @@ _VERBS = {
     "compare": "nextword.verbs.compare",
     "generate": "nextword.inference.language_model",
     "trace": "nextword.verbs.trace",
+    "serve": "nextword.serving.server",
     "info": "nextword.verbs.info",
     "report": "nextword.reports.report",
     "UserError": "nextword.errors",
@@ -49,6 +50,7 @@ __all__ = [
     "prepare",
     "pretrain",
     "report",
+    "serve",
     "trace",
 ]
 
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from nextword.errors import UserError
     from nextword.inference.language_model import generate, load
     from nextword.reports.report import report
+    from nextword.serving.server import serve
     from nextword.tokens.prepare import prepare
     from nextword.verbs.compare import compare
     from nextword.verbs.evaluate import evaluate, evaluate_task

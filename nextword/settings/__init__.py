@@ -27,6 +27,7 @@ from nextword.settings.using import (
     GenerateSettings,
     InfoSettings,
     ReportSettings,
+    ServeSettings,
     TraceSettings,
 )
 
@@ -45,6 +46,7 @@ __all__ = [
     "PrepareSettings",
     "PretrainSettings",
     "ReportSettings",
+    "ServeSettings",
     "Settings",
     "Task",
     "TaskSettings",

@@ -63,6 +63,33 @@ class TraceSettings(Settings):
     )
 
 
+class ServeSettings(Settings):
+    """Settings of a server."""
+
+    host: str = Field(
+        "127.0.0.1", description="address to answer at; any but this machine's own needs --key"
+    )
+    port: int = Field(8000, ge=0, le=65535, description="port to answer at; 0 for any that is free")
+    key: str | None = Field(
+        None, min_length=8, description="key that requests must carry (at least 8 characters)"
+    )
+    key_file: str | None = Field(None, description="file that holds the key")
+    name: str | None = Field(
+        None, description="what the model is called in requests; by default its folder's name"
+    )
+    allow_host: list[str] = Field(
+        [], description="other names under which the server is reached, such as a proxy's"
+    )
+    allow_origin: list[str] = Field(
+        [], description="pages that may ask, such as https://example.org"
+    )
+    slots: int = Field(16, ge=1, le=1024, description="texts written at once")
+    max_queue: int = Field(
+        256, ge=1, le=100_000, description="texts that may wait; more are told to try again"
+    )
+    precision: Precision = "auto"
+
+
 class EvaluateSettings(HidingSettings, ColumnSettings):
     """Settings for evaluating a model on held-out text or labelled data."""
 
