@@ -30,6 +30,7 @@ _VERBS = {
     "predict": "nextword.verbs.predict",
     "compare": "nextword.verbs.compare",
     "generate": "nextword.inference.language_model",
+    "trace": "nextword.verbs.trace",
     "serve": "nextword.serving.server",
     "info": "nextword.verbs.info",
     "report": "nextword.reports.report",
@@ -50,6 +51,7 @@ __all__ = [
     "pretrain",
     "report",
     "serve",
+    "trace",
 ]
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from nextword.verbs.load_task import load_task
     from nextword.verbs.predict import predict
     from nextword.verbs.pretrain import pretrain
+    from nextword.verbs.trace import trace
 
 
 def __getattr__(name: str) -> Any:

@@ -28,6 +28,7 @@ from nextword.settings.using import (
     InfoSettings,
     ReportSettings,
     ServeSettings,
+    TraceSettings,
 )
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Settings",
     "Task",
     "TaskSettings",
+    "TraceSettings",
     "resolve",
     "with_overrides",
 ]
