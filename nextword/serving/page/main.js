@@ -1,6 +1,5 @@
 /** The beginning: reads what can be shown, and shows it. */
 import { html, render, useEffect, useLayoutEffect } from "./vendor/preact-htm.js";
-import { call } from "./api.js";
 import { Chat } from "./chat.js";
 import { start as startTalk } from "./conversation.js";
 import { loadRuns, start as startRuns } from "./follow.js";
@@ -9,7 +8,7 @@ import { Predict } from "./predict.js";
 import { start as startQuestion } from "./question.js";
 import { Read } from "./read.js";
 import { Runs } from "./runs.js";
-import { enter, measure, start } from "./session.js";
+import { enter, measure, readModels, start } from "./session.js";
 import { Header } from "./shell.js";
 import { get, set, subscribe, useStore } from "./store.js";
 import { Trouble } from "./ui.js";
@@ -112,7 +111,7 @@ async function begin() {
   render(html`<${App} />`, document.getElementById("app"));
   try {
     await loadRuns();
-    const { models } = await call("inspect");
+    const models = await readModels();
     set({ models, model: firstOf(models), ready: true });
     if (models.length) await measure();
   } catch (error) {

@@ -352,11 +352,22 @@ export function load(tokens, number) {
   ask();
 }
 
+/** Return the models that are served, each {name, kind, task, columns, ...}. */
+export async function readModels() {
+  const { models } = await call("inspect");
+  return models.map(({ model, id, ...facts }) => ({ ...facts, ...model, name: id }));
+}
+
 /** Begin anew with another model, with the same text. */
-export function useModel(name) {
+export async function useModel(name) {
   stop();
   isTyped = true;
   const nothing = { odds: null, lens: null, attention: null, source: null, layer: null, head: null };
   set({ model: name, desks: {}, ...nothing });
-  return measure();
+  await measure();
+  try {
+    set({ models: await readModels() }); // more is known of it, now that it is open
+  } catch (error) {
+    fail(error);
+  }
 }
