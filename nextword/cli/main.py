@@ -38,6 +38,7 @@ VERBS = {
     "compare": Verb("evaluate", "test whether one of two models is better on labelled data"),
     "generate": Verb("use", "continue a prompt; without one, begin a new text"),
     "fill": Verb("use", "fill each [MASK] of a text with the likeliest words"),
+    "chat": Verb("chat", "talk with a model in the terminal, or write a text in turns with it"),
     "serve": Verb("serve", "answer other programs: OpenAI's API for a model"),
     "info": Verb(
         "info",

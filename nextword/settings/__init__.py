@@ -22,15 +22,18 @@ from nextword.settings.pretraining import (
     PretrainSettings,
 )
 from nextword.settings.using import (
+    ChatSettings,
     EvaluateSettings,
     FillSettings,
     GenerateSettings,
     InfoSettings,
     ReportSettings,
     ServeSettings,
+    WritingSettings,
 )
 
 __all__ = [
+    "ChatSettings",
     "ColumnSettings",
     "CompareSettings",
     "EvaluateSettings",
@@ -49,6 +52,7 @@ __all__ = [
     "Settings",
     "Task",
     "TaskSettings",
+    "WritingSettings",
     "resolve",
     "with_overrides",
 ]
