@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nextword.errors import UserError
 from nextword.inference.engine.linears import INT8, UNQUANTIZED, Make, PlainLinear, rebuilt
+from nextword.models.blocks import Block
 from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.workers import available_cores
@@ -110,6 +111,7 @@ def least_rows(served: Served) -> int | None:
     most = PROBED_ROWS[-1]
     x = torch.randn(most, 1, model.config.width, generator=generator).to(model.activation_dtype)
     block = model.blocks[-1]
+    assert isinstance(block, Block)
 
     def run(rows: Tensor) -> Tensor:
         hidden = block.attention.qkv(block.attention_norm(rows))
@@ -143,12 +145,13 @@ def _fastest(
     """Return the kind of linear maps and the threads with which products of few rows are fastest,
     and their seconds."""
     best, least = Setup(next(iter(kinds)), False, threads or torch.get_num_threads()), math.inf
-    mlp = model.blocks[len(model.blocks) // 2].mlp
+    block = model.blocks[len(model.blocks) // 2]
+    assert isinstance(block, Block)
     widths = (model.config.width, model.config.mlp_width)
     for kind, make in kinds.items():
         dtype = torch.float32 if kind in INT8 else model.activation_dtype
         try:
-            maps = [make(each.weight, each.bias) for each in (mlp.input, mlp.output)]
+            maps = [make(each.weight, each.bias) for each in (block.mlp.input, block.mlp.output)]
             for count in (threads,) if threads else _thread_counts():
                 torch.set_num_threads(count)
                 seconds = sum(
