@@ -22,8 +22,10 @@ from nextword.serving import (
     embeddings,
     errors,
     health,
+    inspection,
     metrics,
     model_list,
+    sources,
     task_answers,
     tokenizing,
 )
@@ -44,6 +46,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     tokenizing.router,
     task_answers.router,
     metrics.router,
+    inspection.router,
+    sources.router,
 )
 
 
