@@ -39,6 +39,7 @@ VERBS = {
     "generate": Verb("use", "continue a prompt; without one, begin a new text"),
     "trace": Verb("use", "find where in a run's training text a text stands word for word"),
     "fill": Verb("use", "fill each [MASK] of a text with the likeliest words"),
+    "chat": Verb("chat", "talk with a model in the terminal, or write a text in turns with it"),
     "serve": Verb("serve", "answer other programs: OpenAI's API for a model"),
     "info": Verb(
         "info",

@@ -16,10 +16,25 @@ from starlette.middleware.cors import CORSMiddleware
 
 import nextword
 from nextword.inference.engine.engine import EngineStopped, QueueFull
-from nextword.serving import chat_completions, completions, errors, health, model_list, page, runs
+from nextword.serving import (
+    chat_completions,
+    completions,
+    embeddings,
+    errors,
+    health,
+    inspection,
+    metrics,
+    model_list,
+    page,
+    runs,
+    sources,
+    task_answers,
+    tokenizing,
+)
 from nextword.serving.app_state import Serving
 from nextword.serving.errors import ApiError, error_response
 from nextword.serving.limits import Limits
+from nextword.serving.metrics import Metrics, Timing
 from nextword.serving.models import Models
 from nextword.serving.security import Guard, access_for
 from nextword.serving.shelf import Shelf
@@ -30,6 +45,12 @@ ROUTERS: tuple[APIRouter, ...] = (
     model_list.router,
     completions.router,
     chat_completions.router,
+    embeddings.router,
+    tokenizing.router,
+    task_answers.router,
+    metrics.router,
+    inspection.router,
+    sources.router,
     runs.router,
 )
 
@@ -48,6 +69,7 @@ def make_app(models: Models, settings: ServeSettings, shelf: Shelf | None = None
         title="nextword", version=nextword.__version__, docs_url=None, redoc_url=None, lifespan=life
     )
     app.state.serving = Serving(models, settings, shelf)
+    app.state.metrics = Metrics(models)
     for router in ROUTERS:
         app.include_router(router)
     page.install(app)
@@ -64,6 +86,7 @@ def make_app(models: Models, settings: ServeSettings, shelf: Shelf | None = None
         )
     access = access_for(settings.host, settings.key, settings.allow_host, settings.allow_origin)
     app.add_middleware(Guard, access=access)
+    app.add_middleware(Timing, metrics=app.state.metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -27,6 +27,7 @@ SPACE = r"( |\n[ \t]{0,20})?"
 JSON_OPTIONS: Any = {"whitespace_flexible": True, "whitespace_pattern": SPACE}
 SECONDS = 30.0  # of computing which tokens may come, in one answer
 MOST_GROWTH = 48  # tokens that one more may make the shortest ending longer, more or less
+UNENDED = 16  # tokens until another ending is looked for, where none was found
 LIMITS = llguidance.LLParserLimits(verbose_errors=False)
 
 
@@ -128,8 +129,8 @@ class Form:
 
     def _look_ahead(self) -> None:
         ending = self.grammars.endings.shortest(self.matcher, self.room)
-        if ending is None or not ending:
-            self._checked = self.room - 1
+        if not ending:
+            self._checked = self.room - UNENDED
         elif self.room <= len(ending) + self._growth:
             self._plan, self.hurried = ending, True
         else:

@@ -23,6 +23,8 @@ class Endings:
         singles = {name[0]: id for id, name in enumerate(names) if name and len(name) == 1}
         order = [*PREFERRED, *range(128, 256)]
         self._short = [singles[byte] for byte in dict.fromkeys(order) if byte in singles]
+        self._quote = singles.get(ord('"'))
+        self._brackets = {singles.get(ord(sign)) for sign in "}]"}
         self._by_length = sorted(
             (id for id, name in enumerate(names) if name), key=lambda id: len(names[id] or b"")
         )
@@ -71,6 +73,8 @@ class Endings:
     def _choices(self, matcher: LLMatcher) -> list[int]:
         mask = matcher.compute_bitmask()
         found = list(_allowed(self._short, mask, BRANCHES))
+        if self._brackets <= set(found):  # within a string, where they close nothing
+            found.sort(key=lambda id: id != self._quote)
         return found or list(_allowed(self._by_length, mask, BRANCHES))
 
 

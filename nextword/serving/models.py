@@ -141,16 +141,17 @@ def _open_trained(id: str, place: str | Path, directory: Path, settings: ServeSe
 def _generating(
     id: str, model: LanguageModel, settings: ServeSettings, trained: AnyTask | None = None
 ) -> Served:
+    tokenizer, body = model.tokenizer, model.transformer
+    if isinstance(body, EncoderDecoder):  # it writes one text of another, in jobs
+        return Served(id, model.name, body, tokenizer, language_model=model, trained=trained)
     chat: ChatTemplate | None = None
-    tokenizer = model.tokenizer
-    is_decoder = not isinstance(model.transformer, EncoderDecoder)
-    if is_decoder and (has_template(tokenizer) or (trained and trained.name == "chat")):
+    if has_template(tokenizer) or (trained and trained.name == "chat"):
         chat = ChatTemplate(tokenizer, choose_template(tokenizer, model.start_id, "en"))
     engine = Engine(model, EngineOptions(slots=settings.slots, max_queue=settings.max_queue))
     return Served(
         id,
         model.name,
-        model.transformer,
+        body,
         tokenizer,
         language_model=model,
         trained=trained,

@@ -22,6 +22,7 @@ from nextword.settings.pretraining import (
     PretrainSettings,
 )
 from nextword.settings.using import (
+    ChatSettings,
     EvaluateSettings,
     FillSettings,
     GenerateSettings,
@@ -29,9 +30,11 @@ from nextword.settings.using import (
     ReportSettings,
     ServeSettings,
     TraceSettings,
+    WritingSettings,
 )
 
 __all__ = [
+    "ChatSettings",
     "ColumnSettings",
     "CompareSettings",
     "EvaluateSettings",
@@ -51,6 +54,7 @@ __all__ = [
     "Task",
     "TaskSettings",
     "TraceSettings",
+    "WritingSettings",
     "resolve",
     "with_overrides",
 ]

@@ -9,8 +9,8 @@ from nextword.settings.labelled import ColumnSettings, Task
 from nextword.settings.pretraining import HidingSettings
 
 
-class GenerateSettings(Settings):
-    """Settings for continuing a prompt."""
+class WritingSettings(Settings):
+    """How a text is written: how long it may be, and how its tokens are chosen."""
 
     max_new_tokens: int = Field(256, ge=1, le=1_000_000, description="most tokens to generate")
     temperature: float = Field(
@@ -34,11 +34,25 @@ class GenerateSettings(Settings):
     )
     frequency_penalty: float = Field(0.0, description="... once for each time they occurred")
     stop: list[str] = Field([], description="stop before any of these strings")
+    precision: Precision = "auto"
+
+
+class GenerateSettings(WritingSettings):
+    """Settings for continuing a prompt."""
+
     suffix: str | None = Field(
         None, description="text that follows: the model fills in the middle (see --fim-rate)"
     )
     num_samples: int = Field(1, ge=1, le=4096, description="number of continuations")
-    precision: Precision = "auto"
+
+
+class ChatSettings(WritingSettings):
+    """Settings for a conversation."""
+
+    system: str | None = Field(None, description="what the model is told before the conversation")
+    plain: bool = Field(
+        False, description="go on with what is typed as one text, without the model's chat template"
+    )
 
 
 class FillSettings(Settings):

@@ -29,6 +29,27 @@ def address(writer: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decoder with random weights and a chat template."""
+    from small_models import ours
+
+    from nextword.tasks.generate.chat_template import CHATML, with_template
+    from nextword.tokens.tokenizer import Tokenizer
+
+    folder = ours(tmp_path_factory.mktemp("serving") / "talker")
+    with_template(Tokenizer.load(folder), CHATML).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def talking(talker: Path) -> Iterator[str]:
+    from support.servers import served
+
+    with served(talker) as at:
+        yield at
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     from support.browser import open_browser
 

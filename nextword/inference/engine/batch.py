@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from nextword.inference.engine.prefixes import PrefixStore
 from nextword.inference.engine.request import Token
 from nextword.inference.engine.row import Row
 from nextword.inference.engine.slots import SlotCache
-from nextword.models.transformer import Transformer
+from nextword.inference.engine.tuning import PROBED_ROWS, Served
 
 
 class Batch:
@@ -18,21 +20,21 @@ class Batch:
     computed; a row's place in `rows` is its place in the cache.
 
     A step's products have at least `least_rows` rows: places that nobody uses are computed with
-    them.
+    them. Where the bits of a row always depend on the others, each row has products of its own.
     """
 
     def __init__(
-        self, model: Transformer, slots: int, vocab_size: int, chunk: int, prefix_bytes: int
+        self, served: Served, rows: list[Row], slots: int, chunk: int, prefix_bytes: int
     ) -> None:
-        self.model, self.slots, self.chunk = model, slots, chunk
-        self.vocab_size = min(vocab_size, model.config.vocab_size)
-        self.least_rows = 4
+        self.model, self.logits, self.chunk = served.model, served.logits, chunk
+        model = self.model
+        self.least_rows = served.setup.least_rows
         device = model.embedding.weight.device
         self.cache = SlotCache(
-            model.config, max(slots, self.least_rows), model.activation_dtype, device
+            model.config, max(slots, self.least_rows or 1), model.activation_dtype, device
         )
         self.prefixes = PrefixStore(chunk, prefix_bytes)
-        self.rows: list[Row] = []
+        self.rows = rows
         self.decoding = 0
 
     def admit(self, row: Row) -> None:
@@ -65,7 +67,7 @@ class Batch:
         if (count := row.request.prompt_logprobs) is not None:
             targets = row.prompt[start + 1 : row.seen + 1]
             if targets:
-                logits = self._logits(hidden[: len(targets)])
+                logits = self.logits(hidden[: len(targets)])
                 row.prompt_scores += score_all(logits, targets, count)
         if is_done:
             row.send_prompt_scores()
@@ -75,21 +77,36 @@ class Batch:
             else:
                 self._swap(index, self.decoding)
                 self.decoding += 1
-                self._emit(self._logits(hidden[-1:]), self.decoding - 1)
+                self._emit(self.logits(hidden[-1:]), self.decoding - 1)
         return row, len(tokens)
 
     def decode(self) -> int:
         """Generate one token in every decoding row; return their number."""
         count = self.decoding
-        rows = max(count, self.least_rows)
-        tokens = [row.last for row in self.rows[:count]] + [0] * (rows - count)
-        positions, mask = self.cache.advance_rows(rows)
+        logits = [self._step(rows) for rows in self._steps()]
+        self._emit(logits[0] if len(logits) == 1 else torch.cat(logits), 0)
+        return count
+
+    def _steps(self) -> list[slice]:
+        """Return the rows to compute together, parts of equal size within the probed ones."""
+        count = self.decoding
+        most = PROBED_ROWS[-1] if self.least_rows else 1
+        parts = -(-count // most)
+        bounds = [count * part // parts for part in range(parts + 1)]
+        return [slice(start, end) for start, end in pairwise(bounds)]
+
+    def _step(self, rows: slice) -> Tensor:
+        """Return the scores of the next tokens of these rows, [rows, vocabulary]."""
+        count = rows.stop - rows.start
+        padded = slice(rows.start, max(rows.stop, rows.start + (self.least_rows or 1)))
+        unused = range(rows.stop, padded.stop)
+        tokens = [row.last for row in self.rows[rows]] + [0] * len(unused)
+        positions, mask = self.cache.advance_rows(padded)
         ids = torch.tensor(tokens, device=positions.device)[:, None]
         hidden = self.model(ids, positions=positions, mask=mask, cache=self.cache)[:, 0]
-        for row in range(count, rows):  # nothing was added to those
+        for row in unused:  # what was written there is overwritten
             self.cache.counts[row] -= 1
-        self._emit(self._logits(hidden)[:count], 0)
-        return count
+        return self.logits(hidden)[:count]
 
     def remove(self, index: int) -> None:
         """Give a slot back; the last rows move up."""
@@ -120,9 +137,6 @@ class Batch:
             ended.append(index)
         for index in reversed(ended):
             self.remove(index)
-
-    def _logits(self, hidden: Tensor) -> Tensor:
-        return self.model.logits(hidden)[:, : self.vocab_size].float()
 
     def _swap(self, index: int, other: int) -> None:
         self.cache.swap(index, other)

@@ -21,6 +21,7 @@ from nextword.inference.engine.batch import Batch
 from nextword.inference.engine.request import Request, check_request
 from nextword.inference.engine.row import Row
 from nextword.inference.engine.stream import Stream
+from nextword.inference.engine.tuning import Quantize, prepare
 from nextword.inference.language_model import LanguageModel
 from nextword.models.encoder_decoder import EncoderDecoder
 
@@ -41,13 +42,15 @@ class EngineOptions:
     """How to serve. `slots` requests are served at once and `max_queue` wait; prompts are computed
     `chunk` tokens at a time, and `prefix_bytes` of them are kept for others that begin alike.
 
-    Unless `fast`, a text does not depend on who else is served, to the last bit.
+    Unless `fast`, a text does not depend on who else is served, to the last bit. `threads` are
+    chosen by measurement if not given; "auto" quantizes where that is faster and changes little.
     """
 
     slots: int = 16
     max_queue: int = 256
     chunk: int = 64
     fast: bool = False
+    quantize: Quantize = "none"
     threads: int | None = None
     prefix_bytes: int = 256 * 2**20
 
@@ -85,10 +88,9 @@ class Engine:
                 where=model.name,
                 mend="use `nextword generate` or `nextword predict`",
             )
-        transformer, vocab_size = model.transformer.eval(), model.tokenizer.vocab_size
-        self._batch = Batch(
-            transformer, options.slots, vocab_size, options.chunk, options.prefix_bytes
-        )
+        self._transformer = model.transformer.eval()
+        self._vocab_size = min(model.tokenizer.vocab_size, self._transformer.config.vocab_size)
+        self._rows: list[Row] = []  # being served
         self._wake = threading.Condition()
         self._waiting: list[Row] = []  # in the order in which they will be served
         self._jobs: deque[tuple[Callable[[LanguageModel], Any], Future[Any]]] = deque()
@@ -98,7 +100,11 @@ class Engine:
         self._error: BaseException | None = None
         self._last_step_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._ready = threading.Event()
         self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            raise self._error
 
     def submit(self, request: Request) -> Stream:
         """Queue a request; return the stream of its events.
@@ -106,11 +112,11 @@ class Engine:
         Raises UserError for a request that does not fit the model, QueueFull where too many wait,
         and EngineStopped where nobody would serve it.
         """
-        check_request(request, self._batch.model, self._batch.vocab_size)
+        check_request(request, self._transformer, self._vocab_size)
         stream = Stream(self._notify)
         with self._wake:
             self._check_alive()
-            free = self.options.slots - len(self._batch.rows)
+            free = self.options.slots - len(self._rows)
             if len(self._waiting) >= self.options.max_queue + max(free, 0):
                 raise QueueFull(
                     f"{len(self._waiting):,} requests are waiting, and no more may",
@@ -118,7 +124,7 @@ class Engine:
                 )
             self._arrivals += 1
             order = (-request.priority, self._arrivals)
-            self._waiting.append(Row(request, stream, order, self._batch.vocab_size))
+            self._waiting.append(Row(request, stream, order, self._vocab_size))
             self._waiting.sort(key=lambda row: row.order)
             self._wake.notify()
         return stream
@@ -142,7 +148,7 @@ class Engine:
             alive=self._error is None and not self._is_closing and self._thread.is_alive(),
             error=self._error,
             slots=self.options.slots,
-            running=len(self._batch.rows),
+            running=len(self._rows),
             queued=len(self._waiting),
             prompt_tokens=self._prompt_tokens,
             generated_tokens=self._generated,
@@ -172,9 +178,8 @@ class Engine:
 
     def _run(self) -> None:
         try:
-            if self.options.threads is not None:
-                torch.set_num_threads(self.options.threads)
             with torch.inference_mode():
+                self._start()
                 while not self._is_closing:
                     self._wait()
                     self._drop_cancelled()
@@ -185,13 +190,26 @@ class Engine:
             self._error = error
         self._end_all()
 
+    def _start(self) -> None:
+        options = self.options
+        served = prepare(
+            self._transformer,
+            self.model.tokenizer,
+            options.quantize,
+            options.threads,
+            exact=not options.fast,
+        )
+        self.setup = served.setup
+        self._batch = Batch(served, self._rows, options.slots, options.chunk, options.prefix_bytes)
+        self._ready.set()
+
     def _wait(self) -> None:
         with self._wake:
-            while not (self._batch.rows or self._waiting or self._jobs or self._is_closing):
+            while not (self._rows or self._waiting or self._jobs or self._is_closing):
                 self._wake.wait()
 
     def _drop_cancelled(self) -> None:
-        rows = self._batch.rows
+        rows = self._rows
         for index in reversed(range(len(rows))):
             if rows[index].stream.is_cancelled:
                 self._cancel(rows[index])
@@ -233,7 +251,7 @@ class Engine:
         self._last_step_at = time.monotonic()
 
     def _run_job(self) -> None:
-        if not self._jobs or (self._batch.rows and self._steps_since_job < STEPS_BETWEEN_JOBS):
+        if not self._jobs or (self._rows and self._steps_since_job < STEPS_BETWEEN_JOBS):
             return
         job, future = self._jobs.popleft()
         self._steps_since_job = 0
@@ -246,10 +264,11 @@ class Engine:
 
     def _end_all(self) -> None:
         """Tell all who wait that nothing more comes."""
+        self._ready.set()
         with self._wake:
             self._is_closing = True
-            rows, jobs = [*self._batch.rows, *self._waiting], list(self._jobs)
-            self._waiting, self._batch.rows = [], []
+            rows, jobs = [*self._rows, *self._waiting], list(self._jobs)
+            self._waiting, self._rows[:] = [], []
             self._jobs.clear()
         for row in rows:
             if self._error is None:

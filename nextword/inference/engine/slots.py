@@ -16,7 +16,7 @@ class SlotCache(KVCache):
     last of them into the place of one that ends, so that a step needs no copy of the cache.
 
     A forward pass goes either over one row's next tokens (`extend`) or over one more token in each
-    of the first rows (`advance_rows`).
+    of several rows (`advance_rows`).
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class SlotCache(KVCache):
         self.counts = [0] * slots  # tokens in each row
         self._row: int | None = None
         self._new: Tensor | slice = slice(0)
-        self._seen = self._rows = 0
+        self._seen, self._rows = 0, slice(0)
 
     def extend(self, row: int, count: int) -> Tensor:
         """Prepare for the next `count` tokens of a row; return their positions, [1, count]."""
@@ -37,17 +37,17 @@ class SlotCache(KVCache):
         self._row, self._new = row, slice(start, self._seen)
         return torch.arange(start, self._seen, device=self.keys.device)[None]
 
-    def advance_rows(self, rows: int) -> tuple[Tensor, Tensor]:
-        """Prepare for one more token in each of the first `rows` rows.
+    def advance_rows(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Prepare for one more token in each of these rows.
 
         Returns their positions, [rows, 1], and the mask, bool [rows, 1, 1, seen].
         """
-        positions = torch.tensor(self.counts[:rows], device=self.keys.device)
-        self._seen = -(-(max(self.counts[:rows]) + 1) // WIDTH) * WIDTH
+        counts = self.counts[rows]
+        self.counts[rows] = [count + 1 for count in counts]
+        positions = torch.tensor(counts, device=self.keys.device)
+        self._seen = -(-(max(counts) + 1) // WIDTH) * WIDTH
         self._reserve(self._seen)
         self._row, self._rows, self._new = None, rows, positions
-        for row in range(rows):
-            self.counts[row] += 1
         slots = torch.arange(self._seen, device=self.keys.device)
         return positions[:, None], (slots <= positions[:, None])[:, None, None]
 
@@ -57,8 +57,8 @@ class SlotCache(KVCache):
             keys, values = self.keys[layer, self._row], self.values[layer, self._row]
             keys[:, self._new], values[:, self._new] = key[0], value[0]
             return keys[None, :, : self._seen], values[None, :, : self._seen]
-        keys, values = self.keys[layer, : self._rows], self.values[layer, : self._rows]
-        rows = torch.arange(self._rows, device=keys.device)
+        keys, values = self.keys[layer, self._rows], self.values[layer, self._rows]
+        rows = torch.arange(len(keys), device=keys.device)
         keys[rows, :, self._new], values[rows, :, self._new] = key[:, :, 0], value[:, :, 0]
         return keys[:, :, : self._seen], values[:, :, : self._seen]
 

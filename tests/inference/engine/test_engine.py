@@ -44,18 +44,22 @@ def test_greedy_texts_equal_those_of_transformers(
         assert result.finished == Finished("length", len(row), 20 + 3 * n, 0)
 
 
-def test_text_alone_equals_the_text_in_company(pairs: dict[str, Pair], serve: Serve) -> None:
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_text_alone_equals_the_text_among_63_others(
+    pairs: dict[str, Pair], serve: Serve, name: str, quantize: str
+) -> None:
     """Tokens, their log-probabilities and the prompt's, to the last bit."""
-    rows = prompts(*(1 + 7 * n % 90 for n in range(24)))
+    rows = prompts(*(1 + 7 * n % 90 for n in range(64)))
     requests = [
-        request(row, 30, temperature=0.9 * (n % 2), seed=n, logprobs=3)
+        request(row, 16, temperature=0.9 * (n % 4 == 3), seed=n, logprobs=3, prompt_logprobs=0)
         for n, row in enumerate(rows)
     ]
-    for name in ("gpt2", "llama"):
-        engine = serve(pairs[name].ours, slots=24, chunk=16, prefix_bytes=0)
-        alone = [answer(engine.submit(asked)) for asked in requests]
-        together = [answer(stream) for stream in [engine.submit(asked) for asked in requests]]
-        assert together == alone
+    engine = serve(pairs[name].ours, slots=64, chunk=16, prefix_bytes=0, quantize=quantize)
+    assert engine.setup.least_rows is not None
+    alone = [answer(engine.submit(asked)) for asked in requests]
+    together = [answer(stream) for stream in [engine.submit(asked) for asked in requests]]
+    assert together == alone
 
 
 def test_a_prompt_that_begins_like_another_is_not_computed_again(
@@ -249,7 +253,7 @@ def test_a_dead_engine_is_seen_and_nobody_waits_for_it(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(pairs["gpt2"].ours.transformer, "logits", broken)
+    monkeypatch.setattr("nextword.inference.engine.batch.choose", broken)
     waiting = engine.submit(request(prompts(4)[0]))
     for each in (stream, waiting):
         with pytest.raises(EngineStopped, match="out of memory"):
