@@ -18,14 +18,16 @@ from nextword.settings import ServeSettings
 
 
 @contextmanager
-def served(model: Path, **settings: Any) -> Iterator[str]:
-    """A server of a model, on a free port: its address."""
+def served(model: Path, keep: list[Running] | None = None, **settings: Any) -> Iterator[str]:
+    """A server of a model, on a free port: its address; what runs is added to `keep`."""
     torch.set_num_threads(1)
     chosen = ServeSettings(**{"port": 0, **settings})
     listening = listen(chosen)
     models = Models({"tiny": model}, chosen)
     models.open_now("tiny")
     running = Running(make_app(models, chosen))
+    if keep is not None:
+        keep.append(running)
     thread = threading.Thread(target=running.run, args=([listening],))
     thread.start()
     try:
