@@ -45,13 +45,14 @@ def test_lm_eval_finds_the_same_over_http_as_with_transformers(
     lm_eval = pytest.importorskip("lm_eval", reason="needs lm-eval")
     from lm_eval.tasks import TaskManager
 
+    words = ["water", "stone", "bridge", "night", "lamp", "book", "cat", "sea"] * 4
     rows = [
         {
             "question": f"The mill of number {n} stood by the {word} 河边的磨坊",
             "choices": [" river", " old road to the town", "石桥", " cat"],
             "answer": n % 4,
         }
-        for n, word in enumerate("water stone bridge night lamp book cat sea".split() * 4)
+        for n, word in enumerate(words)
     ]
     file = tmp_path / "rows.jsonl"
     file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
