@@ -73,7 +73,7 @@ def test_an_encoder_is_asked_about_the_gap(open_page: OpenPage) -> None:
     field.evaluate("field => { field.focus(); field.setSelectionRange(10, 10); }")
     page.keyboard.press("Shift")
     settle(page)
-    assert page.locator(".place mark").inner_text() == "[MASK]"
+    assert page.locator(".place mark").inner_text().endswith("[MASK]")
     page.locator(".odds .row").first.click()
     settle(page)
     filled = field.input_value()
@@ -96,7 +96,7 @@ def test_a_passage_is_found_in_the_training_text_with_file_and_place(
     shown = page.locator(".passages mark").first.inner_text()
     assert shown.split("\n")[0] in trained_on
     page.locator(".passages .link").first.click()
-    assert page.locator(".passage.active").count() == 1
+    assert page.locator(".passage.active").count() >= 1
 
 
 def is_train(page: Any, text: str) -> bool:

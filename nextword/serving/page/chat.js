@@ -114,6 +114,7 @@ function Composer() {
   const draft = useStore((state) => state.draft);
   const writing = useStore((state) => Boolean(state.writing));
   const canUndo = useStore((state) => state.talk.past.length > 0);
+  const isAnswered = useStore((state) => talk.turnsOf(state).at(-1)?.role === "assistant");
   useEffect(() => field.current.focus(), []);
   const send = () => {
     if (draft.trim() && !writing) talk.say(draft);
@@ -136,7 +137,8 @@ function Composer() {
     ${writing
       ? html`<button type="button" class="primary" onClick=${stop}>${t("stop")}</button>`
       : html`<button type="button" class="primary" disabled=${!draft.trim()} onClick=${send}>${t("send")}</button>`}
-    ${!talk.turnsOf(get()).length &&
+    ${!writing &&
+    !isAnswered &&
     canUndo &&
     html`<button type="button" class="link" onClick=${talk.undo}>${t("undo")}</button>`}
   </div>`;

@@ -36,7 +36,7 @@ const messagesOf = ({ system, turns }) => [
 
 /** Say something, and let the model answer. */
 export async function say(text) {
-  step([...turnsOf(get()), { role: "user", text }]);
+  step([...turnsOf(get()), { role: "user", text }], "exchange");
   set({ draft: "" });
   await answer();
 }
@@ -75,7 +75,7 @@ async function write(turns, before, version, controller) {
     ...turns,
     { role: "assistant", versions: [...versions.slice(0, -1), now], shown: versions.length - 1 },
   ];
-  step(answered(version));
+  step(answered(version), "exchange"); // the question and its answer are undone together
   set({ writing: controller, error: null, openTurn: null });
   let now = version;
   const ids = [...version.prompt, ...version.tokens].map(({ id }) => id);
@@ -99,6 +99,7 @@ async function write(turns, before, version, controller) {
 }
 
 function end(controller, error) {
+  set(({ talk }) => ({ talk: { ...talk, label: null } }));
   if (get().writing === controller) set({ writing: null });
   if (error && error.name !== "AbortError")
     set({ error: { status: error.status, message: error.message } });
