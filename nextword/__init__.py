@@ -31,6 +31,8 @@ _VERBS = {
     "benchmark": "nextword.verbs.benchmark",
     "compare": "nextword.verbs.compare",
     "generate": "nextword.inference.language_model",
+    "trace": "nextword.verbs.trace",
+    "serve": "nextword.serving.server",
     "info": "nextword.verbs.info",
     "doctor": "nextword.verbs.doctor",
     "report": "nextword.reports.report",
@@ -52,12 +54,15 @@ __all__ = [
     "prepare",
     "pretrain",
     "report",
+    "serve",
+    "trace",
 ]
 
 if TYPE_CHECKING:
     from nextword.errors import UserError
     from nextword.inference.language_model import generate, load
     from nextword.reports.report import report
+    from nextword.serving.server import serve
     from nextword.tokens.prepare import prepare
     from nextword.verbs.benchmark import benchmark
     from nextword.verbs.compare import compare
@@ -68,6 +73,7 @@ if TYPE_CHECKING:
     from nextword.verbs.load_task import load_task
     from nextword.verbs.predict import predict
     from nextword.verbs.pretrain import pretrain
+    from nextword.verbs.trace import trace
 
 
 def __getattr__(name: str) -> Any:

@@ -37,7 +37,10 @@ VERBS = {
     "predict": Verb("use", "write a fine-tuned model's predictions for new data"),
     "compare": Verb("evaluate", "test whether one of two models is better on labelled data"),
     "generate": Verb("use", "continue a prompt; without one, begin a new text"),
+    "trace": Verb("use", "find where in a run's training text a text stands word for word"),
     "fill": Verb("use", "fill each [MASK] of a text with the likeliest words"),
+    "chat": Verb("chat", "talk with a model in the terminal, or write a text in turns with it"),
+    "serve": Verb("serve", "answer other programs: OpenAI's API for a model"),
     "info": Verb(
         "info",
         "describe a store, run, model or labelled data on one screen",
