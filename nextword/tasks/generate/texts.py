@@ -28,9 +28,7 @@ class TextReader(ExampleReader[str]):
     """
 
     def __init__(self, records: Sequence[Record], settings: TaskSettings) -> None:
-        self._fields = {
-            path: _text_field(path, own, settings) for path, own in _by_file(records).items()
-        }
+        self._fields = {path: _text_field(own, settings) for path, own in _by_file(records).items()}
         column = next(iter(self._fields.values())).column or _TEXT
         super().__init__(Columns({"text": column}))
         self._simple = TextField(column)
@@ -99,12 +97,12 @@ def _by_file(records: Sequence[Record]) -> dict[str, list[Record]]:
     return files
 
 
-def _text_field(path: str, records: Sequence[Record], settings: TaskSettings) -> TextField:
+def _text_field(records: Sequence[Record], settings: TaskSettings) -> TextField:
     """Return where the text of a file's records stands."""
     some = records[:: max(1, len(records) // _SAMPLED)]
     values: list[Any] = [dict(record.values) for record in some]
     if all(list(value) == [_TEXT] and isinstance(value[_TEXT], str) for value in values):
         return TextField(_TEXT)
     kind = "json" if ":record " in records[0].place else "jsonl"
-    field = choose_text_field(values, settings.text_column, Source(path, kind))
+    field = choose_text_field(values, settings.text_column, Source(records[0].place, kind))
     return TextField(field.column, field.inner, field.nested)
