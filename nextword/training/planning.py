@@ -120,7 +120,7 @@ def plan(
         sample_every=eval_every if settings.sample_every is None else settings.sample_every,
         save_every=settings.save_every or max(1, min(steps, round(60 * a_second))),
         log_every=max(1, min(steps // 100, round(a_second))),
-        compile=_compile(settings.compile, expected, machine.gpu),
+        compile=worth_compiling(settings.compile, expected, machine.gpu),
         expected_seconds=expected,
         reasons=[
             f"model {quantity(parameter_count(config), 'parameters')}: {config.layers} layers of "
@@ -187,7 +187,8 @@ def _eval_tokens(speed: float, expected: float) -> int:
     return int(max(16_384, min(4_194_304, 0.005 * expected * speed * 3)))
 
 
-def _compile(asked: str, expected: float, gpu: bool) -> bool:
+def worth_compiling(asked: str, expected: float, gpu: bool) -> bool:
+    """Return whether a run of so many seconds is compiled: as asked, or where it saves time."""
     if asked != "auto":
         return asked == "yes"
     return gpu and COMPILED_SHARE * expected > COMPILING
