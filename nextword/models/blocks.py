@@ -96,10 +96,14 @@ class CrossAttention(nn.Module):
         self, x: Tensor, source: Tensor, bias: Tensor | None = None, cache: Cache | None = None
     ) -> Tensor:
         """Let x [batch, time, width] attend to a source [batch, source time, width]."""
-        query = self._heads(x, slice(0, self.queries))
+        query = self.query(x)
         key, value = self.key_value(source) if cache is None else cache.source(self, source)
         output = attention(query, key, value, bias, causal=False, scale=self.scale)
         return self.output(output.transpose(1, 2).flatten(2))
+
+    def query(self, x: Tensor) -> Tensor:
+        """Return queries, [batch, heads, time, head], of x [batch, time, width]."""
+        return self._heads(x, slice(0, self.queries))
 
     def key_value(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values, [batch, kv_heads, source time, head], of the source."""

@@ -76,11 +76,14 @@ class PretrainConfiguration(Configuration):
 
 @dataclass
 class FinetuneConfiguration(Configuration):
-    """`model` is the one that the run began from, `fingerprints` digests of its data."""
+    """`model` is the one that the run began from, `fingerprints` digests of its data;
+    `pretrained_on` is the path, from the run directory, of the store that its model was pretrained
+    on, None where that is not known."""
 
     plan: FinetunePlan
     model: str
     fingerprints: dict[str, str]
+    pretrained_on: str | None = None
 
     @property
     def resolved(self) -> dict[str, Any]:

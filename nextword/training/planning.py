@@ -134,7 +134,7 @@ def plan(
         sample_every=eval_every if settings.sample_every is None else settings.sample_every,
         save_every=settings.save_every or max(1, min(steps, round(60 * a_second))),
         log_every=max(1, min(steps // 100, round(a_second))),
-        compile=_compile(settings.compile, expected, machine.gpu),
+        compile=worth_compiling(settings.compile, expected, machine.gpu),
         expected_seconds=expected,
         reasons=[
             f"model {quantity(parameter_count(config), 'parameters')}: {config.layers} layers of "
@@ -210,7 +210,8 @@ def _validations(settings: PretrainSettings, seconds: float, expected: float) ->
     return max(1, min(VALIDATIONS, round(affordable)))
 
 
-def _compile(asked: str, expected: float, gpu: bool) -> bool:
+def worth_compiling(asked: str, expected: float, gpu: bool) -> bool:
+    """Return whether a run of so many seconds is compiled: as asked, or where it saves time."""
     if asked != "auto":
         return asked == "yes"
     return gpu and COMPILED_SHARE * expected > COMPILING

@@ -21,7 +21,7 @@ from nextword.evaluation.contamination import count_duplicates, describe_counts,
 from nextword.evaluation.metrics import Direction, Estimate
 from nextword.files import recover
 from nextword.models.lora import add_lora
-from nextword.runs import configuration
+from nextword.runs import configuration, training_text
 from nextword.runs.configuration import FinetuneConfiguration, check_new
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
 from nextword.tasks import task_file, training
@@ -128,7 +128,14 @@ def finetune_once(
             now = configuration.environment()
             asked = settings.model_dump(mode="json", exclude_unset=True)
             found = FinetuneConfiguration(
-                work.items, asked, precision, now, plan, work.model, fingerprints
+                work.items,
+                asked,
+                precision,
+                now,
+                plan,
+                work.model,
+                fingerprints,
+                training_text.path_from(run, work.model),
             )
             task_file.write(run, task.task_file(train.columns))
             configuration.write(run, found)

@@ -122,7 +122,9 @@ def test_repeated_text_is_worth_less_than_new_text() -> None:
 
 def test_compiling_has_to_pay_for_itself() -> None:
     pays = planning.COMPILING / planning.COMPILED_SHARE
-    assert planning._compile("auto", 1.1 * pays, gpu=True)
-    assert not planning._compile("auto", 0.9 * pays, gpu=True)
-    assert not planning._compile("auto", 100 * pays, gpu=False), "a CPU gains little"
-    assert planning._compile("yes", 1.0, gpu=False) and not planning._compile("no", 1e9, gpu=True)
+    assert planning.worth_compiling("auto", 1.1 * pays, gpu=True)
+    assert not planning.worth_compiling("auto", 0.9 * pays, gpu=True)
+    assert not planning.worth_compiling("auto", 100 * pays, gpu=False), "a CPU gains little"
+    assert planning.worth_compiling("yes", 1.0, gpu=False) and not planning.worth_compiling(
+        "no", 1e9, gpu=True
+    )

@@ -1,0 +1,96 @@
+"""The engine's cache: a slot for each request that is being served."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nextword.inference.cache import KVCache
+from nextword.models.config import TransformerConfig
+
+WIDTH = 64  # rows are padded to a multiple: attention then has the same bits at any width
+
+
+class SlotCache(KVCache):
+    """Rows that begin and end independently. Rows in use are the first ones: `release` moves the
+    last of them into the place of one that ends, so that a step needs no copy of the cache.
+
+    A forward pass goes either over one row's next tokens (`extend`) or over one more token in each
+    of several rows (`advance_rows`).
+    """
+
+    def __init__(
+        self, config: TransformerConfig, slots: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        limit = -(-config.context_limit // WIDTH) * WIDTH
+        super().__init__(config, slots, limit, dtype, device)
+        self.counts = [0] * slots  # tokens in each row
+        self._row: int | None = None
+        self._new: Tensor | slice = slice(0)
+        self._seen, self._rows = 0, slice(0)
+
+    def extend(self, row: int, count: int) -> Tensor:
+        """Prepare for the next `count` tokens of a row; return their positions, [1, count]."""
+        start = self.counts[row]
+        self.counts[row] = self._seen = start + count
+        self._reserve(-(-self._seen // WIDTH) * WIDTH)
+        self._row, self._new = row, slice(start, self._seen)
+        return torch.arange(start, self._seen, device=self.keys.device)[None]
+
+    def advance_rows(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Prepare for one more token in each of these rows.
+
+        Returns their positions, [rows, 1], and the mask, bool [rows, 1, 1, seen].
+        """
+        counts = self.counts[rows]
+        self.counts[rows] = [count + 1 for count in counts]
+        positions = torch.tensor(counts, device=self.keys.device)
+        self._seen = -(-(max(counts) + 1) // WIDTH) * WIDTH
+        self._reserve(self._seen)
+        self._row, self._rows, self._new = None, rows, positions
+        slots = torch.arange(self._seen, device=self.keys.device)
+        return positions[:, None], (slots <= positions[:, None])[:, None, None]
+
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store a layer's new keys and values, [rows, kv_heads, time, head]; return all so far."""
+        if self._row is not None:
+            keys, values = self.keys[layer, self._row], self.values[layer, self._row]
+            keys[:, self._new], values[:, self._new] = key[0], value[0]
+            return keys[None, :, : self._seen], values[None, :, : self._seen]
+        keys, values = self.keys[layer, self._rows], self.values[layer, self._rows]
+        rows = torch.arange(len(keys), device=keys.device)
+        keys[rows, :, self._new], values[rows, :, self._new] = key[:, :, 0], value[:, :, 0]
+        return keys[:, :, : self._seen], values[:, :, : self._seen]
+
+    def release(self, row: int, last: int) -> None:
+        """Empty a row by moving row `last` into it."""
+        if row != last:
+            used = self.counts[last]
+            self.keys[:, row, :, :used] = self.keys[:, last, :, :used]
+            self.values[:, row, :, :used] = self.values[:, last, :, :used]
+            self.counts[row] = used
+        self.counts[last] = 0
+
+    def swap(self, row: int, other: int) -> None:
+        """Exchange two rows."""
+        if row == other:
+            return
+        used = max(self.counts[row], self.counts[other])
+        for tensor in (self.keys, self.values):
+            kept = tensor[:, row, :, :used].clone()
+            tensor[:, row, :, :used] = tensor[:, other, :, :used]
+            tensor[:, other, :, :used] = kept
+        counts = self.counts
+        counts[row], counts[other] = counts[other], counts[row]
+
+    def read(self, row: int, start: int, end: int) -> tuple[Tensor, Tensor]:
+        """Return a copy of the keys and values of some tokens, [layers, kv_heads, time, head]."""
+        return self.keys[:, row, :, start:end].clone(), self.values[:, row, :, start:end].clone()
+
+    def write(self, row: int, keys: Tensor, values: Tensor) -> None:
+        """Append keys and values that `read` returned."""
+        start = self.counts[row]
+        end = start + keys.shape[2]
+        self._reserve(-(-end // WIDTH) * WIDTH)
+        self.keys[:, row, :, start:end], self.values[:, row, :, start:end] = keys, values
+        self.counts[row] = end
