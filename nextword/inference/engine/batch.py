@@ -24,17 +24,19 @@ class Batch:
     """
 
     def __init__(
-        self, served: Served, rows: list[Row], slots: int, chunk: int, prefix_bytes: int
+        self,
+        served: Served,
+        rows: list[Row],
+        slots: int,
+        prefixes: PrefixStore,
+        cache_bytes: int,
     ) -> None:
-        self.model, self.logits, self.chunk = served.model, served.logits, chunk
-        model = self.model
+        self.model, self.logits, self.chunk = served.model, served.logits, prefixes.chunk
         self.least_rows = served.setup.least_rows
-        device = model.embedding.weight.device
-        self.cache = SlotCache(
-            model.config, max(slots, self.least_rows or 1), model.activation_dtype, device
-        )
-        self.prefixes = PrefixStore(chunk, prefix_bytes)
-        self.rows = rows
+        device, dtype = self.model.embedding.weight.device, self.model.activation_dtype
+        slots = max(slots, self.least_rows or 1)
+        self.cache = SlotCache(self.model.config, slots, cache_bytes, dtype, device)
+        self.prefixes, self.rows = prefixes, rows
         self.decoding = 0
 
     def admit(self, row: Row) -> None:

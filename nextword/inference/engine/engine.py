@@ -18,11 +18,13 @@ import torch
 
 from nextword.errors import UserError
 from nextword.inference.engine.batch import Batch
+from nextword.inference.engine.prefixes import PrefixStore
 from nextword.inference.engine.request import Request, check_request
 from nextword.inference.engine.row import Row
 from nextword.inference.engine.stream import Stream
 from nextword.inference.engine.tuning import Quantize, prepare
 from nextword.inference.language_model import LanguageModel
+from nextword.memory import half_of_memory
 from nextword.models.encoder_decoder import EncoderDecoder
 
 T = TypeVar("T")
@@ -40,7 +42,9 @@ class EngineStopped(UserError):
 @dataclass(frozen=True)
 class EngineOptions:
     """How to serve. `slots` requests are served at once and `max_queue` wait; prompts are computed
-    `chunk` tokens at a time, and `prefix_bytes` of them are kept for others that begin alike.
+    `chunk` tokens at a time, and `prefix_bytes` of them are kept for others that begin alike. The
+    slots' cache grows with the texts to at most `cache_bytes`, by default half of the machine's
+    memory.
 
     Unless `fast`, a text does not depend on who else is served, to the last bit. `threads` are
     chosen by measurement if not given; "auto" quantizes where that is faster and changes little.
@@ -53,6 +57,7 @@ class EngineOptions:
     quantize: Quantize = "none"
     threads: int | None = None
     prefix_bytes: int = 256 * 2**20
+    cache_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ class Engine:
         and EngineStopped where nobody would serve it.
         """
         check_request(request, self._transformer, self._vocab_size)
+        self._check_room(request)
         stream = Stream(self._notify)
         with self._wake:
             self._check_alive()
@@ -170,6 +176,16 @@ class Engine:
         with self._wake:
             self._wake.notify()
 
+    def _check_room(self, request: Request) -> None:
+        tokens = len(request.prompt) + request.settings.max_new_tokens * (not request.prompt_only)
+        tokens, limit = min(tokens, self._transformer.config.context_limit), self._batch.cache.limit
+        if tokens > limit:
+            raise UserError(
+                f"prompt and answer may have {tokens:,} tokens, and the cache of the engine's "
+                f"{self.options.slots:,} slots has room for {limit:,} in each",
+                mend="ask for fewer tokens, or serve fewer requests at once",
+            )
+
     def _check_alive(self) -> None:
         if self._error is not None:
             raise EngineStopped(f"the engine has stopped: {self._error}", mend="start it again")
@@ -200,7 +216,9 @@ class Engine:
             exact=not options.fast,
         )
         self.setup = served.setup
-        self._batch = Batch(served, self._rows, options.slots, options.chunk, options.prefix_bytes)
+        prefixes = PrefixStore(options.chunk, options.prefix_bytes)
+        most = options.cache_bytes or half_of_memory()
+        self._batch = Batch(served, self._rows, options.slots, prefixes, most)
         self._ready.set()
 
     def _wait(self) -> None:

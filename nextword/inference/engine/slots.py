@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nextword.errors import UserError
 from nextword.inference.cache import KVCache
 from nextword.models.config import TransformerConfig
 
@@ -20,21 +21,38 @@ class SlotCache(KVCache):
     """
 
     def __init__(
-        self, config: TransformerConfig, slots: int, dtype: torch.dtype, device: torch.device
+        self,
+        config: TransformerConfig,
+        slots: int,
+        most_bytes: int,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
-        limit = -(-config.context_limit // WIDTH) * WIDTH
-        super().__init__(config, slots, limit, dtype, device)
+        """Begin with empty rows, which will grow to the model's context, or until all of them
+        together have `most_bytes`. Raises UserError where those are not even enough to begin."""
+        token = 2 * config.layers * slots * config.key_width * dtype.itemsize  # bytes in all rows
+        limit = min(config.context_limit, most_bytes // token)
+        if limit < min(config.context_limit, WIDTH):
+            raise UserError(
+                f"{slots:,} slots with room for {WIDTH} tokens each take "
+                f"{token * WIDTH / 1e9:.1f} GB, and the cache may take {most_bytes / 1e9:.1f}",
+                mend="serve fewer at once",
+            )
+        if limit == config.context_limit:
+            limit = -(-limit // WIDTH) * WIDTH
+        super().__init__(config, slots, limit // WIDTH * WIDTH, dtype, device)
         self.counts = [0] * slots  # tokens in each row
         self._row: int | None = None
-        self._new: Tensor | slice = slice(0)
-        self._seen, self._rows = 0, slice(0)
+        self._chunk, self._rows = slice(0), slice(0)
+        self._new = torch.empty(0, dtype=torch.int64, device=device)  # places of a step's tokens
+        self._seen = 0
 
     def extend(self, row: int, count: int) -> Tensor:
         """Prepare for the next `count` tokens of a row; return their positions, [1, count]."""
         start = self.counts[row]
         self.counts[row] = self._seen = start + count
         self._reserve(-(-self._seen // WIDTH) * WIDTH)
-        self._row, self._new = row, slice(start, self._seen)
+        self._row, self._chunk = row, slice(start, self._seen)
         return torch.arange(start, self._seen, device=self.keys.device)[None]
 
     def advance_rows(self, rows: slice) -> tuple[Tensor, Tensor]:
@@ -47,7 +65,10 @@ class SlotCache(KVCache):
         positions = torch.tensor(counts, device=self.keys.device)
         self._seen = -(-(max(counts) + 1) // WIDTH) * WIDTH
         self._reserve(self._seen)
-        self._row, self._rows, self._new = None, rows, positions
+        self._row, self._rows = None, rows
+        heads, room = self.keys.shape[2:4]
+        places = torch.arange(len(counts) * heads, device=positions.device) * room
+        self._new = (places.view(-1, heads) + positions[:, None]).flatten()  # in `_flat`
         slots = torch.arange(self._seen, device=self.keys.device)
         return positions[:, None], (slots <= positions[:, None])[:, None, None]
 
@@ -55,11 +76,11 @@ class SlotCache(KVCache):
         """Store a layer's new keys and values, [rows, kv_heads, time, head]; return all so far."""
         if self._row is not None:
             keys, values = self.keys[layer, self._row], self.values[layer, self._row]
-            keys[:, self._new], values[:, self._new] = key[0], value[0]
+            keys[:, self._chunk], values[:, self._chunk] = key[0], value[0]
             return keys[None, :, : self._seen], values[None, :, : self._seen]
         keys, values = self.keys[layer, self._rows], self.values[layer, self._rows]
-        rows = torch.arange(len(keys), device=keys.device)
-        keys[rows, :, self._new], values[rows, :, self._new] = key[:, :, 0], value[:, :, 0]
+        for all_so_far, new in ((keys, key), (values, value)):
+            _flat(all_so_far).index_copy_(0, self._new, _flat(new))
         return keys[:, :, : self._seen], values[:, :, : self._seen]
 
     def release(self, row: int, last: int) -> None:
@@ -94,3 +115,8 @@ class SlotCache(KVCache):
         self._reserve(-(-end // WIDTH) * WIDTH)
         self.keys[:, row, :, start:end], self.values[:, row, :, start:end] = keys, values
         self.counts[row] = end
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """Return [rows, kv_heads, time, head] as one list of heads, [rows · kv_heads · time, head]."""
+    return tensor.reshape(-1, tensor.shape[-1])

@@ -33,14 +33,24 @@ TEXT = (
 @dataclass(frozen=True)
 class Setup:
     """What was chosen. `kind` names the linear maps, `least_rows` the rows of a product from which
-    on a row's bits do not depend on their number (None: they always do), `divergence` is the mean
-    KL divergence of quantized from unquantized predictions, in nats per token."""
+    on a row's bits do not depend on their number (None: they always do), and unless `exact` nobody
+    looked. `divergence` is the mean KL divergence of quantized from unquantized predictions, in
+    nats per token."""
 
     kind: str
     quantized: bool
     threads: int
     least_rows: int | None = 1
+    exact: bool = False
     divergence: float | None = None
+
+    def __str__(self) -> str:
+        numbers = "int8" if self.quantized else "unquantized"
+        if self.divergence is not None:
+            numbers += f", {self.divergence:.4f} nats per token from unquantized"
+        texts = "do not depend" if self.exact else "may depend"
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{numbers} ({self.kind}); {threads}; texts {texts} on who else is served"
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,7 @@ def prepare(
                 served = Served(made.model, made.head, setup)
     torch.set_num_threads(setup.threads)
     if exact:
-        served = replace(served, setup=replace(setup, least_rows=least_rows(served)))
+        served = replace(served, setup=replace(setup, least_rows=least_rows(served), exact=True))
     return served
 
 
