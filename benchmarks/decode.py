@@ -7,12 +7,13 @@
 Weights are drawn at random: they do not matter to speed. Each side runs in its own process on the
 same cores, side after side, for several rounds; a round takes the fastest of three repetitions, the
 table the median over rounds. Streams begin with 16 different tokens and are 64 tokens longer when
-they end, greedily; reading the prompts counts. The floor is the time in which the weights can be
-read from memory, as a sum over a large array measures it, in the same process.
+they end, greedily; reading the prompts counts, and nothing is guessed from earlier text. The floor
+is the time in which the weights can be read from memory, as a sum over a large array measures it.
 
-For llama.cpp with `--isa avx2`, DIR is a copy without the libggml-cpu-*.so beyond haswell.
-CTranslate2 (`pip install ctranslate2 gguf`) and llama.cpp are no dependencies of nextword: what is
-not installed is left out, and named.
+On a machine that does other things too, `--clock processor` counts the time that a process had a
+core: with one thread that is close to what an idle machine shows. CTranslate2 and llama.cpp (`pip
+install ctranslate2 gguf`) are no dependencies of nextword: what is not installed is left out, and
+named. For llama.cpp with `--isa avx2`, DIR is a copy without the libggml-cpu-*.so beyond haswell.
 """
 
 from __future__ import annotations
@@ -31,8 +32,11 @@ from typing import Any
 
 from common import publish, python, ran
 
+CLOCK = "NEXTWORD_BENCHMARK_CLOCK"  # of the sides' processes: a function of time
 COLUMNS = ("", "1 stream", "8 streams", "1 stream, of the floor")
-PROMPT, NEW, STREAMS, REPETITIONS = 16, 64, (1, 8), 3
+PROMPT, STREAMS = 16, (1, 8)
+NEW = int(os.environ.get("NEXTWORD_BENCHMARK_TOKENS", "64"))
+REPETITIONS = int(os.environ.get("NEXTWORD_BENCHMARK_REPETITIONS", "3"))
 PARAMETERS = 124_439_808 - 1024 * 768  # read in each step: all but the positions
 SIDES = {
     "nextword fp32": 4,
@@ -59,14 +63,15 @@ def prompts(streams: int) -> list[list[int]]:
 
 def fastest(run: Callable[[int], None]) -> dict[str, float]:
     """Tokens a second for each number of streams."""
+    clock = getattr(time, os.environ.get(CLOCK, "perf_counter"))
     rates = {}
     for streams in STREAMS:
         run(streams)
         seconds = []
         for _ in range(REPETITIONS):
-            started = time.perf_counter()
+            started = clock()
             run(streams)
-            seconds.append(time.perf_counter() - started)
+            seconds.append(clock() - started)
         rates[str(streams)] = streams * NEW / min(seconds)
     return rates
 
@@ -83,7 +88,7 @@ def run_nextword(folder: Path, precision: str, threads: int) -> dict[str, float]
     loaded = "fp32" if precision == "int8" else precision
     model = load_language_model(folder, precision=loaded)  # type: ignore[arg-type]
     quantize = "int8" if precision == "int8" else "none"
-    options = EngineOptions(slots=8, threads=threads, quantize=quantize)  # type: ignore[arg-type]
+    options = EngineOptions(8, threads=threads, lookup=False, quantize=quantize)  # type: ignore[arg-type]
     engine = Engine(model, options)
     settings = GenerateSettings(temperature=0, max_new_tokens=NEW)
 
@@ -92,12 +97,13 @@ def run_nextword(folder: Path, precision: str, threads: int) -> dict[str, float]
             list(stream)
 
     rates = fastest(run)
+    clock = getattr(time, os.environ.get(CLOCK, "perf_counter"))
     array = torch.ones(2**28)
     seconds = []
     for _ in range(5):
-        started = time.perf_counter()
+        started = clock()
         array.sum()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(clock() - started)
     return rates | {"bandwidth": array.nbytes / min(seconds)}
 
 
@@ -152,10 +158,14 @@ for (const streams of [{streams}]) {{
             if (++count === {new}) break;
     }};
     const times = [];
+    const now = () => {{
+        const used = process.cpuUsage();
+        return "{clock}" === "process_time" ? (used.user + used.system) / 1000 : performance.now();
+    }};
     for (let n = 0; n < {repetitions} + 1; n++) {{
-        const started = performance.now();
+        const started = now();
         await Promise.all(sequences.map(one));
-        times.push(performance.now() - started);
+        times.push(now() - started);
     }}
     rates[streams] = streams * {new} / Math.min(...times.slice(1)) * 1000;
     await context.dispose();
@@ -167,7 +177,12 @@ process.exit(0);
 
 def run_llama(folder: Path, modules: Path, threads: int) -> dict[str, float]:
     script = folder / "llama.mjs"
-    names: dict[str, Any] = {"prompt": PROMPT, "new": NEW, "repetitions": REPETITIONS}
+    names: dict[str, Any] = {
+        "clock": os.environ.get(CLOCK),
+        "prompt": PROMPT,
+        "new": NEW,
+        "repetitions": REPETITIONS,
+    }
     streams = ", ".join(map(str, STREAMS))
     script.write_text(NODE.format(modules=modules.resolve(), streams=streams, **names))
     output = ran(["node", str(script), str(folder / "q8_0.gguf"), str(threads)]).output
@@ -258,6 +273,7 @@ def main() -> None:
     parser.add_argument("--isa", choices=("all", "avx2"), default="all")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clock", choices=("wall", "processor"), default="wall")
     parser.add_argument("--sides", nargs="+", choices=SIDES, help="only these")
     parser.add_argument("--node-modules", type=Path)
     parser.add_argument("--side", help=argparse.SUPPRESS)
@@ -274,6 +290,8 @@ def main() -> None:
         return
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    if args.clock == "processor":
+        os.environ[CLOCK] = "process_time"
     os.environ |= RESTRICTED if args.isa == "avx2" else {}
     sides = [side for side in available(args.node_modules) if side in (args.sides or SIDES)]
     if args.isa == "avx2":  # there, bf16 is emulated
@@ -296,7 +314,8 @@ def main() -> None:
         floor = bandwidth / (SIDES[side] * PARAMETERS)
         shown = f"{one:.1f}", f"{eight:.1f}", f"{one / floor:.0%}"
         rows.append(dict(zip(COLUMNS, (side, *shown), strict=True)))
-    title = f"tokens/s, {args.threads} threads, {args.isa}; memory {bandwidth / 1e9:.0f} GB/s"
+    title = f"tokens/s, {args.threads} threads, {args.isa}, {args.clock} time"
+    title += f"; memory {bandwidth / 1e9:.0f} GB/s"
     publish(f"decode-{args.isa}-{args.threads}", title, rows)
 
 

@@ -6,6 +6,7 @@ computed in chunks between the others' tokens (Agrawal et al. 2023).
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -18,6 +19,7 @@ import torch
 
 from nextword.errors import UserError
 from nextword.inference.engine.batch import Batch
+from nextword.inference.engine.lookup import Lookup
 from nextword.inference.engine.prefixes import PrefixStore
 from nextword.inference.engine.request import Request, check_request
 from nextword.inference.engine.row import Row
@@ -48,6 +50,8 @@ class EngineOptions:
 
     Unless `fast`, a text does not depend on who else is served, to the last bit. `threads` are
     chosen by measurement if not given; "auto" quantizes where that is faster and changes little.
+    With `lookup`, what the text foretells is guessed while one request is served alone, which
+    changes no bit either.
     """
 
     slots: int = 16
@@ -56,13 +60,15 @@ class EngineOptions:
     fast: bool = False
     quantize: Quantize = "none"
     threads: int | None = None
+    lookup: bool = True
     prefix_bytes: int = 256 * 2**20
     cache_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class EngineStats:
-    """What the engine has done and is doing. `last_step_at` is in seconds of time.monotonic."""
+    """What the engine has done and is doing. `last_step_at` is in seconds of time.monotonic;
+    `looked_up` are generated tokens that were guessed from earlier text."""
 
     alive: bool
     error: BaseException | None
@@ -75,6 +81,7 @@ class EngineStats:
     last_step_at: float
     cached_tokens: int
     cancelled: int
+    looked_up: int
 
 
 class Engine:
@@ -130,7 +137,11 @@ class Engine:
                 )
             self._arrivals += 1
             order = (-request.priority, self._arrivals)
-            self._waiting.append(Row(request, stream, order, self._vocab_size))
+            device = self._transformer.embedding.weight.device
+            cost = self.setup.lookup_cost if self.options.lookup else math.inf
+            lookup = Lookup(request.prompt, cost)
+            row = Row(request, stream, order, lookup, self._vocab_size, device)
+            self._waiting.append(row)
             self._waiting.sort(key=lambda row: row.order)
             self._wake.notify()
         return stream
@@ -162,6 +173,7 @@ class Engine:
             last_step_at=self._last_step_at,
             cached_tokens=self._cached,
             cancelled=self._cancelled,
+            looked_up=self._batch.looked_up,
         )
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextword.models.layers import Linear
+from nextword.models.lora import LowRankLinear
 from nextword.models.transformer import Transformer
 
 ROWS = 8  # for which oneDNN arranges weights; other numbers of rows are multiplied too
@@ -168,6 +169,8 @@ def rebuilt(model: Transformer, make: Make, vocab_size: int) -> tuple[Transforme
 
 
 def _copy(module: nn.Module, make: Make) -> nn.Module:
+    if isinstance(module, LowRankLinear):
+        return make(module.weight + module.update().to(module.weight.dtype), module.bias)
     if isinstance(module, Linear):
         return make(module.weight, module.bias)
     made = copy.copy(module)

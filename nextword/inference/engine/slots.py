@@ -16,8 +16,9 @@ class SlotCache(KVCache):
     """Rows that begin and end independently. Rows in use are the first ones: `release` moves the
     last of them into the place of one that ends, so that a step needs no copy of the cache.
 
-    A forward pass goes either over one row's next tokens (`extend`) or over one more token in each
-    of several rows (`advance_rows`).
+    A forward pass goes over one row's next tokens (`extend`), over one more token in each of
+    several rows (`advance_rows`), or over guesses of what follows in one row, computed as if each
+    were in a row of its own (`advance_ahead`).
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class SlotCache(KVCache):
         self._row: int | None = None
         self._chunk, self._rows = slice(0), slice(0)
         self._new = torch.empty(0, dtype=torch.int64, device=device)  # places of a step's tokens
-        self._seen = 0
+        self._seen, self._ahead = 0, 1
 
     def extend(self, row: int, count: int) -> Tensor:
         """Prepare for the next `count` tokens of a row; return their positions, [1, count]."""
@@ -65,12 +66,31 @@ class SlotCache(KVCache):
         positions = torch.tensor(counts, device=self.keys.device)
         self._seen = -(-(max(counts) + 1) // WIDTH) * WIDTH
         self._reserve(self._seen)
-        self._row, self._rows = None, rows
+        self._row, self._rows, self._ahead = None, rows, 1
         heads, room = self.keys.shape[2:4]
         places = torch.arange(len(counts) * heads, device=positions.device) * room
         self._new = (places.view(-1, heads) + positions[:, None]).flatten()  # in `_flat`
         slots = torch.arange(self._seen, device=self.keys.device)
         return positions[:, None], (slots <= positions[:, None])[:, None, None]
+
+    def advance_ahead(self, row: int, count: int) -> tuple[Tensor, Tensor]:
+        """Prepare for `count` tokens that follow one another in a row; returns what `advance_rows`
+        does. Those that turn out wrong are taken back by `take_back`."""
+        start = self.counts[row]
+        self.counts[row] = start + count
+        positions = torch.arange(start, start + count, device=self.keys.device)
+        self._seen = -(-(start + count) // WIDTH) * WIDTH
+        self._reserve(self._seen)
+        self._row, self._rows, self._ahead = None, slice(row, row + 1), count
+        heads, room = self.keys.shape[2:4]
+        places = torch.arange(heads, device=positions.device) * room
+        self._new = (places + positions[:, None]).flatten()
+        slots = torch.arange(self._seen, device=self.keys.device)
+        return positions[:, None], (slots <= positions[:, None])[:, None, None]
+
+    def take_back(self, row: int, count: int) -> None:
+        """Forget the last `count` tokens of a row."""
+        self.counts[row] -= count
 
     def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Store a layer's new keys and values, [rows, kv_heads, time, head]; return all so far."""
@@ -81,7 +101,11 @@ class SlotCache(KVCache):
         keys, values = self.keys[layer, self._rows], self.values[layer, self._rows]
         for all_so_far, new in ((keys, key), (values, value)):
             _flat(all_so_far).index_copy_(0, self._new, _flat(new))
-        return keys[:, :, : self._seen], values[:, :, : self._seen]
+        keys, values = keys[:, :, : self._seen], values[:, :, : self._seen]
+        if self._ahead > 1:  # all of them see the same row
+            rows = (self._ahead, -1, -1, -1)
+            return keys.expand(rows), values.expand(rows)
+        return keys, values
 
     def release(self, row: int, last: int) -> None:
         """Empty a row by moving row `last` into it."""
