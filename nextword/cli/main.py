@@ -37,12 +37,16 @@ VERBS = {
     "predict": Verb("use", "write a fine-tuned model's predictions for new data"),
     "compare": Verb("evaluate", "test whether one of two models is better on labelled data"),
     "generate": Verb("use", "continue a prompt; without one, begin a new text"),
+    "trace": Verb("use", "find where in a run's training text a text stands word for word"),
     "fill": Verb("use", "fill each [MASK] of a text with the likeliest words"),
+    "chat": Verb("chat", "talk with a model in the terminal, or write a text in turns with it"),
+    "serve": Verb("serve", "answer other programs: OpenAI's API for a model"),
     "info": Verb(
         "info",
         "describe a store, run, model or labelled data on one screen",
     ),
     "report": Verb("info", "write a run's report as one self-contained HTML file"),
+    "doctor": Verb("info", "show the facts about this machine that a bug report needs"),
 }
 
 
@@ -125,7 +129,10 @@ def _run(arguments: list[str]) -> int:
         print(usage())
         return 0 if arguments else 2
     if arguments[0] in ("-V", "--version"):
-        print(f"nextword {nextword.__version__}")
+        python, machine = platform.python_version(), platform.platform()
+        print(
+            f"nextword {nextword.__version__} (Python {python}, {machine}; more: nextword doctor)"
+        )
         return 0
     command, parser = load_command(arguments[0])
     from nextword.cli.options import parse, print_json

@@ -14,13 +14,15 @@ DECODED_WITH = 4  # tokens of the prompt with which the generated ones are decod
 class TextStream:
     """The text of one row as it is generated: whole characters, up to the first stop string.
 
-    `stops.stopped` says whether a stop string was met, `pieces` are all pieces so far.
+    `stops.met` is the stop string that was met, `pieces` are all pieces so far. Of the `decoded`
+    characters the first `shown` were given out; the others may be the beginning of a stop string.
     """
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str]) -> None:
         """Begin after a prompt. Raises UserError for an empty stop string."""
         self.stops = StopFilter(stops)
         self.pieces: list[str] = []
+        self.decoded = self.shown = 0
         self._characters = tokenizer.stream()
         for token in prompt[-DECODED_WITH:]:  # some tokenizers drop the space a text begins with
             self._characters.feed(token)
@@ -28,14 +30,20 @@ class TextStream:
 
     def feed(self, token: int) -> str:
         """Add a token; return the text that is complete with it."""
-        self.pieces.append(self.stops.feed(self._characters.feed(token)))
-        return self.pieces[-1]
+        piece = self._characters.feed(token)
+        self.decoded += len(piece)
+        return self._show(self.stops.feed(piece))
 
     def flush(self) -> str:
         """Return the rest, without a character that was left incomplete."""
         rest = self._characters.flush().rstrip(UNFINISHED)
-        self.pieces.append(self.stops.feed(rest) + self.stops.flush())
-        return self.pieces[-1]
+        self.decoded += len(rest)
+        return self._show(self.stops.feed(rest) + self.stops.flush())
+
+    def _show(self, piece: str) -> str:
+        self.pieces.append(piece)
+        self.shown += len(piece)
+        return piece
 
 
 class StopFilter:
@@ -49,20 +57,25 @@ class StopFilter:
         self.stops = tuple(dict.fromkeys(stops))
         if "" in self.stops:
             raise UserError("a stop string is empty", mend="leave it out, or name some text")
-        self.stopped = False
+        self.met: str | None = None
         self._held = ""
         self._beginnings = {stop[:end] for stop in self.stops for end in range(1, len(stop))}
         self._longest = max(map(len, self._beginnings), default=0)
+
+    @property
+    def stopped(self) -> bool:
+        return self.met is not None
 
     def feed(self, piece: str) -> str:
         """Add a piece; return the text that is certain to come before any stop string."""
         if self.stopped:
             return ""
         text = self._held + piece
-        places = [place for stop in self.stops if (place := text.find(stop)) >= 0]
+        places = [(place, stop) for stop in self.stops if (place := text.find(stop)) >= 0]
         if places:
-            self.stopped, self._held = True, ""
-            return text[: min(places)]
+            place, self.met = min(places)
+            self._held = ""
+            return text[:place]
         # The longest end of the text that may be the beginning of a stop string is held back.
         lengths = range(min(self._longest, len(text)), 0, -1)
         ends = (text[-length:] for length in lengths)

@@ -28,7 +28,7 @@ from nextword.training.planning import PretrainPlan
 
 FILE = "run.json"
 LENGTH = ("steps", "epochs", "budget")
-FREE_ON_RESUME = {"resume", "keep_checkpoints", "log_to", "on_nonfinite"}
+FREE_ON_RESUME = {"resume", "keep_checkpoints", "log_to", "on_nonfinite", "shard"}
 FREE_WHILE_PRETRAINING = {*FREE_ON_RESUME, "change_length", "workers", *LENGTH}
 # Settings that a model's config and a plan have under the same names.
 SHAPE = ["family", "layers", "width", "heads", "kv_heads", "mlp_width", "context_length", "tied"]
@@ -75,11 +75,14 @@ class PretrainConfiguration(Configuration):
 
 @dataclass
 class FinetuneConfiguration(Configuration):
-    """`model` is the one that the run began from, `fingerprints` digests of its data."""
+    """`model` is the one that the run began from, `fingerprints` digests of its data;
+    `pretrained_on` is the path, from the run directory, of the store that its model was pretrained
+    on, None where that is not known."""
 
     plan: FinetunePlan
     model: str
     fingerprints: dict[str, str]
+    pretrained_on: str | None = None
 
     @property
     def resolved(self) -> dict[str, Any]:

@@ -22,16 +22,23 @@ from nextword.settings.pretraining import (
     PretrainSettings,
 )
 from nextword.settings.using import (
+    ChatSettings,
+    DoctorSettings,
     EvaluateSettings,
     FillSettings,
     GenerateSettings,
     InfoSettings,
     ReportSettings,
+    ServeSettings,
+    TraceSettings,
+    WritingSettings,
 )
 
 __all__ = [
+    "ChatSettings",
     "ColumnSettings",
     "CompareSettings",
+    "DoctorSettings",
     "EvaluateSettings",
     "FillSettings",
     "FinetuneSettings",
@@ -44,9 +51,12 @@ __all__ = [
     "PrepareSettings",
     "PretrainSettings",
     "ReportSettings",
+    "ServeSettings",
     "Settings",
     "Task",
     "TaskSettings",
+    "TraceSettings",
+    "WritingSettings",
     "resolve",
     "with_overrides",
 ]

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from nextword.errors import UserError
-from nextword.inference.text_stream import StopFilter
+from nextword.inference.text_stream import StopFilter, TextStream
+from nextword.tokens.tokenizer_training import byte_tokenizer
 
 
 def pass_through(text: str, stops: list[str], cuts: list[int]) -> str:
@@ -46,3 +47,14 @@ def test_what_may_begin_a_stop_string_is_held_back_and_given_out_when_it_does_no
 def test_an_empty_stop_string_is_refused() -> None:
     with pytest.raises(UserError, match="empty"):
         StopFilter(["\n", ""])
+
+
+def test_it_is_known_which_tokens_have_their_text_given_out() -> None:
+    tokenizer = byte_tokenizer()
+    written = TextStream(tokenizer, tokenizer.encode("x"), ["stop"])
+    ends = []
+    for token in tokenizer.encode("座st"):
+        written.feed(token)
+        ends.append((written.decoded, written.shown))
+    assert ends == [(0, 0), (0, 0), (1, 1), (2, 1), (3, 1)]
+    assert written.flush() == "st" and written.shown == 3
