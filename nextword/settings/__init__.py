@@ -23,6 +23,7 @@ from nextword.settings.pretraining import (
 )
 from nextword.settings.using import (
     ChatSettings,
+    DoctorSettings,
     EvaluateSettings,
     FillSettings,
     GenerateSettings,
@@ -36,6 +37,7 @@ __all__ = [
     "ChatSettings",
     "ColumnSettings",
     "CompareSettings",
+    "DoctorSettings",
     "EvaluateSettings",
     "FillSettings",
     "FinetuneSettings",
