@@ -29,6 +29,7 @@ SECTIONS: dict[tuple[str, str], tuple[str, ...]] = {
         "models",
         "self-supervision",
         "benchmarks",
+        "serving",
     ),
     ("Tasks", "任务"): (
         "tasks/classify",

@@ -14,9 +14,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from nextword.errors import nearest
 from nextword.serving.errors import ApiError
@@ -43,6 +44,21 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
     unsupported: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Say of each field that may be left out that it may be null."""
+        described = handler.resolve_ref_schema(handler(schema))
+        properties = described.get("properties", {})
+        for name in set(properties) - set(described.get("required", [])):
+            field = properties[name]
+            kinds = field.get("anyOf", [])
+            if {"type": "null"} not in kinds:
+                told = {key: field.pop(key) for key in ("default", "description") if key in field}
+                properties[name] = {"anyOf": [field, {"type": "null"}], **told}
+        return _with_bounds(described)
+
     @model_validator(mode="before")
     @classmethod
     def _only_what_is_done(cls, values: Any) -> Any:
@@ -67,6 +83,28 @@ class Body(BaseModel):
                     {"name": name[:60], "hint": hint},
                 )
         return kept
+
+
+_BOUNDS = {
+    "ge": "minimum",
+    "le": "maximum",
+    "gt": "exclusiveMinimum",
+    "lt": "exclusiveMaximum",
+}
+
+
+def _with_bounds(schema: Any) -> Any:
+    """Return a schema with JSON Schema's names for bounds that pydantic leaves under its own, as it
+    does where a number may be null."""
+    if isinstance(schema, list):
+        return [_with_bounds(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    is_number = schema.get("type") in ("integer", "number")
+    return {
+        _BOUNDS.get(key, key) if is_number else key: _with_bounds(value)
+        for key, value in schema.items()
+    }
 
 
 def parse_json(data: bytes) -> Any:

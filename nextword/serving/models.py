@@ -133,7 +133,14 @@ def _generating(
     chat: ChatTemplate | None = None
     if has_template(tokenizer) or (trained and trained.name == "chat"):
         chat = ChatTemplate(tokenizer, choose_template(tokenizer, model.start_id, "en"))
-    engine = Engine(model, EngineOptions(slots=settings.slots, max_queue=settings.max_queue))
+    options = EngineOptions(
+        slots=settings.slots,
+        max_queue=settings.max_queue,
+        fast=settings.fast,
+        quantize=settings.quantize,
+        threads=settings.threads,
+    )
+    engine = Engine(model, options)
     return Served(
         id,
         model.name,

@@ -141,10 +141,16 @@ class Running:
     def run(self, sockets: list[socket.socket]) -> None:
         """Answer until it is stopped, or the process interrupted."""
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        logging.getLogger("asyncio").addFilter(_is_news)
         self.server.run(sockets=sockets)
 
     def stop(self) -> None:
         self.server.should_exit = True
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of asyncio's log is worth reading: that a client has left is not."""
+    return "socket.send() raised exception" not in record.getMessage()
 
 
 def address_of(listening: socket.socket) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from nextword.settings.base import Precision, Settings
@@ -100,6 +102,15 @@ class ServeSettings(Settings):
     slots: int = Field(16, ge=1, le=1024, description="texts written at once")
     max_queue: int = Field(
         256, ge=1, le=100_000, description="texts that may wait; more are told to try again"
+    )
+    fast: bool = Field(
+        False, description="let a text depend, in its last bits, on who else is being answered"
+    )
+    quantize: Literal["none", "int8", "auto"] = Field(
+        "none", description="weights in 8 bits; auto where that is faster and changes little"
+    )
+    threads: int | None = Field(
+        None, ge=1, description="threads to compute with; by default measured at the start"
     )
     precision: Precision = "auto"
 
