@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,6 +14,8 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from nextword.errors import UserError
+from nextword.hub.config import read_config
+from nextword.hub.model_files import find_directory
 from nextword.inference.inspection.inspector import (
     MOST_CANDIDATES,
     USUAL,
@@ -33,6 +36,7 @@ from nextword.serving.errors import ApiError, of_user
 from nextword.serving.models import Served
 from nextword.serving.writing import while_there
 from nextword.settings import GenerateSettings
+from nextword.tasks import task_file
 from nextword.verbs.explain import explain
 
 router = APIRouter(route_class=JsonRoute)
@@ -40,6 +44,7 @@ LONGEST_INSPECTED = 1_000_000  # characters
 Ids = list[TokenId]
 Look = Literal["tokens", "surprise", "odds", "lens", "attention", "fill", "prediction", "words"]
 OF_TASKS = {"prediction", "words"}
+GIVEN_COLUMNS = ("text_column", "pair_column", "question_column")  # not what is predicted
 
 
 class InspectedSampling(Body):
@@ -86,7 +91,11 @@ class ModelFacts(Answer):
     is_open: bool
     task: str | None = None
     kind: str | None = None
+    family: str | None = None
+    layers: int | None = None
+    context_length: int | None = None
     columns: list[str] | None = None
+    chat: bool = False
     source: bool
     source_reason: str
     held_out: bool
@@ -219,15 +228,21 @@ def _facts(id: str, place: str | Path, served: Served | None) -> ModelFacts:
         source_reason=reason,
         held_out=run is not None and (run / HELD_OUT).is_file(),
     )
-    if served is None:
-        return facts
-    facts.task = served.task
-    model = served.language_model or served.masked
-    facts.kind = None if model is None else describe(model)["kind"]
-    facts.model = None if model is None else describe(model)
-    if served.trained is not None:
-        named = served.trained.settings.model_dump(exclude_none=True)
-        facts.columns = [str(value) for key, value in named.items() if key.endswith("_column")]
+    if served is not None:
+        facts.chat = served.chat is not None
+        if (model := served.language_model or served.masked) is not None:
+            facts.model = describe(model)
+    with suppress(UserError):  # what cannot be read is told where the model is opened
+        config = read_config(find_directory(place) / "config.json")
+        facts.kind = "decoder" if config.is_generative else "encoder"
+        if config.decoder_layers:
+            facts.kind = "encoder–decoder"
+        facts.family, facts.layers = config.family, config.layers
+        facts.context_length = config.context_length
+        if (learned := task_file.read(Path(place).expanduser())) is not None:
+            facts.task = learned.task
+            columns = learned.columns.items()
+            facts.columns = [column for name, column in columns if name in GIVEN_COLUMNS]
     return facts
 
 
