@@ -30,6 +30,7 @@ SECTIONS: dict[tuple[str, str], tuple[str, ...]] = {
         "self-supervision",
         "benchmarks",
         "serving",
+        "inspection",
     ),
     ("Tasks", "任务"): (
         "tasks/classify",
