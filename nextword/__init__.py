@@ -28,17 +28,21 @@ _VERBS = {
     "evaluate": "nextword.verbs.evaluate",
     "evaluate_task": "nextword.verbs.evaluate",
     "predict": "nextword.verbs.predict",
+    "benchmark": "nextword.verbs.benchmark",
     "compare": "nextword.verbs.compare",
     "generate": "nextword.inference.language_model",
     "trace": "nextword.verbs.trace",
     "serve": "nextword.serving.server",
     "info": "nextword.verbs.info",
+    "doctor": "nextword.verbs.doctor",
     "report": "nextword.reports.report",
     "UserError": "nextword.errors",
 }
 __all__ = [
     "UserError",
+    "benchmark",
     "compare",
+    "doctor",
     "evaluate",
     "evaluate_task",
     "finetune",
@@ -60,7 +64,9 @@ if TYPE_CHECKING:
     from nextword.reports.report import report
     from nextword.serving.server import serve
     from nextword.tokens.prepare import prepare
+    from nextword.verbs.benchmark import benchmark
     from nextword.verbs.compare import compare
+    from nextword.verbs.doctor import doctor
     from nextword.verbs.evaluate import evaluate, evaluate_task
     from nextword.verbs.finetune import finetune
     from nextword.verbs.info import info

@@ -46,6 +46,7 @@ VERBS = {
         "describe a store, run, model or labelled data on one screen",
     ),
     "report": Verb("info", "write a run's report as one self-contained HTML file"),
+    "doctor": Verb("info", "show the facts about this machine that a bug report needs"),
 }
 
 
@@ -128,7 +129,10 @@ def _run(arguments: list[str]) -> int:
         print(usage())
         return 0 if arguments else 2
     if arguments[0] in ("-V", "--version"):
-        print(f"nextword {nextword.__version__}")
+        python, machine = platform.python_version(), platform.platform()
+        print(
+            f"nextword {nextword.__version__} (Python {python}, {machine}; more: nextword doctor)"
+        )
         return 0
     command, parser = load_command(arguments[0])
     from nextword.cli.options import parse, print_json

@@ -23,6 +23,7 @@ from nextword.settings.pretraining import (
 )
 from nextword.settings.using import (
     ChatSettings,
+    DoctorSettings,
     EvaluateSettings,
     FillSettings,
     GenerateSettings,
@@ -37,6 +38,7 @@ __all__ = [
     "ChatSettings",
     "ColumnSettings",
     "CompareSettings",
+    "DoctorSettings",
     "EvaluateSettings",
     "FillSettings",
     "FinetuneSettings",

@@ -25,6 +25,13 @@ OnNonfinite = Annotated[
 Patience = Annotated[
     int | None, Field(ge=1, description="stop after this many validations without improvement")
 ]
+Shard = Annotated[
+    Literal["auto", "none", "node", "all"],
+    Field(
+        description="several GPUs: copy the model to each (none, DDP), or spread it over those of "
+        "a node (node, HSDP) or over all (all, FSDP2); by default the first that fits"
+    ),
+]
 LogTo = Annotated[
     list[Literal["tensorboard", "wandb", "mlflow"]],
     Field(description="experiment trackers to log to as well"),

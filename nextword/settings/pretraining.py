@@ -7,7 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from nextword.settings.base import Fraction, LogTo, OnNonfinite, Patience, Precision, Settings
+from nextword.settings.base import (
+    Fraction,
+    LogTo,
+    OnNonfinite,
+    Patience,
+    Precision,
+    Settings,
+    Shard,
+)
 
 
 class PrepareSettings(Settings):
@@ -190,6 +198,7 @@ class PretrainSettings(PrepareSettings, ModelSettings, MaskSettings):
     compile: Literal["auto", "yes", "no"] = Field(
         "auto", description="compile the model with torch.compile"
     )
+    shard: Shard = "auto"
     on_nonfinite: OnNonfinite = "stop"
     eval_every: int | None = Field(None, ge=1, description="steps between validations")
     eval_tokens: int | None = Field(None, ge=1, description="most held-out tokens per validation")

@@ -138,6 +138,13 @@ class EvaluateSettings(HidingSettings, ColumnSettings):
         ge=1,
         description="most tokens to score: spread over a store, or the first ones of files",
     )
+    benchmark: str | None = Field(
+        None, description="benchmarks of lm-eval, by name or task file, separated by commas"
+    )
+    shots: int | None = Field(
+        None, ge=0, description="benchmark: worked examples before each question"
+    )
+    max_examples: int | None = Field(None, ge=1, description="benchmark: most questions of a task")
     precision: Precision = "fp32"
 
 
@@ -153,3 +160,9 @@ class InfoSettings(ColumnSettings):
 
 class ReportSettings(Settings):
     """Settings for a run's report."""
+
+
+class DoctorSettings(Settings):
+    """Settings for a look at this machine."""
+
+    measure: bool = Field(True, description="measure the rates of matrix products too")

@@ -19,6 +19,8 @@ from nextword.training.workload import Machine, Workload
 
 DEFAULT_SECONDS = 15 * 60.0  # a run's length when nobody says: one coffee
 CLOSING_SHARE = 0.06  # of a budget, for validations, samples and saves
+COMPILING = 40.0  # seconds that compiling the blocks takes on a GPU
+COMPILED_SHARE = 0.2  # of the time, saved by it; both are estimates: benchmarks/gpu_check.py tells
 REFERENCE_WIDTH = 256
 # Peak learning rates at the reference width, tuned here on novels and plays.
 LEARNING_RATES = {"muon": 0.005, "adamw": 0.003, "sgd": 0.3}
@@ -118,7 +120,7 @@ def plan(
         sample_every=eval_every if settings.sample_every is None else settings.sample_every,
         save_every=settings.save_every or max(1, min(steps, round(60 * a_second))),
         log_every=max(1, min(steps // 100, round(a_second))),
-        compile=_compile(settings.compile, expected, machine.gpu),
+        compile=worth_compiling(settings.compile, expected, machine.gpu),
         expected_seconds=expected,
         reasons=[
             f"model {quantity(parameter_count(config), 'parameters')}: {config.layers} layers of "
@@ -185,7 +187,8 @@ def _eval_tokens(speed: float, expected: float) -> int:
     return int(max(16_384, min(4_194_304, 0.005 * expected * speed * 3)))
 
 
-def _compile(asked: str, expected: float, gpu: bool) -> bool:
+def worth_compiling(asked: str, expected: float, gpu: bool) -> bool:
+    """Return whether a run of so many seconds is compiled: as asked, or where it saves time."""
     if asked != "auto":
         return asked == "yes"
-    return gpu and expected > 600
+    return gpu and COMPILED_SHARE * expected > COMPILING

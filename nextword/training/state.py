@@ -66,6 +66,8 @@ class StepResult:
     loss: float  # nats a target, over all micro-batches and ranks
     gradient_norm: float  # before clipping
     targets: int
+    seconds: float = 0.0  # since the run began, summed over the ranks
+    stops: bool = False  # whether a rank is asked to stop
 
 
 @dataclass

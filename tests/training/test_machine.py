@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nextword.training.machine import TYPES, choose_precision
-from nextword.training.optimizers import Muon
+from nextword.training.update_rules import Muon
 
 CPU = torch.device("cpu")
 

@@ -8,12 +8,11 @@ from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
 from nextword.training.optimizers import (
-    Muon,
     Optimizers,
     OptimizerSettings,
     build_optimizers,
-    orthogonalize,
 )
+from nextword.training.update_rules import SGD, Muon, orthogonalize
 
 both_types = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
@@ -60,7 +59,7 @@ def test_saved_state_goes_on_exactly(kind: str) -> None:
         elif kind == "adamw":
             part = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
         else:
-            part = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+            part = SGD(layer.parameters(), lr=0.1, momentum=0.9)
         return layer, Optimizers({kind: part}, list(layer.parameters()))
 
     def steps(layer: torch.nn.Linear, parts: Optimizers, numbers: range) -> None:

@@ -11,6 +11,7 @@ from nextword.models.config import TransformerConfig, parameter_count
 from nextword.models.sizes import flops_per_token
 from nextword.settings import PretrainSettings
 from nextword.tokens.store import Store
+from nextword.training import planning
 from nextword.training.planning import PretrainPlan, plan
 from nextword.training.workload import Machine, expected_loss
 
@@ -64,4 +65,14 @@ def test_repeated_text_is_worth_less_than_new_text() -> None:
     assert new < repeated
     assert (
         expected_loss(1e6, 1e6, 1e6) > expected_loss(1e6, 2e6, 1e6) > expected_loss(1e6, 2e6, 2e6)
+    )
+
+
+def test_compiling_has_to_pay_for_itself() -> None:
+    pays = planning.COMPILING / planning.COMPILED_SHARE
+    assert planning.worth_compiling("auto", 1.1 * pays, gpu=True)
+    assert not planning.worth_compiling("auto", 0.9 * pays, gpu=True)
+    assert not planning.worth_compiling("auto", 100 * pays, gpu=False), "a CPU gains little"
+    assert planning.worth_compiling("yes", 1.0, gpu=False) and not planning.worth_compiling(
+        "no", 1e9, gpu=True
     )
