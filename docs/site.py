@@ -29,6 +29,8 @@ SECTIONS: dict[tuple[str, str], tuple[str, ...]] = {
         "models",
         "self-supervision",
         "benchmarks",
+        "serving",
+        "page",
     ),
     ("Tasks", "任务"): (
         "tasks/classify",
