@@ -13,10 +13,11 @@ from nextword.cli.evaluate import interval_text, show_seeds
 from nextword.cli.options import LABELLED, MODEL, OUT_RUN, TEXTS, Argument, command, print_json
 from nextword.errors import UserError
 from nextword.settings import FinetuneSettings, PrepareSettings, PretrainSettings
-from nextword.terminal import quantity, say, table
+from nextword.terminal import duration, quantity, say, table
 
 if TYPE_CHECKING:
     from nextword.verbs.finetune_run import Finetuned
+    from nextword.verbs.plan import Planned
     from nextword.verbs.pretrain import FinishedRun
 
 F = TypeVar("F", "FinishedRun", "Finetuned")
@@ -33,6 +34,15 @@ def prepare(parsed: argparse.Namespace, settings: PrepareSettings) -> dict[str, 
     from nextword.tokens.prepare import prepare
 
     return {"store": parsed.out, **prepare(parsed.data, parsed.out, settings).manifest}
+
+
+@command(PretrainSettings, TEXTS)
+def plan(parsed: argparse.Namespace, settings: PretrainSettings) -> dict[str, Any]:
+    from nextword.verbs.plan import plan
+
+    planned = plan(parsed.data, settings)
+    show_plan(planned)
+    return dataclasses.asdict(planned)
 
 
 @command(PretrainSettings, dataclasses.replace(TEXTS, required=False), OUT_RUN)
@@ -79,6 +89,42 @@ def show_pretrained(finished: FinishedRun) -> None:
     if finished.model:
         say(f"Model: {finished.model}", copied=True)
         say(f"Try: {finished.trial}", copied=True)
+
+
+def show_plan(planned: Planned) -> None:
+    text, seen = quantity(planned.text_tokens, "tokens"), quantity(planned.seen_tokens, "tokens")
+    threads = f" on {planned.threads} of the CPU's threads" if planned.threads else ""
+    free = f" of {quantity(planned.free, 'B')} that are free" if planned.free else ""
+    bits = planned.bits_per_byte
+    rows: list[tuple[str, Any]] = [
+        (
+            "model",
+            f"{quantity(planned.parameters, 'parameters')}: {planned.layers} layers of width "
+            f"{planned.width}, {planned.heads} heads",
+        ),
+        ("vocabulary", f"{planned.vocab_size:,} tokens"),
+        ("context", f"{planned.context_length:,} tokens"),
+        ("text to learn from", text),
+        ("tokens seen", f"{seen}, {planned.seen_tokens / planned.text_tokens:.2g} passes"),
+        (
+            "steps",
+            f"{planned.steps:,} of {planned.batch_size} × {planned.context_length} tokens, "
+            f"{planned.micro_batch} sequences at once",
+        ),
+        (
+            "learning rate",
+            f"{planned.learning_rate:.2g} ({planned.optimizer}), rising for {planned.warmup} steps",
+        ),
+        ("computes in", f"{planned.precision}{threads}"),
+        ("speed", quantity(planned.tokens_per_second, "tokens/s")),
+        ("time", duration(planned.seconds)),
+        ("memory", f"{quantity(planned.memory, 'B')}{free}"),
+        ("bits per byte", "–" if bits is None else f"about {bits:.2f}"),
+    ]
+    table("The plan", ["", ""], rows)
+    say(f"Bits per byte on held-out text: {planned.estimate}")
+    for reason in planned.reasons:
+        say(f"  {reason}")
 
 
 def show_finetuned(finished: Finetuned) -> None:
