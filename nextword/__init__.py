@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 
 _VERBS = {
     "prepare": "nextword.tokens.prepare",
+    "plan": "nextword.verbs.plan",
     "pretrain": "nextword.verbs.pretrain",
     "finetune": "nextword.verbs.finetune",
     "load": "nextword.inference.language_model",
@@ -50,6 +51,7 @@ __all__ = [
     "info",
     "load",
     "load_task",
+    "plan",
     "predict",
     "prepare",
     "pretrain",
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from nextword.verbs.finetune import finetune
     from nextword.verbs.info import info
     from nextword.verbs.load_task import load_task
+    from nextword.verbs.plan import plan
     from nextword.verbs.predict import predict
     from nextword.verbs.pretrain import pretrain
     from nextword.verbs.trace import trace

@@ -1,8 +1,9 @@
-"""How this process holds memory that it has freed."""
+"""How this process holds memory that it has freed, and how a lack of it shows."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from pathlib import Path
@@ -44,6 +45,17 @@ class FreedMemory:
 def give_back() -> None:
     """Give all that is free to the system, where the C library can."""
     _call("malloc_trim", 0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says so. PyTorch's allocators raise RuntimeErrors, on a GPU a kind of their
+    own."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    )
 
 
 def _call(name: str, *arguments: int) -> None:
