@@ -30,6 +30,7 @@ _VERBS = {
     "predict": "nextword.verbs.predict",
     "compare": "nextword.verbs.compare",
     "generate": "nextword.inference.language_model",
+    "export": "nextword.verbs.export",
     "info": "nextword.verbs.info",
     "report": "nextword.reports.report",
     "UserError": "nextword.errors",
@@ -39,6 +40,7 @@ __all__ = [
     "compare",
     "evaluate",
     "evaluate_task",
+    "export",
     "finetune",
     "generate",
     "info",
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from nextword.tokens.prepare import prepare
     from nextword.verbs.compare import compare
     from nextword.verbs.evaluate import evaluate, evaluate_task
+    from nextword.verbs.export import export
     from nextword.verbs.finetune import finetune
     from nextword.verbs.info import info
     from nextword.verbs.load_task import load_task

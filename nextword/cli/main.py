@@ -38,6 +38,7 @@ VERBS = {
     "compare": Verb("evaluate", "test whether one of two models is better on labelled data"),
     "generate": Verb("use", "continue a prompt; without one, begin a new text"),
     "fill": Verb("use", "fill each [MASK] of a text with the likeliest words"),
+    "export": Verb("export", "write a model as a GGUF file, for llama.cpp and Ollama"),
     "info": Verb(
         "info",
         "describe a store, run, model or labelled data on one screen",

@@ -1,6 +1,6 @@
 """A model's files: where its directory is, and the tensors in its safetensors files.
 
-Only safetensors and JSON are ever opened.
+Only safetensors, GGUF and JSON are ever opened.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.files import read_json
+from nextword.hub.gguf.reading import is_gguf
+from nextword.hub.stand_ins import TABLE, open_table, read_table, stand_in_for_gguf
 
 DOWNLOADED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
 IGNORED_FILES = ["*/*", "consolidated*", "*.onnx*", "training_args*"]
@@ -28,9 +30,9 @@ PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # z
 def find_directory(name_or_path: str | PathLike[str]) -> Path:
     """Return the directory that holds a model's config.json and weights.
 
-    It is that of a run, a Hugging Face directory, or a download from the Hub where nothing of that
-    name is on this machine; only safetensors, JSON, text and chat templates are downloaded. Raises
-    UserError where there is no such model.
+    It is that of a run, a Hugging Face directory, one that stands for a GGUF file, or a download
+    from the Hub where nothing of that name is on this machine; only safetensors, JSON, text and
+    chat templates are downloaded. Raises UserError where there is no such model.
     """
     path = Path(name_or_path).expanduser()
     if path.is_dir():
@@ -45,8 +47,10 @@ def find_directory(name_or_path: str | PathLike[str]) -> Path:
             )
         what = "holds no model: neither config.json nor model/config.json is there"
         raise UserError(what, where=path)
+    if path.is_file() and is_gguf(path):
+        return stand_in_for_gguf(path)
     if path.exists():
-        raise UserError("is a file, not a model's directory", where=path)
+        raise UserError("is a file, and neither a model's directory nor GGUF", where=path)
     name = str(name_or_path)
     if HUB_NAME.fullmatch(name) and ".." not in name:
         return _download(name)
@@ -94,6 +98,8 @@ def _download(name: str) -> Path:
 def locate_tensors(directory: Path) -> dict[str, Path]:
     """Return the file that holds each tensor. Raises UserError where files or tensors are missing,
     and for weights of another format."""
+    if (table := read_table(directory)) is not None:
+        return dict.fromkeys(table["tensors"], directory / TABLE)
     if (directory / INDEX).is_file():
         index = read_json(directory / INDEX)
         weight_map = index.get("weight_map") if isinstance(index, dict) else None
@@ -133,7 +139,10 @@ def count_numbers(path: Path) -> int:
 
 
 def open_tensors(path: Path) -> Any:
-    """Open a safetensors file. Raises UserError for a damaged one or a pickle in its place."""
+    """Open a safetensors file, or what a table says of other files. Raises UserError for a damaged
+    one or a pickle in its place."""
+    if path.name == TABLE:
+        return open_table(path)
     try:
         with open(path, "rb") as file:
             start = file.read(9)

@@ -23,6 +23,7 @@ from nextword.settings.pretraining import (
 )
 from nextword.settings.using import (
     EvaluateSettings,
+    ExportSettings,
     FillSettings,
     GenerateSettings,
     InfoSettings,
@@ -33,6 +34,7 @@ __all__ = [
     "ColumnSettings",
     "CompareSettings",
     "EvaluateSettings",
+    "ExportSettings",
     "FillSettings",
     "FinetuneSettings",
     "GenerateSettings",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from nextword.settings.base import Precision, Settings
@@ -81,6 +83,15 @@ class InfoSettings(ColumnSettings):
     extract: bool = Field(False, description="qa: for a model that points at answers in the text")
     model: str | None = Field(
         None, description="show the examples as this model will see them, and what is cut of them"
+    )
+
+
+class ExportSettings(Settings):
+    """Settings for writing a model in another program's format."""
+
+    format: Literal["gguf"] = Field("gguf", description="gguf: for llama.cpp, Ollama, LM Studio")
+    quantize: Literal["f32", "f16", "bf16", "q8_0", "q4_0"] = Field(
+        "f16", description="type of the weights; q8_0 takes 8 bits for each, q4_0 about 4"
     )
 
 

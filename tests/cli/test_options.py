@@ -115,6 +115,7 @@ LINES: dict[str, tuple[dict[str, Any], list[list[str]]]] = {
     "evaluate": ({"model": "m", "data": ["a", "b"]}, [["--json"], ["--stride", "8"]]),
     "generate": ({"model": "m", "prompt": "a b"}, [["--temperature", "0.7"], ["--seed=5"]]),
     "fill": ({"model": "m", "text": "a b"}, [["--top-k", "3"], ["--json"]]),
+    "export": ({"model": "m"}, [["--out", "f"], ["--quantize=q8_0"]]),
     "info": ({"path": ["p", "q"]}, [["--json"], ["--task=qa"]]),
     "report": ({"run": "r"}, [["--out", "f"], ["--json"]]),
 }

@@ -24,7 +24,7 @@ from nextword.tokens.tokenizer import Tokenizer
 SECONDS, MEMORY, LONGEST = 20, 2**30, 2**20  # of rendering; bytes; characters of what comes out
 TEMPLATE = "chat_template"
 _MARK = "\ufdd1"  # a noncharacter, around the number of a message
-_MARKED = re.compile(f"{_MARK}(\\d+){_MARK}")
+MARKED = re.compile(f"{_MARK}(\\d+){_MARK}")
 
 CHATML = (
     "{% for message in messages %}"
@@ -69,11 +69,7 @@ def _quoted(name: str) -> str:
 
 def choose_template(tokenizer: Tokenizer, start_id: int, spoken: str) -> str:
     """The tokenizer's own template; else ChatML where it has the tokens, else a plain one."""
-    own = _beside(tokenizer) or tokenizer.config.get(TEMPLATE)
-    if isinstance(own, list):  # several, by name
-        named = {entry.get("name"): entry.get("template") for entry in own}
-        own = named.get("default") or next(iter(named.values()), None)
-    if isinstance(own, str) and own.strip():
+    if own := own_template(tokenizer):
         return own
     names = control_names(tokenizer)
     if {"<|im_start|>", "<|im_end|>"} <= set(names.values()):
@@ -97,6 +93,15 @@ def has_template(tokenizer: Tokenizer) -> bool:
     return bool(_beside(tokenizer) or tokenizer.config.get(TEMPLATE))
 
 
+def own_template(tokenizer: Tokenizer) -> str:
+    """The template that a tokenizer has itself; "" where it has none."""
+    own = _beside(tokenizer) or tokenizer.config.get(TEMPLATE)
+    if isinstance(own, list):  # several, by name
+        named = {entry.get("name"): entry.get("template") for entry in own}
+        own = named.get("default") or next(iter(named.values()), None)
+    return own if isinstance(own, str) and own.strip() else ""
+
+
 def with_template(tokenizer: Tokenizer, template: str) -> Tokenizer:
     """The same tokenizer, which says in its tokenizer_config.json how conversations are written."""
     config = tokenizer.config | {TEMPLATE: template}
@@ -117,7 +122,7 @@ class ChatTemplate:
         self.tokenizer, self.template = tokenizer, template
         self._controls = {name: number for number, name in control_names(tokenizer).items()}
         names = sorted(filter(None, self._controls), key=len, reverse=True)
-        self._cut = re.compile("|".join([_MARKED.pattern, *map(re.escape, names)]))
+        self._cut = re.compile("|".join([MARKED.pattern, *map(re.escape, names)]))
         self._rendered: dict[tuple[tuple[str, ...], bool], str] = {}
         self._literal: dict[str, list[int]] = {}
 
@@ -126,7 +131,7 @@ class ChatTemplate:
         wanted = dict.fromkeys((tuple(roles), asks) for roles, asks in shapes)
         missing = [shape for shape in wanted if shape not in self._rendered]
         if missing:
-            texts = render(self.template, missing, self._variables())
+            texts = render(self.template, missing, self.variables())
             self._rendered |= dict(zip(missing, texts, strict=True))
 
     def encode(self, messages: Sequence[Message], *, asks: bool = False) -> Conversation:
@@ -178,7 +183,8 @@ class ChatTemplate:
             self._literal[text] = self.tokenizer.encode(text)
         return self._literal[text]
 
-    def _variables(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """Return the names of the tokenizer's tokens that a template may use."""
         found = {}
         for role in ("bos_token", "eos_token", "pad_token", "unk_token"):
             named = self.tokenizer.config.get(role)
