@@ -16,16 +16,20 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from nextword.files import read_json, write_atomically, write_json
+from nextword.hub.adapter import CONFIG as ADAPTER
+from nextword.hub.adapter import WEIGHTS
+from nextword.hub.adapter_merging import base_of, merge_adapter
 from nextword.hub.gguf.reading import read_gguf
-from nextword.hub.gguf.tensors import GgufTensors
+from nextword.hub.tensor_files import TABLE, inside
 
-TABLE = "weights.table.json"
 VERSION = 1  # of what such a directory holds
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+GENERATION = "generation_config.json"
 
 
 def stand_in_for_gguf(path: Path) -> Path:
@@ -44,6 +48,33 @@ def stand_in_for_gguf(path: Path) -> Path:
     return directory
 
 
+def stand_in_for_adapter(
+    adapter: Path, find_base: Callable[[str], tuple[Path, dict[str, Path]]]
+) -> Path:
+    """Return the directory that stands for an adapter with its base model.
+
+    `find_base` gives the directory of a model by its name, and the file of each of its tensors.
+    Raises UserError for an adapter that is not supported, names no base or does not fit it.
+    """
+    adapter = adapter.resolve()
+    base, files = find_base(base_of(adapter))
+    own = [adapter / name for name in (ADAPTER, WEIGHTS) if (adapter / name).is_file()]
+    directory = _place(adapter, [*own, base / "config.json", *sorted(set(files.values()))])
+    if not (directory / "config.json").is_file():
+        config, tensors = merge_adapter(adapter, base, files)
+        table = {"kind": "adapter", "adapter": str(adapter / WEIGHTS), "tensors": tensors}
+        speaks = adapter if (adapter / "tokenizer.json").is_file() else base
+        with _filled(directory) as aside:
+            for name in TOKENIZER_FILES:
+                if (inside(speaks, name)).is_file():
+                    shutil.copyfile(speaks / name, aside / name)
+            if (inside(base, GENERATION)).is_file():
+                shutil.copyfile(base / GENERATION, aside / GENERATION)
+            write_json(aside / "config.json", config)
+            write_json(aside / TABLE, table)
+    return directory
+
+
 def read_table(directory: Path) -> dict[str, Any] | None:
     """Return the table of a directory that stands for a model; None for any other directory."""
     path = directory / TABLE
@@ -51,18 +82,15 @@ def read_table(directory: Path) -> dict[str, Any] | None:
     return read_json(path) if is_ours and path.is_file() else None
 
 
-def open_table(path: Path) -> Any:
-    """Open the tensors that a table lists as safetensors opens its own."""
-    table = read_json(path)
-    return GgufTensors(Path(table["file"]), table["tensors"])
-
-
 def described(table: dict[str, Any]) -> tuple[int, str, int]:
     """Return how many numbers a table's tensors hold, of what types, and the bytes they take."""
     tensors = table["tensors"].values()
-    types = ", ".join(sorted({tensor["type"] for tensor in tensors}))
+    types = ", ".join(sorted({tensor.get("type", tensor.get("dtype")) for tensor in tensors}))
     numbers = sum(math.prod(tensor["shape"]) for tensor in tensors)
-    return numbers, types, sum(tensor["bytes"] for tensor in tensors)
+    if table["kind"] == "gguf":
+        return numbers, types, sum(tensor["bytes"] for tensor in tensors)
+    files = {tensor["file"] for tensor in tensors} | {table["adapter"]}
+    return numbers, types, sum(Path(file).stat().st_size for file in files)
 
 
 @functools.cache

@@ -31,7 +31,8 @@ def info(path: str | Path) -> Record:
     if str(path) == "sizes":
         return describe_sizes()
     path = Path(path)
-    if path.is_file():
+    is_adapter = (path / "adapter_config.json").is_file()
+    if path.is_file() or (is_adapter and not (path / "config.json").is_file()):
         from nextword.hub.model_files import find_directory
 
         stand_in = find_directory(path)

@@ -55,7 +55,7 @@ def cache_is_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     stand_ins.cache.cache_clear()
 
 
-def saved(directory: Path, tokenizer: Tokenizer, family: str = "qwen3") -> Path:
+def saved(directory: Path, tokenizer: Tokenizer, family: str = "qwen3", scale: float = 2.0) -> Path:
     settings = ModelSettings(
         family=family,  # type: ignore[arg-type]
         layers=1,
@@ -66,7 +66,7 @@ def saved(directory: Path, tokenizer: Tokenizer, family: str = "qwen3") -> Path:
     model = Transformer(config_for(settings, tokenizer.vocab_size))
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter *= 2
+            parameter *= scale
     save(directory, model, tokenizer)
     return directory
 
@@ -150,7 +150,7 @@ def test_what_is_written_reads_back_as_the_same_model(quantize: str, tmp_path: P
 
 
 def test_the_file_of_another_model_does_not_pass(tmp_path: Path) -> None:
-    first, second = (saved(tmp_path / f, byte_tokenizer(), f) for f in ("qwen3", "gpt2"))
+    first, second = (saved(tmp_path / f, byte_tokenizer(), f, 8.0) for f in ("qwen3", "gpt2"))
     nw.export(first, tmp_path / "first.gguf")
     with pytest.raises(UserError, match=r"another distribution of the next token"):
         compare(nw.load(second, precision="fp32"), tmp_path / "first.gguf")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nextword.errors import UserError
-from nextword.hub.model_files import inside
+from nextword.hub.tensor_files import inside
 from nextword.tasks.generate.messages import ROLES, Message
 from nextword.tokens.tokenizer import Tokenizer
 
