@@ -29,6 +29,9 @@ SECTIONS: dict[tuple[str, str], tuple[str, ...]] = {
         "models",
         "self-supervision",
         "benchmarks",
+        "serving",
+        "inspection",
+        "page",
     ),
     ("Tasks", "任务"): (
         "tasks/classify",

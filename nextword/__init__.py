@@ -34,6 +34,7 @@ _VERBS = {
     "generate": "nextword.inference.language_model",
     "trace": "nextword.verbs.trace",
     "serve": "nextword.serving.server",
+    "export": "nextword.verbs.export",
     "info": "nextword.verbs.info",
     "doctor": "nextword.verbs.doctor",
     "report": "nextword.reports.report",
@@ -46,6 +47,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "evaluate_task",
+    "export",
     "finetune",
     "generate",
     "info",
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from nextword.verbs.compare import compare
     from nextword.verbs.doctor import doctor
     from nextword.verbs.evaluate import evaluate, evaluate_task
+    from nextword.verbs.export import export
     from nextword.verbs.finetune import finetune
     from nextword.verbs.info import info
     from nextword.verbs.load_task import load_task

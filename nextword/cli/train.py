@@ -18,6 +18,7 @@ from nextword.terminal import duration, quantity, say, table
 if TYPE_CHECKING:
     from nextword.verbs.finetune_run import Finetuned
     from nextword.verbs.plan import Planned
+    from nextword.verbs.plan_cluster import ClusterPlan
     from nextword.verbs.pretrain import FinishedRun
 
 F = TypeVar("F", "FinishedRun", "Finetuned")
@@ -36,8 +37,22 @@ def prepare(parsed: argparse.Namespace, settings: PrepareSettings) -> dict[str, 
     return {"store": parsed.out, **prepare(parsed.data, parsed.out, settings).manifest}
 
 
-@command(PretrainSettings, TEXTS)
+@command(
+    PretrainSettings,
+    TEXTS,
+    Argument("--gpus", "8xH100", "plan for GPUs that are not here: A100, H100 or H200", False),
+    Argument("--price", "PRICE", "with --gpus: what an hour of one GPU costs", False),
+)
 def plan(parsed: argparse.Namespace, settings: PretrainSettings) -> dict[str, Any]:
+    if parsed.gpus:
+        from nextword.verbs.plan_cluster import plan_cluster
+
+        price = _price(parsed.price)
+        found = plan_cluster(parsed.data, parsed.gpus, price, settings)
+        show_cluster_plan(found)
+        return dataclasses.asdict(found)
+    if parsed.price:
+        raise UserError("--price does nothing without --gpus", mend="give --gpus too")
     from nextword.verbs.plan import plan
 
     planned = plan(parsed.data, settings)
@@ -125,6 +140,48 @@ def show_plan(planned: Planned) -> None:
     say(f"Bits per byte on held-out text: {planned.estimate}")
     for reason in planned.reasons:
         say(f"  {reason}")
+
+
+def _price(text: str | None) -> float | None:
+    """Return the price that was given. Raises UserError where it is none."""
+    try:
+        price = None if text is None else float(text)
+    except ValueError:
+        price = -1.0
+    if price is not None and not 0 <= price < 1e6:
+        raise UserError(f"{text!r}: expected a price such as 2.50", where="--price")
+    return price
+
+
+def show_cluster_plan(planned: ClusterPlan) -> None:
+    bits, cost = planned.bits_per_byte, planned.cost
+    rows: list[tuple[str, Any]] = [
+        ("GPUs", f"{planned.gpus}, --shard {planned.sharding}"),
+        (
+            "model",
+            f"{quantity(planned.parameters, 'parameters')}: {planned.layers} layers of width "
+            f"{planned.width}, {planned.heads} heads",
+        ),
+        ("context", f"{planned.context_length:,} tokens, {planned.micro_batch} rows at once"),
+        ("text to learn from", quantity(planned.text_tokens, "tokens")),
+        (
+            "tokens seen",
+            f"{quantity(planned.seen_tokens, 'tokens')}, "
+            f"{planned.seen_tokens / planned.text_tokens:.2g} passes",
+        ),
+        ("speed", quantity(planned.tokens_per_second, "tokens/s")),
+        ("time", duration(planned.seconds)),
+        (
+            "memory a GPU",
+            f"{quantity(planned.memory, 'B')} of {quantity(planned.gpu_memory, 'B')}",
+        ),
+        ("loss", f"about {planned.loss:.2f} nats a token"),
+        ("bits per byte", "–" if bits is None else f"about {bits:.2f}"),
+        ("cost", "– (--price)" if cost is None else f"{cost:,.2f}"),
+    ]
+    table("The plan", ["", ""], rows)
+    for name, source in planned.sources.items():
+        say(f"  {name.replace('_', ' ')}: {source}")
 
 
 def show_finetuned(finished: Finetuned) -> None:

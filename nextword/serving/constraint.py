@@ -20,6 +20,7 @@ from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.serving.ending import Endings
+from nextword.tokens.control_tokens import hide_control_tokens, to_json
 from nextword.tokens.tokenizer import Tokenizer
 
 # Between the parts of JSON: a space, or a line's end and what the next one is indented by.
@@ -36,10 +37,14 @@ class Grammars:
 
     def __init__(self, tokenizer: Tokenizer, end_ids: Collection[int]) -> None:
         """Raises UserError for a tokenizer of a kind that llguidance does not know."""
-        self.size = tokenizer.vocab_size
+        self.size, self.end_ids = tokenizer.vocab_size, sorted(end_ids)
+        # Where a text holds the name of a control token, llguidance would take that token.
+        hidden = to_json(hide_control_tokens(json.loads(tokenizer.definition)))
+        self.is_text = torch.ones(self.size, dtype=torch.bool)
+        self.is_text[[*tokenizer.special_ids, *self.end_ids]] = False
         try:
             self._tokenizer = llguidance.LLTokenizer(
-                tokenizer.definition, n_vocab=self.size, eos_token=sorted(end_ids)
+                hidden, n_vocab=self.size, eos_token=self.end_ids
             )
         except Exception as error:
             what = f"answers cannot be held to a form with this tokenizer ({_brief(error)})"
@@ -111,7 +116,9 @@ class Form:
         else:
             bits = np.frombuffer(self.matcher.compute_bitmask(), np.uint8)
             allowed = np.unpackbits(bits, bitorder="little")[: self.grammars.size]
-            mask = torch.from_numpy(allowed.astype(np.bool_))
+            mask = torch.from_numpy(allowed.astype(np.bool_)) & self.grammars.is_text
+            if self.matcher.is_accepting():
+                mask[self.grammars.end_ids] = True
         self._seconds += time.perf_counter() - begun
         if self.matcher.is_error():
             raise UserError(f"the form is too much for this answer ({_brief(self._error)})")

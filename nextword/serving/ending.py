@@ -22,6 +22,7 @@ class Endings:
         self._size = len(names)
         singles = {name[0]: id for id, name in enumerate(names) if name and len(name) == 1}
         order = [*PREFERRED, *range(128, 256)]
+        self._is_control = [name is None for name in names]
         self._short = [singles[byte] for byte in dict.fromkeys(order) if byte in singles]
         self._quote = singles.get(ord('"'))
         self._brackets = {singles.get(ord(sign)) for sign in "}]"}
@@ -65,6 +66,8 @@ class Endings:
             if state.is_accepting():
                 return taken, taken
             steps = state.compute_ff_tokens() or self._choices(state)[:1]
+            if any(self._is_control[step] for step in steps):
+                steps = self._choices(state)[:1]
             if not steps or not state.consume_tokens(steps):
                 break
             taken += steps

@@ -79,7 +79,7 @@ def plan(
         threads_given_back(),
         tempfile.TemporaryDirectory(prefix="nextword-plan-") as folder,
     ):
-        store = _store(list_items(data), Path(folder), settings)
+        store = open_or_prepare(list_items(data), Path(folder), settings)
         spent = 0.0 if settings.budget is None else time.monotonic() - started
         check_objective(store, settings)
         objective = objective_of(settings, store.tokenizer)
@@ -106,7 +106,8 @@ def decide(
     return planning.plan(settings, store.train, machine, spent=group.mean(spent)), precision
 
 
-def _store(items: list[str], folder: Path, settings: PretrainSettings) -> Store:
+def open_or_prepare(items: list[str], folder: Path, settings: PretrainSettings) -> Store:
+    """Return the store that was given, or one made of the text, into a folder."""
     if len(items) == 1 and (Path(items[0]) / "manifest.json").is_file():
         return Store.open(Path(items[0]))
     say("Preparing the text in a temporary folder (a store from `nextword prepare` saves this)")

@@ -115,7 +115,9 @@ LINES: dict[str, tuple[dict[str, Any], list[list[str]]]] = {
     "compare": ({"first": "m", "second": "n", "data": ["a", "b"]}, [["--json"], ["--seed=5"]]),
     "evaluate": ({"model": "m", "data": ["a", "b"]}, [["--json"], ["--stride", "8"]]),
     "generate": ({"model": "m", "prompt": "a b"}, [["--temperature", "0.7"], ["--seed=5"]]),
+    "trace": ({"run": "r", "text": "a b"}, [["--top", "3"], ["--json"]]),
     "fill": ({"model": "m", "text": "a b"}, [["--top-k", "3"], ["--json"]]),
+    "export": ({"model": "m"}, [["--out", "f"], ["--quantize=q8_0"]]),
     "info": ({"path": ["p", "q"]}, [["--json"], ["--task=qa"]]),
     "report": ({"run": "r"}, [["--out", "f"], ["--json"]]),
 }

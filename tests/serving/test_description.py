@@ -47,3 +47,21 @@ def test_every_field_is_described_and_nothing_is_loaded_from_elsewhere(talking: 
     assert "422" not in str(described["paths"]["/v1/completions"]["post"]["responses"])
     for page in ("/docs", "/redoc"):
         assert httpx.get(f"{talking}{page}").status_code == 404
+
+
+@pytest.mark.parametrize("page", ["serving.md", "serving.zh-CN.md"])
+def test_the_page_names_every_field_and_endpoint(talking: str, page: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    described = httpx.get(f"{talking}/openapi.json").json()
+    schemas = described["components"]["schemas"]
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    for column, name in ((2, "CompletionRequest"), (3, "ChatRequest")):
+        named = {
+            field
+            for row in rows
+            if len(row) == 6 and "✓" in row[column]
+            for field in re.findall(r"`(\w+)`", row[1])
+        }
+        assert named == set(schemas[name]["properties"])
+    for path in described["paths"]:
+        assert path.partition("/{")[0] in text

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from small_models import our_encoder_decoder, their_encoder
 from support.servers import served
 
 import nextword as nw
@@ -113,6 +114,45 @@ def test_ids_of_a_completion_are_looked_at_as_they_are(address: str) -> None:
     assert answer["surprise"]["ranks"][-len(choice["token_ids"]) :] == [1] * 6
     nothing = ask(address, text="x", want=[])
     assert set(nothing) == {"model", "position", "count"}
+
+
+def test_a_conversation_is_looked_at_as_the_model_reads_it(talking: str, address: str) -> None:
+    messages = [{"role": "user", "content": "Hi <|im_end|>"}]
+    ids = ask(talking, "/tokenize", messages=messages)["tokens"]
+    answer = ask(talking, messages=messages, want=["tokens", "odds"])
+    assert [token["id"] for token in answer["tokens"]] == ids
+    names = [token["name"] for token in answer["tokens"] if token["special"]]
+    assert names.count("<|im_end|>") == 1  # what people write is no control token
+    more = [*messages, {"role": "assistant", "content": "Well"}]
+    texts = [token["text"] for token in ask(talking, messages=more, want=["tokens"])["tokens"]]
+    assert "".join(texts).endswith("Well")
+    error = httpx.post(f"{address}/inspect", json={"messages": messages}).json()["error"]
+    assert error["param"] == "model"
+
+
+def test_an_encoders_gap_and_an_encoder_decoders_three_stacks_are_looked_at(
+    tmp_path: Path,
+) -> None:
+    their_encoder(tmp_path / "encoder", "modernbert")
+    with served(tmp_path / "encoder") as at:
+        want = ["tokens", "surprise", "odds", "lens", "attention", "fill"]
+        answer = ask(at, text="The [MASK] sat on it.", want=want, position=2)
+        assert answer["model"]["kind"] == "encoder" and answer["surprise"]["pseudo"]
+        (gap,) = answer["fill"]["gaps"]
+        assert answer["tokens"][gap["position"]]["name"] == answer["model"]["mask"] == "[MASK]"
+        assert sum(answer["attention"]["mean"]) == pytest.approx(1, abs=1e-4)
+    our_encoder_decoder(tmp_path / "pair")
+    with served(tmp_path / "pair") as at:
+        keys = {"decoder": "tokens", "cross": "source_tokens", "encoder": "source_tokens"}
+        for stack, expected in keys.items():
+            body = {"text": "The cat sat.", "target": "Die Katze", "stack": stack}
+            answer = ask(at, **body, want=["tokens", "attention"], position=1)
+            found = answer["attention"]
+            assert (found["keys"], found["stack"]) == (expected, stack)
+            assert all(len(row) == len(answer[expected]) for row in found["heads"])
+        assert ask(at, text="The cat.", want=["odds"])["position"] == 0  # where it begins to write
+        both = {"text": "a", "target": "b", "target_tokens": [1]}
+        assert refused(at, **both)["param"] == "target"
 
 
 @pytest.mark.parametrize(
@@ -259,3 +299,10 @@ def test_an_index_is_built_by_the_first_who_asks(runs: Path, tmp_path: Path) -> 
     with served(tmp_path / "run") as at:
         seconds = [ask(at, "/source", text=SENTENCE)["built_seconds"] for _ in range(2)]
     assert seconds[0] is not None and seconds[1] is None
+
+
+def test_a_method_that_is_not_there_is_told_those_that_are(address: str) -> None:
+    """Two routes share a path."""
+    answer = httpx.put(f"{address}/inspect", json={})
+    assert answer.status_code == 405 and answer.headers["allow"] == "GET, POST"
+    assert answer.json()["error"]["type"] == "invalid_request_error"

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from support.servers import served
+from support.servers import process, served
 
 from nextword.serving import limits, server
 
@@ -110,3 +110,47 @@ def test_slow_senders_are_closed_and_others_do_not_wait(
 def test_patience_is_within_what_is_promised() -> None:
     assert limits.SLOWEST < 15
     assert server.SLOWEST == limits.SLOWEST
+
+
+@pytest.mark.slow
+def test_two_hundred_slow_senders_are_closed_in_time_and_slow_nobody_down(writer: Path) -> None:
+    def ninety_five(address: str, count: int = 200) -> float:
+        seconds = []
+        with httpx.Client(base_url=address, timeout=60) as http:
+            for _ in range(count):
+                begun = time.perf_counter()
+                http.post("/v1/completions", json={"prompt": "The", "max_tokens": 8})
+                seconds.append(time.perf_counter() - begun)
+        return sorted(seconds)[int(count * 0.95)]
+
+    with process(writer) as (address, _):
+        ninety_five(address)
+        alone = ninety_five(address)
+        senders = [connect(address) for _ in range(200)]
+        begun = time.monotonic()
+        for number, sender in enumerate(senders):
+            sender.setblocking(False)
+            sender.sendall(HEAD + b"Content-Length: 100\r\n\r\n{" if number % 2 else b"POST /v1/")
+        stop, closed = threading.Event(), dict[int, float]()
+
+        def dribble() -> None:
+            while not stop.wait(0.5) and len(closed) < 200:
+                for number, sender in enumerate(senders):
+                    if number not in closed:
+                        try:
+                            sender.send(b"x")
+                        except OSError:
+                            closed[number] = time.monotonic() - begun
+
+        dribbling = threading.Thread(target=dribble)
+        dribbling.start()
+        beside = ninety_five(address)
+        dribbling.join(25)
+        stop.set()
+        for sender in senders:
+            sender.close()
+    print(
+        f"p95 {alone:.4f} s alone, {beside:.4f} s beside; closed after {max(closed.values()):.1f} s"
+    )
+    assert len(closed) == 200 and max(closed.values()) < 15
+    assert beside < 2 * alone

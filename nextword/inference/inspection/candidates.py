@@ -13,8 +13,11 @@ from nextword.tokens.tokenizer import Tokenizer
 
 
 def named(tokenizer: Tokenizer, id: int) -> dict[str, Any]:
-    """Return a token's id, its name in the vocabulary and its text."""
-    return {"id": id, "name": tokenizer.id_to_token(id) or "", "text": shown(tokenizer, id)}
+    """Return a token's id, its name in the vocabulary, its text, and whether it is a control
+    token."""
+    name = tokenizer.id_to_token(id) or ""
+    special = id in tokenizer.special_ids
+    return {"id": id, "name": name, "text": shown(tokenizer, id), "special": special}
 
 
 def likeliest(tokenizer: Tokenizer, log_probs: Tensor, top: int) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ WANTED = ("tokens", "surprise", "odds", "lens", "attention", "fill")
 USUAL = ("tokens", "surprise", "odds")
 MOST_CANDIDATES = 100
 MOST_LOOKS = 4096  # places × layers of one lens
+MOST_SHOWN = 1 << 16  # ... × candidates
 MOST_WEIGHTS = 1 << 18  # heads × tokens of one look at attention
 KEPT = 8  # texts whose last scores are kept
 
@@ -155,6 +156,12 @@ class Inspector:
                 f"{len(places):,} positions of {layers} layers are more than {MOST_LOOKS:,}",
                 where="positions",
                 mend="ask about fewer positions",
+            )
+        if (shown := len(places) * layers * question.top) > MOST_SHOWN:
+            raise UserError(
+                f"{shown:,} candidates are more than {MOST_SHOWN:,}",
+                where="top",
+                mend="ask for fewer at each position",
             )
         vocabulary = self.model.tokenizer.vocab_size
         follow = _stands_there(reading, place) if question.follow is None else question.follow

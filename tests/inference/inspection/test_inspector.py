@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pairs import CONTEXT, HEADS, LAYERS, Pair
 from torch import Tensor
 
 from nextword.errors import UserError
+from nextword.evaluation.language_model import Windows, token_losses
 from nextword.inference.inspection.inspector import Inspector, Question
+from nextword.inference.language_model import LanguageModel
+from nextword.models.transformer import Transformer
 from nextword.settings import GenerateSettings
+from nextword.tokens.store import Split
 
 TEXT = "The old lamp 床前 sat by the door; naïve 🙂 cat"
 CLOSE = {"abs": 1e-4}
@@ -229,6 +234,14 @@ def test_attention_is_transformers(pair: Pair, layer: int, position: int) -> Non
             assert sum(row) == pytest.approx(1, abs=1e-4)
 
 
+def test_control_tokens_among_the_candidates_are_marked(pair: Pair) -> None:
+    found = answer_of(pair, **question_of(pair), want=["odds", "lens"], top=100)
+    controls = pair.ours.tokenizer.special_ids
+    shown = [*found["odds"]["candidates"], *found["lens"]["layers"][0]["at"][0]["top"]]
+    assert {one["id"] for one in shown if one["special"]} <= controls
+    assert not controls & {one["id"] for one in shown if not one["special"]}
+
+
 def test_heads_of_a_layer_differ(pair: Pair) -> None:
     heads = answer_of(pair, **question_of(pair), want=["attention"])["attention"]["heads"]
     assert max(abs(a - b) for a, b in zip(heads[0], heads[1], strict=True)) > 0.01
@@ -328,6 +341,8 @@ def test_work_is_cut_into_pieces(decoder: Pair) -> None:
         ({"text": "a", "want": ["attention"], "stack": "cross"}, "attends to no source"),
         ({"text": "a", "want": ["lens"], "follow": -2}, "token -2 is not in the vocabulary"),
         ({"text": "a", "want": ["lens"], "positions": [0, 7]}, "position 7"),
+        ({"text": "a", "want": ["lens"], "positions": [0] * 900}, "more than 4,096"),
+        ({"text": "a", "want": ["lens"], "positions": [0] * 200, "top": 99}, "more than 65,536"),
         ({"text": "a" * 100, "want": ["lens"], "positions": [0, 99]}, "further apart"),
         ({"text": "a", "want": ["fill"]}, "fills no gaps"),
         ({"text": "lone \ud800"}, "lone surrogate"),
@@ -339,3 +354,15 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(UserError) as caught:
         answer_of(written["qwen3"], **question)
     assert message in str(caught.value)
+
+
+def test_surprise_is_that_of_evaluate(decoder: Pair) -> None:
+    """A document alone, its end token apart."""
+    model = decoder.ours
+    assert isinstance(model, LanguageModel) and isinstance(model.transformer, Transformer)
+    tokenizer = model.tokenizer
+    ids = np.array([*tokenizer.encode(TEXT), tokenizer.end_id])
+    split = Split("val", ids, np.array([0, len(ids)]), tokenizer.end_id, tokenizer.vocab_size)
+    nats = token_losses(model.transformer, split, Windows(CONTEXT, CONTEXT, 1), model.start_id)
+    found = answer_of(decoder, text=TEXT)["surprise"]
+    assert found["bits"][1:] == pytest.approx((nats[:-1] / math.log(2)).tolist(), **CLOSE)
