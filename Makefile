@@ -30,13 +30,14 @@ else tail -n 15 $(LOG); \
 fi
 endef
 
-.PHONY: setup setup-dev demo test soak lint types check docs site lock clean help
+.PHONY: setup setup-dev demo test soak bench lint types check docs site lock clean help
 
 help:
 	@echo 'make demo [TEXT=path] [TIME=5m]  a model, samples and a report, from your text or from Python itself'
 	@echo 'make test                        the tests, with coverage'
 	@echo 'make check                       lint, types, tests, as in continuous integration'
 	@echo 'make soak                        the long tests: hundreds of kills, real budgets'
+	@echo 'make bench                       speed and memory beside every peer that is at hand'
 	@echo 'make docs                        write docs/commands.md anew from the code'
 	@echo 'make site                        the documentation as a site, in build/site'
 	@echo 'make setup                       only install what running needs into $(VENV); the others do it themselves'
@@ -69,6 +70,10 @@ test: setup-dev
 
 soak: setup-dev
 	$(BIN)/python -m pytest -m slow --timeout=7200
+
+# Peers beside the packages: NANOGPT and NANOCHAT may name their checkouts.
+bench: setup-dev
+	$(BIN)/python benchmarks/bench.py
 
 lint: setup-dev
 	$(BIN)/ruff check .

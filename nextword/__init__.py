@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 
 _VERBS = {
     "prepare": "nextword.tokens.prepare",
+    "plan": "nextword.verbs.plan",
     "pretrain": "nextword.verbs.pretrain",
     "finetune": "nextword.verbs.finetune",
     "load": "nextword.inference.language_model",
@@ -31,6 +32,7 @@ _VERBS = {
     "benchmark": "nextword.verbs.benchmark",
     "compare": "nextword.verbs.compare",
     "generate": "nextword.inference.language_model",
+    "trace": "nextword.verbs.trace",
     "serve": "nextword.serving.server",
     "info": "nextword.verbs.info",
     "doctor": "nextword.verbs.doctor",
@@ -49,11 +51,13 @@ __all__ = [
     "info",
     "load",
     "load_task",
+    "plan",
     "predict",
     "prepare",
     "pretrain",
     "report",
     "serve",
+    "trace",
 ]
 
 if TYPE_CHECKING:
@@ -69,8 +73,10 @@ if TYPE_CHECKING:
     from nextword.verbs.finetune import finetune
     from nextword.verbs.info import info
     from nextword.verbs.load_task import load_task
+    from nextword.verbs.plan import plan
     from nextword.verbs.predict import predict
     from nextword.verbs.pretrain import pretrain
+    from nextword.verbs.trace import trace
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nextword.cli.options import LABELLED, MODEL, Argument, command, flag
 from nextword.errors import UserError
 from nextword.settings import CompareSettings, EvaluateSettings, PredictSettings
-from nextword.terminal import duration, say, table, warn
+from nextword.terminal import count_of, duration, say, table, warn
 
 if TYPE_CHECKING:
     from nextword.evaluation.bootstrap import SeedStats
@@ -133,7 +133,7 @@ def show_task(evaluation: TaskEvaluation) -> None:
     for name, metric in evaluation.metrics.items():
         interval = interval_text(metric.interval) if metric.interval else ""
         rows.append((name, figure_text(metric.value), interval, metric.signature))
-    title = f"{evaluation.model}: {evaluation.task}, {evaluation.examples:,} examples"
+    title = f"{evaluation.model}: {evaluation.task}, {count_of(evaluation.examples, 'example')}"
     table(title, ["", "value", "95% interval", ""], rows)
     if evaluation.seeds:
         show_seeds(evaluation.seeds)
@@ -213,7 +213,7 @@ def show_comparison(comparison: Comparison) -> None:
         verdict = "may be chance" if better is None else f"{'AB'[better]} is better"
         values = (f"{metric.first:.4f}", f"{metric.second:.4f}", f"{metric.difference:+.4f}")
         rows.append((name, *values, f"{low:+.4f} … {high:+.4f}", f"{metric.p:.2g}", verdict))
-    title = f"{comparison.task}, {comparison.examples:,} examples"
+    title = f"{comparison.task}, {count_of(comparison.examples, 'example')}"
     table(title, ["", "A", "B", "B − A", "95% interval", "p", ""], rows)
     for letter, model in zip("AB", comparison.models, strict=True):
         say(f"{letter}: {model}")

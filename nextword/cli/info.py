@@ -8,7 +8,7 @@ from typing import Any
 from nextword.cli.options import Argument, command
 from nextword.errors import UserError
 from nextword.settings import DoctorSettings, InfoSettings, ReportSettings
-from nextword.terminal import duration, quantity, say, table, warn
+from nextword.terminal import count_of, duration, quantity, say, table, warn
 
 MOST_NAMED = 3  # files or data sets
 MOST_LANGUAGES = 6
@@ -113,7 +113,8 @@ def show_examples(found: Description) -> None:
     from nextword.tasks.preview import show
 
     tokens = f" of {quantity(found['tokens'], 'tokens')}" if "tokens" in found else ""
-    say(f"{found['path']}: {found['examples']:,} examples{tokens} for the task {found['task']}")
+    examples = count_of(found["examples"], "example")
+    say(f"{found['path']}: {examples}{tokens} for the task {found['task']}")
     show(found)
 
 

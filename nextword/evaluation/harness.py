@@ -28,7 +28,7 @@ LONGEST_ANSWER = 256  # tokens, where a task sets no limit
 Encoded = tuple[Any, list[int], list[int]]  # whose it is, the context's ids, the continuation's
 
 
-class HarnessModel(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
+class HarnessModel(TemplateLM):
     """A decoder, for lm-eval. Raises UserError for an encoder–decoder."""
 
     def __init__(self, model: LanguageModel, batch_size: int) -> None:

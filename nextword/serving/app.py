@@ -22,8 +22,12 @@ from nextword.serving import (
     embeddings,
     errors,
     health,
+    inspection,
     metrics,
     model_list,
+    page,
+    runs,
+    sources,
     task_answers,
     tokenizing,
 )
@@ -33,6 +37,7 @@ from nextword.serving.limits import Limits
 from nextword.serving.metrics import Metrics, Timing
 from nextword.serving.models import Models
 from nextword.serving.security import Guard, access_for
+from nextword.serving.shelf import Shelf
 from nextword.settings import ServeSettings
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -44,11 +49,15 @@ ROUTERS: tuple[APIRouter, ...] = (
     tokenizing.router,
     task_answers.router,
     metrics.router,
+    inspection.router,
+    sources.router,
+    runs.router,
 )
 
 
-def make_app(models: Models, settings: ServeSettings) -> FastAPI:
-    """Return the application that serves these models. It closes them when it is shut down."""
+def make_app(models: Models, settings: ServeSettings, shelf: Shelf | None = None) -> FastAPI:
+    """Return the application that serves these models, and shows the runs of a shelf. It closes
+    the models when it is shut down."""
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -59,10 +68,11 @@ def make_app(models: Models, settings: ServeSettings) -> FastAPI:
     app = FastAPI(
         title="nextword", version=nextword.__version__, docs_url=None, redoc_url=None, lifespan=life
     )
-    app.state.serving = Serving(models, settings)
+    app.state.serving = Serving(models, settings, shelf)
     app.state.metrics = Metrics(models)
     for router in ROUTERS:
         app.include_router(router)
+    page.install(app)
     errors.install(app)
     _install_engine_errors(app)
     # The last one added is the first to see a request.

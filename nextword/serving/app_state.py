@@ -10,6 +10,7 @@ from fastapi import Request
 
 from nextword.serving.answers import Refusal
 from nextword.serving.models import Models
+from nextword.serving.shelf import Shelf
 from nextword.settings import ServeSettings
 
 # What any endpoint may answer instead, for its description.
@@ -28,10 +29,11 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 @dataclass
 class Serving:
-    """The open models and settings of an application."""
+    """The open models and settings of an application, and the runs that the page shows."""
 
     models: Models
     settings: ServeSettings
+    shelf: Shelf | None = None
     started: float = field(default_factory=time.monotonic)
 
 

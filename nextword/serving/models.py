@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -49,6 +50,7 @@ class Served:
     engine: Engine | None = None
     chat: ChatTemplate | None = None
     created: int = field(default_factory=lambda: int(time.time()))
+    stamp: tuple[int, ...] = ()  # of the files that it was read from
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
     @property
@@ -94,6 +96,18 @@ class Served:
         if self.engine is None:
             raise ApiError(404, f"{self.id} {what}", param="model", code="unsupported_model")
         return self.engine
+
+    def retire(self) -> None:
+        """Close the model once nothing is being written with it any more."""
+
+        def wait() -> None:
+            while self.engine is not None and (stats := self.engine.stats).alive:
+                if not stats.running and not stats.queued:
+                    break
+                time.sleep(0.1)
+            self.close()
+
+        threading.Thread(target=wait, daemon=True, name=f"retiring {self.id}").start()
 
     def close(self) -> None:
         if self.engine is not None:
@@ -154,54 +168,89 @@ def _generating(
 
 
 class Models:
-    """The models of a server by name. Those that are not open yet are opened when asked for, and
+    """The models of a server by name. Those that are not open yet are opened when asked for; one
+    whose files have been replaced, as a run does when it has a better model, is opened anew; and
     the one that was used least recently is closed when there are more than `most`."""
 
     def __init__(
-        self, places: Mapping[str, str | Path], settings: ServeSettings, most: int = 2
+        self,
+        places: Mapping[str, str | Path] | Callable[[], Mapping[str, str | Path]],
+        settings: ServeSettings,
+        most: int = 2,
     ) -> None:
-        self.places, self.settings, self.most = dict(places), settings, most
+        """`places` are where the models are by name, or what tells that anew each time."""
+        self._places = places if callable(places) else lambda: places
+        self.settings, self.most = settings, most
         self.open: OrderedDict[str, Served] = OrderedDict()
         self._opening = asyncio.Lock()
 
+    @property
+    def places(self) -> dict[str, str | Path]:
+        return dict(self._places())
+
     def open_now(self, name: str) -> Served:
         """Open a model; for use before the server answers."""
-        self.open[name] = open_served(name, self.places[name], self.settings)
-        return self.open[name]
+        place = self.places[name]
+        stamp = stamp_of(place)  # before it is read: what changes meanwhile is read again
+        served = open_served(name, place, self.settings)
+        served.stamp = stamp
+        self.open[name] = served
+        return served
 
     async def get(self, name: str | None = None) -> Served:
-        """Return the model of this name; without one, the only model or the last used.
+        """Return the model of this name; without one, the last used or the first.
 
         Raises ApiError where there is none, or it cannot be opened.
         """
+        places = self.places
         if name is None:
-            if not self.open:
-                raise ApiError(400, "name a model", param="model")
-            return next(reversed(self.open.values()))
-        if name not in self.places:
-            hint = nearest(name, self.places)
+            name = next(reversed(self.open), None) or next(iter(places), None)
+            if name is None:
+                raise ApiError(404, "there is no model yet", code="model_not_found")
+        if name not in places:
+            hint = nearest(name, places)
             what = f"no model is called {name[:100]!r}; {hint}"
             raise ApiError(404, what, param="model", code="model_not_found")
-        if name not in self.open:
+        if not self._is_current(name, places[name]):
             async with self._opening:
-                if name not in self.open:
+                if not self._is_current(name, places[name]):
                     await asyncio.to_thread(self._open, name)
         self.open.move_to_end(name)
         return self.open[name]
 
+    def _is_current(self, name: str, place: str | Path) -> bool:
+        return name in self.open and self.open[name].stamp == stamp_of(place)
+
     def _open(self, name: str) -> None:
+        old = self.open.get(name)
         try:
             self.open_now(name)
         except UserError as error:
-            raise ApiError(409, f"{name}: {error.what}", param="model") from None
+            if old is None:
+                raise ApiError(409, f"{name}: {error.what}", param="model") from None
+            return  # what is being replaced is tried again at the next request
+        if old is not None:
+            old.retire()
         while len(self.open) > self.most:
-            _, closed = self.open.popitem(last=False)
-            closed.close()
+            _, unused = self.open.popitem(last=False)
+            unused.retire()
 
     def close(self) -> None:
         for served in self.open.values():
             served.close()
         self.open.clear()
+
+
+def stamp_of(place: str | Path) -> tuple[int, ...]:
+    """Return what changes when the files of a model's directory are replaced; nothing where the
+    model is on the Hub."""
+    path = Path(place).expanduser()
+    folder = path / "model" if (path / "model").is_dir() else path
+    try:
+        told = [entry.stat() for entry in (folder, folder / "config.json")]
+    except OSError:
+        return ()
+    return tuple(number for one in told for number in (one.st_ino, one.st_mtime_ns))
 
 
 def model_id(place: str | Path) -> str:

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nextword.serving.errors import ApiError, error_response
+from nextword.serving.page import key_form
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 COOKIE = "nextword-key"
@@ -111,6 +112,13 @@ def access_for(
     return Access(key, frozenset(names), frozenset(origins), elsewhere)
 
 
+def locked(scope: Scope) -> Response | None:
+    """Return the form that asks a person for the key, where it is one that opens the page."""
+    accepted = Headers(scope=scope).get("accept", "")
+    is_page = scope["path"] == "/" and scope["method"] == "GET" and "text/html" in accepted
+    return key_form() if is_page else None
+
+
 class Guard:
     """Refuses, before anything is read of a request, those that Access does."""
 
@@ -121,7 +129,7 @@ class Guard:
         if scope["type"] == "http" and (error := self.access.refusal(scope)) is not None:
             response: Response | JSONResponse = error_response(error)
             if error.status_code == 401:
-                response = self.access.unlocked(scope) or response
+                response = self.access.unlocked(scope) or locked(scope) or response
             await response(scope, receive, send)
             return
         await self.app(scope, receive, send)

@@ -7,6 +7,8 @@ import ipaddress
 import logging
 import socket
 from asyncio import TimerHandle, Transport
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from nextword.serving.app import make_app
 from nextword.serving.limits import SLOWEST
 from nextword.serving.models import Models, model_id
 from nextword.serving.security import is_loopback
+from nextword.serving.shelf import Shelf, find_runs
 from nextword.settings import ServeSettings, with_overrides
 from nextword.terminal import say
 
@@ -66,23 +69,51 @@ class Impatient(H11Protocol):
 
 
 def serve(model: str | Path, settings: ServeSettings | None = None, **overrides: Any) -> None:
-    """Serve a model over HTTP until it is interrupted: OpenAI's API, and more.
+    """Serve a model over HTTP until it is interrupted: OpenAI's API, and a page that opens it.
 
-    Raises UserError where the model cannot be opened, the address is not free, or it can be reached
-    from elsewhere and there is no key.
+    `model` may be a run that is still under way, whose best model so far is served, or a folder of
+    runs, each by its path in it. Raises UserError where the model cannot be opened, the address is
+    not free, or it can be reached from elsewhere and there is no key.
     """
     settings = with_overrides(ServeSettings, settings, overrides)
     settings = with_key(settings)
     listening = listen(settings)
-    name = settings.name or model_id(model)
-    models = Models({name: model}, settings)
     try:
-        models.open_now(name)
-        say(f"{address_of(listening)} answers for {name}; Ctrl-C stops it")
-        Running(make_app(models, settings)).run([listening])
+        models, shelf = open_models(model, settings)
+        try:
+            what = ", ".join(models.open) or "a run that has no model yet"
+            say(f"{address_of(listening)} answers for {what}; Ctrl-C stops it")
+            Running(make_app(models, settings, shelf)).run([listening])
+        finally:
+            models.close()
     finally:
-        models.close()
         listening.close()
+
+
+def open_models(model: str | Path, settings: ServeSettings) -> tuple[Models, Shelf | None]:
+    """Return the models of a run, of a folder of runs or of a model alone, the newest one open, and
+    the runs where there are some. Raises UserError where there is no model, and none will come."""
+    path = Path(model).expanduser()
+    runs = find_runs(path) if path.is_dir() else {}
+    if not runs:
+        models = Models({settings.name or model_id(model): model}, settings)
+        models.open_now(next(iter(models.places)))
+        return models, None
+    shelf = Shelf(path)
+    places: Callable[[], Mapping[str, Path]] = shelf.models
+    if settings.name is not None:
+        if len(runs) > 1:
+            raise UserError("several runs are served", where="--name", mend="leave it out")
+        places = partial(_renamed, shelf, settings.name)
+    models = Models(places, settings)
+    newest = max(places().items(), key=lambda pair: pair[1].stat().st_mtime, default=None)
+    if newest is not None:
+        models.open_now(newest[0])
+    return models, shelf
+
+
+def _renamed(shelf: Shelf, name: str) -> dict[str, Path]:
+    return dict(zip([name], shelf.models().values(), strict=False))  # none, or one
 
 
 def with_key(settings: ServeSettings) -> ServeSettings:

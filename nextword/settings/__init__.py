@@ -30,6 +30,7 @@ from nextword.settings.using import (
     InfoSettings,
     ReportSettings,
     ServeSettings,
+    TraceSettings,
     WritingSettings,
 )
 
@@ -54,6 +55,7 @@ __all__ = [
     "Settings",
     "Task",
     "TaskSettings",
+    "TraceSettings",
     "WritingSettings",
     "resolve",
     "with_overrides",

@@ -64,6 +64,21 @@ class FillSettings(Settings):
     precision: Precision = "fp32"
 
 
+class TraceSettings(Settings):
+    """Settings for finding a text in the training text."""
+
+    min_tokens: int = Field(
+        8,
+        ge=1,
+        description="tokens of the shortest passage that counts, unless it is most of TEXT",
+    )
+    top: int = Field(20, ge=1, le=1000, description="most passages to show, the longest first")
+    places: int = Field(3, ge=1, le=100, description="... of each, places in the training text")
+    context: int = Field(
+        80, ge=0, le=2000, description="... with so many characters before and after it"
+    )
+
+
 class ServeSettings(Settings):
     """Settings of a server."""
 
