@@ -30,7 +30,7 @@ else tail -n 15 $(LOG); \
 fi
 endef
 
-.PHONY: setup setup-dev demo test test-real soak lint types check docs lock clean help
+.PHONY: setup setup-dev demo test test-real soak bench lint types check docs site lock clean help
 
 help:
 	@echo 'make demo [TEXT=path] [TIME=5m]  a model, samples and a report, from your text or from Python itself'
@@ -38,7 +38,9 @@ help:
 	@echo 'make check                       lint, types, tests, as in continuous integration'
 	@echo 'make test-real                   the tests with real weights and with llama.cpp, where these can be had'
 	@echo 'make soak                        the long tests: hundreds of kills, real budgets'
+	@echo 'make bench                       speed and memory beside every peer that is at hand'
 	@echo 'make docs                        write docs/commands.md anew from the code'
+	@echo 'make site                        the documentation as a site, in build/site'
 	@echo 'make setup                       only install what running needs into $(VENV); the others do it themselves'
 	@echo 'make setup-dev                   what tests, lint and types need as well'
 	@echo 'make lock                        write the lock files anew from pyproject.toml; pinned versions stay'
@@ -63,6 +65,7 @@ demo: setup
 	$(BIN)/nextword pretrain "$(DEMO_TEXT)" --out "$(DEMO)" --budget $(TIME) --resume
 	$(BIN)/nextword generate "$(DEMO)" $(if $(TEXT),,"class Reader:") --num-samples 2 --max-new-tokens 160
 	$(BIN)/nextword report "$(DEMO)"
+	@echo 'To write with it and look inside, in the browser: $(BIN)/nextword serve "$(DEMO)"'
 
 test: setup-dev
 	$(BIN)/python -m pytest -m "not slow and not real" --cov --cov-report=term:skip-covered
@@ -79,6 +82,10 @@ test-real: setup-dev
 soak: setup-dev
 	$(BIN)/python -m pytest -m "slow and not real" --timeout=7200
 
+# Peers beside the packages: NANOGPT and NANOCHAT may name their checkouts.
+bench: setup-dev
+	$(BIN)/python benchmarks/bench.py
+
 lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -91,6 +98,13 @@ check: lint types test
 
 docs: setup
 	$(BIN)/python docs/generate_commands.py
+
+# The languages' sites are built one into the other; a link or an anchor that leads nowhere stops it.
+site: setup
+	@$(PIP) install --quiet --constraint requirements.lock '.[site]'
+	@for page in $$($(BIN)/python docs/site.py); do \
+		$(BIN)/zensical build --strict --config-file $$page || exit 1; done
+	@echo 'The site: build/site/index.html'
 
 # Fresh environments, so that nothing is pinned that nothing needs. Run it with the oldest Python
 # supported, which needs the most. torch's build for one machine (+cpu) is no part of its version.

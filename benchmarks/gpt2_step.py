@@ -42,7 +42,8 @@ def nextword() -> None:
     from nextword.tokens.loader import Batch
     from nextword.training.loop import train_step
     from nextword.training.optimizers import OptimizerSettings, build_optimizers
-    from nextword.training.parallel import Group, LossModule
+    from nextword.training.parallel import Group
+    from nextword.training.sharding import LossModule
 
     model = Transformer(config_for(ModelSettings(size=SIZE), VOCABULARY), seed=0)
     model.activation_dtype = torch.bfloat16

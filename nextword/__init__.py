@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 
 _VERBS = {
     "prepare": "nextword.tokens.prepare",
+    "plan": "nextword.verbs.plan",
     "pretrain": "nextword.verbs.pretrain",
     "finetune": "nextword.verbs.finetune",
     "load": "nextword.inference.language_model",
@@ -28,16 +29,22 @@ _VERBS = {
     "evaluate": "nextword.verbs.evaluate",
     "evaluate_task": "nextword.verbs.evaluate",
     "predict": "nextword.verbs.predict",
+    "benchmark": "nextword.verbs.benchmark",
     "compare": "nextword.verbs.compare",
     "generate": "nextword.inference.language_model",
+    "trace": "nextword.verbs.trace",
+    "serve": "nextword.serving.server",
     "export": "nextword.verbs.export",
     "info": "nextword.verbs.info",
+    "doctor": "nextword.verbs.doctor",
     "report": "nextword.reports.report",
     "UserError": "nextword.errors",
 }
 __all__ = [
     "UserError",
+    "benchmark",
     "compare",
+    "doctor",
     "evaluate",
     "evaluate_task",
     "export",
@@ -46,25 +53,33 @@ __all__ = [
     "info",
     "load",
     "load_task",
+    "plan",
     "predict",
     "prepare",
     "pretrain",
     "report",
+    "serve",
+    "trace",
 ]
 
 if TYPE_CHECKING:
     from nextword.errors import UserError
     from nextword.inference.language_model import generate, load
     from nextword.reports.report import report
+    from nextword.serving.server import serve
     from nextword.tokens.prepare import prepare
+    from nextword.verbs.benchmark import benchmark
     from nextword.verbs.compare import compare
+    from nextword.verbs.doctor import doctor
     from nextword.verbs.evaluate import evaluate, evaluate_task
     from nextword.verbs.export import export
     from nextword.verbs.finetune import finetune
     from nextword.verbs.info import info
     from nextword.verbs.load_task import load_task
+    from nextword.verbs.plan import plan
     from nextword.verbs.predict import predict
     from nextword.verbs.pretrain import pretrain
+    from nextword.verbs.trace import trace
 
 
 def __getattr__(name: str) -> Any:

@@ -106,16 +106,22 @@ def whole_directory(path: Path) -> Iterator[Path]:
         yield aside
         for file in sorted(aside.rglob("*")):
             sync(file)
-        sync(aside)
-        if path.exists():
-            _replace_directory(aside, path)
-        else:
-            aside.rename(path)
+        put_in_place(aside, path)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    sync(path.parent)
     shutil.rmtree(aside, ignore_errors=True)  # now the old one
+
+
+def put_in_place(aside: Path, path: Path) -> None:
+    """Give a directory whose files are on the disk another name, in the place of what has it; that
+    lies where the new one was, or is gone."""
+    sync(aside)
+    if path.exists():
+        _replace_directory(aside, path)
+    else:
+        aside.rename(path)
+    sync(path.parent)
 
 
 def recover(path: Path) -> None:

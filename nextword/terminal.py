@@ -110,6 +110,11 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
+def count_of(count: int, noun: str) -> str:
+    """Return `1 example`, `2,000 examples`."""
+    return f"{count:,} {noun}" + "s" * (count != 1)
+
+
 def quantity(value: float, unit: str = "") -> str:
     """`1.2 M tokens`, `35 kB`: three significant figures and a decimal prefix."""
     gap = " " if len(unit) > 2 else ""  # words stand apart, symbols do not

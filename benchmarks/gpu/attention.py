@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpu.section import NO_CUDA, Section, relative_error
-from nextword.models.attention import distances, document_mask, score_bias, visible
+from nextword.models.attention import distances, score_bias, visible
+from nextword.models.packed_attention import PackedDocuments
 
 ROUNDING = 0.02  # of bf16, by which two kinds may differ
 
@@ -84,7 +85,7 @@ def _bias(documents: Tensor) -> Tensor:
     """The mask of a decoder on packed rows, as the Transformer makes it for all of its layers."""
     time = documents.shape[1]
     near = visible(distances(time, time, documents.device), causal=True)
-    return score_bias(document_mask(documents) & near, torch.bfloat16)
+    return score_bias(PackedDocuments(documents).dense() & near, torch.bfloat16)
 
 
 def _measure(

@@ -59,14 +59,22 @@ def _kinds(section: Section, vocabulary: int, inputs: Any) -> None:
 @contextlib.contextmanager
 def _chunks_of(power: int, compiled: bool = False) -> Iterator[None]:
     """Let nextword's own loss take so many logits at once, and compile all but its products."""
-    before = cross_entropy.CHUNK_LOGITS, cross_entropy._losses_
-    cross_entropy.CHUNK_LOGITS = 1 << power
-    if compiled:
-        cross_entropy._losses_ = torch.compile(before[1], dynamic=False)
+    before = (
+        cross_entropy.CHUNK_LOGITS,
+        cross_entropy.GPU_CHUNK_LOGITS,
+        cross_entropy.can_compile,
+    )
+    cross_entropy.CHUNK_LOGITS = cross_entropy.GPU_CHUNK_LOGITS = 1 << power
+    allowed: Any = lambda device: compiled  # noqa: E731
+    cross_entropy.can_compile = allowed
     try:
         yield
     finally:
-        cross_entropy.CHUNK_LOGITS, cross_entropy._losses_ = before
+        (
+            cross_entropy.CHUNK_LOGITS,
+            cross_entropy.GPU_CHUNK_LOGITS,
+            cross_entropy.can_compile,
+        ) = before
 
 
 def _plain(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

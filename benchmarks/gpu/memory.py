@@ -9,6 +9,7 @@ import torch
 from gpu.models import config_of, new_learner, new_model, random_batch
 from gpu.section import NO_CUDA, Section, peak_bytes
 from nextword.models.config import TransformerConfig, parameter_count
+from nextword.models.packed_attention import can_compile
 from nextword.objectives import cross_entropy, language_modeling
 
 STATE = 16  # bytes a parameter: weight, gradient and AdamW's two moments, in fp32
@@ -63,7 +64,10 @@ def _measured(
 ) -> None:
     device = section.device
     casts = 2 * parameter_count(config)  # of weights in bf16, which autograd keeps
-    logits = 2 * cross_entropy.CHUNK_LOGITS * (2 + 4)  # a chunk in bf16 and in fp32, twice
+    # A chunk in bf16, and in fp32 where no kernel is made of the losses.
+    tokens = max(many) * config.context_length
+    chunk = min(cross_entropy.GPU_CHUNK_LOGITS, tokens * config.vocab_size)
+    logits = chunk * (2 + (0 if can_compile(device) else 4))
     for rows in many:
         with section.part(f"{size}, {rows} rows"):
             learner = new_learner(config, device, torch.bfloat16)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,9 +16,10 @@ from nextword.settings import ModelSettings
 from nextword.tokens.loader import IGNORE_INDEX, Batch, to_batch
 from nextword.tokens.packing import Seq2SeqBatch, collate_pairs
 from nextword.tokens.store import Split
-from nextword.training.loop import train_step
+from nextword.training.loop import TakenStep, train_step
 from nextword.training.optimizers import Optimizers, OptimizerSettings, build_optimizers
-from nextword.training.parallel import Group, LossModule
+from nextword.training.parallel import Group
+from nextword.training.sharding import Root, Sharding, spread
 from nextword.training.state import StepResult
 
 VOCABULARY, PADDED = 50_257, 50_304
@@ -80,14 +80,20 @@ class Learner:
     """A model with all that one step takes."""
 
     model: GenerativeModel
-    loss: LossModule
+    loss: Root
     optimizers: Optimizers
     device: torch.device
 
-    def step(self, *batches: Batch | Seq2SeqBatch) -> StepResult:
-        """Take nextword's own step over batches that are on the device."""
+    def launch(self, *batches: Batch | Seq2SeqBatch) -> TakenStep:
+        """Begin nextword's own step over batches that are on the device."""
         group = Group(device=self.device)
-        return train_step(self.loss, self.optimizers, batches, 1.0, 1.0, group)
+        step = train_step(self.loss, self.optimizers, batches, 1.0, 1.0, group)
+        step.send()
+        return step
+
+    def step(self, *batches: Batch | Seq2SeqBatch) -> StepResult:
+        """Take such a step, and wait for it."""
+        return self.launch(*batches).read()
 
 
 def new_model(
@@ -105,14 +111,12 @@ def new_learner(
     device: torch.device,
     dtype: torch.dtype,
     kind: Optimizer = "adamw",
-    shard: Callable[[LossModule], Any] | None = None,
+    sharding: Sharding = "none",
+    group: Group | None = None,
 ) -> Learner:
-    """Return a model of random weights and what trains it, on a device; `shard` may replace the
-    parameters before the optimizers are made."""
+    """Return a model of random weights and what trains it, on a device or spread over a group."""
     model = new_model(config, device, dtype)
-    loss = LossModule(model, language_modeling.loss)
-    if shard is not None:
-        shard(loss)
+    loss = spread(model, language_modeling.loss, sharding, group or Group(device=device))
     momentum = 0.95 if kind == "muon" else 0.0
     settings = OptimizerSettings(kind, 6e-4, 0.1, momentum, (0.9, 0.95))
     optimizers = build_optimizers(model, settings, dtype, model.fused_splits())

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nextword.cli.options import LABELLED, MODEL, Argument, command
+from nextword.cli.options import LABELLED, MODEL, Argument, command, flag
 from nextword.errors import UserError
 from nextword.settings import CompareSettings, EvaluateSettings, PredictSettings
-from nextword.terminal import duration, say, table, warn
+from nextword.terminal import count_of, duration, say, table, warn
 
 if TYPE_CHECKING:
     from nextword.evaluation.bootstrap import SeedStats
@@ -53,6 +53,9 @@ TEXT_OR_EXAMPLES = Argument(
 
 @command(EvaluateSettings, MODEL, TEXT_OR_EXAMPLES)
 def evaluate(parsed: argparse.Namespace, settings: EvaluateSettings) -> Record:
+    check_which(settings)
+    if settings.benchmark is not None:
+        return measure_benchmark(parsed, settings)
     from nextword.tasks.opening import task_of
 
     if (settings.task or task_of(parsed.model)) in (None, "text"):
@@ -71,6 +74,42 @@ def evaluate(parsed: argparse.Namespace, settings: EvaluateSettings) -> Record:
     evaluation = evaluate_task(parsed.model, parsed.data, **chosen)
     show_task(evaluation)
     return evaluation.to_json()
+
+
+OF_BENCHMARKS = {"benchmark", "shots", "max_examples"}
+OF_BOTH = {"batch_size", "precision", "seed"}
+
+
+def check_which(settings: EvaluateSettings) -> None:
+    """Raise UserError for a setting that would do nothing, with a benchmark or without one."""
+    given = settings.model_fields_set
+    if settings.benchmark is None:
+        unused, mend = given & OF_BENCHMARKS, "name a benchmark, or leave it out"
+    else:
+        unused, mend = given - OF_BENCHMARKS - OF_BOTH, "leave it out, or leave --benchmark out"
+    if unused:
+        name = flag(min(unused))
+        is_with = "without" if settings.benchmark is None else "with"
+        raise UserError(f"{name} does nothing {is_with} --benchmark", mend=mend)
+
+
+def measure_benchmark(parsed: argparse.Namespace, settings: EvaluateSettings) -> Record:
+    from nextword.verbs.benchmark import benchmark
+
+    if parsed.data:
+        raise UserError(
+            "a benchmark has data of its own", mend="leave DATA out, or leave --benchmark out"
+        )
+    result = benchmark(parsed.model, settings.benchmark or "", settings)
+    rows = []
+    for score in result.scores:
+        interval = interval_text(score.interval) if score.interval else ""
+        named = (score.task, score.name, score.filter)
+        rows.append((*named, score.value, interval, score.examples, score.shots))
+    title = f"{result.model}, measured by lm-eval {result.lm_eval}"
+    columns = ["task", "metric", "filter", "value", "95% interval", "examples", "shots"]
+    table(title, columns, rows)
+    return result.to_json()
 
 
 @command(
@@ -94,7 +133,7 @@ def show_task(evaluation: TaskEvaluation) -> None:
     for name, metric in evaluation.metrics.items():
         interval = interval_text(metric.interval) if metric.interval else ""
         rows.append((name, figure_text(metric.value), interval, metric.signature))
-    title = f"{evaluation.model}: {evaluation.task}, {evaluation.examples:,} examples"
+    title = f"{evaluation.model}: {evaluation.task}, {count_of(evaluation.examples, 'example')}"
     table(title, ["", "value", "95% interval", ""], rows)
     if evaluation.seeds:
         show_seeds(evaluation.seeds)
@@ -174,7 +213,7 @@ def show_comparison(comparison: Comparison) -> None:
         verdict = "may be chance" if better is None else f"{'AB'[better]} is better"
         values = (f"{metric.first:.4f}", f"{metric.second:.4f}", f"{metric.difference:+.4f}")
         rows.append((name, *values, f"{low:+.4f} … {high:+.4f}", f"{metric.p:.2g}", verdict))
-    title = f"{comparison.task}, {comparison.examples:,} examples"
+    title = f"{comparison.task}, {count_of(comparison.examples, 'example')}"
     table(title, ["", "A", "B", "B − A", "95% interval", "p", ""], rows)
     for letter, model in zip("AB", comparison.models, strict=True):
         say(f"{letter}: {model}")

@@ -1,4 +1,4 @@
-"""`nextword info` and `report`: what a store, run or model is, on one screen or one page."""
+"""`nextword info`, `report` and `doctor`: what a store, a run, a model or this machine is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from nextword.cli.options import Argument, command
 from nextword.errors import UserError
-from nextword.settings import InfoSettings, ReportSettings
-from nextword.terminal import duration, quantity, say, table
+from nextword.settings import DoctorSettings, InfoSettings, ReportSettings
+from nextword.terminal import count_of, duration, quantity, say, table, warn
 
 MOST_NAMED = 3  # files or data sets
 MOST_LANGUAGES = 6
@@ -70,11 +70,51 @@ def report(parsed: argparse.Namespace, _: ReportSettings) -> Description:
     return {"report": str(path)}
 
 
+@command(
+    DoctorSettings,
+    Argument("folder", "FOLDER", "where runs are to be written; by default here", required=False),
+)
+def doctor(parsed: argparse.Namespace, settings: DoctorSettings) -> Description:
+    from nextword.verbs.doctor import doctor
+
+    facts = doctor(parsed.folder or ".", measure=settings.measure)
+    show_machine(facts)
+    return facts
+
+
+def show_machine(facts: Description) -> None:
+    rows = []
+    for group, values in facts.items():
+        if group == "remarks":
+            continue
+        if group == "accelerators":
+            values = {device["kind"]: _device_text(device) for device in values} or {"": "none"}
+        for number, (name, value) in enumerate(values.items()):
+            rows.append(("" if number else group, name, _fact_text(group, value)))
+    table("This machine", ["", "", ""], rows)
+    for remark in facts["remarks"]:
+        warn(remark)
+
+
+def _fact_text(group: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if group == "speed":
+        return f"{value / 1e9:,.0f} GFLOP/s"
+    return quantity(value, "B") if group in ("memory", "disk") else value
+
+
+def _device_text(device: Description) -> str:
+    memory = "" if device["memory"] is None else f", {quantity(device['memory'], 'B')}"
+    return f"{device['name']}{memory}"
+
+
 def show_examples(found: Description) -> None:
     from nextword.tasks.preview import show
 
     tokens = f" of {quantity(found['tokens'], 'tokens')}" if "tokens" in found else ""
-    say(f"{found['path']}: {found['examples']:,} examples{tokens} for the task {found['task']}")
+    examples = count_of(found["examples"], "example")
+    say(f"{found['path']}: {examples}{tokens} for the task {found['task']}")
     show(found)
 
 

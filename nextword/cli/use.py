@@ -1,4 +1,4 @@
-"""`nextword generate`, `fill` and `predict`: a model at work."""
+"""`nextword generate`, `fill`, `trace` and `predict`: a model at work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nextword.cli.options import LABELLED, MODEL, Argument, command
 from nextword.errors import UserError
-from nextword.settings import FillSettings, GenerateSettings, PredictSettings
+from nextword.settings import FillSettings, GenerateSettings, PredictSettings, TraceSettings
 from nextword.terminal import say
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from nextword.tokens.tokenizer import Tokenizer
 
 PROMPT = Argument("prompt", "PROMPT", "text; - reads it from standard input", required=False)
+RUN = Argument("run", "RUN", "a run, or a token store")
+TRACED = Argument("text", "TEXT", "text to look for; - reads it from standard input")
 GAPPED = Argument("text", "TEXT", "text with [MASK] in it; - reads it from standard input")
 
 
@@ -61,6 +63,19 @@ def fill(parsed: argparse.Namespace, settings: FillSettings) -> dict[str, Any] |
     return None
 
 
+@command(TraceSettings, RUN, TRACED)
+def trace(parsed: argparse.Namespace, settings: TraceSettings) -> dict[str, Any] | None:
+    text = read_standard_input() if parsed.text == "-" else parsed.text
+
+    from nextword.verbs.trace import trace
+
+    found = trace(parsed.run, text, settings)
+    if parsed.json:
+        return found
+    write_passages(found)
+    return None
+
+
 @command(
     PredictSettings,
     dataclasses.replace(MODEL, help="a run of `nextword finetune`, or a model"),
@@ -91,6 +106,24 @@ def write_candidates(gaps: list[list[Candidate]], tokenizer: Tokenizer) -> None:
         for candidate, word in zip(gap, names, strict=True):
             padding = " " * (width - cell_len(word))
             write(f"  {word}{padding}  {candidate.probability:6.1%}\n")
+
+
+def write_passages(found: dict[str, Any]) -> None:
+    """Write the passages of a text that stand in the training text, and where."""
+    if not found["passages"]:
+        longest = found["longest"]
+        write(f"Not in the training text: the longest match has {longest:,} tokens.\n")
+        return
+    share, size = found["verbatim_share"], found["text_bytes"]
+    write(f"{share:.1%} of these {size:,} bytes stand word for word in the training text.\n")
+    for passage in found["passages"]:
+        count = passage["occurrences"]
+        times = "once" if count == 1 else f"{count:,} times"
+        write(f"\n“{passage['text']}”\n  {passage['tokens']:,} tokens, {times}\n")
+        for place in passage["places"]:
+            line = "" if place["line"] is None else f", line {place['line']:,}"
+            around = " ".join(f"{place['before']}⟦…⟧{place['after']}".split())
+            write(f"  {place['source']}{line}: …{around}…\n")
 
 
 def read_standard_input() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,13 @@ from nextword.inference.cache import check_prompts, decoder_prompts
 from nextword.inference.generate import Finish, decoders
 from nextword.inference.loading import Precision, boundary_ids, open_model, require_generative
 from nextword.inference.masked_model import MaskedLanguageModel, load_masked_model
+from nextword.inference.text_stream import StopFilter, TextStream
 from nextword.models.encoder_decoder import GenerativeModel
 from nextword.settings import GenerateSettings, with_overrides
 from nextword.terminal import say
 from nextword.tokens.fill_in_the_middle import fill_in_the_middle_for, infilling_prompt
 from nextword.tokens.tokenizer import Tokenizer
 
-UNFINISHED = "\N{REPLACEMENT CHARACTER}"
-DECODED_WITH = 4  # tokens of the prompt with which the generated ones are decoded
 PRECISIONS = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
@@ -128,7 +127,7 @@ class LanguageModel:
     ) -> Iterator[tuple[int, str | Completion]]:
         model, vocab_size = self.transformer.eval(), self.tokenizer.vocab_size
         for rows, decoder in decoders(model, encoded, settings, self.end_ids, vocab_size):
-            streams = [_TextStream(self.tokenizer, text, settings.stop) for text in decoder.texts]
+            streams = [TextStream(self.tokenizer, text, settings.stop) for text in decoder.texts]
             unfinished = list(range(len(rows)))
             while unfinished:
                 for index, token in decoder.step():
@@ -146,66 +145,6 @@ class LanguageModel:
                     finish = "stop" if stream.stops.stopped else result.finish
                     text = "".join(stream.pieces)
                     yield row, Completion(prompts[row], text, len(result.ids), finish)
-
-
-class _TextStream:
-    """The text of one row as it is generated: whole characters, up to the first stop string."""
-
-    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str]) -> None:
-        self.stops = StopFilter(stops)
-        self.pieces: list[str] = []
-        self._characters = tokenizer.stream()
-        for token in prompt[-DECODED_WITH:]:  # some tokenizers drop the space a text begins with
-            self._characters.feed(token)
-        self._characters.flush()
-
-    def feed(self, token: int) -> str:
-        """Add a token; return the text that is complete with it."""
-        self.pieces.append(self.stops.feed(self._characters.feed(token)))
-        return self.pieces[-1]
-
-    def flush(self) -> str:
-        """Return the rest, without a character that was left incomplete."""
-        rest = self._characters.flush().rstrip(UNFINISHED)
-        self.pieces.append(self.stops.feed(rest) + self.stops.flush())
-        return self.pieces[-1]
-
-
-class StopFilter:
-    """Passes text on up to the first stop string, however it is cut into pieces.
-
-    Text that may be the beginning of a stop string is held back until that is known. Raises
-    UserError for an empty stop string.
-    """
-
-    def __init__(self, stops: Iterable[str]) -> None:
-        self.stops = tuple(dict.fromkeys(stops))
-        if "" in self.stops:
-            raise UserError("a stop string is empty", mend="leave it out, or name some text")
-        self.stopped = False
-        self._held = ""
-        self._beginnings = {stop[:end] for stop in self.stops for end in range(1, len(stop))}
-        self._longest = max(map(len, self._beginnings), default=0)
-
-    def feed(self, piece: str) -> str:
-        """Add a piece; return the text that is certain to come before any stop string."""
-        if self.stopped:
-            return ""
-        text = self._held + piece
-        places = [place for stop in self.stops if (place := text.find(stop)) >= 0]
-        if places:
-            self.stopped, self._held = True, ""
-            return text[: min(places)]
-        # The longest end of the text that may be the beginning of a stop string is held back.
-        lengths = range(min(self._longest, len(text)), 0, -1)
-        ends = (text[-length:] for length in lengths)
-        self._held = next((end for end in ends if end in self._beginnings), "")
-        return text.removesuffix(self._held)
-
-    def flush(self) -> str:
-        """Return the text still held back, after the last piece."""
-        text, self._held = self._held, ""
-        return text
 
 
 def load(

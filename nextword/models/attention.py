@@ -6,24 +6,29 @@ The backward pass in bf16 on a CPU is written out, because autograd's own is slo
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nextword.models.config import TransformerConfig
+from nextword.models.packed_attention import PackedDocuments, can_compile, packed_attention
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 BLOCK = 128  # keys whose scores are held at once, for all queries: fits a core's cache
 
 
-def document_mask(documents: Tensor) -> Tensor:
+def document_mask(documents: Tensor) -> Tensor | PackedDocuments:
     """Return the mask that keeps packed documents apart; causal masking is not part of it.
 
     documents [batch, time] numbers the documents; the mask is bool [batch, 1, time, time], True
-    where the row's token sees the column's.
+    where the row's token sees the column's. On a GPU it is what stands for one.
     """
-    return (documents[:, :, None] == documents[:, None, :])[:, None]
+    packed = PackedDocuments(documents)
+    return packed if can_compile(documents.device) else packed.dense()
 
 
 def source_mask(documents: Tensor, sources: Tensor) -> Tensor:
@@ -50,7 +55,7 @@ def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    bias: Tensor | None = None,
+    bias: Tensor | BlockMask | None = None,
     *,
     causal: bool = True,
     window: int | None = None,
@@ -60,10 +65,12 @@ def attention(
 
     query [batch, heads, time, head], key and value [batch, kv_heads, seen, head]; returns [batch,
     heads, time, head]. A `bias` [batch or 1, heads or 1, time, seen], made by score_bias, is added
-    to the scores and is then the only mask. Without one, the queries are the last `time` of the
-    `seen` tokens, and each sees tokens less than `window` away, if `causal` none after itself.
-    `scale` defaults to 1 / sqrt(head).
+    to the scores and is then the only mask, as is a BlockMask. Without one, the queries are the
+    last `time` of the `seen` tokens, and each sees tokens less than `window` away, if `causal` none
+    after itself. `scale` defaults to 1 / sqrt(head).
     """
+    if bias is not None and not isinstance(bias, Tensor):
+        return packed_attention(query, key, value, bias, scale)
     time, seen = query.shape[-2], key.shape[-2]
     narrow = window is not None and window < seen
     if bias is None and (narrow or (causal and time not in (1, seen))):
@@ -72,6 +79,10 @@ def attention(
     slow = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad
     if slow and not torch.compiler.is_compiling() and (time == seen or not causal):
         return _attention_in_bf16(query, key, value, bias, causal, scale)
+    if bias is not None and query.is_cuda and query.shape[1] != key.shape[1]:
+        # No fast kernel takes a mask and shared keys.
+        groups = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     return F.scaled_dot_product_attention(
         query,
         key,

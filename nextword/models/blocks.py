@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from nextword.models.attention import attention, rotate
 from nextword.models.config import TransformerConfig
 from nextword.models.layers import FeedForward, Linear, RMSNorm, build_norm, rms_norm
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 Rotation = tuple[Tensor, Tensor]  # cos and sin, [batch or 1, time, 1, head]
 
@@ -46,7 +49,7 @@ class Attention(nn.Module):
         self,
         x: Tensor,
         rotation: Rotation | None = None,
-        bias: Tensor | None = None,
+        bias: Tensor | BlockMask | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
         """Let the tokens of x [batch, time, width] attend to one another."""
@@ -93,10 +96,14 @@ class CrossAttention(nn.Module):
         self, x: Tensor, source: Tensor, bias: Tensor | None = None, cache: Cache | None = None
     ) -> Tensor:
         """Let x [batch, time, width] attend to a source [batch, source time, width]."""
-        query = self._heads(x, slice(0, self.queries))
+        query = self.query(x)
         key, value = self.key_value(source) if cache is None else cache.source(self, source)
         output = attention(query, key, value, bias, causal=False, scale=self.scale)
         return self.output(output.transpose(1, 2).flatten(2))
+
+    def query(self, x: Tensor) -> Tensor:
+        """Return queries, [batch, heads, time, head], of x [batch, time, width]."""
+        return self._heads(x, slice(0, self.queries))
 
     def key_value(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values, [batch, kv_heads, source time, head], of the source."""
@@ -126,7 +133,7 @@ class Block(nn.Module):
         self,
         x: Tensor,
         rotation: Rotation | None,
-        bias: Tensor | None,
+        bias: Tensor | BlockMask | None,
         cache: Cache | None,
         source: Tensor | None = None,
         source_bias: Tensor | None = None,

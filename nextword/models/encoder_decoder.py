@@ -3,6 +3,7 @@ another generates the target, attending to the first one's states."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from nextword.models.blocks import Cache
 from nextword.models.config import TransformerConfig
 from nextword.models.layers import Embedding
+from nextword.models.packed_attention import PackedDocuments
 from nextword.models.transformer import Transformer
 
 
@@ -28,18 +30,28 @@ class EncoderDecoder(nn.Module):
         self.decoder.embedding = self.encoder.embedding
         self.encoder.embedding.sparse = False  # used twice, and its rows are added to densely
 
+    def initial_weights(self, seed: int) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights that a model begins with, by name."""
+        for name, value in self.encoder.initial_weights(seed):
+            yield f"encoder.{name}", value
+        for name, value in self.decoder.initial_weights(seed + 1):
+            if not name.startswith("embedding."):  # it is the encoder's
+                yield f"decoder.{name}", value
+
     def forward(self, source: Tensor, tokens: Tensor) -> Tensor:
         """Return the decoder's final hidden states, [batch, time, width], of target tokens [batch,
         time], given source tokens [batch, source time]: one document a row."""
         return self.decode(tokens, self.encode(source))
 
-    def encode(self, source: Tensor, **arguments: Tensor | None) -> Tensor:
+    def encode(self, source: Tensor, **arguments: Tensor | PackedDocuments | None) -> Tensor:
         """Map source tokens [batch, source time] to states [batch, source time, width]; the other
         arguments, here and of `decode`, are those of Transformer.forward."""
         states: Tensor = self.encoder(source, **arguments)
         return states
 
-    def decode(self, tokens: Tensor, states: Tensor, **arguments: Tensor | Cache | None) -> Tensor:
+    def decode(
+        self, tokens: Tensor, states: Tensor, **arguments: Tensor | PackedDocuments | Cache | None
+    ) -> Tensor:
         """Return the hidden states of target tokens [batch, time], given the source's states."""
         hidden: Tensor = self.decoder(tokens, source=states, **arguments)
         return hidden

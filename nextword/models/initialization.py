@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,11 @@ SHARPNESS = 1.0  # of a head that first attends to one neighbour; measured: 0 an
 
 
 @torch.no_grad()
-def initialize_weights(
-    parameters: Iterable[tuple[str, nn.Parameter]], config: TransformerConfig, seed: int
-) -> None:
-    """Initialise a Transformer's parameters as GPT-2 does (Radford et al. 2019).
+def initial_weights(
+    shapes: Iterable[tuple[str, torch.Size]], config: TransformerConfig, seed: int
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield a Transformer's parameters one after another, by name, as GPT-2 begins (Radford et al.
+    2019): who needs only parts of each never has all of them at once.
 
     Weights are normal, those added to the residual stream scaled down by the root of the number of
     additions; norms are 1, biases 0. A norm of the embeddings is EMBEDDING_NORM, because what
@@ -32,23 +33,37 @@ def initialize_weights(
     near = config.positions == "rotary" and not config.causal and config.window is not None
     local = {f"blocks.{n}.attention.qkv.bias" for n in config.windowed_layers if near}
     queries, keys = config.query_width, config.key_width
-    for name, parameter in parameters:
+    for name, shape in shapes:
+        value = torch.empty(shape, device="cpu")
         if name == "embedding_norm.weight" and not config.post_norm:
-            parameter.fill_(EMBEDDING_NORM)
+            value.fill_(EMBEDDING_NORM)
         elif name.endswith("norm.weight"):
-            parameter.fill_(1.0)
+            value.fill_(1.0)
         elif name.endswith("bias"):
-            parameter.zero_()
+            value.zero_()
         else:
             scale = additions**-0.5 if name.endswith("output.weight") else 1.0
-            drawn = torch.empty(parameter.shape).normal_(0.0, std * scale, generator=generator)
-            parameter.copy_(drawn)
+            value.normal_(0.0, std * scale, generator=generator)
         if name.endswith("qkv.weight") and config.attention_scale is not None:
-            parameter[:queries].mul_(config.head_width**-0.5 / config.attention_scale)
+            value[:queries].mul_(config.head_width**-0.5 / config.attention_scale)
         elif name == "relative.weight":
-            parameter.add_(_nearness(config))
+            value.add_(_nearness(config))
         elif name in local:
-            parameter[: queries + keys] = _neighbours(config)
+            value[: queries + keys] = _neighbours(config)
+        yield name, value
+
+
+@torch.no_grad()
+def initialize_weights(
+    model: nn.Module,
+    weights: Iterable[tuple[str, Tensor]],
+    part: Callable[[Tensor, Tensor], Tensor] = lambda whole, parameter: whole,
+) -> None:
+    """Give a model's parameters their initial weights; `part` cuts out what a parameter holds of
+    its own."""
+    parameters = dict(model.named_parameters())
+    for name, whole in weights:
+        parameters[name].copy_(part(whole, parameters[name]))
 
 
 @torch.no_grad()

@@ -55,7 +55,11 @@ class Embedding(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(entries, width))
         self.sparse = sparse
-        if sparse:
+        self.watch_gradient()
+
+    def watch_gradient(self) -> None:
+        """Have gradients that stay sparse made dense: for a weight that is new."""
+        if self.sparse:
             self.weight.register_post_accumulate_grad_hook(_make_dense)
 
     def forward(self, numbers: Tensor) -> Tensor:  # [...] -> [..., width]

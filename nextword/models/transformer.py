@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +14,12 @@ from nextword.errors import UserError
 from nextword.models.attention import distances, rotary_frequencies, rotation, score_bias, visible
 from nextword.models.blocks import Block, Cache
 from nextword.models.config import TransformerConfig
-from nextword.models.initialization import initialize_weights
+from nextword.models.initialization import initial_weights, initialize_weights
 from nextword.models.layers import Embedding, Linear, RelativePositions, Transform, build_norm
+from nextword.models.packed_attention import PackedDocuments
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 
 class Transformer(nn.Module):
@@ -50,14 +56,19 @@ class Transformer(nn.Module):
             if config.window is not None:
                 self.rotary[config.window] = rotary_frequencies(config, local=True)
         if seed is not None:
-            initialize_weights(self.named_parameters(), config, seed)
+            initialize_weights(self, self.initial_weights(seed))
+
+    def initial_weights(self, seed: int) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights that a model begins with, by name."""
+        shapes = ((name, parameter.shape) for name, parameter in self.named_parameters())
+        return initial_weights(shapes, self.config, seed)
 
     def forward(
         self,
         tokens: Tensor,
         *,
         positions: Tensor | None = None,
-        mask: Tensor | None = None,
+        mask: Tensor | PackedDocuments | None = None,
         cache: Cache | None = None,
         types: Tensor | None = None,
         source: Tensor | None = None,
@@ -66,12 +77,12 @@ class Transformer(nn.Module):
         """Return the final hidden states, [batch, time, width], of tokens [batch, time].
 
         `positions` [batch, time] default to 0, 1, 2 …; a cache that is not empty needs them. `mask`
-        is bool [batch or 1, 1, time, seen], True where a token sees another; without one every
-        token sees all others, in a decoder itself and those before it. With a sliding window,
-        `seen` counts positions from 0. `cache` holds the keys and values of earlier tokens. `types`
-        [batch, time] are token types, by default 0. A decoder attends to `source` [batch, source
-        time, width] where `source_mask` [batch or 1, 1, time or 1, source time] is True. Raises
-        UserError for more tokens than there are learned positions.
+        is bool [batch or 1, 1, time, seen], True where a token sees another, or what stands
+        for it; without one every token sees all others, in a decoder itself and those before it.
+        With a sliding window, `seen` counts positions from 0. `cache` holds the keys and values of
+        earlier tokens. `types` [batch, time] are token types, by default 0. A decoder attends to
+        `source` [batch, source time, width] where `source_mask` [batch or 1, 1, time or 1, source
+        time] is True. Raises UserError for more tokens than there are learned positions.
         """
         time = tokens.shape[1]
         if self.positions is not None and time > self.config.context_length:
@@ -120,10 +131,14 @@ class Transformer(nn.Module):
         return self.embedding.weight if self.head is None else self.head.weight
 
     def _biases(
-        self, time: int, mask: Tensor | None, at: Tensor | None
-    ) -> dict[int | None, Tensor | None]:
+        self, time: int, mask: Tensor | PackedDocuments | None, at: Tensor | None
+    ) -> dict[int | None, Tensor | BlockMask | None]:
         """Return the biases of attention scores by window, shared by all layers that have it."""
         window, causal, dtype = self.config.window, self.config.causal, self.activation_dtype
+        if isinstance(mask, PackedDocuments):
+            if self.relative is None:
+                return {width: mask.block_mask(causal, width) for width in {None, window}}
+            mask = mask.dense()
         if mask is None and self.relative is None:
             return {None: None, window: None}
         device = self.embedding.weight.device
@@ -133,7 +148,7 @@ class Transformer(nn.Module):
             at = at[:1] if mask is None else at  # the same in all rows
             seen = int(at.max()) + 1 if mask is None else mask.shape[-1]
             distance = at[:, None, :, None] - torch.arange(seen, device=device)
-        biases: dict[int | None, Tensor | None] = {}
+        biases: dict[int | None, Tensor | BlockMask | None] = {}
         for width in {None, window}:
             # A cache's mask says itself which of its slots hold what came before.
             near = visible(distance, causal and (at is None or mask is None), width)

@@ -8,13 +8,18 @@ known in the forward pass, up to one scalar.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nextword.models.packed_attention import can_compile
+
 CHUNK_LOGITS = 1 << 26  # logits held at once: 128 MiB in bf16
+GPU_CHUNK_LOGITS = 1 << 29  # a GPU wants large products
+ALIGNED = {"cuda": 64}  # what a GPU's products want their sides to be multiples of
 BLOCK_LOGITS = 1 << 19  # logits in full precision at once: 2 MiB, one core's part of the cache
 
 
@@ -35,10 +40,32 @@ def per_token_cross_entropy(
     hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None = None
 ) -> Tensor:
     """Return the cross-entropies in nats, [targets], of the arguments of linear_cross_entropy."""
-    head, added = weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
-    rows = max(1, CHUNK_LOGITS // len(head))
-    chunks = zip(hidden.split(rows), targets.split(rows), strict=True)
+    head, added = _cast(weight, bias, hidden)
+    chunks = zip(hidden.split(chunk_rows(head)), targets.split(chunk_rows(head)), strict=True)
     return torch.cat([_losses_(F.linear(states, head, added), ids) for states, ids in chunks])
+
+
+def chunk_rows(head: Tensor) -> int:
+    """Return of how many tokens the logits are held at once."""
+    return max(1, (GPU_CHUNK_LOGITS if head.is_cuda else CHUNK_LOGITS) // len(head))
+
+
+def _cast(weight: Tensor, bias: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return a head in the type of the states, with rows added up to a multiple that the device
+    multiplies fast; their bias is -infinity, so that they are no tokens."""
+    entries, multiple = len(weight), ALIGNED.get(hidden.device.type, 1)
+    more = -entries % multiple
+    if not more:
+        return weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
+    head, added = (
+        hidden.new_zeros(entries + more, weight.shape[1]),
+        hidden.new_zeros(entries + more),
+    )
+    head[:entries] = weight
+    if bias is not None:
+        added[:entries] = bias
+    added[entries:] = -torch.inf
+    return head, added
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -46,13 +73,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None
     ) -> Tensor:
-        head, added = weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
+        head, added = _cast(weight, bias, hidden)
         hidden_gradient = torch.empty_like(hidden)
         bias_gradient = None if bias is None else torch.zeros_like(bias)
         # With no targets at all the gradient is 0, not absent: ranks wait for each other's.
         weight_gradient = None if len(hidden) else torch.zeros_like(weight)
         nats = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        rows = max(1, CHUNK_LOGITS // len(head))
+        rows, entries = chunk_rows(head), len(weight)
         for chunk in range(0, len(hidden), rows):
             states = hidden[chunk : chunk + rows]
             logits = F.linear(states, head, added)  # [rows, vocabulary]
@@ -60,9 +87,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             # The logits now hold their own gradient.
             torch.mm(logits, head, out=hidden_gradient[chunk : chunk + rows])
             if bias_gradient is not None:
-                bias_gradient += logits.sum(0, dtype=bias_gradient.dtype)
+                bias_gradient += logits[:, :entries].sum(0, dtype=bias_gradient.dtype)
             if weight.requires_grad:  # without, a third of the work is saved
-                part = (logits.t() @ states).to(weight.dtype)
+                part = (logits.t() @ states)[:entries].to(weight.dtype)
                 weight_gradient = part if weight_gradient is None else weight_gradient.add_(part)
         ctx.save_for_backward(hidden_gradient, weight_gradient, bias_gradient)
         return nats
@@ -80,16 +107,31 @@ def _losses_(logits: Tensor, targets: Tensor, make_gradient: bool = False) -> Te
     """Return losses in nats, [rows]; with `make_gradient` overwrite logits by softmax − one-hot."""
     exact = torch.promote_types(logits.dtype, torch.float32)
     losses = torch.empty(len(logits), dtype=exact, device=logits.device)
-    on_cpu = logits.device.type == "cpu"
-    rows = max(1, BLOCK_LOGITS // logits.shape[1] if on_cpu else len(logits))
+    if logits.is_cuda:
+        make = _compiled() if can_compile(logits.device) else _losses_of_block_
+        make(logits, targets[:, None], losses, make_gradient)
+        return losses
+    rows = max(1, BLOCK_LOGITS // logits.shape[1])
     for start in range(0, len(logits), rows):
-        block = logits[start : start + rows]
-        ids = targets[start : start + rows, None]
-        scores = block.to(exact)  # a copy, unless the logits are in full precision already
-        normaliser = scores.logsumexp(dim=1, keepdim=True)
-        losses[start : start + rows] = (normaliser - scores.gather(1, ids)).squeeze(1)
-        if make_gradient:
-            scores = scores.sub_(normaliser).exp_()
-            scores.scatter_add_(1, ids, torch.full_like(normaliser, -1.0))
-            block.copy_(scores)
+        part = slice(start, start + rows)
+        _losses_of_block_(logits[part], targets[part, None], losses[part], make_gradient)
     return losses
+
+
+def _losses_of_block_(block: Tensor, ids: Tensor, losses: Tensor, make_gradient: bool) -> None:
+    """Write the losses, [rows], of logits [rows, vocabulary] and targets [rows, 1]; with
+    `make_gradient` also the gradient in the place of the logits."""
+    scores = block.to(losses.dtype)  # a copy, unless the logits are in full precision already
+    normaliser = scores.logsumexp(dim=1, keepdim=True)
+    losses.copy_((normaliser - scores.gather(1, ids)).squeeze(1))
+    if make_gradient:
+        scores = scores.sub_(normaliser).exp_()
+        scores.scatter_add_(1, ids, torch.full_like(normaliser, -1.0))
+        block.copy_(scores)
+
+
+@cache
+def _compiled() -> Any:
+    """The same as one kernel, that reads and writes each logit once. The number of targets may
+    differ from step to step."""
+    return torch.compile(_losses_of_block_, dynamic=True)

@@ -86,11 +86,16 @@ def mean_states(states: Tensor, begins: Tensor, ends: Tensor) -> Tensor:
     """Return the mean of each example's states [tokens, width], in fp32 or better, [examples,
     width]."""
     states, lengths = full_precision(states), ends - begins + 1
-    example = torch.arange(len(lengths), device=states.device).repeat_interleave(lengths)
-    first = lengths.cumsum(0) - lengths
-    at = torch.arange(len(example), device=states.device) + (begins - first)[example]
-    sums = states.new_zeros(len(lengths), states.shape[1])
-    return sums.index_add(0, example, states[at]) / lengths[:, None]
+    at = torch.arange(len(states), device=states.device)
+    examples = torch.arange(len(lengths), device=states.device)
+    # Of each token the example that began last, and whether it has ended since: what is asked of
+    # lengths alone would have to wait for the device.
+    began = torch.full_like(at, -1).scatter(0, begins, begins).cummax(0).values.clamp(min=0)
+    example = torch.zeros_like(at).scatter(0, begins, examples)[began]
+    inside = (at >= begins[example]) & (at <= ends[example])
+    example = torch.where(inside, example, len(lengths))  # of none
+    sums = states.new_zeros(len(lengths) + 1, states.shape[1])
+    return sums.index_add(0, example, states)[:-1] / lengths[:, None]
 
 
 def sequence_losses(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:

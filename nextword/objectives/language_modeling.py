@@ -11,7 +11,7 @@ from nextword.models.attention import document_mask, source_mask
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
 from nextword.models.transformer import Transformer
 from nextword.objectives.cross_entropy import (
-    CHUNK_LOGITS,
+    chunk_rows,
     linear_cross_entropy,
     per_token_cross_entropy,
 )
@@ -34,8 +34,8 @@ def target_states(model: GenerativeModel, batch: Batch | Seq2SeqBatch) -> tuple[
     """Return the hidden states that have a target, [targets, width], and the targets, [targets]:
     the vocabulary is scored for no others."""
     hidden, targets = hidden_states(model, batch).flatten(0, 1), batch.targets.flatten()
-    is_target = targets != IGNORE_INDEX
-    return (hidden, targets) if is_target.all() else (hidden[is_target], targets[is_target])
+    places = batch.target_places
+    return (hidden, targets) if places is None else (hidden[places], targets[places])
 
 
 def hidden_states(model: GenerativeModel, batch: Batch | Seq2SeqBatch) -> Tensor:
@@ -77,7 +77,7 @@ def score_hidden_tokens(model: Transformer, batch: Batch) -> tuple[Tensor, Tenso
     is the right one, bool [targets]."""
     hidden, targets = target_states(model, batch)
     losses, correct = [], []
-    rows = max(1, CHUNK_LOGITS // model.config.vocab_size)
+    rows = chunk_rows(model.output_weight)
     for states, ids in zip(hidden.split(rows), targets.split(rows), strict=True):
         logits = model.logits(states).float()
         losses.append(F.cross_entropy(logits, ids, reduction="none"))

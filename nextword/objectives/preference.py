@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nextword.models.transformer import Transformer
-from nextword.objectives.language_modeling import hidden_states
-from nextword.tokens.loader import IGNORE_INDEX, AnyBatch, Batch
+from nextword.objectives.language_modeling import target_states
+from nextword.tokens.loader import AnyBatch, Batch
 
 
 @dataclass
@@ -30,16 +30,19 @@ class PreferenceBatch(AnyBatch):
     def to(self, device: torch.device | str) -> PreferenceBatch:
         return replace(super().to(device), sequences=self.sequences.to(device))
 
+    def pinned(self) -> PreferenceBatch:
+        return replace(super().pinned(), sequences=self.sequences.pinned())
+
 
 def margins(model: Transformer, batch: PreferenceBatch) -> Tensor:
     """Return log p(chosen) - log p(rejected) of each pair, in fp32 or better, [pairs]."""
-    targets = batch.sequences.targets
-    scored = targets != IGNORE_INDEX
-    hidden = model.to_output(hidden_states(model, batch.sequences))[scored]
+    hidden, targets = target_states(model, batch.sequences)
+    hidden, places = model.to_output(hidden), batch.sequences.target_places
     logits = F.linear(hidden, model.output_weight.to(hidden.dtype))
     logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-    losses = F.cross_entropy(logits, targets[scored], reduction="none")
-    sums = losses.new_zeros(2 * batch.target_count).index_add(0, batch.owners[scored], -losses)
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    owners = batch.owners.flatten() if places is None else batch.owners.flatten()[places]
+    sums = losses.new_zeros(2 * batch.target_count).index_add(0, owners, -losses)
     return sums[0::2] - sums[1::2]
 
 

@@ -159,10 +159,6 @@ def _example(record: Record) -> Example:
     scores, probabilities = mapping(record.get("score")), mapping(record.get("probabilities"))
     score = next(iter(scores.values()), None)
     probability = probabilities.get(prediction) if isinstance(prediction, str) else None
-    if "references" in record:
-        is_wrong = score != 1 if "F1" in scores else None
-    else:
-        is_wrong = None if isinstance(target, float) else target != prediction
     confidence = f"{score:.3g}" if is_number(score) else ""
     return Example(
         place=_short_place(record.get("place", "")),
@@ -171,9 +167,19 @@ def _example(record: Record) -> Example:
         prediction=_cut(_in_words(prediction)),
         confidence=f"{probability:.0%}" if is_number(probability) else confidence,
         loss=f"{_loss(record):.2f}",
-        is_wrong=is_wrong,
+        is_wrong=is_wrong(record),
         is_seen=bool(mapping(record.get("twin"))),
     )
+
+
+def is_wrong(record: Record) -> bool | None:
+    """Return whether a held-out example was predicted wrongly, None where nothing is simply right
+    or wrong."""
+    if "references" in record:
+        scores = mapping(record.get("score"))
+        return next(iter(scores.values())) != 1 if "F1" in scores else None
+    target = record.get("label", "")
+    return None if isinstance(target, float) else bool(target != record["prediction"])
 
 
 def _loss(record: Record) -> float:

@@ -9,7 +9,7 @@ import math
 from typing import Any, NamedTuple, TypeGuard
 
 from nextword.runs.record import Record, Run
-from nextword.terminal import duration, quantity
+from nextword.terminal import count_of, duration, quantity
 
 CLOSE = 0.1  # nats between training and held-out loss that are not worth mentioning
 STILL_FALLING = 0.01  # nats over a tenth of the run
@@ -149,7 +149,7 @@ def _measured_on(run: Run) -> str:
     total = evaluation.get("held_out_tokens") or tokens
     part = "all" if tokens >= total else f"a sample ({min(0.99, tokens / total):.0%})"
     count = evaluation["documents"]
-    documents = "1 document" if count == 1 else f"{count:,} documents"
+    documents = count_of(count, "document")
     return (
         f"Bits per byte, loss and perplexity are for {model}, on {part} of the held-out text: "
         f"{tokens:,} tokens in {documents}. The intervals come from resampling "

@@ -22,17 +22,24 @@ from nextword.settings.pretraining import (
     PretrainSettings,
 )
 from nextword.settings.using import (
+    ChatSettings,
+    DoctorSettings,
     EvaluateSettings,
     ExportSettings,
     FillSettings,
     GenerateSettings,
     InfoSettings,
     ReportSettings,
+    ServeSettings,
+    TraceSettings,
+    WritingSettings,
 )
 
 __all__ = [
+    "ChatSettings",
     "ColumnSettings",
     "CompareSettings",
+    "DoctorSettings",
     "EvaluateSettings",
     "ExportSettings",
     "FillSettings",
@@ -46,9 +53,12 @@ __all__ = [
     "PrepareSettings",
     "PretrainSettings",
     "ReportSettings",
+    "ServeSettings",
     "Settings",
     "Task",
     "TaskSettings",
+    "TraceSettings",
+    "WritingSettings",
     "resolve",
     "with_overrides",
 ]

@@ -19,11 +19,22 @@ SettingsKind = TypeVar("SettingsKind", bound="Settings")
 Precision = Annotated[
     Literal["auto", "bf16", "fp32"], Field(description="number format of activations")
 ]
+Threads = Annotated[
+    int | None,
+    Field(ge=1, le=4096, description="threads of a CPU; by default as many as are fastest now"),
+]
 OnNonfinite = Annotated[
     Literal["stop", "skip"], Field(description="what to do when the loss is NaN or infinite")
 ]
 Patience = Annotated[
     int | None, Field(ge=1, description="stop after this many validations without improvement")
+]
+Shard = Annotated[
+    Literal["auto", "none", "node", "all"],
+    Field(
+        description="several GPUs: copy the model to each (none, DDP), or spread it over those of "
+        "a node (node, HSDP) or over all (all, FSDP2); by default the first that fits"
+    ),
 ]
 LogTo = Annotated[
     list[Literal["tensorboard", "wandb", "mlflow"]],

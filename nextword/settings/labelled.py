@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from nextword.registry import TASKS
-from nextword.settings.base import Fraction, LogTo, OnNonfinite, Patience, Precision, Settings
+from nextword.settings.base import (
+    Fraction,
+    LogTo,
+    OnNonfinite,
+    Patience,
+    Precision,
+    Settings,
+    Shard,
+    Threads,
+)
 
 if TYPE_CHECKING:
     Task = str
@@ -147,6 +156,8 @@ class FinetuneSettings(TaskSettings):
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(1, ge=1, description="number of checkpoints to keep")
     precision: Precision = "auto"
+    threads: Threads = None
+    shard: Shard = "auto"
     on_nonfinite: OnNonfinite = "stop"
     resume: bool = Field(False, description="continue from the last checkpoint, if there is one")
     log_to: LogTo = Field([])

@@ -7,7 +7,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from nextword.settings.base import Fraction, LogTo, OnNonfinite, Patience, Precision, Settings
+from nextword.settings.base import (
+    Fraction,
+    LogTo,
+    OnNonfinite,
+    Patience,
+    Precision,
+    Settings,
+    Shard,
+    Threads,
+)
 
 
 class PrepareSettings(Settings):
@@ -187,9 +196,11 @@ class PretrainSettings(PrepareSettings, ModelSettings, MaskSettings):
         0.0, description="decay of the moving average of weights, which is then saved; 0 for none"
     )
     precision: Precision = "auto"
+    threads: Threads = None
     compile: Literal["auto", "yes", "no"] = Field(
         "auto", description="compile the model with torch.compile"
     )
+    shard: Shard = "auto"
     on_nonfinite: OnNonfinite = "stop"
     eval_every: int | None = Field(None, ge=1, description="steps between validations")
     eval_tokens: int | None = Field(None, ge=1, description="most held-out tokens per validation")

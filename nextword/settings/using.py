@@ -11,8 +11,8 @@ from nextword.settings.labelled import ColumnSettings, Task
 from nextword.settings.pretraining import HidingSettings
 
 
-class GenerateSettings(Settings):
-    """Settings for continuing a prompt."""
+class WritingSettings(Settings):
+    """How a text is written: how long it may be, and how its tokens are chosen."""
 
     max_new_tokens: int = Field(256, ge=1, le=1_000_000, description="most tokens to generate")
     temperature: float = Field(
@@ -36,11 +36,25 @@ class GenerateSettings(Settings):
     )
     frequency_penalty: float = Field(0.0, description="... once for each time they occurred")
     stop: list[str] = Field([], description="stop before any of these strings")
+    precision: Precision = "auto"
+
+
+class GenerateSettings(WritingSettings):
+    """Settings for continuing a prompt."""
+
     suffix: str | None = Field(
         None, description="text that follows: the model fills in the middle (see --fim-rate)"
     )
     num_samples: int = Field(1, ge=1, le=4096, description="number of continuations")
-    precision: Precision = "auto"
+
+
+class ChatSettings(WritingSettings):
+    """Settings for a conversation."""
+
+    system: str | None = Field(None, description="what the model is told before the conversation")
+    plain: bool = Field(
+        False, description="go on with what is typed as one text, without the model's chat template"
+    )
 
 
 class FillSettings(Settings):
@@ -48,6 +62,57 @@ class FillSettings(Settings):
 
     top_k: int = Field(5, ge=1, description="candidates shown for each gap")
     precision: Precision = "fp32"
+
+
+class TraceSettings(Settings):
+    """Settings for finding a text in the training text."""
+
+    min_tokens: int = Field(
+        8,
+        ge=1,
+        description="tokens of the shortest passage that counts, unless it is most of TEXT",
+    )
+    top: int = Field(20, ge=1, le=1000, description="most passages to show, the longest first")
+    places: int = Field(3, ge=1, le=100, description="... of each, places in the training text")
+    context: int = Field(
+        80, ge=0, le=2000, description="... with so many characters before and after it"
+    )
+
+
+class ServeSettings(Settings):
+    """Settings of a server."""
+
+    host: str = Field(
+        "127.0.0.1", description="address to answer at; any but this machine's own needs --key"
+    )
+    port: int = Field(8000, ge=0, le=65535, description="port to answer at; 0 for any that is free")
+    key: str | None = Field(
+        None, min_length=8, description="key that requests must carry (at least 8 characters)"
+    )
+    key_file: str | None = Field(None, description="file that holds the key")
+    name: str | None = Field(
+        None, description="what the model is called in requests; by default its folder's name"
+    )
+    allow_host: list[str] = Field(
+        [], description="other names under which the server is reached, such as a proxy's"
+    )
+    allow_origin: list[str] = Field(
+        [], description="pages that may ask, such as https://example.org"
+    )
+    slots: int = Field(16, ge=1, le=1024, description="texts written at once")
+    max_queue: int = Field(
+        256, ge=1, le=100_000, description="texts that may wait; more are told to try again"
+    )
+    fast: bool = Field(
+        False, description="let a text depend, in its last bits, on who else is being answered"
+    )
+    quantize: Literal["none", "int8", "auto"] = Field(
+        "none", description="weights in 8 bits; auto where that is faster and changes little"
+    )
+    threads: int | None = Field(
+        None, ge=1, description="threads to compute with; by default measured at the start"
+    )
+    precision: Precision = "auto"
 
 
 class EvaluateSettings(HidingSettings, ColumnSettings):
@@ -73,6 +138,13 @@ class EvaluateSettings(HidingSettings, ColumnSettings):
         ge=1,
         description="most tokens to score: spread over a store, or the first ones of files",
     )
+    benchmark: str | None = Field(
+        None, description="benchmarks of lm-eval, by name or task file, separated by commas"
+    )
+    shots: int | None = Field(
+        None, ge=0, description="benchmark: worked examples before each question"
+    )
+    max_examples: int | None = Field(None, ge=1, description="benchmark: most questions of a task")
     precision: Precision = "fp32"
 
 
@@ -97,3 +169,9 @@ class ExportSettings(Settings):
 
 class ReportSettings(Settings):
     """Settings for a run's report."""
+
+
+class DoctorSettings(Settings):
+    """Settings for a look at this machine."""
+
+    measure: bool = Field(True, description="measure the rates of matrix products too")

@@ -16,6 +16,7 @@ from nextword.errors import UserError
 from nextword.evaluation.metrics import Ints
 from nextword.tasks.columns import Columns
 from nextword.tasks.records import Record
+from nextword.terminal import count_of
 
 E = TypeVar("E")  # an example of a data set
 I = TypeVar("I")  # noqa: E741  # an encoded item that the loader numbers
@@ -44,7 +45,7 @@ class ReadReport:
         """Return how many records were left out, a line for each reason."""
         reasons = Counter(error.what for error in self.left_out.values())
         return [
-            f"{count:,} of {self.records:,} records are left out: {reason}"
+            f"{count:,} of {count_of(self.records, 'record')} left out: {reason}"
             for reason, count in reasons.items()
         ]
 

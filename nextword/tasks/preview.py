@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from nextword.errors import UserError
 from nextword.settings import TaskSettings
 from nextword.tasks.base import Task
 from nextword.tasks.dataset import Dataset, Encoded
-from nextword.terminal import say
+from nextword.terminal import count_of, say
 
 SHOWN = 3  # examples
 SHOWN_CHARACTERS = 400  # of one
@@ -21,7 +22,7 @@ def preview(kind: type[AnyTask], dataset: Dataset[Any], settings: TaskSettings) 
     """Return what was read: examples, columns used and not used, labels, what was left out."""
     report = dataset.report
     labels: Counter[str] = Counter()
-    for names in kind.label_names(dataset, settings) if dataset.columns.targets else []:
+    for names in _label_names(kind, dataset, settings):
         labels.update(names)
     return {
         "records": report.records,
@@ -35,6 +36,25 @@ def preview(kind: type[AnyTask], dataset: Dataset[Any], settings: TaskSettings) 
         "notes": [f"{what}: {count:,}" for what, count in report.notes.items()],
         "shown": [shorten(kind.present(dataset, index)) for index in spread(len(dataset))],
     }
+
+
+def _label_names(
+    kind: type[AnyTask], dataset: Dataset[Any], settings: TaskSettings
+) -> list[list[str]]:
+    """Return each example's labels. Raises UserError where they cannot be learned, and says so
+    where other records cannot be read."""
+    if not dataset.columns.targets:
+        return []
+    try:
+        return kind.label_names(dataset, settings)
+    except UserError as error:
+        unreadable = list(dataset.report.unreadable.values())
+        if not unreadable:
+            raise
+        records = count_of(len(unreadable), "record")
+        raise UserError(
+            f"{error.what}; {records} besides cannot be read: {unreadable[0]}", where=error.where
+        ) from None
 
 
 def preview_encoded(task: AnyTask, encoded: Encoded[Any], dataset: Dataset[Any]) -> Preview:

@@ -14,7 +14,7 @@ from nextword.tasks.base import Task
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.opening import task_class
 from nextword.tasks.preview import preview, preview_encoded, show
-from nextword.terminal import quantity, say
+from nextword.terminal import count_of, quantity, say
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.planning import MOMENTUM
 from nextword.training.schedule import Plan, Schedule
@@ -107,7 +107,8 @@ def tell(
     """Say what is about to be done and why, with a few examples as the model sees them."""
     learning, everything = count_trainable(task.model)
     say(
-        f"  {len(encoded.items):,} examples of {quantity(sum(encoded.lengths), 'tokens')}, "
+        f"  {count_of(len(encoded.items), 'example')} of "
+        f"{quantity(sum(encoded.lengths), 'tokens')}, "
         f"{held_out:,} held out"
     )
     read = preview(type(task), train, settings)

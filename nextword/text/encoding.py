@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from nextword.errors import UserError
+from nextword.text.seven_bits import refuse_seven_bits
 from nextword.text.single_byte import Reading, likeliest
 
 _BOMS = [  # the longer first: UTF-32's begins like UTF-16's
@@ -70,6 +71,8 @@ def detect_encoding(start: bytes, *, whole: bool = True) -> str:
         return "iso2022_jp"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(start, final=whole)
+        if start.isascii():
+            refuse_seven_bits(start)
         return "utf-8"
     except UnicodeDecodeError as error:
         offset = error.start

@@ -161,14 +161,16 @@ def _choose(values: list[Any], is_alone: bool, source: Source) -> TextField:
 
 
 def _usual_names(values: list[Any]) -> list[str]:
-    """Return the fields with a usual name for text, those in outer objects first."""
-    ranks: dict[str, tuple[int, int]] = {}
+    """Return the fields with a usual name for text: those that hold some first, then those in outer
+    objects."""
+    ranks: dict[str, tuple[bool, int, int]] = {}
     for value in values:
         for depth, record in objects_in(value):
             for name, item in record.items():
                 rank = text_name_rank(name)
                 if rank is not None and has_text(item):
-                    ranks[name] = min(ranks.get(name, (depth, rank)), (depth, rank))
+                    place = (not join_text(item), depth, rank)
+                    ranks[name] = min(ranks.get(name, place), place)
     return sorted(ranks, key=lambda name: ranks[name])
 
 

@@ -12,6 +12,7 @@ import itertools
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from nextword.text.alphabets import LATIN, OTHERS, SHARES, WORDS
@@ -38,13 +39,16 @@ _LANGUAGES = {
     "cp1253": ("el",),
     "iso8859_7": ("el",),
     "cp1255": ("he",),
-    "cp1256": ("ar", "fa"),
+    "cp1256": ("ar", "fa", "ur"),
     "iso8859_6": ("ar",),
     "cp874": ("th",),
 }
-_MARKS = frozenset("‘’‚“”„‹›«»–—…°§·£€¥¢©®™¡¿\u00a0\u00ad½¼¾¹²³ºª•№´×±µ")
+# Taken only where it is far better than any of these: its letters are their quotes and dashes.
+_OF_MACS = {"mac_roman": ("en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "fi", "is")}
+_MARKS = frozenset("\u200c\u200d‘’‚“”„‹›«»–—…°§·£€¥¢©®™¡¿\u00a0\u00ad½¼¾¹²³ºª•№´×±µ")
 _LONE_WORDS = "àÀâáÁéÉèÈêóÓöíúåÅøØæőŐįĮ"  # letters beyond ASCII that are words
-_TONES = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0e00-\u0e7f"
+# Tones, vowels, and what parts letters of one word (Persian and Urdu)
+_TONES = "\u200c\u200d\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0e00-\u0e7f"
 _LETTER = r"[^\W\d_¹²³¼½¾ªºµ]"
 _WORD = re.compile(rf"(?:{_LETTER}|[{_TONES}])+")
 _REPEATED = re.compile(r"([^\x00-\x7f])\1{3,}")
@@ -118,6 +122,8 @@ def likeliest(sample: bytes) -> list[Reading]:
     words beyond ASCII on their own are in another language than the English around them.
     """
     found = _near(readings(sample))
+    if of_macs := _of_macs(sample, found):
+        return of_macs
     words = _NEIGHBOURS.sub(b" ", sample)
     if len(found) != 1 or len(words) == len(sample):
         return found
@@ -130,16 +136,30 @@ def likeliest(sample: bytes) -> list[Reading]:
     return [other] if is_clear else [other, *found]
 
 
+def _of_macs(sample: bytes, others: list[Reading]) -> list[Reading]:
+    """Return the reading of a Mac before Unicode, if it is far better than the others, and better
+    for the words beyond ASCII on their own too."""
+    found = readings(sample, _OF_MACS)[:1]
+    if not found or (others and found[0].score < others[0].score + _CLEAR):
+        return []
+    if sum(character > "\x7f" for character in found[0].text) < _LEAST_LETTERS:
+        return []
+    words = _NEIGHBOURS.sub(b" ", sample)
+    alone, rivals = readings(words, _OF_MACS), readings(words)
+    is_better = alone and (not rivals or alone[0].score > rivals[0].score + _MARGIN)
+    return found if is_better else []
+
+
 def _near(found: list[Reading]) -> list[Reading]:
     """Return the first of the readings, and the next one with another text if it is as likely."""
     near = [reading for reading in found if reading.score > found[0].score - _MARGIN]
     return found[:1] + [reading for reading in near if reading.text != found[0].text][:1]
 
 
-def readings(sample: bytes) -> list[Reading]:
+def readings(sample: bytes, languages: Mapping[str, tuple[str, ...]] = _LANGUAGES) -> list[Reading]:
     """Return how `sample` can be read as text that people write, the likeliest first."""
     found = []
-    for encoding, names in _LANGUAGES.items():
+    for encoding, names in languages.items():
         try:
             text = sample.decode(encoding)
         except UnicodeDecodeError:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from nextword.errors import UserError
-from nextword.terminal import warn
+from nextword.terminal import count_of, warn
 from nextword.text.columns import is_text, text_name_rank
 from nextword.text.compression import SUFFIXES, open_decompressed
 from nextword.text.document import (
@@ -99,7 +99,7 @@ def find_sources(data: Sequence[str]) -> list[Source]:
     if not_text:
         names = ", ".join(Path(path).name for path in list(not_text)[:5])
         more = ", ..." if len(not_text) > 5 else ""
-        warn(f"passed over as no text: {len(not_text):,} files ({names}{more})")
+        warn(f"passed over as no text: {count_of(len(not_text), 'file')} ({names}{more})")
     return list(sources.values())
 
 
@@ -253,11 +253,16 @@ def read_documents(
                 raise UserError(item.what, where=item.source, mend=mend)
         elif not item.text or item.text.isspace():
             stats.skip("empty", item.source)
-        elif len(item.text) == _DELETED_LENGTH and item.text in _DELETED:
+        elif is_deleted(item.text):
             stats.skip("deleted before it was saved", item.source, item.text)
         else:
             stats.accept()
             yield item
+
+
+def is_deleted(text: str) -> bool:
+    """Return whether a text only says that it was deleted."""
+    return len(text) == _DELETED_LENGTH and text in _DELETED
 
 
 def _read(source: Source, text_column: str | None, stats: ReadStats) -> Documents:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -96,15 +97,31 @@ class AnyBatch:
 
     @property
     def target_count(self) -> int:
-        return int((self.targets != IGNORE_INDEX).sum())
+        places = self.target_places
+        return self.targets.numel() if places is None else len(places)
+
+    @cached_property
+    def target_places(self) -> Tensor | None:
+        """Where the targets are, counted through all rows, int64 [targets]; None if everywhere."""
+        is_target = self.targets.flatten() != IGNORE_INDEX
+        return None if bool(is_target.all()) else is_target.nonzero().squeeze(1)
 
     def to(self, device: torch.device | str) -> Self:
-        """Return the batch on a device."""
-        moved = copy.copy(self)
+        """Return the batch on a device. Its targets are counted before: nobody waits for that."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> Self:
+        """Return the batch in memory that a GPU copies from while the CPU goes on."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        if hasattr(self, "targets"):
+            self.target_places  # noqa: B018 - found here, not on the device
+        made = copy.copy(self)
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
-                setattr(moved, name, value.to(device, non_blocking=True))
-        return moved
+                setattr(made, name, change(value))
+        return made
 
 
 @dataclass
@@ -242,8 +259,36 @@ def read_rows(
     tokens, targets = stream[:, :-1], stream[:, 1:].copy()
     targets[steps < skipped[:, None]] = IGNORE_INDEX
     # By where documents lie, not by their ids: what others encoded may lack the end token.
-    begins = split.begins_document(places[:, 1:])
+    _, begins = find_documents(split.starts, starts, length, len(split))
     return np.where(begins, split.end_id, tokens), targets, begins
+
+
+def find_documents(
+    documents: Ids, starts: Ids, length: int, size: int
+) -> tuple[Ids, NDArray[np.bool_]]:
+    """Return the document of each place of rows, and where documents begin, each [batch, length].
+
+    Rows go on from their `starts` [batch] in a circle of `size` places, no more than once around;
+    `documents` says where each of them begins, in order, and may hold the end. Only the ends of
+    rows are searched for: there may be millions of documents.
+    """
+    first = np.searchsorted(documents, starts, side="right") - 1
+    last = np.searchsorted(documents, np.minimum(starts + length, size))
+    again = np.where(starts + length > size, np.searchsorted(documents, starts + length - size), 0)
+    counts = np.stack((last - first - 1, again), axis=1)  # that begin within a row: two stretches
+    rows = np.repeat(np.arange(len(starts)), counts.sum(1))
+    heads = np.stack((first + 1, np.zeros_like(first)), axis=1).ravel()
+    counts = counts.ravel()
+    nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    within = documents[np.repeat(heads, counts) + nth] - starts[rows]
+    marks = np.zeros((len(starts), length), np.int64)
+    np.add.at(marks, (rows, within % size), 1)
+    numbers = first[:, None] + np.cumsum(marks, axis=1)
+    everything = np.searchsorted(documents, size)
+    numbers[starts[:, None] + np.arange(length) >= size] -= everything  # counted anew
+    begins = marks > 0
+    begins[:, 0] = documents[first] == starts
+    return numbers, begins
 
 
 def to_batch(tokens: Ids, targets: Ids, begins: NDArray[np.bool_], samples: Samples) -> Batch:

@@ -171,7 +171,7 @@ class MaskedRows:
     def _locate(self, starts: Ids) -> tuple[Ids, Ids]:
         """Return which document each place of the rows is of, and where in it, [batch, stretch]."""
         places = (starts[:, None] + np.arange(self.stretch)) % self.size
-        document = np.searchsorted(self._firsts, places, side="right") - 1
+        document, _ = loader.find_documents(self._firsts, starts, self.stretch, self.size)
         return document, places - self._firsts[document]
 
     def framed(self, starts: Ids) -> tuple[Ids, NDArray[np.bool_]]:

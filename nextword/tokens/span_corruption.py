@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from nextword.settings import MaskSettings
 from nextword.tokens.control_tokens import SENTINELS
-from nextword.tokens.loader import Ids, Samples, ShuffledBlocks, read_ids, uniform
+from nextword.tokens.loader import (
+    Ids,
+    Samples,
+    ShuffledBlocks,
+    find_documents,
+    read_ids,
+    uniform,
+)
 from nextword.tokens.packing import Seq2SeqBatch, collate_pairs
 from nextword.tokens.store import Split
 from nextword.tokens.tokenizer import Tokenizer
@@ -148,8 +155,9 @@ class DenoisingLoader(ShuffledBlocks):
     def _documents(self, start: int, skip: int) -> Iterator[tuple[int, Ids]]:
         """Yield (place in the row, ids without the end token) of each document of a row."""
         places = (start + np.arange(self.length)) % len(self.split)
-        ids, begins = read_ids(self.split, places), self.split.begins_document(places)
-        cuts = [skip, *(skip + 1 + np.flatnonzero(begins[skip + 1 :])), self.length]
+        ids, at = read_ids(self.split, places), np.array([start])
+        _, begins = find_documents(self.split.starts, at, self.length, len(self.split))
+        cuts = [skip, *(skip + 1 + np.flatnonzero(begins[0, skip + 1 :])), self.length]
         for begin, stop in itertools.pairwise(cuts):
             document = ids[begin:stop]
             yield begin, document[: len(document) - (document[-1] == self.split.end_id)]

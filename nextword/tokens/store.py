@@ -55,10 +55,6 @@ class Split:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def begins_document(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return at which places [any shape] a document begins."""
-        return self.starts[np.searchsorted(self.starts, places)] == places
-
     def sources(self, documents: NDArray[np.int64]) -> list[str]:
         """Return where some documents came from, or their numbers where that is unknown."""
         numbers = [int(number) for number in documents]

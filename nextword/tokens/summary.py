@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nextword.terminal import quantity
+from nextword.terminal import count_of, quantity
 from nextword.text.traces import LICENCE, REMARKS, TRACES
 from nextword.tokens.select import Corpus
 
@@ -52,7 +52,9 @@ def summary_rows(manifest: dict[str, Any]) -> list[Row]:
     rows += _unused_rows(summary)
     rows += _duplicate_rows(summary, manifest["settings"])
     for label, counts in (("training tokens", train), ("held-out tokens", val)):
-        remark = f"{quantity(counts['bytes'], 'B')}, {counts['documents']:,} documents or parts"
+        documents = count_of(counts["documents"], "document")
+        parts = " or parts" * (counts["documents"] != 1)
+        remark = f"{quantity(counts['bytes'], 'B')}, {documents}{parts}"
         rows.append((label, f"{counts['tokens']:,}", remark))
     if val["tokens"]:
         overlap = summary["overlap"]

@@ -152,10 +152,7 @@ class Tokenizer(Vocabulary):
 
         No other name is a control token. Raises UserError as `encode` does.
         """
-        self._check(text.replace(self._role_name("mask_token") or "", ""))
-        encoding = self._with_mask.encode(text, add_special_tokens=False)
-        self._count(text, encoding)
-        return list(self._in_template(encoding).ids)
+        return self.encode_in_place(text, masked=True)[0]
 
     def _in_template(
         self, first: tokenizers.Encoding, second: tokenizers.Encoding | None = None
@@ -217,6 +214,23 @@ class Tokenizer(Vocabulary):
         """
         encoding = self._encode(text)
         return list(encoding.ids), np.array(encoding.offsets, np.int64).reshape(-1, 2)
+
+    def encode_in_place(
+        self, text: str, *, masked: bool = False
+    ) -> tuple[list[int], NDArray[np.int64], list[bool]]:
+        """Return the ids of a text in its template, the characters each stands for: from, to
+        [tokens, 2]; and which of them the template adds.
+
+        With `masked` the mask token's name is that token. Raises UserError as `encode` does.
+        """
+        mask = self._role_name("mask_token") if masked else None
+        self._check(text.replace(mask, "") if mask else text)
+        backend = self._with_mask if masked else self._plain
+        encoding = backend.encode(text, add_special_tokens=False)
+        self._count(text, encoding)
+        whole = self._in_template(encoding)
+        offsets = np.array(whole.offsets, np.int64).reshape(-1, 2)
+        return list(whole.ids), offsets, [bool(added) for added in whole.special_tokens_mask]
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Return all ids one after another, uint32 [tokens], and how many each text has, [texts].

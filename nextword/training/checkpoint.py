@@ -7,6 +7,9 @@
         state.json              step, schedule, best so far, length of metrics.jsonl
         manifest.json           SHA-256 and size of each file above; written last
 
+That is format 1. Where ranks hold parts of the weights it is format 2, of which each rank writes a
+file of its own (spread_checkpoint.py); any number of ranks can go on from either.
+
 It is filled aside, synced and renamed. Loading checks every sum; a damaged checkpoint is named and
 the one before it is used.
 """
@@ -32,22 +35,26 @@ from torch import Tensor
 from nextword.errors import UserError
 from nextword.files import PARTIAL, read_json, sha256, whole_directory, write_json
 from nextword.terminal import warn
+from nextword.training.parallel import Group
 
+ALONE = Group()
 NAME = re.compile(r"step-(\d{8,})")
-FORMAT = 1
+WHOLE, SPREAD = 1, 2  # formats
 DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float64: "F64", torch.int64: "I64"}
 MANIFEST = "manifest.json"
 STATE = "state.json"
-REQUIRED = {STATE, "model.safetensors", "optimizer.safetensors"}
+REQUIRED = {WHOLE: {STATE, "model.safetensors", "optimizer.safetensors"}, SPREAD: {STATE}}
 
 
 @dataclass
 class Checkpoint:
-    """`tensors` by file stem ("model", "optimizer", ...), `state` is plain JSON."""
+    """`tensors` by part ("model", "optimizer", ...), `state` is plain JSON. The tensors of format 2
+    are still in its `folder` where it is loaded: who knows its own parts reads those alone."""
 
     step: int
     tensors: dict[str, dict[str, Tensor]]
     state: dict[str, Any]
+    folder: Path | None = None
 
 
 def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
@@ -55,18 +62,23 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
 
     Raises UserError with the bytes needed when the disk is full; older checkpoints stay.
     """
-    target = folder / _name(checkpoint.step)
+    target = folder / name_of(checkpoint.step)
     needed = sum(t.nbytes for part in checkpoint.tensors.values() for t in part.values())
     with saving(f"the checkpoint of step {checkpoint.step}", needed, folder):
         folder.mkdir(parents=True, exist_ok=True)
         with whole_directory(target) as aside:
             _write(aside, checkpoint)
-    for old in existing(folder)[:-keep]:
-        remove(old)
+    prune(folder, keep)
     return target
 
 
-def _name(step: Any) -> str:
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints."""
+    for old in existing(folder)[:-keep]:
+        remove(old)
+
+
+def name_of(step: Any) -> str:
     return f"step-{step:08d}" if type(step) is int else ""
 
 
@@ -76,11 +88,16 @@ def _write(aside: Path, checkpoint: Checkpoint) -> None:
         sums[f"{stem}.safetensors"] = _write_tensors(aside / f"{stem}.safetensors", tensors)
     write_json(aside / STATE, checkpoint.state)
     sums[STATE] = sha256(aside / STATE)
+    write_manifest(aside, WHOLE, checkpoint.step, sums)
+
+
+def write_manifest(folder: Path, format: int, step: int, sums: dict[str, str]) -> None:
+    """Write a checkpoint's last file; `sums` are the SHA-256 of all others by name."""
     files = {
-        name: {"bytes": (aside / name).stat().st_size, "sha256": digest}
+        name: {"bytes": (folder / name).stat().st_size, "sha256": digest}
         for name, digest in sums.items()
     }
-    write_json(aside / MANIFEST, {"format": FORMAT, "step": checkpoint.step, "files": files})
+    write_json(folder / MANIFEST, {"format": format, "step": step, "files": files})
 
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
@@ -146,17 +163,23 @@ def remove(path: Path) -> None:
         warn(f"{path}: an old checkpoint could not be deleted ({error.strerror})")
 
 
-def load_newest(folder: Path) -> Checkpoint | None:
+def load_newest(folder: Path, group: Group = ALONE) -> Checkpoint | None:
     """The newest checkpoint whose every sum is right; None where there is none at all.
 
-    Damaged ones are named in a warning; raises UserError when no sound one is left.
+    Of several ranks each hashes a part of the files, and all take the same checkpoint. Damaged ones
+    are named in a warning; raises UserError when no sound one is left.
     """
     candidates = existing(folder)
     for path in reversed(candidates):
+        found, damaged = None, 0
         try:
-            return load(path)
+            verify(path, slice(group.rank, None, group.size))
+            found = _read(path)
         except UserError as error:
             warn(f"{error}; using the checkpoint before it")
+            damaged = 1
+        if not group.total(damaged):
+            return found
     if candidates:
         raise UserError(
             "no checkpoint in it is sound",
@@ -168,8 +191,15 @@ def load_newest(folder: Path) -> Checkpoint | None:
 
 def load(path: Path) -> Checkpoint:
     """Read one checkpoint after checking each file's size and SHA-256 against its manifest."""
-    files = _manifest(path)
-    for name, (size, digest) in files.items():
+    verify(path)
+    return _read(path)
+
+
+def verify(path: Path, hashed: slice = slice(None)) -> None:
+    """Raise UserError unless all files of a checkpoint are there, as long as its manifest says, and
+    the `hashed` ones have its sums."""
+    _, files = _manifest(path)
+    for number, (name, (size, digest)) in enumerate(files.items()):
         file = path / name
         if not file.is_file() or file.is_symlink():
             raise UserError("is missing", where=file)
@@ -177,12 +207,18 @@ def load(path: Path) -> Checkpoint:
             raise UserError(
                 f"has {file.stat().st_size:,} bytes, its manifest says {size:,}", where=file
             )
-        if sha256(file) != digest:
+        if number in range(len(files))[hashed] and sha256(file) != digest:
             raise UserError("does not match the SHA-256 in its manifest", where=file)
+
+
+def _read(path: Path) -> Checkpoint:
+    format, files = _manifest(path)
     state = read_json(path / STATE)
     step = state.get("step") if isinstance(state, dict) else None
-    if path.name != _name(step):
+    if path.name != name_of(step):
         raise UserError(f"holds step {step}, which is not this one's", where=path / STATE)
+    if format == SPREAD:
+        return Checkpoint(state["step"], {}, state, path)
     try:
         tensors = {
             Path(name).stem: load_file(path / name)
@@ -194,17 +230,20 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(state["step"], tensors, state)
 
 
-def _manifest(path: Path) -> dict[str, tuple[int, str]]:
-    """Size and SHA-256 of each file of a checkpoint. Raises UserError unless all is as written."""
+def _manifest(path: Path) -> tuple[int, dict[str, tuple[int, str]]]:
+    """A checkpoint's format, size and SHA-256 of each file. Raises UserError unless all is as
+    written."""
     manifest = read_json(path / MANIFEST)
     known = isinstance(manifest, dict) and manifest.keys() == {"format", "step", "files"}
+    format = manifest["format"] if known else None
     files = manifest["files"] if known else None
-    if not isinstance(files, dict) or not files.keys() >= REQUIRED:
+    required = REQUIRED.get(format, set()) if type(format) is int else set()
+    if not isinstance(files, dict) or not files.keys() >= required:
         raise UserError("does not list the checkpoint's files", where=path / MANIFEST)
-    if repr(manifest["format"]) != repr(FORMAT) or path.name != _name(manifest["step"]):
+    if type(format) is not int or format not in REQUIRED or path.name != name_of(manifest["step"]):
         raise UserError(
-            f"is of step {manifest['step']} in format {manifest['format']}, "
-            f"not of {path.name} in format {FORMAT}",
+            f"is of step {manifest['step']} in format {format}, "
+            f"not of {path.name} in format {WHOLE} or {SPREAD}",
             where=path / MANIFEST,
         )
     found = {}
@@ -214,4 +253,4 @@ def _manifest(path: Path) -> dict[str, tuple[int, str]]:
         if Path(name).name != name or type(size) is not int or not isinstance(digest, str):
             raise UserError(f"has no size and SHA-256 for the file {name!r}", where=path / MANIFEST)
         found[name] = size, digest
-    return found
+    return format, found

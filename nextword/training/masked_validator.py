@@ -57,13 +57,14 @@ class MaskedValidator(HeldOutRows):
         """Mean loss in nats a hidden token, and the share of them that the model finds."""
         nats, right, targets = 0.0, 0, 0
         with eval_mode(model):
-            for batch in self.batches(group.shard(len(self._starts))):
+            for batch, counts in self.shares(group):
                 if interrupt.requested and group.size == 1:
                     return None
                 losses, found = language_modeling.score_hidden_tokens(model, batch.to(group.device))
-                nats += float(losses.double().sum())
-                right += int(found.sum())
-                targets += len(found)
+                if counts:
+                    nats += float(losses.double().sum())
+                    right += int(found.sum())
+                    targets += len(found)
         targets_of_all = group.total(targets)
         if not targets_of_all:
             raise UserError(NOTHING_TO_HIDE, where=self._rows.split.path)

@@ -49,8 +49,9 @@ class MetricsLog:
         self.write("event", step, event=event, message=message, **values)
 
     def position(self) -> int:
-        """Bytes written so far, safely on the disk."""
-        assert self._file is not None
+        """Bytes written so far, safely on the disk; 0 where nothing is written."""
+        if self._file is None:
+            return 0
         os.fsync(self._file.fileno())
         return self._file.tell()
 

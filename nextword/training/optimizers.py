@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,84 +13,15 @@ from nextword.errors import UserError
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
 from nextword.models.heads import ModelWithHead
 from nextword.models.transformer import Transformer
+from nextword.training.owners import is_part, like, local
+from nextword.training.plain_optimizers import AdamW
+from nextword.training.update_rules import SGD, Muon
 
-POLAR_EXPRESS = (
-    (8.156554524902461, -22.48329292557795, 15.878769915207462),
-    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
-    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
-    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
-    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
-)
-ADAMW_SHARE_OF_RMS = 0.2  # Muon's update is scaled to AdamW's usual root mean square
+COUNTER = "step"  # of updates, which AdamW keeps of each parameter
 BODY = "transformer."  # what a Transformer inside a head is called
 STACKS = ("encoder.", "decoder.")
 MATRICES = ("head.", "transform.", "pooler.", "score.", "span.", "tag.")  # outside the blocks
 EMBEDDINGS = ("embedding", "positions", "relative", "types", "embedding_norm")
-
-
-# Quintic Newton–Schulz coefficients, one triple an iteration, from "The Polar Express"
-# (Amsel et al. 2025): each is the best quintic for the spectrum the one before it leaves.
-@torch.no_grad()
-def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
-    """Compute the nearest semi-orthogonal matrices, about: singular values go to 1.
-
-    `matrices` are [n, rows, columns]; the products are computed, and returned, in `dtype`.
-    """
-    x = matrices.to(dtype)
-    tall = x.shape[-2] > x.shape[-1]
-    x = x.mT.contiguous() if tall else x
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-6)
-    for a, b, c in POLAR_EXPRESS:
-        gram = x @ x.mT
-        x = a * x + torch.baddbmm(b * gram, gram, gram, beta=1, alpha=c) @ x
-    return x.mT if tall else x
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum whose direction is orthogonalised, for weight matrices (Jordan et al. 2024).
-
-    The update has the root mean square of an AdamW update ("Muon is Scalable for LLM Training",
-    Liu et al. 2025), so that both take the same learning rate. Matrices of one shape are
-    orthogonalised together. A parameter may be split along its rows first: `fused_splits[name]`
-    in its group says into which sizes (fused query/key/value weights are three matrices).
-    `dtype` is the type to orthogonalise in: what the machine multiplies fastest.
-    """
-
-    def __init__(
-        self,
-        groups: Iterable[dict[str, Any]],
-        lr: float,
-        momentum: float,
-        weight_decay: float,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self._dtype = dtype
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor, dict[str, Any]]]] = {}
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                momentum = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                direction = parameter.grad.lerp(momentum, group["momentum"])  # Nesterov
-                blocks = group.get("fused_splits") or [len(parameter)]
-                for weight, part in zip(
-                    parameter.split(blocks), direction.split(blocks), strict=True
-                ):
-                    by_shape.setdefault(weight.shape, []).append((weight, part, group))
-        for shape, members in by_shape.items():
-            directions = torch.stack([direction for _, direction, _ in members])
-            updates = orthogonalize(directions, self._dtype)
-            scale = ADAMW_SHARE_OF_RMS * max(shape) ** 0.5
-            for (weight, _, group), update in zip(members, updates, strict=True):
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(update.to(weight.dtype), alpha=-group["lr"] * scale)
 
 
 class Optimizers:
@@ -99,21 +30,29 @@ class Optimizers:
     def __init__(self, parts: dict[str, torch.optim.Optimizer], parameters: list[Tensor]) -> None:
         """`parameters` are all that learn, in the model's order."""
         self.parts, self.parameters = parts, parameters
+        self.updating = False  # in the midst of it, or stopped there by an error
         self._peaks = {
             name: [group["lr"] for group in part.param_groups] for name, part in parts.items()
         }
 
-    def step(self, lr_scale: float) -> None:
-        """Update every parameter at `lr_scale` of its peak rate, and clear the gradients."""
+    def gradients(self) -> list[Tensor]:
+        """Return this rank's parts of the gradients that there are, in the model's order."""
+        return [local(p.grad) for p in self.parameters if p.grad is not None]
+
+    def step(self, lr_scale: float, skip: Tensor | None = None) -> None:
+        """Update every parameter at `lr_scale` of its peak rate, and clear the gradients.
+
+        Where `skip` [bool scalar] is True on the device, nothing is updated.
+        """
+        self.updating = True
         for name, part in self.parts.items():
+            # PyTorch's fused optimizers ask for it as GradScaler tells them.
+            part.found_inf = None if skip is None else skip.float()  # type: ignore[attr-defined]
             for group, peak in zip(part.param_groups, self._peaks[name], strict=True):
                 group["lr"] = peak * lr_scale
             part.step()
             part.zero_grad(set_to_none=True)
-
-    def zero_grad(self) -> None:
-        for part in self.parts.values():
-            part.zero_grad(set_to_none=True)
+        self.updating = False
 
     def tensors(self) -> dict[str, Tensor]:
         """All state as named tensors: `muon.12.momentum`, numbered in the parameters' order."""
@@ -124,12 +63,32 @@ class Optimizers:
             for key, value in state.items()
         }
 
+    def empty_tensors(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Return zeros of the shape, and on the ranks, of the state of these names."""
+        empty = {}
+        for key in names:
+            name, index, field = key.split(".")
+            part = self.parts[name]
+            parameter = [p for group in part.param_groups for p in group["params"]][int(index)]
+            counts = field == COUNTER
+            empty[key] = (
+                torch.zeros((), device=parameter.device)
+                if counts
+                else (torch.zeros_like(parameter, requires_grad=False))
+            )
+        return empty
+
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take up the state of `tensors`, whole ones or this rank's parts."""
         for name, part in self.parts.items():
+            owned = [p for group in part.param_groups for p in group["params"]]
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in tensors.items():
                 owner, index, field = key.split(".")
                 if owner == name:
+                    parameter = None if field == COUNTER else owned[int(index)]
+                    if not is_part(value):
+                        value = like(value, parameter)
                     state.setdefault(int(index), {})[field] = value
             groups = part.state_dict()["param_groups"]
             part.load_state_dict({"state": state, "param_groups": groups})
@@ -152,6 +111,7 @@ def build_optimizers(
     dtype: torch.dtype,
     fused_splits: dict[str, list[int]],
     rate_shares: dict[str, float] | None = None,
+    ranks: int = 1,
 ) -> Optimizers:
     """Return the optimizers of what a model learns. Weight decay is for matrices inside the blocks
     and heads. `dtype` is what Muon orthogonalises in; weights and states are fp32.
@@ -159,6 +119,7 @@ def build_optimizers(
     Muon takes the matrices inside the blocks, one group each, split along their rows where
     `fused_splits` says so by the Transformer's own names; embeddings, norms, biases and heads are
     AdamW's. `rate_shares` [by parameter name] are shares of the learning rate, 1 if not given.
+    Of several `ranks` each orthogonalises a part of the matrices.
     """
     members = list(trainable_parameters(model, rate_shares))
     if not members:
@@ -167,7 +128,7 @@ def build_optimizers(
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.kind == "sgd":
         groups = _groups(members, rate, decay)
-        sgd = torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, fused=True)
+        sgd = SGD(groups, rate, settings.momentum)
         return Optimizers({"sgd": sgd}, parameters)
     parts: dict[str, torch.optim.Optimizer] = {}
     rest, epsilon = members, 1e-8
@@ -183,9 +144,9 @@ def build_optimizers(
         ]
         rest, epsilon = [member for member in members if not member.matrix], 1e-10
         if matrices:
-            parts["muon"] = Muon(matrices, rate, settings.momentum, decay, dtype)
+            parts["muon"] = Muon(matrices, rate, settings.momentum, decay, dtype, ranks)
     if rest:
-        parts["adamw"] = torch.optim.AdamW(
+        parts["adamw"] = AdamW(
             _groups(rest, rate, decay), lr=rate, betas=settings.betas, eps=epsilon, fused=True
         )
     return Optimizers(parts, parameters)

@@ -8,12 +8,15 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
 from nextword.errors import UserError
 from nextword.terminal import say, warn
 from nextword.training import checkpoint
+from nextword.training.owners import like, local
+from nextword.training.sharding import is_spread, whole_weights, with_weights
 from nextword.training.state import State
 from nextword.training.trainer import Trainer
 
@@ -23,6 +26,13 @@ OVERFITTING_AFTER = 3  # validations in a row without a new best
 
 class DivergedError(UserError):
     """A loss, a gradient or the weights are no longer finite."""
+
+
+def is_due(trainer: Trainer, state: State) -> bool:
+    """Return whether anything is to be done at this step."""
+    plan, ends = trainer.plan, state.step >= state.schedule.steps
+    every = (plan.eval_every, plan.sample_every, plan.save_every)
+    return ends or any(number and state.step % number == 0 for number in every)
 
 
 def run_due(trainer: Trainer, state: State) -> None:
@@ -57,7 +67,10 @@ def validate(trainer: Trainer, state: State) -> None:
     """Measure the held-out loss; keep the model when it is the best so far."""
     refuse_nonfinite(trainer, state)
     with averaged_weights(trainer):
-        validation = trainer.validator.measure(trainer.model, trainer.group, trainer.interrupt)
+        validation = with_weights(
+            trainer.loss_module,
+            lambda model: trainer.validator.measure(model, trainer.group, trainer.interrupt),
+        )
         if validation is None:  # interrupted: it is done again after the resume
             return
         state.validated = state.step
@@ -122,17 +135,20 @@ def _name_overfitting(trainer: Trainer, state: State, loss: float, train_loss: f
 
 def save_best(trainer: Trainer, state: State) -> None:
     """Replace RUN/model by the weights as they are now."""
-    if trainer.group.is_main:
-        needed = sum(p.nbytes for p in trainer.model.parameters())
-        with checkpoint.saving(f"the model of step {state.step}", needed, trainer.run):
-            trainer.hooks.save_model(trainer.run / "model", trainer.hooks.describe(state))
+    with whole_weights(trainer.model, keep=trainer.group.is_main):
+        if trainer.group.is_main:
+            needed = sum(p.nbytes for p in trainer.model.parameters())
+            with checkpoint.saving(f"the model of step {state.step}", needed, trainer.run):
+                trainer.hooks.save_model(trainer.run / "model", trainer.hooks.describe(state))
 
 
 def sample(trainer: Trainer, state: State) -> None:
     state.sampled = state.step
+    if not (trainer.group.is_main or is_spread(trainer.model)):
+        return
+    with averaged_weights(trainer):
+        prompt, text = with_weights(trainer.loss_module, trainer.validator.sample)
     if trainer.group.is_main:
-        with averaged_weights(trainer):
-            prompt, text = trainer.validator.sample(trainer.model)
         trainer.log.write("sample", state.step, prompt=prompt, text=text)
         say(f"  “{' '.join((prompt + text).split())[:200]}”", style="dim")
 
@@ -146,48 +162,73 @@ def save(trainer: Trainer, state: State) -> None:
     state.saved = state.step
     if state.best_loss is None and trainer.validator.is_empty:
         save_best(trainer, state)
-    if trainer.group.is_main:
-        tensors = {"model": trainer.model.state_dict(), "optimizer": trainer.optimizers.tensors()}
-        if trainer.average:
-            tensors["average"] = trainer.average
-        saved = {**asdict(state), "metrics_bytes": trainer.log.position()}
-        checkpoint.save(
-            trainer.run / "checkpoints",
-            checkpoint.Checkpoint(state.step, tensors, saved),
-            trainer.settings.keep_checkpoints,
-        )
-    state.saving = trainer.group.mean(time.monotonic() - since)  # this also waits for the leader
+    tensors = {"model": trainer.model.state_dict(), "optimizer": trainer.optimizers.tensors()}
+    if trainer.average:
+        tensors["average"] = trainer.average
+    saved = {**asdict(state), "metrics_bytes": trainer.log.position()}
+    trainer.saver.save(
+        trainer.run / "checkpoints",
+        checkpoint.Checkpoint(state.step, tensors, saved),
+        trainer.settings.keep_checkpoints,
+    )
+    if state.finished:
+        trainer.saver.wait()
+    # What it took to write counts as well: at the end of a run nothing goes on beside it.
+    took = max(time.monotonic() - since, trainer.saver.seconds)
+    state.saving = trainer.group.mean(took)  # this also waits for the leader
 
 
 def restore(trainer: Trainer, saved: checkpoint.Checkpoint) -> State:
     """Load a checkpoint's tensors into the job; returns the state it was saved with."""
     where = trainer.run / "checkpoints" / f"step-{saved.step:08d}"
     state = State.from_json({k: v for k, v in saved.state.items() if k != "metrics_bytes"}, where)
-    average = saved.tensors.get("average", {})
     try:
-        trainer.model.load_state_dict(saved.tensors["model"])
+        if saved.folder is not None:
+            _restore_parts(trainer, saved.folder)
+            trainer.threads.go_on_with(state.threads)
+            return state
+        average = saved.tensors.get("average", {})
+        own = trainer.model.state_dict()
+        trainer.model.load_state_dict(
+            {name: like(tensor, own.get(name)) for name, tensor in saved.tensors["model"].items()}
+        )
         trainer.optimizers.load_tensors(saved.tensors["optimizer"])
         if average.keys() != trainer.average.keys():
             raise ValueError("it keeps other averages")
         for name, tensor in average.items():
-            trainer.average[name].copy_(tensor)
-    except (RuntimeError, ValueError, KeyError) as error:
+            trainer.average[name].copy_(like(tensor, trainer.average[name]))
+    except (RuntimeError, ValueError, LookupError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(
             f"belongs to another model than this run's: {reason}", where=where
         ) from None
+    trainer.threads.go_on_with(state.threads)
     return state
 
 
-def nonfinite(trainer: Trainer, state: State, trouble: str) -> None:
-    """Stop before a step that is not finite, naming its documents, or skip it where asked to."""
-    first = (state.step - 1) * trainer.plan.batch_size
+def _restore_parts(trainer: Trainer, folder: Path) -> None:
+    """Load what this rank holds of weights that were saved by several."""
+    from nextword.training import spread_checkpoint  # late: it takes a second to import
+
+    shapes = spread_checkpoint.shapes_in(folder)
+    names = [name.removeprefix("optimizer.") for name in shapes if name.startswith("optimizer.")]
+    template = {
+        "model": trainer.model.state_dict(),
+        "optimizer": trainer.optimizers.empty_tensors(names),
+        "average": trainer.average,
+    }
+    spread_checkpoint.load(folder, template, trainer.saver.talk)
+    trainer.optimizers.load_tensors(template["optimizer"])
+
+
+def nonfinite(trainer: Trainer, state: State, step: int, trouble: str) -> None:
+    """Stop for a step that is not finite, naming its documents, or skip it where asked to; it has
+    updated nothing."""
+    first = (step - 1) * trainer.plan.batch_size
     documents = trainer.loader.documents(first, trainer.plan.batch_size)
     more = f" and {len(documents) - 8} more, all in metrics.jsonl" if len(documents) > 8 else ""
-    message = (
-        f"step {state.step}: {trouble}; the batch holds documents {', '.join(documents[:8])}{more}"
-    )
-    trainer.log.event(state.step, "nonfinite", message, documents=documents)
+    message = f"step {step}: {trouble}; the batch holds documents {', '.join(documents[:8])}{more}"
+    trainer.log.event(step, "nonfinite", message, documents=documents)
     if trainer.settings.on_nonfinite == "skip" and weights_are_finite(trainer):
         state.skipped += 1
         if trainer.group.is_main:
@@ -204,7 +245,21 @@ def nonfinite(trainer: Trainer, state: State, trouble: str) -> None:
 
 
 def weights_are_finite(trainer: Trainer) -> bool:
-    return all(bool(p.isfinite().all()) for p in trainer.model.parameters())
+    """Return whether all weights of all ranks are finite; the device is asked once."""
+    parts = [local(p.detach()) for p in trainer.model.parameters()]
+    weights = [part for part in parts if part.numel()]
+    found = torch.stack(torch._foreach_norm(weights, math.inf)).isfinite().all()
+    return float(trainer.group.sums([~found])) == 0
+
+
+def follow_machine(trainer: Trainer, state: State, targets: int, seconds: float) -> None:
+    """After a step of so many targets in so many seconds, compute on more threads or on fewer where
+    other programs have come or gone."""
+    if changed := trainer.threads.watch(targets, seconds):
+        state.threads = torch.get_num_threads()
+        trainer.log.event(state.step, "threads", changed)
+        if trainer.group.is_main:
+            say(f"  step {state.step:,}: {changed}")
 
 
 def refuse_nonfinite(trainer: Trainer, state: State) -> None:

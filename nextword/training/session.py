@@ -17,7 +17,14 @@ from nextword.terminal import say
 from nextword.training import checkpoint, metrics_log
 from nextword.training.loop import train
 from nextword.training.metrics_log import MetricsLog
-from nextword.training.parallel import Group, Interrupt, interruptible, processes, signal_name
+from nextword.training.parallel import (
+    Group,
+    Interrupt,
+    interruptible,
+    launched,
+    processes,
+    signal_name,
+)
 from nextword.training.state import State
 from nextword.training.trainer import Trainer
 
@@ -29,17 +36,20 @@ def run_guarded(
     work: Callable[[Group, Interrupt], Ended],
     stopped: Callable[[int], Ended],
     smaller: str,
+    first: Callable[[], None] = lambda: None,
 ) -> Ended:
     """Return what `work` returns, or what `stopped` makes of the number of a signal that ends it
-    outside of the loop. `smaller` says how to mend a model that does not fit. Raises UserError for
-    that, and where files cannot be written."""
+    outside of the loop. The main process does what is to be done `first` alone, however long it
+    takes. `smaller` says how to mend a model that does not fit. Raises UserError for that, and
+    where files cannot be written."""
     try:
-        with processes() as group, interruptible() as interrupt:
+        with interruptible() as interrupt:
             try:
-                return work(group, interrupt)
+                with processes(first) as group:
+                    return work(group, interrupt)
             except KeyboardInterrupt as stop:
                 number = stop.args[0] if stop.args else signal.SIGINT
-                if group.is_main:
+                if launched().is_main:
                     say(
                         f"{signal_name(number)}: stopped outside training; what is done is kept. "
                         "Go on with the same command and --resume"
@@ -62,7 +72,7 @@ def open_log(
     run: Path, settings: PretrainSettings | FinetuneSettings, group: Group, resumed: bool
 ) -> tuple[checkpoint.Checkpoint | None, MetricsLog]:
     """Return the checkpoint to go on from, if there is one, and metrics.jsonl, cut back to it."""
-    saved = checkpoint.load_newest(run / "checkpoints") if resumed else None
+    saved = checkpoint.load_newest(run / "checkpoints", group) if resumed else None
     size, step = (saved.state.get("metrics_bytes"), saved.step) if saved else (0, 0)
     if type(size) is not int:
         raise UserError("does not say how long metrics.jsonl was", where=run / "checkpoints")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +12,22 @@ from torch import Tensor, nn
 from nextword.settings import FinetuneSettings, PretrainSettings
 from nextword.training.metrics_log import MetricsLog
 from nextword.training.optimizers import Optimizers
-from nextword.training.parallel import Group, Interrupt, LossModule, ReplicatedLoss, replicate
+from nextword.training.owners import local
+from nextword.training.parallel import Group, Interrupt
+from nextword.training.saver import Saver
 from nextword.training.schedule import Plan
+from nextword.training.sharding import Root, is_spread
 from nextword.training.state import Loader, State, Validator
+from nextword.training.threads import ThreadWatch
 
 
 @dataclass(frozen=True)
 class Session:
-    """What surrounds a run: its processes and its signals."""
+    """What surrounds a run: its processes, its signals and the machine's threads."""
 
     group: Group
     interrupt: Interrupt
+    threads: ThreadWatch
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,10 @@ class Hooks(Protocol):
 
 @dataclass(frozen=True)
 class Subject:
-    """What is trained: `loss` takes the model and a batch and returns the sum of its losses."""
+    """What is trained: a model, and the root module that makes the sum of its losses of a batch."""
 
     model: nn.Module
-    loss: Callable[[Any, Any], Tensor]
+    loss_module: Root
     loader: Loader
     validator: Validator
     hooks: Hooks
@@ -72,7 +76,7 @@ class Trainer:
 
     run: Path
     model: nn.Module
-    loss_module: ReplicatedLoss
+    loss_module: Root
     optimizers: Optimizers
     loader: Loader
     validator: Validator
@@ -81,8 +85,15 @@ class Trainer:
     settings: PretrainSettings | FinetuneSettings
     group: Group
     interrupt: Interrupt
+    threads: ThreadWatch
     log: MetricsLog
+    saver: Saver
     average: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def lag(self) -> int:
+        """How many steps are under way before the first one's figures are read."""
+        return 0 if self.group.device.type == "cpu" else 1
 
     @property
     def average_decay(self) -> float:
@@ -98,11 +109,12 @@ def build_trainer(
     session: Session,
     log: MetricsLog,
 ) -> Trainer:
-    """Replicate the model over the session's processes and put everything together."""
+    """Put together what is placed, typed and spread over ranks already."""
+    on_gpu = session.group.device.type != "cpu"  # the CPU has time to write then
     trainer = Trainer(
         run,
         subject.model,
-        replicate(LossModule(subject.model, subject.loss), session.group),
+        subject.loss_module,
         optimizers,
         subject.loader,
         subject.validator,
@@ -111,7 +123,9 @@ def build_trainer(
         settings,
         session.group,
         session.interrupt,
+        session.threads,
         log,
+        Saver(session.group, spread=is_spread(subject.model), aside=on_gpu),
     )
     if trainer.average_decay:
         trainer.average = {n: p.detach().clone() for n, p in subject.model.named_parameters()}
@@ -119,7 +133,10 @@ def build_trainer(
 
 
 @torch.no_grad()
-def update_average(trainer: Trainer) -> None:
-    """Move the averaged weights a little towards the present ones (Polyak averaging)."""
+def update_average(trainer: Trainer, skip: Tensor) -> None:
+    """Move the averaged weights a little towards the present ones (Polyak averaging), unless `skip`
+    [bool scalar] says that the step was left out."""
     for name, parameter in trainer.model.named_parameters():
-        trainer.average[name].lerp_(parameter, 1 - trainer.average_decay)
+        average, weight = local(trainer.average[name]), local(parameter)
+        weight = torch.where(skip, average, weight)
+        average.lerp_(weight, 1 - trainer.average_decay)

@@ -38,19 +38,20 @@ def spread(blocks: int, most: int, stride: int) -> list[int]:
 
 def mean_loss(
     model: GenerativeModel,
-    batches: Iterable[Batch | Seq2SeqBatch],
+    batches: Iterable[tuple[Batch | Seq2SeqBatch, bool]],
     group: Group,
     interrupt: Interrupt,
 ) -> float | None:
-    """Nats a target, over all ranks' batches; None when a stop was asked for meanwhile."""
+    """Nats a target, over all ranks' batches that count; None when a stop was asked for
+    meanwhile."""
     nats, targets = 0.0, 0
     with eval_mode(model):
-        for batch in batches:
+        for batch, counts in batches:
             if interrupt.requested and group.size == 1:
                 return None
             losses = language_modeling.token_losses(model, batch.to(group.device))
-            nats += float(losses.double().sum())
-            targets += batch.target_count
+            nats += float(losses.double().sum()) if counts else 0.0
+            targets += batch.target_count if counts else 0
     return group.total(nats) / group.total(targets)
 
 
@@ -78,6 +79,14 @@ class HeldOutRows(ABC):
         """Return all rows, or a part of them, in order."""
         starts, size = self._starts[part], self._batch_size
         return (self._batch(starts[first : first + size]) for first in range(0, len(starts), size))
+
+    def shares(self, group: Group) -> Iterator[tuple[Any, bool]]:
+        """Return a rank's batches, and whether each counts: all ranks have as many, since they run
+        one model together. Where a rank has one less, it reads the first row again."""
+        own, size = self._starts[group.shard(self.count)], self._batch_size
+        for first in range(0, -(-self.count // group.size), size):
+            starts = own[first : first + size]
+            yield self._batch(starts or self._starts[:1]), bool(starts)
 
     def _batch(self, starts: list[int]) -> Any:
         places = np.array(starts, np.int64)
@@ -119,7 +128,7 @@ class TextValidator(HeldOutRows):
 
     def measure(self, model: Transformer, group: Group, interrupt: Interrupt) -> Validation | None:
         """Return the mean loss in nats a token, and what follows from it."""
-        loss = mean_loss(model, self.batches(group.shard(self.count)), group, interrupt)
+        loss = mean_loss(model, self.shares(group), group, interrupt)
         if loss is None:
             return None
         perplexity = math.exp(min(loss, 700.0))
@@ -170,7 +179,7 @@ class DenoisingValidator(HeldOutRows):
         self, model: EncoderDecoder, group: Group, interrupt: Interrupt
     ) -> Validation | None:
         """Mean loss in nats a token to be written, sentinels and ends among them."""
-        loss = mean_loss(model, self.batches(group.shard(self.count)), group, interrupt)
+        loss = mean_loss(model, self.shares(group), group, interrupt)
         if loss is None:
             return None
         return Validation(loss, -loss, {"perplexity": math.exp(min(loss, 700.0))})

@@ -15,7 +15,7 @@ from nextword.settings import FinetuneSettings
 from nextword.tasks.base import Task
 from nextword.tasks.dataset import Encoded
 from nextword.tasks.training import FinetunePlan
-from nextword.terminal import duration, quantity
+from nextword.terminal import count_of, duration, quantity
 from nextword.training.state import State
 from nextword.training.trainer import LogValues
 
@@ -58,7 +58,7 @@ class FinetuneHooks:
             )
         story = (
             f"{began} by nextword for the task {self.settings.task} on "
-            f"{len(self.encoded.items):,} examples: {state.step:,} steps of "
+            f"{count_of(len(self.encoded.items), 'example')}: {state.step:,} steps of "
             f"{self.plan.batch_size} in {duration(state.seconds)}."
         )
         if state.best_loss is None:

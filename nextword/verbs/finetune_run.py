@@ -21,7 +21,7 @@ from nextword.evaluation.contamination import count_duplicates, describe_counts,
 from nextword.evaluation.metrics import Direction, Estimate
 from nextword.files import recover
 from nextword.models.lora import add_lora
-from nextword.runs import configuration
+from nextword.runs import configuration, training_text
 from nextword.runs.configuration import FinetuneConfiguration, check_new
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
 from nextword.tasks import task_file, training
@@ -35,9 +35,11 @@ from nextword.tokens import losses
 from nextword.tokens.packing import ExampleLoader
 from nextword.training import metrics_log, optimizers, periodic, session
 from nextword.training.machine import choose_precision
-from nextword.training.optimizers import OptimizerSettings, build_optimizers
+from nextword.training.optimizers import Optimizers, OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group, Interrupt
+from nextword.training.sharding import choose_sharding, spread
 from nextword.training.state import State
+from nextword.training.threads import watch_threads
 from nextword.training.trainer import Session, Subject, build_trainer
 from nextword.verbs.evaluate import evaluate_held_out
 from nextword.verbs.finetune_hooks import AnyTask, FinetuneHooks, GiveUp
@@ -99,6 +101,7 @@ def finetune_once(
     kind = task_class(settings.task, extract=settings.extract)
     train, val, fingerprints = _read(kind, work, settings, saved)
     task = kind.start(work.model, train, settings)
+    task.model.to(group.device)
     encoded = task.encode(train, training=True)
     if not encoded.items:
         raise UserError("no example is left to learn from", mend="raise --max-length")
@@ -108,7 +111,12 @@ def finetune_once(
         losses.check(lost, work.model)
         losses.say_what_is_folded(task.tokenizer)
     _choose_parameters(task, settings)
-    precision = saved.precision if saved else choose_precision(settings.precision, group.device)
+    width = task.body.config.width
+    precision = (
+        saved.precision
+        if saved
+        else choose_precision(settings.precision, group, width, settings.threads)
+    )
     plan = saved.plan if saved else training.plan(task, encoded, settings)
     metric = task.metric_named(settings.metric)
     if group.is_main:
@@ -120,24 +128,36 @@ def finetune_once(
             now = configuration.environment()
             asked = settings.model_dump(mode="json", exclude_unset=True)
             found = FinetuneConfiguration(
-                work.items, asked, precision, now, plan, work.model, fingerprints
+                work.items,
+                asked,
+                precision,
+                now,
+                plan,
+                work.model,
+                fingerprints,
+                training_text.path_from(run, work.model),
             )
             task_file.write(run, task.task_file(train.columns))
             configuration.write(run, found)
     group.barrier()
     point, log = session.open_log(run, settings, group, saved is not None)
-    task.model.to(group.device).train()
+    task.model.to(group.device).train()  # with what was added to it
     task.body.activation_dtype = precision.dtype
     task.body.set_dropout(settings.dropout)
     peak = precision.peak * group.size
     hooks = FinetuneHooks(run, work.model, task, encoded, plan, settings, peak, give_up)
+    subject = _subject(task, encoded, TaskValidator(task, validated, val, metric), hooks, group)
     trainer = build_trainer(
         run,
-        _subject(task, encoded, TaskValidator(task, validated, val, metric), hooks),
-        _optimizers(task, plan, settings, precision.dtype),
+        subject,
+        _optimizers(task, plan, settings, precision.dtype, group.size),
         plan,
         settings,
-        Session(group, work.interrupt),
+        Session(
+            group,
+            work.interrupt,
+            watch_threads(settings.threads, precision, group, width),
+        ),
         log,
     )
     if point is None:
@@ -238,20 +258,28 @@ def _choose_parameters(task: AnyTask, settings: FinetuneSettings) -> None:
 
 
 def _subject(
-    task: AnyTask, encoded: Encoded[Any], validator: TaskValidator, hooks: FinetuneHooks
+    task: AnyTask,
+    encoded: Encoded[Any],
+    validator: TaskValidator,
+    hooks: FinetuneHooks,
+    group: Group,
 ) -> Subject:
     def collate(numbers: list[int], samples: list[tuple[int, int]]) -> Any:
         return task.collate([encoded.items[number] for number in numbers], samples)
 
     loader = ExampleLoader(encoded.sources, hooks.settings.seed, collate)
-    return Subject(task.model, task.loss, loader, validator, hooks)
+    sharding = choose_sharding(hooks.settings.shard, task.model, group)
+    root = spread(task.model, task.loss, sharding, group)
+    return Subject(task.model, root, loader, validator, hooks)
 
 
-def _optimizers(task: AnyTask, plan: FinetunePlan, settings: FinetuneSettings, dtype: Any) -> Any:
+def _optimizers(
+    task: AnyTask, plan: FinetunePlan, settings: FinetuneSettings, dtype: Any, ranks: int
+) -> Optimizers:
     shares = None
     if settings.layer_decay < 1:
         shares = optimizers.layer_rates(task.model, settings.layer_decay)
     chosen = OptimizerSettings(
         settings.optimizer, plan.learning_rate, plan.weight_decay, plan.momentum, (0.9, 0.999)
     )
-    return build_optimizers(task.model, chosen, dtype, task.body.fused_splits(), shares)
+    return build_optimizers(task.model, chosen, dtype, task.body.fused_splits(), shares, ranks)

@@ -59,8 +59,8 @@ class TaskModel:
         several may hold, "amount" where a number was learned."""
         self._does("classify")
         if isinstance(texts, str | tuple):
-            return self.predict([self._labelled(texts)])[0]
-        return self.predict([self._labelled(text) for text in texts])
+            return self.predict([self.columns_of(texts)])[0]
+        return self.predict([self.columns_of(text) for text in texts])
 
     @overload
     def tag(self, texts: str) -> list[Prediction]: ...
@@ -117,8 +117,8 @@ class TaskModel:
     def _write(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         return [str(prediction["answer"]) for prediction in self.predict(rows)]
 
-    def _labelled(self, text: Text) -> dict[str, str]:
-        """A text or pair under the columns that the model's training data had."""
+    def columns_of(self, text: Text) -> dict[str, str]:
+        """Return a text or pair under the columns that the model's training data had."""
         settings = self.trained.settings
         if isinstance(text, str):
             if settings.pair_column is not None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nextword.errors import UserError
-from nextword.tasks.generate.chat_template import MARKED, ChatTemplate, render
+from nextword.tasks.generate.chat_template import MARKED, ChatTemplate
+from nextword.tasks.generate.rendering import Renderer
 from nextword.tokens.tokenizer import Tokenizer
 
 ALONE = "{{ .Prompt }}"  # for a model that has learned no conversations
@@ -65,8 +66,8 @@ def modelfile(
 def read_turns(tokenizer: Tokenizer, template: str) -> Turns:
     """Return what a template writes around each turn. Raises UserError for one that does not write
     all turns of a role alike."""
-    variables = ChatTemplate(tokenizer, template).variables()
-    one, asked, two, three = map(_between, render(template, SHAPES, variables))
+    renderer = Renderer(template, ChatTemplate(tokenizer, template).variables())
+    one, asked, two, three = map(_between, renderer.render(SHAPES))
     if (len(one), len(asked), len(two), len(three)) != (2, 2, 3, 4):
         raise UserError("it leaves out turns, or writes them twice")
     after_user, after_answer = one[1], two[2]
@@ -74,7 +75,7 @@ def read_turns(tokenizer: Tokenizer, template: str) -> Turns:
     before_user = _after(three[2], after_answer)
     turns = Turns(
         _before(one[0], before_user),
-        _read_system(template, variables, before_user),
+        _read_system(renderer, before_user),
         (before_user, after_user),
         (before_answer, after_answer),
     )
@@ -108,11 +109,9 @@ def go_template(turns: Turns, begin: str) -> tuple[str, str]:
     return parts, system
 
 
-def _read_system(
-    template: str, variables: dict[str, str], before_user: str
-) -> tuple[str, str] | None:
+def _read_system(renderer: Renderer, before_user: str) -> tuple[str, str] | None:
     try:
-        found = _between(render(template, [((S, U), False)], variables)[0])
+        found = _between(renderer.render([((S, U), False)])[0])
     except UserError:  # it takes no system message
         return None
     if len(found) != 3:

@@ -96,8 +96,7 @@ def run_pretraining(
     items = list_items(data)
 
     def work(group: Group, interrupt: Interrupt) -> RunSummary:
-        run = PretrainRun(out, items, settings, group, interrupt, started)
-        state = run.carry_out()
+        state = PretrainRun(out, items, settings, group, interrupt, started).carry_out()
         stopped = 0 if state.finished else interrupt.requested
         if stopped and group.is_main:
             say(f"Stopped at step {state.step:,}, saved. Go on with the same command and --resume")
@@ -116,7 +115,8 @@ def run_pretraining(
         return RunSummary(str(out), seconds=round(time.monotonic() - started, 2), signal=signal)
 
     smaller = "give a smaller --micro-batch, --context-length or --size"
-    return session.run_guarded(out, work, stopped, smaller)
+    first = PretrainRun(out, items, settings, Group(), Interrupt(), started).prepare
+    return session.run_guarded(out, work, stopped, smaller, first)
 
 
 def measure(run: Run) -> None:

@@ -26,13 +26,17 @@ from nextword.tokens import losses
 from nextword.tokens.prepare import prepare, refuse_changed_text
 from nextword.tokens.store import Store
 from nextword.training import metrics_log, periodic, planning, session
-from nextword.training.machine import Precision, SpeedTest, choose_precision
+from nextword.training.machine import Precision
 from nextword.training.objective import Objective, check_objective, objective_of
 from nextword.training.optimizers import OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.planning import PretrainPlan
+from nextword.training.sharding import choose_sharding, spread
+from nextword.training.speed import SpeedTest
 from nextword.training.state import State
+from nextword.training.threads import watch_threads
 from nextword.training.trainer import Session, Subject, Trainer, build_trainer
+from nextword.verbs.plan import decide
 from nextword.verbs.pretrain_hooks import PretrainHooks, describe_source
 
 
@@ -47,24 +51,32 @@ class PretrainRun:
     interrupt: Interrupt
     started: float
 
-    def carry_out(self) -> State:
-        """Prepare, plan and train. Raises UserError where settings and data do not fit."""
+    def prepare(self) -> None:
+        """Check what is asked for, and prepare the text: what the main process does before any
+        other begins. Raises UserError where settings and data do not fit."""
         metrics_log.check_trackers(self.settings.log_to)
-        saved: PretrainConfiguration | None = None
-        if self.settings.resume and (self.path / configuration.FILE).is_file():
-            saved = configuration.read(self.path, PretrainConfiguration)
-            self.settings = configuration.pretrain_settings_to_resume(
-                self.path, saved, self.data, self.settings
-            )
-            self.data = saved.data
-        else:
+        if self._take_up() is None:
             begun = not self.settings.resume and self.path.is_dir() and any(self.path.iterdir())
             configuration.refuse_to_overwrite(self.path, begun)
             planning.check(self.settings)
-        if self.group.is_main:
-            self._recover()
-        self.group.barrier()
-        store = self._store(resumed=saved is not None)
+        self._recover()
+        if self._given_store is not None:
+            return
+        if not self.data:
+            raise UserError("no data was given", mend="nextword pretrain DATA... --out RUN")
+        place, resumed = self.path / "store", (self.path / configuration.FILE).is_file()
+        # The store of a run that was stopped before it began is used only if its data is the same.
+        if resumed and (place / "manifest.json").is_file():
+            refuse_changed_text(Store.open(place), self.data)
+        else:
+            own = self.settings.model_dump(include=set(PrepareSettings.model_fields))
+            prepare(self.data, place, PrepareSettings(**own))
+
+    def carry_out(self) -> State:
+        """Plan and train, once all is prepared. Raises UserError where settings and data do not
+        fit."""
+        saved = self._take_up()
+        store = self._store()
         check_objective(store, self.settings)
         objective = objective_of(self.settings, store.tokenizer)
         if saved is None:
@@ -88,6 +100,17 @@ class PretrainRun:
                 self._write(store, plan, precision)
         return session.train_to_end(trainer, state, resumed=point is not None)
 
+    def _take_up(self) -> PretrainConfiguration | None:
+        """Return what the run that goes on was started with, and take its settings and data."""
+        if not (self.settings.resume and (self.path / configuration.FILE).is_file()):
+            return None
+        saved = configuration.read(self.path, PretrainConfiguration)
+        self.settings = configuration.pretrain_settings_to_resume(
+            self.path, saved, self.data, self.settings
+        )
+        self.data = saved.data
+        return saved
+
     @property
     def _elapsed(self) -> float:
         return time.monotonic() - self.started
@@ -103,42 +126,25 @@ class PretrainRun:
         for aside in (self.path / "checkpoints").glob(".step-*"):
             recover(aside.with_name(aside.name[1:].rsplit(".", 1)[0]))
 
-    def _store(self, *, resumed: bool) -> Store:
-        """The store given as data, or one prepared from it under the run."""
-        if len(self.data) == 1 and (Path(self.data[0]) / "manifest.json").is_file():
-            store = Store.open(Path(self.data[0]))
-            if self.group.is_main and (lost := store.manifest.get("unknown_tokens")):
-                losses.check(losses.Losses.from_json(lost), store.path)
-            return store
-        if not self.data:
-            raise UserError("no data was given", mend="nextword pretrain DATA... --out RUN")
-        place = self.path / "store"
-        # The store of a run that was stopped before it began is used only if its data is the same.
-        if self.group.is_main and resumed and (place / "manifest.json").is_file():
-            refuse_changed_text(Store.open(place), self.data)
-        elif self.group.is_main:
-            own = self.settings.model_dump(include=set(PrepareSettings.model_fields))
-            prepare(self.data, place, PrepareSettings(**own))
-        self.group.barrier()
-        return Store.open(place)
+    @property
+    def _given_store(self) -> Path | None:
+        """The store that was given as data, if it was."""
+        given = Path(self.data[0]) if len(self.data) == 1 else None
+        return given if given and (given / "manifest.json").is_file() else None
+
+    def _store(self) -> Store:
+        """The store given as data, or the one prepared from it under the run."""
+        if self._given_store is None:
+            return Store.open(self.path / "store")
+        store = Store.open(self._given_store)
+        if self.group.is_main and (lost := store.manifest.get("unknown_tokens")):
+            losses.check(losses.Losses.from_json(lost), store.path)
+        return store
 
     def _decide(self, store: Store, objective: Objective) -> tuple[PretrainPlan, Precision]:
-        """Choose what the settings leave open. The same on every rank: what they measure is
-        averaged before anything depends on it."""
-        settings, group = self.settings, self.group
-        precision = choose_precision(settings.precision, group.device)
-        precision = replace(precision, peak=group.mean(precision.peak))
-        plan = planning.plan(
-            settings,
-            store.train,
-            planning.Machine(
-                peak=precision.peak * group.size,
-                measure=SpeedTest(store, objective, settings, precision, group),
-                gpu=group.device.type == "cuda",
-                ranks=group.size,
-            ),
-            spent=group.mean(self._elapsed),
-        )
+        """Choose what the settings leave open, and say why."""
+        group = self.group
+        plan, precision = decide(self.settings, store, objective, group, self._elapsed)
         if group.is_main:
             for reason in [f"activations in {precision.name}: {precision.reason}", *plan.reasons]:
                 say(f"  {reason}")
@@ -154,13 +160,7 @@ class PretrainRun:
                 where=store.path,
                 mend="put the old store back, or start another run",
             )
-        threads, plan = saved.environment.get("threads"), saved.plan
-        if self.group.is_main and threads != torch.get_num_threads():
-            warn(
-                f"this run was started with {threads} threads, now it is "
-                f"{torch.get_num_threads()}: sums may be rounded in another order, so weights will "
-                "differ in their last bits"
-            )
+        plan = saved.plan
         if self.settings.change_length:
             measure = SpeedTest(store, objective, self.settings, saved.precision, self.group)
             speed = measure(plan.config, plan.batch_size, plan.micro_batch)
@@ -194,12 +194,13 @@ class PretrainRun:
     ) -> Trainer:
         settings, group = self.settings, self.group
         config = replace(plan.config, dropout=settings.dropout, start_id=objective.start_id)
-        model = build_model(config, seed=settings.seed).to(group.device)
+        with torch.device("meta"):  # ranks keep parts of it, or have it on another device
+            model = build_model(config, seed=None)
         model.activation_dtype = precision.dtype
         if plan.compile:
             for module in model.modules():
                 if isinstance(module, Block):
-                    module.compile()
+                    module.compile(dynamic=False)
         validator = objective.validator_for(store, plan, settings.seed)
         if not len(store.val.tokens) and group.is_main:
             warn("no text is held out: the model is not validated (--val-fraction 0)")
@@ -215,9 +216,12 @@ class PretrainRun:
             source=describe_source(self.data, store),
         )
         loader = objective.loader(store.train, config.context_length)
+        sharding = choose_sharding(settings.shard, model, group)
+        weights = model.initial_weights(settings.seed)
+        root = spread(model, language_modeling.loss, sharding, group, weights)
         return build_trainer(
             self.path,
-            Subject(model, language_modeling.loss, loader, validator, hooks),
+            Subject(model, root, loader, validator, hooks),
             build_optimizers(
                 model,
                 OptimizerSettings(
@@ -229,9 +233,14 @@ class PretrainRun:
                 ),
                 precision.dtype,
                 model.fused_splits(),
+                ranks=group.size,
             ),
             plan,
             settings,
-            Session(group, self.interrupt),
+            Session(
+                group,
+                self.interrupt,
+                watch_threads(settings.threads, precision, group, config.width),
+            ),
             log,
         )

@@ -27,7 +27,7 @@ from nextword.files import sha256
 from nextword.hub import writing
 from nextword.tokens.prepare import prepare
 from nextword.training import checkpoint, loop, machine, validators
-from nextword.training.parallel import LossModule
+from nextword.training.sharding import LossModule
 from nextword.verbs import pretrain
 from nextword.verbs import pretrain_run as pretraining
 
@@ -77,15 +77,15 @@ def live(data: Path, run: Path, hook: Hook | None = None, kill_after: float = 0.
 def record_samples(path: Path) -> None:
     """Write down what every step consumes, before it is taken."""
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    real = loop.micro_batches
+    real = loop.Prefetcher.take
 
-    def recorded(job: Any, step: int) -> Any:
-        batches = real(job, step)
+    def recorded(made: Any, step: int) -> Any:
+        batches = real(made, step)
         samples = [sample for batch in batches for sample in batch.samples]
         os.write(log, (json.dumps([step, samples]) + "\n").encode())
         return batches
 
-    loop.micro_batches = recorded
+    loop.Prefetcher.take = recorded  # type: ignore[method-assign]
 
 
 def outcome(run: Path) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from nextword.tokens.loader import IGNORE_INDEX, Batch, BlockLoader
 from nextword.tokens.store import Store
 from nextword.training import optimizers
 from nextword.training.loop import train_step
-from nextword.training.parallel import LossModule, processes, replicate
+from nextword.training.parallel import processes
+from nextword.training.sharding import spread
 
 CONTEXT, ROWS, MICRO = 48, 7, 2
 
@@ -57,7 +58,7 @@ def main(store: Path, out: Path) -> None:
         learned = list(model.parameters())
         spy = optimizers.Optimizers({"sgd": Spy(learned, lr=0.0)}, learned)
         train_step(
-            replicate(LossModule(model, language_modeling.loss), group),
+            spread(model, language_modeling.loss, "none", group),
             spy,
             batches,
             1.0,

@@ -28,7 +28,8 @@ from nextword.tokens.store import Store
 from nextword.training import loop
 from nextword.training.masked_validator import MaskedValidator
 from nextword.training.optimizers import Optimizers
-from nextword.training.parallel import Group, Interrupt, LossModule
+from nextword.training.parallel import Group, Interrupt
+from nextword.training.sharding import LossModule
 from nextword.verbs import pretrain as reports
 from nextword.verbs.evaluate import evaluate
 from nextword.verbs.pretrain import RunSummary, run_pretraining
@@ -217,9 +218,9 @@ def test_a_step_without_anything_to_predict_changes_nothing(store: Path, tmp_pat
     model = Transformer(config, seed=1)
     before = [p.clone() for p in model.parameters()]
     learned = list(model.parameters())
-    parts = Optimizers({"adamw": torch.optim.AdamW(learned, lr=1.0)}, learned)
+    parts = Optimizers({"adamw": torch.optim.AdamW(learned, lr=1.0, fused=True)}, learned)
     objective = LossModule(model, language_modeling.loss)
-    done = loop.train_step(objective, parts, [batch], 1.0, 1.0, Group())
+    done = loop.train_step(objective, parts, [batch], 1.0, 1.0, Group()).read()
     assert done.targets == 0
     assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
     limits: dict[str, int] = {"context_length": 32, "batch_size": 4, "max_tokens": 999, "seed": 1}

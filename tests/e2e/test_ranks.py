@@ -66,6 +66,20 @@ def test_two_ranks_give_the_weights_of_one(tmp_path: Path) -> None:
         assert torch.allclose(weight, two[name], rtol=1e-5, atol=1e-6), name
 
 
+def test_the_others_wait_for_what_the_main_process_prepares_longer_than_collectives_may_take(
+    tmp_path: Path,
+) -> None:
+    ranks(2, str(Path(__file__).with_name("rank_waits.py")), str(tmp_path))
+    assert [(tmp_path / f"rank-{n}").read_text() for n in (0, 1)] == ["2.0", "2.0"]
+
+
+def test_all_end_where_the_main_process_fails_before_they_join(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as ended:
+        ranks(2, str(Path(__file__).with_name("rank_waits.py")), str(tmp_path), "fail")
+    assert b"no text" in ended.value.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_two_ranks_go_on_where_they_were(tmp_path: Path) -> None:
     store = prepared(tmp_path)

@@ -74,9 +74,9 @@ def test_averaged_weights_are_those_of_the_formula(
     seen: list[dict[str, torch.Tensor]] = []
     real = trainer.update_average
 
-    def watched(job: Any) -> None:
+    def watched(job: Any, skipped: torch.Tensor) -> None:
         seen.append({n: p.detach().double().clone() for n, p in job.model.named_parameters()})
-        real(job)
+        real(job, skipped)
 
     monkeypatch.setattr(loop, "update_average", watched)
     train(text, tmp_path / "run", ema=0.75, learning_rate=1e-3, warmup=2)
@@ -115,25 +115,21 @@ def test_weights_that_are_not_finite_are_never_saved_or_kept(
 def test_a_gradient_that_is_not_finite_can_be_skipped_after_a_resume(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loop.micro_batches
+    real, taken = periodic.seed_of, loop.train_step
 
-    def poisoned(job: Any, step: int) -> Any:
-        batches = real(job, step)
-        weight = next(job.model.parameters())
-        weight.register_hook(lambda grad: grad * float("nan")) if step == 7 else None
-        return batches
-
-    hooks: list[Any] = []
-
-    def once(job: Any, step: int) -> Any:
-        while hooks:
-            hooks.pop().remove()
-        if step == 7:
-            weight = next(job.model.parameters())
-            hooks.append(weight.register_hook(lambda grad: grad * float("nan")))
+    def seed_of(job: Any, step: int) -> int:
+        """Asked for before each step."""
+        poisoned = step == 7
+        monkeypatch.setattr(loop, "train_step", spoiled if poisoned else taken)
         return real(job, step)
 
-    monkeypatch.setattr(loop, "micro_batches", once)
+    def spoiled(module: Any, *arguments: Any) -> Any:
+        hook = next(module.parameters()).register_hook(lambda gradient: gradient * float("nan"))
+        step = taken(module, *arguments)
+        hook.remove()
+        return step
+
+    monkeypatch.setattr(periodic, "seed_of", seed_of)
     with pytest.raises(UserError, match=r"step 8: .*holds documents .*txt") as stopped:
         train(text, tmp_path / "run")
     assert "--on-nonfinite skip" in str(stopped.value)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import transformers
 from nextword.cli.main import main
 from nextword.errors import UserError
 from nextword.hub.writing import save
-from nextword.inference.language_model import LanguageModel, StopFilter, load_language_model
+from nextword.inference.language_model import LanguageModel, load_language_model
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import GenerateSettings, ModelSettings
@@ -250,43 +249,3 @@ def test_a_middle_is_refused_where_it_cannot_have_been_learned(model: LanguageMo
         UserError, match=r"has no <\|fim_prefix\|>, which a suffix needs; leave the suffix out"
     ):
         model.generate("a", suffix="b")
-
-
-def pass_through(text: str, stops: list[str], cuts: list[int]) -> str:
-    stop_filter = StopFilter(stops)
-    shown = ""
-    for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
-        shown += stop_filter.feed(text[start:end])
-    return shown + stop_filter.flush()
-
-
-def test_text_ends_before_the_first_stop_string_however_it_is_cut() -> None:
-    rng = random.Random(1)
-    for _ in range(3000):
-        text = "".join(rng.choices("ab语\n", k=rng.randrange(12)))
-        stops = ["".join(rng.choices("ab语\n", k=rng.randrange(1, 5))) for _ in range(3)]
-        cuts = sorted(rng.randrange(len(text) + 1) for _ in range(rng.randrange(6)))
-        shown = pass_through(text, stops, cuts)
-        # What stops a stream is the stop string that is complete first.
-        ends = [text.find(stop) + len(stop) for stop in stops if stop in text]
-        if not ends:
-            assert shown == text
-        else:
-            assert text.startswith(shown)
-            assert not any(stop in shown for stop in stops)
-            assert any(text.startswith(stop, len(shown)) for stop in stops)
-
-
-def test_what_may_begin_a_stop_string_is_held_back_and_given_out_when_it_does_not() -> None:
-    stop_filter = StopFilter(["</end>"])
-    assert stop_filter.feed("one <") == "one "
-    assert stop_filter.feed("/en") == ""
-    assert stop_filter.feed("try>") == "</entry>"
-    assert stop_filter.feed("x</end>y") == "x"
-    assert stop_filter.stopped
-    assert stop_filter.feed("more") == stop_filter.flush() == ""
-
-
-def test_an_empty_stop_string_is_refused() -> None:
-    with pytest.raises(UserError, match="empty"):
-        StopFilter(["\n", ""])

@@ -67,6 +67,29 @@ def test_a_bias_of_the_vocabulary_learns_as_pytorchs(
         assert (part.grad - 0.37 * gradient).norm() <= tolerance * 0.37 * gradient.norm()
 
 
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.bfloat16, 2**-7)])
+def test_rows_added_for_a_gpus_sake_are_no_tokens(
+    dtype: torch.dtype, tolerance: float, biased: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here as on a GPU: 61 entries are computed as 64."""
+    monkeypatch.setattr(cross_entropy, "ALIGNED", {"cpu": 64})
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", 7 * 64)
+    hidden, weight, targets = example(dtype)
+    bias = torch.linspace(-1, 1, VOCABULARY).to(weight.dtype).requires_grad_() if biased else None
+    given = [part for part in (hidden, weight, bias) if part is not None]
+    nats = linear_cross_entropy(hidden, weight, targets, bias)
+    nats.backward()
+    exact = [part.detach().double().requires_grad_() for part in given]
+    loss = F.cross_entropy(F.linear(*exact), targets, reduction="sum")
+    assert abs(nats - loss) <= tolerance * loss
+    for part, gradient in zip(given, torch.autograd.grad(loss, exact), strict=True):
+        assert part.grad is not None and part.grad.shape == part.shape
+        assert (part.grad - gradient).norm() <= tolerance * gradient.norm()
+    single = per_token_cross_entropy(hidden, weight, targets, bias).double()
+    assert abs(single.sum() - loss) <= tolerance * loss
+
+
 def test_gradients_add_up_over_micro_batches() -> None:
     hidden, weight, targets = example(torch.float64)
     for part in (slice(0, 20), slice(20, 21), slice(21, 60)):

@@ -265,10 +265,32 @@ WRITTEN = [
         "prefer",
         {"a.jsonl": jsonl(COMPARED | {"score_chosen": 5.0, "score_rejected": 1.0})},
         "What do cows eat? ⟦Grass.⟧ rather than ⟦Stones.⟧",
-        ("score_chosen", "score_rejected"),
+        (),
         {"a.jsonl": jsonl(COMPARED, COMPARED | {"rejected": "Grass."})},
         "the chosen and the rejected answer are the same",
     ),
 ]
 
-FORMATS = [*CHAT, *QUESTIONS, *CLASSES, *WRITTEN]
+HEADER = """The Project Gutenberg eBook of The Mill
+This ebook is for the use of anyone anywhere at no cost.
+
+*** START OF THE PROJECT GUTENBERG EBOOK THE MILL ***
+"""
+LICENCE = """
+*** END OF THE PROJECT GUTENBERG EBOOK THE MILL ***
+
+Section 1. General Terms of Use and Redistributing Project Gutenberg works
+"""
+RAW = [
+    Published(
+        "Project Gutenberg",
+        "text",
+        {"a.txt": "The widow saw smoke above the wood."},
+        "⟦The widow saw smoke above the wood.⟧",
+        (),
+        {"a.txt": f"{HEADER}\nThe widow saw smoke above the wood.\n{LICENCE}"},
+        "with Project Gutenberg's licence",
+    ),
+]
+
+FORMATS = [*CHAT, *QUESTIONS, *CLASSES, *WRITTEN, *RAW]

@@ -35,7 +35,7 @@ TAGS = [
         "⟦Ada|PER⟧ left .",
         ("2", "3"),
         {"a.conll": "Ada B-PER\nThorne\n\nTom B-PER\nran O\n"},
-        "has 1 columns, the lines before it 2",
+        "has 1 column, the lines before it 2",
     ),
     *(
         Published(

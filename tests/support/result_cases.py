@@ -131,7 +131,7 @@ CASES = (
         *("translate-beams-zh", "rewriter"),
         *("{data}/translate-{part}.en {data}/translate-{part}.zh", "--task translate"),
         learn=LONGER,
-        use="--beams 3",
+        use="--num-beams 3",
     ),
     finetuned("chat", "decoder", "{data}/chat-{part}.jsonl", "--task chat", learn=LONGER),
     finetuned("chat-instructions", "decoder", "{data}/instructions-{part}.jsonl", "--task chat"),
@@ -169,7 +169,7 @@ CASES = (
     ),
     finetuned(
         *("classify-several-random-weights", "decoder", "{data}/topics-{part}.jsonl"),
-        "--task classify --random-weights --metric macro-f1",
+        "--task classify --from-scratch --metric macro-f1",
     ),
     finetuned(
         *("classify-amount", "encoder", "{data}/amounts-{part}.csv", "--task classify"),

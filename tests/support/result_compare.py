@@ -19,7 +19,7 @@ RENAMED: dict[str, dict[str, str]] = {  # the name before: the name after
     "keys": {"figures": "metrics"},  # of JSON; "held_out.jsonl:twin" is that key in one file
     "values": {},  # "labels=several": this string under this key, and as this flag's argument
     # of a word in a command; it may become several, or ""
-    "flags": {"--beams": "--num-beams", "--random-weights": "--from-scratch"},
+    "flags": {},
 }
 ADDED = [  # paths of JSON that only the AFTER side has: not differences, but counted
     re.compile(pattern)
@@ -27,6 +27,9 @@ ADDED = [  # paths of JSON that only the AFTER side has: not differences, but co
         r"\.direction$",  # of a run's deciding metric
         r"\.(metrics|intervals|seeds)\.loss($|\.)",  # classifiers have a held-out loss too
         r"compare\.json\.metrics\.[^.]+$",  # two models are compared by every metric they have
+        r"\.(unknown_share|unknown_tokens|contents|summary\.unused|sizes)$",  # of a text
+        r"model/config\.json\.pad_token_id$",
+        r"predictions\.jsonl\[\d+\]\.(data\.|is_impossible$)",  # what stands beside a question
     )
 ]
 HASHED = {"tokenizer.json", "tokenizer_config.json"}  # JSON, but compared as bytes

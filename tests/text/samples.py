@@ -7,7 +7,7 @@ import io
 import json
 import lzma
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from nextword.text.document import Document, ReadStats
 
@@ -57,14 +57,19 @@ def parquet() -> bytes:
     return file.getvalue()
 
 
-def epub() -> bytes:
+def epub(pages: Sequence[str] = (), further: Sequence[str] = ()) -> bytes:
+    """A book of pages, in reading order; `further` ones stand in it and not in that order."""
+    pages = pages or [
+        f"<html><head><title>t</title></head><body><p>{paragraph}</p></body></html>"
+        for paragraph in PARAGRAPHS[:2]
+    ]
     container = (
         '<?xml version="1.0"?><container xmlns="urn:oasis:names:tc:opendocument:xmlns:container">'
         '<rootfiles><rootfile full-path="OEBPS/content.opf"/></rootfiles></container>'
     )
-    chapters = ["second.xhtml", "first.xhtml"]  # in reading order
-    items = "".join(f'<item id="i{n}" href="{name}"/>' for n, name in enumerate(chapters))
-    spine = "".join(f'<itemref idref="i{n}"/>' for n in range(len(chapters)))
+    names = [f"{len(pages) - number:03}.xhtml" for number in range(len(pages))]
+    items = "".join(f'<item id="i{n}" href="{name}"/>' for n, name in enumerate(names))
+    spine = "".join(f'<itemref idref="i{n}"/>' for n in range(len(names)))
     package = (
         '<package xmlns="http://www.idpf.org/2007/opf">'
         f"<manifest>{items}</manifest><spine>{spine}</spine></package>"
@@ -74,23 +79,31 @@ def epub() -> bytes:
         archive.writestr("mimetype", "application/epub+zip")
         archive.writestr("META-INF/container.xml", container)
         archive.writestr("OEBPS/content.opf", package)
-        for name, paragraph in zip(chapters, PARAGRAPHS, strict=False):
-            page = f"<html><head><title>t</title></head><body><p>{paragraph}</p></body></html>"
+        for name, page in zip(names, pages, strict=True):
             archive.writestr(f"OEBPS/{name}", page)
+        for number, page in enumerate(further):
+            archive.writestr(f"OEBPS/further{number}.xhtml", page)
     return file.getvalue()
 
 
-def pdf(words: str = "It was a bright cold day in April") -> bytes:
-    """A page of one line, as the PDF reference's smallest example."""
-    stream = f"BT /F1 12 Tf 72 720 Td ({words}) Tj ET".encode()
+def pdf(*pages: str) -> bytes:
+    """A file with lines of text on each page, as the PDF reference's smallest example."""
+    pages = pages or ("It was a bright cold day in April",)
+    numbers = range(4, 4 + 2 * len(pages), 2)  # of the pages; each is followed by its content
+    kids = " ".join(f"{number} 0 R" for number in numbers)
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R "
-        b"/Resources << /Font << /F1 5 0 R >> >> >>",
-        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>".encode(),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
+    for number, page in zip(numbers, pages, strict=True):
+        shown = " ".join(f"({line}) Tj T*" for line in page.split("\n"))
+        stream = f"BT /F1 12 Tf 14 TL 72 720 Td {shown} ET".encode()
+        objects.append(
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R "
+            b"/Resources << /Font << /F1 3 0 R >> >> >>" % (number + 1)
+        )
+        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream))
     content, offsets = b"%PDF-1.4\n", []
     for number, body in enumerate(objects, 1):
         offsets.append(len(content))

@@ -251,3 +251,32 @@ def test_russian_in_capitals_is_russian(encoding: str) -> None:
 def test_cyrillic_of_old_macs_is_not_greek() -> None:
     content = TEXTS["ru"].encode("mac_cyrillic")
     assert decode(content, detect_encoding(content)) == TEXTS["ru"]
+
+
+OLD_PERSIAN = "دولت ايران اعلام کرد که برنامه جديد اقتصادي در سال آينده آغاز خواهد شد."
+OLD_URDU = "پاکستان کے وزير اعظم نے کہا ہے کہ حکومت عوام کے مسائل حل کرنے کے ليے کام کرے گي."
+
+
+@pytest.mark.parametrize(
+    "text", [OLD_PERSIAN, OLD_URDU, OLD_PERSIAN.replace("آينده", "مي\u200cشود")]
+)
+def test_persian_and_urdu_are_read_as_windows_wrote_them(text: str) -> None:
+    assert detect_encoding(text.encode("cp1256")) == "cp1256"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "L’été dernier, nous sommes allés à la mer. Mon frère a préféré rester à la maison.",
+        "Die Bäume waren schon grün, als wir über die Brücke gingen. „Natürlich“, sagte er.",
+        "He didn’t say “yes”—but he wasn’t against it, and the café was naïve about it.",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["mac_roman", "cp1252"])
+def test_text_of_old_macs_and_of_windows_are_told_apart(text: str, encoding: str) -> None:
+    assert detect_encoding(text.encode(encoding)) == encoding
+
+
+def test_a_foreign_word_within_english_is_not_taken_for_a_text_of_a_mac() -> None:
+    text = "The flight to Łódź was late, and we had to wait. " * 20
+    assert detect_encoding(text.encode("cp1250")) == "cp1250"

@@ -254,7 +254,7 @@ def test_what_is_passed_over_is_named(folder: Path, capsys: pytest.CaptureFixtur
     (folder / "link").symlink_to(elsewhere)
     assert names([str(folder)]) == sorted(all_kinds())
     said = capsys.readouterr().err
-    assert "passed over as no text: 1 files (picture.png)" in said
+    assert "passed over as no text: 1 file (picture.png)" in said
     assert f"{folder}/link is passed over: it links to a folder" in said
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nextword.inference.language_model import LanguageModel, StopFilter
+from nextword.inference.language_model import LanguageModel
+from nextword.inference.text_stream import StopFilter
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from nextword.tokens.loader import (
     BlockLoader,
     derive_key,
     evaluation_windows,
+    find_documents,
     permute,
     window_bounds,
 )
@@ -204,3 +206,35 @@ def test_keys_are_the_same_on_every_machine() -> None:
 def test_a_place_outside_is_an_error() -> None:
     with pytest.raises(IndexError):
         permute(5, 5, 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_documents_of_rows_are_those_of_each_place(seed: int) -> None:
+    """Rows go around the end; documents may be empty, longer than a row, or one token."""
+    draw = np.random.default_rng(seed)
+    starts = np.append(0, np.cumsum(draw.integers(0, draw.integers(1, 60), 40)))
+    size = int(starts[-1]) or 1
+    length = int(draw.integers(1, size + 1))
+    rows = draw.integers(0, size, 5)
+    for known in (starts, starts[:-1]):  # with the end, as splits have it, and without
+        numbers, begins = find_documents(known, rows, length, size)
+        places = (rows[:, None] + np.arange(length)) % size
+        within = known[known < size]
+        assert np.array_equal(numbers, np.searchsorted(within, places, side="right") - 1)
+        assert np.array_equal(begins, np.isin(places, within))
+
+
+def test_only_the_ends_of_rows_are_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search for each token would cost more than a step, where there are millions of documents:
+    14 ms for 65,536 tokens at 300 documents, 59 ms at 30 million."""
+    searched: list[int] = []
+    real = np.searchsorted
+
+    def counted(where: Any, what: Any, *arguments: Any, **named: Any) -> Any:
+        searched.append(np.size(what))
+        return real(where, what, *arguments, **named)
+
+    batches = BlockLoader(make_split(), 64, seed=1)
+    monkeypatch.setattr(np, "searchsorted", counted)
+    batches.batch(0, 8)
+    assert 0 < sum(searched) <= 4 * 8

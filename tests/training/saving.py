@@ -44,7 +44,7 @@ def go_on(run: Path) -> None:
     """What a run that goes on does first, before it misses the data that it is not given here."""
     resumed = PretrainRun(run, [], PretrainSettings(resume=True), Group(), Interrupt(), 0.0)
     try:
-        resumed.carry_out()
+        resumed.prepare()
     except UserError as error:
         assert "no data was given" in str(error), error
     else:

@@ -17,7 +17,9 @@ from nextword.tokens.loader import IGNORE_INDEX, Batch, BlockLoader
 from nextword.tokens.store import Store
 from nextword.training import optimizers
 from nextword.training.loop import NonFiniteError, train_step
-from nextword.training.parallel import Group, LossModule
+from nextword.training.parallel import Group
+from nextword.training.sharding import LossModule
+from nextword.training.update_rules import SGD
 
 CONTEXT = 48
 
@@ -120,9 +122,9 @@ def test_a_step_that_is_not_finite_updates_nothing(store: Path) -> None:
         model.blocks[0].mlp.input.weight[0, 0] = float("nan")  # type: ignore[union-attr,index]
     before = [p.clone() for p in model.parameters()]
     learned = list(model.parameters())
-    parts = optimizers.Optimizers({"sgd": torch.optim.SGD(learned, lr=1.0)}, learned)
+    parts = optimizers.Optimizers({"sgd": SGD(learned, lr=1.0)}, learned)
     with pytest.raises(NonFiniteError):
-        train_step(LossModule(model, loss), parts, [batch], 1.0, 1.0, Group())
+        train_step(LossModule(model, loss), parts, [batch], 1.0, 1.0, Group()).read()
     for ours, reference in zip(model.parameters(), before, strict=True):
         assert torch.equal(ours.nan_to_num(), reference.nan_to_num())
         assert ours.grad is None

@@ -16,7 +16,8 @@ from nextword.hub.writing import save
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
-from nextword.tasks.generate.chat_template import CHATML, ChatTemplate, render, with_template
+from nextword.tasks.generate.chat_template import CHATML, ChatTemplate, with_template
+from nextword.tasks.generate.rendering import Renderer
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.tokenizer_training import byte_tokenizer, character_tokenizer
 from nextword.verbs.export import compare
@@ -100,7 +101,7 @@ def test_ollamas_template_writes_what_the_models_own_writes(template: str, roles
     tokenizer = byte_tokenizer()
     names = [{"u": "user", "a": "assistant", "s": "system"}[role] for role in roles]
     variables = ChatTemplate(tokenizer, template).variables()
-    marked = render(template, [(names, True)], variables)[0]
+    (marked,) = Renderer(template, variables).render([(names, True)])
     expected = re.sub("\ufdd1(\\d+)\ufdd1", r"message \1", marked)
     go, system = go_template(read_turns(tokenizer, template), "")
     messages = [(role, f"message {number}") for number, role in enumerate(names)]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nextword.cli.main import main
+from nextword.errors import UserError
 from nextword.hub.writing import save
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
@@ -20,6 +21,14 @@ from nextword.verbs.preview import preview_data
 def look(path: Path, rows: list[Any], **settings: Any) -> dict[str, Any]:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return preview_data(path, InfoSettings(**settings))
+
+
+def test_a_single_class_is_said_with_the_records_that_cannot_be_read(tmp_path: Path) -> None:
+    rows = [{"text": "One.", "label": "odd"}, {"text": "", "label": "even"}]
+    with pytest.raises(
+        UserError, match=r"the only example has the label 'odd'; 1 record besides .*:2"
+    ):
+        look(tmp_path / "a.jsonl", rows, task="classify")
 
 
 def test_columns_used_and_not_used_labels_and_unreadable_records_are_counted(

@@ -14,6 +14,7 @@ from nextword.settings import TaskSettings
 from nextword.tasks.classify.names import FLAGS, is_missing, list_or_none, name_of
 from nextword.tasks.columns import Columns, choose_column, columns_of
 from nextword.tasks.records import Record
+from nextword.text.columns import DESCRIBING_COLUMNS
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.text.document import ReadStats
 from nextword.text.readers.csv_rows import CsvRows
@@ -81,10 +82,14 @@ def _find_text(records: Sequence[Record], settings: TaskSettings, taken: Collect
     def by_name() -> str:
         return choose_column(records, "text", settings.text_column, TEXT_NAMES, "text_column")
 
-    if settings.text_column is not None or _usual(columns_of(records), TEXT_NAMES):
+    usual = _usual(columns_of(records), TEXT_NAMES)
+    is_describing = usual is not None and usual.strip().lower() in DESCRIBING_COLUMNS
+    if settings.text_column is not None or (usual and not is_describing):
         return by_name()
     texts = [column for column in _describe(records, taken) if column.may_be_text]
     texts.sort(key=lambda column: -column.length)
+    if usual and (not texts or texts[0].name == usual):
+        return usual
     if len(texts) > 1 and texts[0].length < _LONGER * texts[1].length:
         raise _unclear(
             "text", texts[:2], records, "--text-column; of a pair the other one with --pair-column"

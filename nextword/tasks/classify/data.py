@@ -125,8 +125,9 @@ def labels_of(texts: Sequence[LabelledText]) -> Outputs:
     counts = Counter(name for text in texts for name in text.names)
     names = sorted(counts, key=_natural)
     if len(names) < 2 and kind == "single":
+        having = f"all {len(texts):,} examples have" if len(texts) > 1 else "the only example has"
         raise UserError(
-            f"all {len(texts):,} examples have the label {names[0]!r}",
+            f"{having} the label {names[0]!r}",
             where=texts[0].place,
             mend="give examples of at least two classes",
         )

@@ -19,6 +19,7 @@ from nextword.hub.heads import OutputKind
 from nextword.tasks.classify.amounts import find_amounts
 from nextword.tasks.classify.names import (
     FLAGS,
+    NO_LABEL,
     Placed,
     apart,
     are_joined,
@@ -33,7 +34,9 @@ from nextword.tasks.classify.numbers import Notation, bare, is_percentage, read_
 from nextword.tasks.dataset import LeftOut
 
 BOOLEANS = ("true", "false")
+AS_CLASS = "none"  # in lower case people write it, and programs do not
 UNKNOWN_CLASS, DISAGREED = "-1", "-"  # the number of no class; SNLI's mark of no majority
+FEW_ALONE = 1  # names that no other record has, where all others are common
 ODD = 0.2  # of the labels with marks: so few may be mistakes
 RARE = 0.05  # of all labels: a class number -1 so rare, among classes from 0 on, is no class
 
@@ -101,6 +104,7 @@ def find_format(
     number -1 is none. Raises UserError where labels can be read in two ways, and says how to
     choose; and where none is known.
     """
+    asked = kind
     given = [(value, place) for value, place in labels if is_sound(value)]
     lists = [as_list(value, place) for value, place in given]
     _refuse_flags([items for items in lists if items is not None], given)
@@ -121,6 +125,10 @@ def find_format(
     names = Counter(name_of(value) for value, _ in scalars)
     names.update(name_of(item) for items in lists if items for item in items)
     unknown = _unknown(names + Counter(classes), marks_unknown or bool(classes)) - set(classes)
+    if doubtful := {n for n in names if n.lower() in NO_LABEL} - set(classes) - {AS_CLASS}:
+        if asked is None:
+            raise _may_be_no_label(doubtful, given, kind)
+        unknown |= doubtful if classes else set()
     if names and set(names) <= unknown | ({UNKNOWN_CLASS} - set(classes)):
         raise UserError(
             f"has no label that is known: all are {next(iter(names))}",
@@ -131,7 +139,16 @@ def find_format(
 
 
 def _refuse_flags(lists: Sequence[list[Any]], given: Sequence[Placed]) -> None:
-    """Raise UserError for lists that say 0 or 1 of each label, whose names they do not tell."""
+    """Raise UserError for lists that say 0 or 1, or a share, of each label, whose names they do not
+    tell."""
+    items = [item for items in lists for item in items]
+    are_shares = all(isinstance(item, float) and 0 <= item <= 1 for item in items)
+    if are_shares and any(item % 1 for item in items):
+        raise UserError(
+            f"labels are lists of {len(lists[0])} shares, which do not say what they stand for",
+            where=given[0][1],
+            mend="write the name of the class that has the largest one",
+        )
     length = len(lists[0]) if len(lists) > 1 else 0
     if length > 1 and all(
         len(items) == length and {name_of(item) for item in items} <= FLAGS for items in lists
@@ -141,6 +158,22 @@ def _refuse_flags(lists: Sequence[list[Any]], given: Sequence[Placed]) -> None:
             where=given[0][1],
             mend='write the names of those that are 1, e.g. ["joy", "fear"]',
         )
+
+
+def _may_be_no_label(names: set[str], given: Sequence[Placed], kind: OutputKind) -> UserError:
+    """An error that asks whether a name is that of a class."""
+    having = [
+        (name, place)
+        for value, place in given
+        for name in map(name_of, list_or_none(value) or [value])
+        if name in names
+    ]
+    return UserError(
+        f"label {having[0][0]!r} may be a class, or say that there is no label "
+        f"({len(having):,} of {len(given):,})",
+        where=having[0][1],
+        mend=f"remove these rows, or say --labels {kind} if it is a class",
+    )
 
 
 def notes_of(format_: LabelFormat, labels: Iterable[Placed]) -> Counter[str]:
@@ -169,6 +202,11 @@ def notes_of(format_: LabelFormat, labels: Iterable[Placed]) -> Counter[str]:
         what = "labels that differ only in upper and lower case, width or zeros before a number"
         what += f", kept apart ({shown})"
         notes[what] = sum(names[name] for name in alike)
+    alone = [name for name, count in names.items() if count == 1]
+    if 0 < len(alone) <= FEW_ALONE and names.total() > FEW_ALONE * 10 * len(names):
+        notes[f"labels that stand in one record only ({', '.join(alone)})"] = len(alone)
+    if AS_CLASS in names:
+        notes[f"labels {AS_CLASS!r}, read as a class like the others"] = names[AS_CLASS]
     if UNKNOWN_CLASS in names and UNKNOWN_CLASS not in format_.unknown:
         numbers = [int(name) for name in names if name.lstrip("-").isdigit()]
         if len(numbers) == len(names) and max(numbers) > 1 and min(numbers) == -1:

@@ -15,6 +15,8 @@ _OPENED = re.compile(  # a tuple only if it is empty, or begins with a string
     r"\s*(?:[\[{]|\(\s*['\"]|\(\s*\)\s*\Z|(?:\w+\.)?array\(|(?:frozen)?set\()"
 )
 _CUT_OFF = re.compile(r"\[\s*(?:['\"]|[^\]]+,)")  # a list without its end
+# What programs write where there is no value, and people as the name of a class, in lower case.
+NO_LABEL = frozenset(["null", "none", "n/a", "na", "nil", "\\n", "(null)", "<null>", "?"])
 FLAGS = {"0", "1", "true", "false"}  # what says of a label whether it holds
 Placed = tuple[Any, str]  # a value and its place
 

@@ -17,6 +17,7 @@ from nextword.tasks.generate.data import PromptedExample
 from nextword.tasks.generate.encoding import LEAST_CONTEXT, MOST_DROPPED
 from nextword.tasks.generate.prompts import main_language
 from nextword.tasks.tag.data import UNSPACED, begins_with_space, windows
+from nextword.terminal import count_of
 from nextword.tokens.packing import Example
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -177,11 +178,13 @@ def _describe(
     questions: Sequence[Question], dropped: Counter[str], windows: int, wider: int
 ) -> list[str]:
     count = len(questions)
-    notes = [f"{number:,} questions are left out: {reason}" for reason, number in dropped.items()]
+    notes = [
+        f"{count_of(number, 'question')} left out: {reason}" for reason, number in dropped.items()
+    ]
     if windows > count:
-        notes.append(f"{count:,} questions are read in {windows:,} windows of their text")
+        notes.append(f"{count_of(count, 'question')} read in {windows:,} windows of the text")
     if without := sum(not question.references for question in questions):
-        notes.append(f"{without:,} questions have no answer")
+        notes.append(f"{count_of(without, 'question')} without an answer")
     if wider:
         notes.append(
             f"{wider:,} answers begin or end inside a token: what is predicted holds a little more"

@@ -13,6 +13,7 @@ from nextword.tasks.columns import Columns, emptiness, text_of
 from nextword.tasks.generate.columns import ANSWERABLE, IMPOSSIBLE, STARTS
 from nextword.tasks.generate.instructions import quoted
 from nextword.tasks.generate.messages import holds, parse_text
+from nextword.tasks.generate.options import AS_LETTER, Options
 from nextword.tasks.records import Record
 
 NEAR = 2  # characters by which a place may be wrong: some data sets count a space or quote more
@@ -34,9 +35,14 @@ class Answer:
 
 
 def read_answers(
-    record: Record, columns: Columns, unused: set[str], notes: Counter[str]
+    record: Record,
+    columns: Columns,
+    unused: set[str],
+    notes: Counter[str],
+    options: Options | None = None,
 ) -> list[Answer]:
-    """Return the answers of a question in order, none where it has no answer.
+    """Return the answers of a question in order, none where it has no answer. One that is the
+    letter of one of its `options` is that option.
 
     Keys that are not read are put in `unused`. Raises UserError, with the place, for an answer that
     is missing or empty, and for a record that contradicts itself.
@@ -49,7 +55,10 @@ def read_answers(
     for column in columns.targets:
         value = _held_value(record[column], column, place, notes)
         are_listed |= isinstance(value, list | Mapping)
-        given += _pairs(value, starts, column, place, unused)
+        for one, start in _pairs(value, starts, column, place, unused):
+            chosen = None if options is None or not holds(one) else options.text_of(one, record)
+            notes.update([AS_LETTER] * (chosen is not None))
+            given.append((one if chosen is None else chosen, start))
     names = ", ".join(columns.targets)
     answers = [
         Answer(text, _start(start, place))

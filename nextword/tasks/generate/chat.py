@@ -15,19 +15,16 @@ from nextword.evaluation.metrics import Direction, Metric, perplexity, ratio
 from nextword.hub.writing import save
 from nextword.settings import TaskSettings
 from nextword.tasks.base import CONVERGED
-from nextword.tasks.columns import Columns, choose_column, input_text
-from nextword.tasks.dataset import Dataset, E, Encoded, ExampleReader
+from nextword.tasks.dataset import Dataset, E, Encoded
 from nextword.tasks.generate.chat_template import with_template
-from nextword.tasks.generate.columns import filled_columns, filled_first
 from nextword.tasks.generate.conversation_encoding import ConversationEncoder
 from nextword.tasks.generate.conversations import ConversationReader
-from nextword.tasks.generate.data import JOINED, sentences_of
 from nextword.tasks.generate.encoding import EncodedPrompts, GenerationExample, PromptFormat
 from nextword.tasks.generate.messages import Talk
 from nextword.tasks.generate.prompts import main_language
 from nextword.tasks.generate.task import Generate, TextOutputs
+from nextword.tasks.generate.texts import TextReader
 from nextword.tasks.records import Record, TextFiles
-from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.tokens.packing import Example
 
 Items = Encoded[GenerationExample]
@@ -110,22 +107,6 @@ class Chat(Unscored[Talk]):
         ]
 
 
-class TextReader(ExampleReader[str]):
-    """Reads one text a record, which may be a list of its paragraphs."""
-
-    def read(self, record: Record) -> str:
-        column = self.columns.inputs["text"]
-        sentences = sentences_of(record[column], record.place)
-        if not sentences:
-            return input_text(record, column)
-        if isinstance(record[column], str):
-            self.report.notes[JOINED] += 1
-        return "\n".join(sentences).strip()
-
-    def input_of(self, example: str, record: Record) -> str:
-        return str(dict(record.values))
-
-
 @dataclass
 class Continue(Unscored[str]):
     name: ClassVar[str] = "text"
@@ -135,9 +116,7 @@ class Continue(Unscored[str]):
     def reader(
         cls, records: Sequence[Record], settings: TaskSettings, *, labelled: bool
     ) -> TextReader:
-        usual = filled_first(filled_columns(records), TEXT_NAMES)
-        column = choose_column(records, "text", settings.text_column, usual, "text_column")
-        return TextReader(Columns({"text": column}))
+        return TextReader(records, settings)
 
     @classmethod
     def present(cls, dataset: Dataset[str], index: int) -> str:

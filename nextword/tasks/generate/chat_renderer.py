@@ -1,13 +1,14 @@
-"""Renders chat templates, which may be hostile, in a process of their own: run by chat.py.
+"""Renders chat templates, which may be hostile, in a process of their own: run by rendering.py.
 
-Reads one JSON object from standard input, writes a list of texts, or a text that says what is
-wrong.
+For each line of standard input, a JSON object, it writes a line: a list of texts, or a text that
+says what is wrong.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import sys
 from typing import Any, NoReturn
@@ -16,27 +17,32 @@ _GENERATION = re.compile(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}")
 
 
 def main() -> None:
-    asked = json.load(sys.stdin)
-    seconds, memory, longest = asked["bounds"]
-    _bound(seconds, memory)
-    try:
-        answer: Any = list(_texts(asked, longest))
-    except MemoryError:
-        answer = "takes too much time or memory"
-    except Exception as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        answer = f"cannot be used ({said})"
-    json.dump(answer, sys.stdout)
+    for line in sys.stdin.buffer:
+        asked = json.loads(line)
+        seconds, memory, longest = asked["bounds"]
+        _bound(seconds, memory)
+        try:
+            answer: Any = list(_texts(asked, longest))
+        except MemoryError:
+            answer = "takes too much time or memory"
+        except Exception as error:
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            answer = f"cannot be used ({said})"
+        print(json.dumps(answer), flush=True)
 
 
 def _bound(seconds: int, memory: int) -> None:
+    """Bound the memory, and the time from now on."""
     try:
         import resource
     except ImportError:  # not on Windows: there only the time is bounded, by the caller
         return
-    for what, most in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory)):
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    until = math.ceil(used.ru_utime + used.ru_stime) + seconds
+    for what, most in ((resource.RLIMIT_CPU, until), (resource.RLIMIT_AS, memory)):
+        _, highest = resource.getrlimit(what)
         with contextlib.suppress(ValueError, OSError):  # some systems do not bound memory
-            resource.setrlimit(what, (most, most))
+            resource.setrlimit(what, (most, highest))
 
 
 def _texts(asked: dict[str, Any], longest: int) -> Any:

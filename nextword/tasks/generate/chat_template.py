@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +17,12 @@ from pathlib import Path
 from nextword.errors import UserError
 from nextword.hub.tensor_files import inside
 from nextword.tasks.generate.messages import ROLES, Message
+from nextword.tasks.generate.rendering import MARK, Renderer
 from nextword.tokens.tokenizer import Tokenizer
 
-SECONDS, MEMORY, LONGEST = 20, 2**30, 2**20  # of rendering; bytes; characters of what comes out
 TEMPLATE = "chat_template"
-_MARK = "\ufdd1"  # a noncharacter, around the number of a message
-MARKED = re.compile(f"{_MARK}(\\d+){_MARK}")
+KEPT = 1024  # shapes of conversations, and texts of templates, that are remembered
+MARKED = re.compile(f"{MARK}(\\d+){MARK}")
 
 CHATML = (
     "{% for message in messages %}"
@@ -123,15 +121,17 @@ class ChatTemplate:
         self._controls = {name: number for number, name in control_names(tokenizer).items()}
         names = sorted(filter(None, self._controls), key=len, reverse=True)
         self._cut = re.compile("|".join([MARKED.pattern, *map(re.escape, names)]))
+        self._renderer = Renderer(template, self.variables())
         self._rendered: dict[tuple[tuple[str, ...], bool], str] = {}
         self._literal: dict[str, list[int]] = {}
 
     def prepare(self, shapes: Iterable[tuple[Sequence[str], bool]]) -> None:
-        """Render these shapes at once: (roles, whether an answer is asked for)."""
+        """Render these shapes at once, and remember them: (roles, whether an answer is asked
+        for)."""
         wanted = dict.fromkeys((tuple(roles), asks) for roles, asks in shapes)
         missing = [shape for shape in wanted if shape not in self._rendered]
         if missing:
-            texts = render(self.template, missing, self.variables())
+            texts = self._renderer.render(missing)
             self._rendered |= dict(zip(missing, texts, strict=True))
 
     def encode(self, messages: Sequence[Message], *, asks: bool = False) -> Conversation:
@@ -140,8 +140,7 @@ class ChatTemplate:
         Raises UserError where the template leaves out what the assistant says.
         """
         shape = (tuple(message.role for message in messages), asks)
-        self.prepare([shape])
-        text, ids, turns = self._rendered[shape], list[int](), dict[int, tuple[int, int]]()
+        text, ids, turns = self._render(shape), list[int](), dict[int, tuple[int, int]]()
         begun: int | None = None  # the assistant's turn that has not ended yet
         end = 0
         for match in [*self._cut.finditer(text), None]:
@@ -178,10 +177,21 @@ class ChatTemplate:
         ends = {last} if last in self.tokenizer.special_ids else set()
         return frozenset(ends | {self.tokenizer.end_id})
 
+    def _render(self, shape: tuple[tuple[str, ...], bool]) -> str:
+        text = self._rendered.get(shape)
+        if text is None:
+            (text,) = self._renderer.render([shape])
+            if len(self._rendered) < KEPT:
+                self._rendered[shape] = text
+        return text
+
     def _text(self, text: str) -> list[int]:
-        if text not in self._literal:
-            self._literal[text] = self.tokenizer.encode(text)
-        return self._literal[text]
+        ids = self._literal.get(text)
+        if ids is None:
+            ids = self.tokenizer.encode(text)
+            if len(self._literal) < KEPT:
+                self._literal[text] = ids
+        return ids
 
     def variables(self) -> dict[str, str]:
         """Return the names of the tokenizer's tokens that a template may use."""
@@ -192,39 +202,3 @@ class ChatTemplate:
             if isinstance(named, str):
                 found[role] = named
         return found
-
-
-def render(
-    template: str,
-    shapes: Sequence[tuple[Sequence[str], bool]],
-    variables: Mapping[str, str] | None = None,
-) -> list[str]:
-    """What a template makes of conversations with these roles, marks standing for contents.
-
-    Raises UserError for a template that is wrong, refuses the roles, or takes too much.
-    """
-    asked = {
-        "template": template,
-        "variables": dict(variables or {}),
-        "shapes": [[list(roles), asks] for roles, asks in shapes],
-        "bounds": [SECONDS, MEMORY, LONGEST],
-        "mark": _MARK,
-    }
-    command = [sys.executable, "-I", str(Path(__file__).with_name("chat_renderer.py"))]
-    try:
-        done = subprocess.run(
-            command, input=json.dumps(asked).encode(), capture_output=True, timeout=SECONDS
-        )
-        answer = json.loads(done.stdout)
-    except (subprocess.TimeoutExpired, ValueError):
-        raise _wrong("takes too much time or memory") from None
-    if isinstance(answer, str):
-        raise _wrong(answer)
-    return [str(text) for text in answer]
-
-
-def _wrong(what: str) -> UserError:
-    return UserError(
-        f"the model's chat template {what}",
-        mend="mend or remove chat_template in its tokenizer_config.json",
-    )

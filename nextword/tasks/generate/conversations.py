@@ -13,6 +13,7 @@ from nextword.tasks.dataset import ExampleReader, LeftOut
 from nextword.tasks.generate.columns import column_names, filled_columns
 from nextword.tasks.generate.instructions import (
     InstructionColumns,
+    quoted,
     system_columns,
     with_system,
 )
@@ -25,6 +26,8 @@ from nextword.tasks.generate.messages import (
     parse_text,
     read_messages,
 )
+from nextword.tasks.generate.options import Options
+from nextword.tasks.generate.printed import check_printed
 from nextword.tasks.generate.trees import REPLIES, best_path, is_tree
 from nextword.tasks.records import Record
 
@@ -52,6 +55,12 @@ class ConversationReader(ExampleReader[Talk]):
         self._names = column_names(records)
         super().__init__(self._find_columns(records, settings))
         self._systems = system_columns({name.strip().lower(): name for name in self.columns.extras})
+        self._options: Options | None = None
+        if self._instruction is not None:
+            targets = self.columns.targets
+            self._options = Options.find(records, self._names, targets)
+            read = [*self.columns.inputs.values(), *targets]
+            check_printed(records, read, self.report.notes)
 
     def _find_columns(self, records: Sequence[Record], settings: TaskSettings) -> Columns:
         names = self._names
@@ -85,6 +94,8 @@ class ConversationReader(ExampleReader[Talk]):
         else:
             talk = self._instruction.read(record, unused)
             for answer in self.columns.targets:
+                if self._options is not None:
+                    _refuse_letter(self._options, record, answer, talk)
                 talk += self._read_answer(record, answer, unused)
         self.report.unused.update(unused)
         return self._learned_part(talk, record.place) if self._labelled else talk
@@ -126,6 +137,19 @@ class ConversationReader(ExampleReader[Talk]):
 
     def input_of(self, example: Talk, record: Record) -> str:
         return str(dict(record.values))
+
+
+def _refuse_letter(options: Options, record: Record, answer: str, talk: Talk) -> None:
+    """Raise UserError for an answer that is the letter of an option the prompt does not hold."""
+    text = options.text_of(record[answer], record)
+    asked = "\n".join(message.content for message in talk)
+    if text is not None and not all(option in asked for option in options.read(record).values()):
+        raise UserError(
+            f"answer {record[answer]!r} is the letter of an option, {quoted(text)}, and the prompt "
+            "does not hold the options",
+            where=record.place,
+            mend="write the options into the question, or the option's text as the answer",
+        )
 
 
 def _usual_messages(records: Sequence[Record], filled: Mapping[str, str]) -> str | None:

@@ -12,7 +12,9 @@ from nextword.errors import UserError
 from nextword.tasks.columns import Columns, emptiness, input_text, text_of
 from nextword.tasks.dataset import Dataset, ExampleReader
 from nextword.tasks.generate.answers import Answer, check_start, read_answers
+from nextword.tasks.generate.columns import column_names
 from nextword.tasks.generate.messages import holds, parse_text
+from nextword.tasks.generate.options import Options
 from nextword.tasks.generate.prompts import fields_of
 from nextword.tasks.generate.translation import parse_translation
 from nextword.tasks.records import Record
@@ -40,6 +42,7 @@ class PromptedReader(ExampleReader[PromptedExample]):
     def __init__(self, columns: Columns, task: str, prompt: str | None = None) -> None:
         super().__init__(columns)
         self._task = task
+        self._options: Options | None = None
         fields = None if prompt is None else fields_of(prompt)
         self._left_out = [
             column
@@ -50,8 +53,17 @@ class PromptedReader(ExampleReader[PromptedExample]):
     def read_all(
         self, records: Sequence[Record], *, keep_going: bool = False
     ) -> Dataset[PromptedExample]:
+        if self._task == "qa" and self.columns.targets:
+            self._find_options(records)
         parsed = [self._parsed(record) for record in records]
         return super().read_all(parsed, keep_going=keep_going)
+
+    def _find_options(self, records: Sequence[Record]) -> None:
+        targets = self.columns.targets
+        self._options = Options.find(records, column_names(records), targets)
+        if self._options is not None:
+            extras = [*self.columns.extras, *self._options.columns]
+            self.columns = replace(self.columns, extras=extras)
 
     def read(self, record: Record) -> PromptedExample:
         for role, column in self.columns.inputs.items():
@@ -142,7 +154,8 @@ class PromptedReader(ExampleReader[PromptedExample]):
 
     def _answers(self, record: Record) -> list[Answer]:
         unused = set[str]()
-        answers = read_answers(record, self.columns, unused, self.report.notes)
+        notes, options = self.report.notes, self._options
+        answers = read_answers(record, self.columns, unused, notes, options)
         self.report.unused.update(unused)
         return answers
 

@@ -21,6 +21,7 @@ from nextword.tasks.columns import columns_of, input_text, leading_spaces
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.generate.data import PromptedExample
 from nextword.tasks.generate.prompts import default_template, main_language, parse_template
+from nextword.terminal import count_of
 from nextword.tokens.packing import Example
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -161,7 +162,9 @@ class ExampleEncoder:
                 f"{self.max_length:,} tokens each ({reasons})",
                 mend="raise --max-length, take a model with a longer context, or shorten them",
             )
-        notes = [f"{number:,} examples are left out: {what}" for what, number in dropped.items()]
+        notes = [
+            f"{count_of(number, 'example')} left out: {what}" for what, number in dropped.items()
+        ]
         if cut:
             notes.append(
                 f"{cut:,} of {count:,} examples are cut to {self.max_length:,} tokens "

@@ -24,7 +24,11 @@ TOOL_ROLES = ("tool", "function", "function_call", "tool_call", "observation", "
 TOOL_CALLS = ("tool_calls", "function_call")
 ROLE_KEYS = ("role", "from")
 TEXT_KEYS = ("content", "value", "text")
-WEIGHT_KEYS = ("weight", "train", "training", "trainable", "train_on_turn", "learn", "loss")
+WEIGHT_KEYS = (
+    *("weight", "train", "training", "trainable", "train_on_turn", "learn", "loss"),
+    *("loss_mask", "loss_weight"),
+)
+MASK_KEYS = ("mask", "masked", "is_masked")  # some mean: to be learned, and some the opposite
 TEXT_PARTS = (None, "text", "input_text", "output_text")
 WITHOUT_TOOLS = "remove these turns, or write as text what the user and the assistant say in them"
 _MESSAGES_AS_TEXT = re.compile(r"\[?\s*\{\s*(['\"])(?:role|from|content|value)\1\s*:")
@@ -213,6 +217,14 @@ def _is_learned(
     item: Mapping[str, Any], role: str, name: str, place: str, unused: set[str]
 ) -> bool:
     """Whether an answer is learned: not where "weight" is 0 or "train" is false."""
+    masked = next((key for key in MASK_KEYS if holds(item.get(key))), None)
+    if masked is not None and role == "assistant":
+        raise UserError(
+            f"{name} has the {masked} {item[masked]!r}, which may mean that it is learned, or that "
+            "it is not",
+            where=place,
+            mend='write "weight": 1 for an answer that is learned, 0 for one that is only read',
+        )
     flags: dict[str, bool] = {}
     for key in WEIGHT_KEYS:
         value = item.get(key)

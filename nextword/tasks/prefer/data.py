@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
 from nextword.tasks.columns import Columns, choose_column, input_text
-from nextword.tasks.dataset import ExampleReader
+from nextword.tasks.dataset import Dataset, ExampleReader
 from nextword.tasks.generate.columns import column_names, filled_columns
 from nextword.tasks.generate.conversations import MESSAGES
 from nextword.tasks.generate.instructions import (
@@ -31,6 +31,8 @@ from nextword.tasks.generate.messages import (
     messages_in,
     read_messages,
 )
+from nextword.tasks.generate.printed import check_printed
+from nextword.tasks.prefer.scores import check_scores, score_columns
 from nextword.tasks.records import Record
 
 PROMPTS = ("prompt", "question", "instruction", "input")
@@ -68,7 +70,7 @@ def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled:
             chosen,
             choose_column(records, "rejected answer", None, REJECTED, "target_column"),
         ]
-    extras = list(system_columns(names))
+    extras = [*system_columns(names), *(score_columns(names) if labelled else ())]
     if "prompt" in inputs:
         found = InstructionColumns.find(names, inputs["prompt"], None)
         extras += [found.history] if found.history else []
@@ -94,9 +96,18 @@ class PreferenceReader(ExampleReader[Preference]):
         if "prompt" in columns.inputs:
             found = InstructionColumns.find(names, columns.inputs["prompt"], None)
             self._asked = replace(found, systems=())
+        self._scores = score_columns(names)
+
+    def read_all(
+        self, records: Sequence[Record], *, keep_going: bool = False
+    ) -> Dataset[Preference]:
+        read = [*self.columns.inputs.values(), *self.columns.targets]
+        check_printed(records, read, self.report.notes)
+        return super().read_all(records, keep_going=keep_going)
 
     def read(self, record: Record) -> Preference:
         unused = set[str]()
+        check_scores(record, self._scores, self.report.notes)
         preference = self._read(record, unused)
         self.report.unused.update(unused)
         return preference

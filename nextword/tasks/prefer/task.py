@@ -213,13 +213,13 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
     @torch.no_grad()
     def _margins(self, items: Sequence[EncodedPair], model: Transformer) -> Floats:
         """log p(chosen) - log p(rejected) of each pair, [pairs]."""
-        device, parts = model.embedding.weight.device, [np.empty(0)]
+        device, parts = model.embedding.weight.device, [torch.empty(0)]
         pairs = max(self.batch_size // 2, 1)
         with eval_mode(model):
             for first in range(0, len(items), pairs):
                 batch = self.collate(items[first : first + pairs], []).to(device)
-                parts.append(objective.margins(model, batch).double().cpu().numpy())
-        return np.concatenate(parts)
+                parts.append(objective.margins(model, batch))
+        return torch.cat([part.to(parts[-1]) for part in parts]).cpu().double().numpy()
 
     def predict(self, encoded: Pairs, dataset: Preferences) -> PreferenceOutputs:
         """Write an answer to each prompt; measure the pairs where they are known."""

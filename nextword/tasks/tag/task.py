@@ -45,6 +45,7 @@ from nextword.tasks.tag.data import (
 )
 from nextword.tasks.tag.reader import TaggedTextReader, tag_reader
 from nextword.tasks.tag.schemes import are_plain
+from nextword.terminal import count_of
 from nextword.tokens.packing import Example, pack
 
 DIRECTIONS: dict[bool, dict[str, Direction]] = {  # by whether tags are plain ones of words
@@ -293,7 +294,7 @@ def _describe(texts: Sequence[TaggedText], windows: int) -> list[str]:
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common(8))
     notes = [f"{what}: {kinds}"]
     if windows > len(texts):
-        notes.append(f"{len(texts):,} texts are read in {windows:,} windows (--max-length)")
+        notes.append(f"{count_of(len(texts), 'text')} read in {windows:,} windows (--max-length)")
     return notes
 
 

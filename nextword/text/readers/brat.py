@@ -45,6 +45,16 @@ def pair_annotations(sources: Sequence[Source]) -> list[Source]:
         else:
             paired[source.path] = source
     if any(source.kind == "brat" for source in paired.values()):
+        folders = {Path(name).parent for name, source in paired.items() if source.kind == "brat"}
+        for name, source in paired.items():
+            path = Path(name)
+            if source.kind == "text" and path.suffix.lower() == ".txt" and path.parent in folders:
+                raise UserError(
+                    "is without its annotations, which the texts beside it have",
+                    where=name,
+                    mend=f"put {path.with_suffix(ANNOTATIONS).name} beside it (empty where it has "
+                    "no entities), or take it out of the folder",
+                )
         for name in [name for name in paired if name.endswith(CONFIGURATION)]:
             warn(f"{name} is passed over: it is brat's configuration")
             del paired[name]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from nextword.terminal import count_of
 from nextword.text.document import ReadError, ReadStats, Records, Source
 from nextword.text.readers.conll_layout import (
     Layout,
@@ -18,6 +19,7 @@ from nextword.text.readers.plain import read_lines
 _SAMPLED_LINES = 1000  # that tell how many columns there are
 _DOCUMENT_START = "-DOCSTART-"  # CoNLL-2003's
 _COMMENT = re.compile(r"#(?:\s|\S+\s*=|(?:begin|end) document\b)")
+_SLASHED = re.compile(r"\S+/[^/\s]+")
 _MARK = re.compile(r"# +(?:\S+ += |newdoc|newpar)|#(?:begin|end) document\b")  # wide as a word's
 
 
@@ -35,6 +37,11 @@ def conll_records(source: Source, stats: ReadStats) -> Records:
     if layout is None:
         what = "is in CoNLL-2012's format, with entities in brackets"
         mend = "write a word and its tag in each line, such as B-PER, I-PER and O"
+        yield source.path, ReadError(what, source.path, "", "format", mend)
+        return
+    if _has_slashes(line for _, line in sample if isinstance(line, str)):
+        what = "holds sentences of words with their tags after a slash"
+        mend = "write a word and its tag, with a tab between them, in each line"
         yield source.path, ReadError(what, source.path, "", "format", mend)
         return
     note_layout(layout, source.path, stats)
@@ -56,7 +63,7 @@ def conll_records(source: Source, stats: ReadStats) -> Records:
             continue
         if len(columns) != width or not all(columns):
             filled = sum(map(bool, columns))
-            what = f"has {filled} columns, the lines before it {width}"
+            what = f"has {count_of(filled, 'column')}, the lines before it {width}"
             mend = "give every word its tag, and an empty line between sentences"
             if line.startswith("#"):
                 mend += '; a comment begins with "# "'
@@ -69,6 +76,12 @@ def conll_records(source: Source, stats: ReadStats) -> Records:
         tags.add(columns[-1])
     if rows:
         yield f"{source.path}:{first_line}", layout.split(rows)
+
+
+def _has_slashes(lines: Iterable[str]) -> bool:
+    """Return whether every column is a word with its tag: "Ada/NNP slept/VBD ./."."""
+    columns = [column for line in lines for column in _columns(line)]
+    return bool(columns) and all(map(_SLASHED.fullmatch, columns))
 
 
 def _columns(line: str) -> list[str]:

@@ -15,6 +15,8 @@ import re
 import signal
 import threading
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -35,6 +37,8 @@ _BLOCKS = re.compile(
     "address|article|aside|blockquote|body|br|d[dlt]|div|fig(caption|ure)|footer|h[1-6]|header|hr|"
     "li|main|[ou]l|p|pre|section|table|t[dhr]"
 )
+_NO_TEXT = ("script", "style")
+BESIDE_TEXT = "outside the main text"
 _CONTAINER = "META-INF/container.xml"
 _PAGE_SUFFIXES = (".xhtml", ".html", ".htm", ".xml")
 
@@ -91,11 +95,17 @@ def read_html(source: Source, text_column: str | None, stats: ReadStats) -> Docu
     content = read_file(source.path, source.compression, _MAX_PAGE)
     with _parsing(source, len(content), "HTML"):
         html = decode_page(content)
-        everything = all_text(html)
+        everything, left = page_text(html)
         text = main_text(html) or everything
-    if (beside := len(everything) - len(text)) > 0:  # menus, footers, comments
-        stats.leave(source.kind, "outside the main text", beside)
+        left += (_characters(everything) - _characters(text)).total()
+    if left:  # menus, footers, comments
+        stats.leave(source.kind, BESIDE_TEXT, left)
     yield Document(text, source.path)
+
+
+def _characters(text: str) -> Counter[str]:
+    """Count the characters of a text but for spaces, which are set anew without tags."""
+    return Counter("".join(text.split()))
 
 
 def decode_page(content: bytes) -> str:
@@ -124,8 +134,9 @@ def main_text(html: str) -> str:
         return ""
 
 
-def all_text(html: str) -> str:
-    """Return all text outside scripts, styles and forms, a block a line."""
+def page_text(html: str) -> tuple[str, int]:
+    """Return all text outside menus and forms, a block a line, and how many characters are in
+    those; scripts and styles are no text."""
     from lxml import etree
     from lxml import html as parser
 
@@ -133,15 +144,16 @@ def all_text(html: str) -> str:
     try:
         root = parser.document_fromstring(content, parser=parser.HTMLParser(encoding="utf-8"))
     except (etree.ParserError, ValueError, AssertionError):  # nothing in it
-        return ""
+        return "", 0
     return _tree_text(root)
 
 
-def _tree_text(root: Any) -> str:
-    """Return the text of an lxml tree, a block a line, without recursion."""
+def _tree_text(root: Any) -> tuple[str, int]:
+    """Return what `page_text` does, of an lxml tree, without recursion."""
     from lxml import etree
 
     parts: list[str] = []
+    left = 0
     left_out: Any = None  # the element whose inside is being left out
     for event, element in etree.iterwalk(root, events=("start", "end", "comment", "pi")):
         name = element.tag.rpartition("}")[2].lower() if isinstance(element.tag, str) else None
@@ -151,15 +163,21 @@ def _tree_text(root: Any) -> str:
         if event == "start":
             if left_out is None and name is not None and _LEFT_OUT.fullmatch(name):
                 left_out = element
-            if left_out is None and element.text:
-                parts.append(re.sub(r"\s+", " ", element.text))
+            if element.text and name is not None:
+                if left_out is None:
+                    parts.append(re.sub(r"\s+", " ", element.text))
+                elif name not in _NO_TEXT:
+                    left += len("".join(element.text.split()))
             continue
         if element is left_out:
             left_out = None
-        if left_out is None and element.tail and element is not root:
-            parts.append(re.sub(r"\s+", " ", element.tail))
+        if element.tail and element is not root:
+            if left_out is None:
+                parts.append(re.sub(r"\s+", " ", element.tail))
+            else:
+                left += len("".join(element.tail.split()))
     lines = (line.strip() for line in "".join(parts).split("\n"))
-    return "\n".join(line for line in lines if line)
+    return "\n".join(line for line in lines if line), left
 
 
 def read_epub(source: Source, text_column: str | None, stats: ReadStats) -> Documents:
@@ -168,11 +186,13 @@ def read_epub(source: Source, text_column: str | None, stats: ReadStats) -> Docu
     with _parsing(source, len(content), "EPUB"), zipfile.ZipFile(io.BytesIO(content)) as archive:
         book = _Book(archive)
         pages = book.pages()
-        chapters = [all_text(decode_page(book.read(name))) for name in pages]
-        further = len(book.further_pages(pages))
+        chapters = [page_text(decode_page(book.read(name))) for name in pages]
+        further = [book.size_of(name) for name in book.further_pages(pages)]
     if further:
-        stats.leave(source.kind, "pages outside the reading order", 0, further)
-    yield Document("\n\n".join(chapter for chapter in chapters if chapter), source.path)
+        stats.leave(source.kind, "pages outside the reading order", sum(further), len(further))
+    if left := sum(left for _, left in chapters):
+        stats.leave(source.kind, BESIDE_TEXT, left)
+    yield Document("\n\n".join(chapter for chapter, _ in chapters if chapter), source.path)
 
 
 class _Book:
@@ -187,6 +207,14 @@ class _Book:
         if len(content) > _MAX_PAGE or self._allowed < 0:
             raise UserError(f"{name!r} in it unpacks to too much (a decompression bomb?)")
         return content
+
+    def size_of(self, name: str) -> int:
+        """Return how many characters of text a page has that is not read; 0 if it is damaged."""
+        try:
+            text, left = page_text(decode_page(self.read(name)))
+        except (UserError, OSError, zipfile.BadZipFile, zlib.error):
+            return 0
+        return _characters(text).total() + left
 
     def pages(self) -> list[str]:
         """Return the pages in the package's reading order, else in the order of their names."""

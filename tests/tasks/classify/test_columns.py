@@ -100,3 +100,12 @@ def test_tables_of_pairs_as_glue_has_them_are_read() -> None:
     found = find(paraphrases)
     assert found.inputs == {"text": "#1 String", "pair": "#2 String"}
     assert list(found.targets) == ["Quality"]
+
+
+def test_what_describes_a_text_is_not_taken_where_a_longer_one_stands_beside_it() -> None:
+    columns = {"overall": cycle(1, 5), "summary": [f"Good {n}" for n in range(40)]}
+    found = find({**columns, "reviewText": texts()}, label_column="overall")
+    assert found.inputs == {"text": "reviewText"}
+    assert find(columns, label_column="overall").inputs == {"text": "summary"}
+    with pytest.raises(UserError, match=r"no column is clearly the text.*reviewText.*summary"):
+        find({"label": cycle(1, 5), "summary": texts(), "reviewText": texts(begin="So: ")})

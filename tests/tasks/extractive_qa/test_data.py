@@ -88,7 +88,7 @@ def test_an_answer_that_is_not_in_the_text_is_left_out_and_named() -> None:
     right = [row(f"Ada {number} slept.", "Ada") for number in range(30)]
     encoded = encoded_from(*right, row("Ada slept.", "Joss"))
     assert len(encoded.questions) == 30
-    left_out = "1 questions are left out: whose answer does not stand in the text"
+    left_out = "1 question left out: whose answer does not stand in the text"
     assert [note for note in encoded.notes if "left out" in note] == [left_out]
     assert len(encoded_from(*right, row("A.", "Joss"), training=False).questions) == 31
     with pytest.raises(UserError, match=r"rows.jsonl:2: 1 of 2 questions.* does not stand in"):
@@ -100,6 +100,6 @@ def test_an_empty_question_is_not_learned_but_answered_when_measured() -> None:
     empty = row("Ada slept.", "Ada") | {"question": " "}
     encoded = encoded_from(*right, empty)
     assert len(encoded.questions) == 30
-    left_out = "1 questions are left out: with an empty question"
+    left_out = "1 question left out: with an empty question"
     assert [note for note in encoded.notes if "left out" in note] == [left_out]
     assert len(encoded_from(*right, empty, training=False).questions) == 31

@@ -13,10 +13,10 @@ from nextword.tasks.generate.chat_template import (
     ChatTemplate,
     choose_template,
     plain_template,
-    render,
     with_template,
 )
 from nextword.tasks.generate.messages import Message, read_messages
+from nextword.tasks.generate.rendering import Renderer
 from nextword.tasks.records import read_records
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -100,7 +100,7 @@ def test_a_wrong_or_hostile_template_is_refused_within_its_bounds(
     tokenizer: Tokenizer, template: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if message == "too":  # the only one that never ends: the others have all the time there is
-        monkeypatch.setattr("nextword.tasks.generate.chat_template.SECONDS", 2)
+        monkeypatch.setattr("nextword.tasks.generate.rendering.SECONDS", 2)
     with pytest.raises(UserError, match=message):
         ChatTemplate(tokenizer, template).encode([Message("user", "a"), Message("assistant", "b")])
 
@@ -118,7 +118,8 @@ def test_a_tokenizer_without_tokens_for_turns_gets_names_in_its_language(
     assert choose_template(without_turns, without_turns.end_id, "en") == plain_template(
         end, end, "en"
     )
-    (text,) = render(plain_template(end, end, "zh"), [(("system", "user", "assistant"), False)])
+    template = plain_template(end, end, "zh")
+    (text,) = Renderer(template).render([(("system", "user", "assistant"), False)])
     assert text.startswith(f"{end}系统：\n") and text.endswith(end)
     assert "用户：\n" in text and "助手：\n" in text
 

@@ -117,7 +117,7 @@ def test_a_conversation_that_is_too_long_loses_its_oldest_exchanges(tokenizer: T
     long = {"messages": talk("word " * 200, "answer")}
     short = [{"messages": talk(f"q {n}", f"a {n}")} for n in range(30)]
     encoded = encoded_from(tokenizer, as_records(*short, long), 100)
-    assert encoded.notes == ["1 examples are left out: with a last exchange that is too long"]
+    assert encoded.notes == ["1 example left out: with a last exchange that is too long"]
     assert len(encoded.items) == 30
     with pytest.raises(UserError, match=r"1 of 1 examples cannot be learned from .* 100 tokens"):
         encoded_from(tokenizer, as_records(long), 100)

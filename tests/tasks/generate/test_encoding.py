@@ -173,7 +173,7 @@ def test_every_cut_passage_holds_its_answer_wherever_that_stands(
     *left_out, cut = encoded.notes
     count = re.fullmatch(r"([\d,]+) of [\d,]+ examples are cut to 512 tokens \(--max-length\)", cut)
     assert count and int(count[1].replace(",", "")) > 900 and checked > 900
-    assert "2 examples are left out: with an empty question" in left_out
+    assert "2 examples left out: with an empty question" in left_out
     starts = [
         tokenizer.decode(item.prompt[1:12])[:3] == records[item.index]["context"][:3]
         for item in encoded.items
@@ -205,7 +205,7 @@ def test_what_leaves_nothing_to_learn_is_left_out_and_too_much_of_it_is_refused(
     long = {"en": "word " * 100, "de": "Wort"}
     encoded = encoded_from(tokenizer, "translate", as_records(*short, long), 40)
     assert len(encoded.items) == 30
-    assert encoded.notes == ["1 examples are left out: without room for the answer"]
+    assert encoded.notes == ["1 example left out: without room for the answer"]
     assert all(item.example.scored.any() for item in encoded.items)
     with pytest.raises(UserError, match=r"3 of 33 examples cannot .* at most 40 .*--max-length"):
         encoded_from(tokenizer, "translate", as_records(*short, *[long] * 3), 40)
@@ -221,7 +221,7 @@ def test_what_leaves_nothing_to_learn_is_left_out_and_too_much_of_it_is_refused(
     assert scored.notes == ["3 of 33 examples are cut to 40 tokens (--max-length)"]
     answer = {"en": "word", "de": "Wort " * 100}
     encoded = encoded_from(tokenizer, "translate", as_records(*short, answer), 40)
-    assert encoded.notes == ["1 examples are left out: with an answer that is too long"]
+    assert encoded.notes == ["1 example left out: with an answer that is too long"]
 
 
 @pytest.mark.parametrize("length", [50, 57, 100])
@@ -251,7 +251,7 @@ def test_an_empty_question_is_not_learned_from_but_is_scored(tokenizer: Tokenize
     rows = [{"context": "Wet.", "question": f"What? {n}", "answers": ["Wet"]} for n in range(30)]
     records = as_records(*rows, {"context": "Wet.", "question": "", "answers": ["Wet"]})
     trained = encoded_from(tokenizer, "qa", records)
-    assert trained.notes == ["1 examples are left out: with an empty question"]
+    assert trained.notes == ["1 example left out: with an empty question"]
     scored = encoded_from(tokenizer, "qa", records, training=False, format=trained.format)
     assert len(scored.items) == 31 and learned(scored, tokenizer)[-1] == "Wet<|endoftext|>"
 

@@ -91,3 +91,11 @@ def test_messages_held_as_text_are_told_from_other_text() -> None:
     assert messages_in("{'role': 'user', 'content': 'a'}", "x:1") == [turn("user", "a")]
     with pytest.raises(UserError, match="x:1: holds messages as text that is cut off"):
         messages_in("[{'role': 'user', 'content': 'a", "x:1")
+
+
+def test_a_mask_that_may_mean_learned_or_not_is_asked_about() -> None:
+    with pytest.raises(UserError, match="message 2 has the mask True, which may mean that"):
+        read_messages([turn("user", "Say 1."), turn("assistant", "1", mask=True)], "x:1")
+    unused = set[str]()
+    read_messages([turn("user", "Hi", mask=True), turn("assistant", "1")], "x:1", unused=unused)
+    assert unused == {"messages.mask"}

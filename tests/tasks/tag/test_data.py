@@ -48,7 +48,7 @@ def test_conll_files_and_spans_of_characters_say_the_same(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("file", "content", "sentence"),
     [
-        ("a.conll", "Ada B-p\nslept\n", r"a.conll:2: has 1 columns, the lines before it 2"),
+        ("a.conll", "Ada B-p\nslept\n", r"a.conll:2: has 1 column, the lines before it 2"),
         ("a.conll", "Ada B-p\n\nAda NOUN\n", r"a.conll:3: tag 'NOUN' of word 1 is none of O"),
         ("a.jsonl", rows({"text": "Ada", "entities": None}), "a.jsonl:1: is not a list"),
         ("a.jsonl", rows({"text": "Adas", "entities": [[0, 3, "p"]]}), "'Ada'.*inside a word"),

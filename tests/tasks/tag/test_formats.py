@@ -260,3 +260,20 @@ def test_an_entity_s_own_text_may_differ_in_case_and_spaces() -> None:
 def test_what_are_no_entities_is_refused(given: Any, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         read([{"text": TEXT, "entities": given}])
+
+
+def test_a_text_without_annotations_beside_others_that_have_them_is_named(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("Ada slept.", encoding="utf-8")
+    (tmp_path / "a.ann").write_text("T1\tPER 0 3\tAda\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"b\.txt: is without its annotations.*put b\.ann beside"):
+        read_records([str(tmp_path)], "conll")
+    (tmp_path / "b.ann").write_text("", encoding="utf-8")
+    assert len(read_records([str(tmp_path)], "conll")) == 2
+
+
+def test_words_with_their_tags_after_a_slash_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("Ada/NNP slept/VBD ./.\n" * 3, encoding="utf-8")
+    (record,) = read_records([str(path)], "conll")
+    assert record.error is not None and "tags after a slash" in record.error.what

@@ -71,8 +71,9 @@ def test_pages_of_a_book_that_are_not_read_are_counted(read_bytes: ReadBytes) ->
     [document], tally = read_bytes("a.epub", file.getvalue())
     assert "further" not in document.text
     assert tally.unused["epub"]["pages outside the reading order"].records == 1
+    assert tally.unused["epub"]["pages outside the reading order"].characters == len("further")
     _, tally = read_bytes("a.epub", samples.epub())
-    assert tally.unused == {}
+    assert set(tally.unused["epub"]) == {"outside the main text"}, "the titles of its pages"
 
 
 def test_a_book_that_unpacks_to_too_much_is_refused(read_bytes: ReadBytes) -> None:

@@ -1,0 +1,173 @@
+"""The requests being served together: chunks of prompts, then one token for all at each step."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from nextword.inference.engine.choosing import choose, score_all
+from nextword.inference.engine.prefixes import PrefixStore
+from nextword.inference.engine.request import Token
+from nextword.inference.engine.row import Row
+from nextword.inference.engine.slots import SlotCache
+from nextword.inference.engine.tuning import PROBED_ROWS, Served
+
+
+class Batch:
+    """A model and its rows. The first `decoding` rows generate, the others' prompts are not yet
+    computed; a row's place in `rows` is its place in the cache.
+
+    A step's products have at least `least_rows` rows: places that nobody uses are computed with
+    them. Where the bits of a row always depend on the others, each row has products of its own.
+    """
+
+    def __init__(
+        self,
+        served: Served,
+        rows: list[Row],
+        slots: int,
+        prefixes: PrefixStore,
+        cache_bytes: int,
+    ) -> None:
+        self.model, self.logits, self.chunk = served.model, served.logits, prefixes.chunk
+        self.least_rows = served.setup.least_rows
+        device, dtype = self.model.embedding.weight.device, self.model.activation_dtype
+        slots = max(slots, self.least_rows or 1)
+        self.cache = SlotCache(self.model.config, slots, cache_bytes, dtype, device)
+        self.prefixes, self.rows = prefixes, rows
+        self.decoding = 0
+        self.looked_up = 0  # tokens that were guessed
+
+    def admit(self, row: Row) -> None:
+        """Give a request a slot, and what is known of its prompt."""
+        self.rows.append(row)
+        if row.request.prompt_logprobs is None:
+            for keys, values in self.prefixes.find(row.prompt):
+                self.cache.write(len(self.rows) - 1, keys, values)
+                row.cached += self.chunk
+        row.seen = row.cached
+        row.chunk_keys = self.prefixes.keys(row.prompt)
+        for _ in range(row.cached // self.chunk):
+            next(row.chunk_keys)
+
+    def prefill(self) -> tuple[Row, int]:
+        """Compute the next chunk of the prompt that is first in order; return its row and the
+        number of tokens. With its last chunk, the first token is generated."""
+        index = min(range(self.decoding, len(self.rows)), key=lambda i: self.rows[i].order)
+        row, start = self.rows[index], self.rows[index].seen
+        tokens = row.prompt[start : start + self.chunk]
+        positions = self.cache.extend(index, len(tokens))
+        ids = torch.tensor([tokens], device=positions.device)
+        hidden = self.model(ids, positions=positions, cache=self.cache)[0]  # [tokens, width]
+        row.seen += len(tokens)
+        if len(tokens) == self.chunk:
+            key = next(row.chunk_keys)
+            if key not in self.prefixes:
+                self.prefixes.add(key, self.cache.read(index, start, row.seen))
+        is_done = row.seen == len(row.prompt)
+        if (count := row.request.prompt_logprobs) is not None:
+            targets = row.prompt[start + 1 : row.seen + 1]
+            if targets:
+                logits = self.logits(hidden[: len(targets)])
+                row.prompt_scores += score_all(logits, targets, count)
+        if is_done:
+            row.send_prompt_scores()
+            if row.request.prompt_only:
+                row.stream.put(row.finish("length"))
+                self.remove(index)
+            else:
+                self._swap(index, self.decoding)
+                self.decoding += 1
+                self._emit(self.logits(hidden[-1:]), self.decoding - 1)
+        return row, len(tokens)
+
+    def decode(self) -> int:
+        """Generate one token in every decoding row, or several in the only one; return their
+        number."""
+        count = self.decoding
+        if count == 1 and (guessed := self._guess(self.rows[0])):
+            return self._verify(self.rows[0], guessed)
+        logits = [self._step(rows) for rows in self._steps()]
+        self._emit(logits[0] if len(logits) == 1 else torch.cat(logits), 0)
+        return count
+
+    def _guess(self, row: Row) -> list[int]:
+        """Return tokens that may come next, where verifying them pays."""
+        text = len(row.prompt) + row.generated
+        guessed = row.lookup.guess()[: self.model.config.context_limit - text]
+        return guessed if self.least_rows and len(guessed) + 1 >= self.least_rows else []
+
+    def _verify(self, row: Row, guessed: list[int]) -> int:
+        """Generate a token in the only row, and go on as long as the guesses come true; return the
+        number of tokens."""
+        positions, mask = self.cache.advance_ahead(0, len(guessed) + 1)
+        ids = torch.tensor([row.last, *guessed], device=positions.device)[:, None]
+        hidden = self.model(ids, positions=positions, mask=mask, cache=self.cache)[:, 0]
+        logits, before = self.logits(hidden), row.generated
+        for place, guess in enumerate([*guessed, None]):
+            self._emit(logits[place : place + 1], 0)
+            if not self.decoding:
+                return place + 1
+            if row.last != guess:
+                break
+        self.cache.take_back(0, len(guessed) - place)
+        self.looked_up += place
+        row.lookup.judge(row.generated - before)
+        return place + 1
+
+    def _steps(self) -> list[slice]:
+        """Return the rows to compute together, parts of equal size within the probed ones."""
+        count = self.decoding
+        most = PROBED_ROWS[-1] if self.least_rows else 1
+        parts = -(-count // most)
+        bounds = [count * part // parts for part in range(parts + 1)]
+        return [slice(start, end) for start, end in pairwise(bounds)]
+
+    def _step(self, rows: slice) -> Tensor:
+        """Return the scores of the next tokens of these rows, [rows, vocabulary]."""
+        count = rows.stop - rows.start
+        padded = slice(rows.start, max(rows.stop, rows.start + (self.least_rows or 1)))
+        unused = range(rows.stop, padded.stop)
+        tokens = [row.last for row in self.rows[rows]] + [0] * len(unused)
+        positions, mask = self.cache.advance_rows(padded)
+        ids = torch.tensor(tokens, device=positions.device)[:, None]
+        hidden = self.model(ids, positions=positions, mask=mask, cache=self.cache)[:, 0]
+        for row in unused:  # what was written there is overwritten
+            self.cache.counts[row] -= 1
+        return self.logits(hidden)[:count]
+
+    def remove(self, index: int) -> None:
+        """Give a slot back; the last rows move up."""
+        if index < self.decoding:
+            self.decoding -= 1
+            self._swap(index, self.decoding)
+            index = self.decoding
+        self.cache.release(index, len(self.rows) - 1)
+        self.rows[index] = self.rows[-1]
+        self.rows.pop()
+
+    def _emit(self, logits: Tensor, first: int) -> None:
+        """Choose and send the next tokens of the rows from `first` on."""
+        rows = self.rows[first : first + len(logits)]
+        ended = []
+        for index, (row, token) in enumerate(zip(rows, choose(logits, rows), strict=True), first):
+            if isinstance(token, Token):
+                try:
+                    finished = row.accept(token, self.model.config.context_limit)
+                except Exception as error:  # a constraint's own
+                    token = error
+                else:
+                    if finished is not None:
+                        row.stream.put(finished)
+                        ended.append(index)
+                    continue
+            row.stream.put(token)
+            ended.append(index)
+        for index in reversed(ended):
+            self.remove(index)
+
+    def _swap(self, index: int, other: int) -> None:
+        self.cache.swap(index, other)
+        self.rows[index], self.rows[other] = self.rows[other], self.rows[index]

@@ -1,0 +1,373 @@
+/** The one text and the one place in it: what can be done to them, and what is asked about them. */
+import { call, latest, paced } from "./api.js";
+import { generate, samplingOf } from "./generation.js";
+import { get, set } from "./store.js";
+import * as tokenize from "./tokens.js";
+import * as trees from "./tree.js";
+
+const CANDIDATES = 12;
+const PAUSE = 180; // milliseconds without typing after which the text is measured
+
+export const start = () => ({
+  history: trees.record(trees.begin()),
+  caret: 0, // the selected place of the text
+  panel: "odds",
+  sampling: { temperature: 1, top_k: 0, top_p: 1, min_p: 0 },
+  length: 100,
+  layer: null, // null: the last
+  head: null, // null: the mean of all
+  total: null, // the surprise of the whole text
+  odds: null,
+  lens: null,
+  attention: null,
+  source: null,
+  boundaries: false, // whether the text shows where its tokens begin
+  other: null, // a second model that reads the text
+  writing: null, // what ends the writing, while there is some
+  ended: "",
+  error: null,
+  waiting: 0, // questions that are not answered yet, a text that is still being typed among them
+  desk: "text", // which of several texts this is
+  desks: {}, // the others
+});
+
+export const treeOf = (state) => state.history.present;
+export const tokensOf = (state) => trees.currentOf(treeOf(state)).tokens;
+export const modelOf = (state) => state.models.find((model) => model.name === state.model);
+/** Whether the model has a say on any text: one with a head of its own, such as a classifier, has
+ * not. */
+export const canRead = (state) => {
+  const model = modelOf(state);
+  return Boolean(model) && (!model.task || ["chat", "text"].includes(model.task));
+};
+export const isEncoder = (state) => modelOf(state)?.kind === "encoder";
+
+/** Return the number of the selected token: the one that comes next at the caret. */
+export function selectedOf(state) {
+  const tokens = tokensOf(state);
+  const number = tokenize.tokenAt(tokens, state.caret);
+  return isEncoder(state) ? Math.min(number, lastWord(tokens)) : number;
+}
+
+/** An encoder's text ends before its control tokens do. */
+function lastWord(tokens) {
+  for (let number = tokens.length - 1; number >= 0; number -= 1)
+    if (tokens[number].text) return number;
+  return 0;
+}
+
+/** How many tokens the model can still write after so many. */
+const roomAfter = (state, tokens) =>
+  Math.max((modelOf(state)?.context_length ?? Infinity) - tokens, 0);
+
+const idsOf = (state) => tokensOf(state).map((token) => token.id);
+
+/** The token whose output answers for the selected place. */
+const positionOf = (state) => Math.max(selectedOf(state) - (isEncoder(state) ? 0 : 1), 0);
+
+function fail(error) {
+  if (error.name !== "AbortError") set({ error: { status: error.status, message: error.message } });
+}
+
+// ---- what is asked -------------------------------------------------------------------------
+
+let isTyped = false; // the text has to be cut into tokens again
+let timer = 0;
+
+const measureNow = latest(async (signal) => {
+  const tokens = tokensOf(get());
+  const whole = isTyped || !tokens.length || !tokenize.isKnown(tokens);
+  const given = whole ? { text: tokenize.textOf(tokens) } : { tokens: idsOf(get()) };
+  const want = ["tokens", "surprise"];
+  const answer = await call("inspect", { model: get().model, ...given, want }, signal);
+  if (signal.aborted || tokensOf(get()) !== tokens) return; // it has changed: it is asked again
+  isTyped = false;
+  set((state) => ({
+    history: trees.amend(
+      state.history,
+      trees.replaceTokens(
+        treeOf(state),
+        tokenize.fromServer(answer.tokens, answer.surprise, tokens),
+      ),
+    ),
+    total: answer.surprise,
+    error: null,
+  }));
+});
+
+/** Have the text cut into tokens and their surprise measured, then ask about the place in it. */
+export const measure = counted(async () => {
+  stopTyping();
+  const isEmptyTalk = get().desk === "chat" && !tokensOf(get()).length;
+  if (!canRead(get()) || isEmptyTalk) return undefined;
+  try {
+    await measureNow();
+  } catch (error) {
+    return fail(error);
+  }
+  return ask();
+});
+
+/** Return work that counts as a question while it lasts. */
+function counted(work) {
+  return async (...args) => {
+    wait(1);
+    try {
+      return await work(...args);
+    } finally {
+      wait(-1);
+    }
+  };
+}
+
+const wait = (by) => set(({ waiting }) => ({ waiting: waiting + by }));
+
+function stopTyping() {
+  if (timer) wait(-1);
+  clearTimeout(timer);
+  timer = 0;
+}
+
+/** Ask what the open panel shows of the selected place. */
+export const ask = paced(counted(async () => {
+  const state = get();
+  const tokens = tokensOf(state);
+  if (state.writing || !tokens.length || !tokenize.isKnown(tokens) || !canRead(state)) return;
+  if (isEncoder(state) && !tokenize.textOf(tokens)) return set({ odds: null, lens: null });
+  try {
+    await QUESTIONS[state.panel](state);
+    if (get().error) set({ error: null });
+  } catch (error) {
+    fail(error);
+  }
+}));
+
+const QUESTIONS = {
+  async odds(state) {
+    const { odds } = await inspect(state, { want: ["odds"], sampling: samplingOf(state.sampling) });
+    if (odds) set({ odds: { ...odds, at: selectedOf(state) } });
+  },
+  async layers(state) {
+    const layer = state.layer ?? -1;
+    const { lens, attention } = await inspect(state, { want: ["lens", "attention"], layer, top: 3 });
+    if (lens) set({ lens: { ...lens, at: selectedOf(state) }, attention });
+  },
+  async source(state) {
+    const text = tokenize.textOf(tokensOf(state));
+    if (state.source?.of === text) return;
+    const answer = await call("source", { model: state.model, text });
+    const places = tokenize.codePointPlaces(text);
+    const passages = (answer.passages ?? []).map((passage) => ({
+      ...passage,
+      start: places[passage.start],
+      end: places[passage.end],
+    }));
+    set({ source: { ...answer, passages, of: text } });
+  },
+};
+
+const inspect = (state, question) =>
+  call("inspect", {
+    model: state.model,
+    tokens: idsOf(state),
+    position: positionOf(state),
+    top: CANDIDATES,
+    ...question,
+  });
+
+// ---- what is done --------------------------------------------------------------------------
+
+/** Take over a text as someone has typed it, with the caret where they left it. */
+export function type(text, caret) {
+  isTyped = true;
+  set((state) => {
+    const tokens = tokenize.edit(tokensOf(state), text);
+    const tree = trees.replaceTokens(treeOf(state), tokens);
+    return { history: trees.step(state.history, tree, "typing"), caret, ended: "" };
+  });
+  stopTyping();
+  wait(1);
+  timer = setTimeout(measure, PAUSE);
+}
+
+/** Select a place of the text. */
+export function select(caret) {
+  const before = selectedOf(get());
+  set({ caret });
+  if (selectedOf(get()) !== before) {
+    set((state) => ({ history: { ...state.history, label: null } }));
+    ask();
+  }
+}
+
+/** Select the token before or after the selected one. */
+export function move(by) {
+  const state = get();
+  const tokens = tokensOf(state);
+  const cells = tokenize.cellsOf(tokens);
+  const now = cells.findIndex((cell) => selectedOf(state) <= cell.last);
+  const next = Math.max((now < 0 ? cells.length : now) + by, 0);
+  const number = next < cells.length ? cells[next].first : tokens.length;
+  select(tokenize.placeOf(tokens, number));
+}
+
+export function openPanel(panel) {
+  set({ panel });
+  ask();
+}
+
+export function setSampling(patch) {
+  set((state) => ({ sampling: { ...state.sampling, ...patch } }));
+  ask();
+}
+
+export function setLayer(layer) {
+  set({ layer });
+  ask();
+}
+
+/** Go on with a candidate instead of what stands at the selected place: on a new branch, where
+ * something stands there. */
+export function take(candidate) {
+  set((state) => {
+    const at = selectedOf(state);
+    const tokens = tokensOf(state);
+    const chosen = tokenize.fromCandidate(candidate);
+    const rest = isEncoder(state) ? tokens.slice(at + 1) : [];
+    const tree = trees.fork(treeOf(state), at, [chosen, ...rest]);
+    const caret = tokenize.placeOf(trees.currentOf(tree).tokens, at + 1);
+    return { history: trees.step(state.history, tree), caret, ended: "" };
+  });
+  return measure();
+}
+
+/** Let the model go on from the selected place, with at most `count` tokens. */
+export async function write(count = get().length) {
+  stop();
+  stopTyping();
+  if (isTyped || !tokensOf(get()).length) await measure();
+  const controller = new AbortController();
+  set((state) => {
+    const at = selectedOf(state);
+    const tree = trees.fork(treeOf(state), at, []);
+    const caret = tokenize.textOf(trees.currentOf(tree).tokens).length;
+    return { history: trees.step(state.history, tree), caret, writing: controller, ended: "" };
+  });
+  const { model, sampling } = get();
+  const prompt = idsOf(get());
+  const room = roomAfter(get(), prompt.length);
+  const request = { model, sampling, prompt, count: Math.min(count, room) };
+  try {
+    const ended = room
+      ? await generate(request, controller.signal, (more) => set((now) => append(now, more)))
+      : "context";
+    const isFull = ended === "length" && room <= count;
+    if (get().writing === controller) set({ ended: isFull ? "context" : ended });
+  } catch (error) {
+    fail(error);
+  }
+  if (get().writing !== controller) return; // something else was begun
+  set({ writing: null });
+  await measure();
+}
+
+function append(state, more) {
+  const tokens = tokensOf(state);
+  const length = tokenize.textOf(tokens).length;
+  const tree = trees.replaceTokens(treeOf(state), [...tokens, ...more]);
+  const follows = state.caret >= length;
+  const caret = follows ? length + tokenize.textOf(more).length : state.caret;
+  return { history: trees.amend(state.history, tree), caret };
+}
+
+/** End the writing; what is written stays. */
+export function stop() {
+  const { writing } = get();
+  writing?.abort();
+  if (writing) set({ writing: null });
+}
+
+/** Let the model write another continuation beside the last one. */
+export function again() {
+  const tokens = tokensOf(get());
+  let at = tokens.length;
+  while (at > 0 && !tokens[at - 1].mine) at -= 1;
+  set({ caret: tokenize.placeOf(tokens, at) });
+  return write();
+}
+
+export const canWriteAgain = (state) => {
+  const last = tokensOf(state).at(-1);
+  return Boolean(last && !last.mine);
+};
+
+const travel = (how) => () => {
+  stop();
+  set((state) => {
+    const history = how(state.history);
+    if (history.present === state.history.present) return null;
+    const text = tokenize.textOf(trees.currentOf(history.present).tokens);
+    return { history, caret: Math.min(state.caret, text.length), ended: "" };
+  });
+  return measure();
+};
+export const undo = travel(trees.undo);
+export const redo = travel(trees.redo);
+
+const reshape = (how) => (id) => {
+  stop();
+  set((state) => {
+    const tree = how(treeOf(state), id);
+    const text = tokenize.textOf(trees.currentOf(tree).tokens);
+    return { history: trees.step(state.history, tree), caret: text.length, ended: "" };
+  });
+  return measure();
+};
+export const openBranch = reshape(trees.open);
+export const removeBranch = reshape(trees.remove);
+
+const KEPT = ["history", "caret", "odds", "lens", "attention", "source", "total", "ended"];
+const kept = (state) => Object.fromEntries(KEPT.map((name) => [name, state[name]]));
+
+/** Put the text aside, and take up that of another desk: the one that is written, or the one of a
+ * conversation. */
+export function enter(desk) {
+  if (get().desk === desk) return;
+  stop();
+  stopTyping();
+  isTyped = false;
+  set((state) => ({
+    desk,
+    desks: { ...state.desks, [state.desk]: kept(state) },
+    ...(state.desks[desk] ?? kept(start())),
+  }));
+  if (get().model) measure();
+}
+
+/** Take up a text that is known in tokens, with one of them selected. */
+export function load(tokens, number) {
+  const history = trees.record(trees.begin(tokens));
+  const nothing = tokens.length ? {} : { odds: null, lens: null, attention: null };
+  set({ history, caret: tokenize.placeOf(tokens, number), source: null, ended: "", ...nothing });
+  ask();
+}
+
+/** Return the models that are served, each {name, kind, task, columns, ...}. */
+export async function readModels() {
+  const { models } = await call("inspect");
+  return models.map(({ model, id, ...facts }) => ({ ...facts, ...model, name: id }));
+}
+
+/** Begin anew with another model, with the same text. */
+export async function useModel(name) {
+  stop();
+  isTyped = true;
+  const nothing = { odds: null, lens: null, attention: null, source: null, layer: null, head: null };
+  set({ model: name, desks: {}, ...nothing });
+  await measure();
+  try {
+    set({ models: await readModels() }); // more is known of it, now that it is open
+  } catch (error) {
+    fail(error);
+  }
+}

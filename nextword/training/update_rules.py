@@ -1,0 +1,190 @@
+"""Update rules that PyTorch lacks: Muon, and SGD for weights that are spread over ranks.
+
+Both leave weights and state as they are where `found_inf` [scalar tensor], which PyTorch's own
+fused optimizers know too, is 1: nobody has to wait until a device knows whether a step is finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nextword.training.owners import Owners, local
+from nextword.training.plain_optimizers import PlainOptimizer
+
+# Quintic Newton–Schulz coefficients, one triple an iteration, from "The Polar Express"
+# (Amsel et al. 2025): each is the best quintic for the spectrum the one before it leaves.
+POLAR_EXPRESS = (
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+)
+AT_ONCE = 1 << 24  # numbers that are orthogonalised together: their copies take memory
+ADAMW_SHARE_OF_RMS = 0.2  # Muon's update is scaled to AdamW's usual root mean square
+
+Member = tuple[Tensor, dict[str, Any]]  # a parameter and its group
+
+
+@torch.no_grad()
+def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
+    """Compute the nearest semi-orthogonal matrices, about: singular values go to 1.
+
+    `matrices` are [n, rows, columns]; the products are computed, and returned, in `dtype`.
+    """
+    x = matrices.to(dtype)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT.contiguous() if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-6)
+    for a, b, c in POLAR_EXPRESS:
+        gram = x @ x.mT
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return x.mT if tall else x
+
+
+class Muon(PlainOptimizer):
+    """Momentum whose direction is orthogonalised, for weight matrices (Jordan et al. 2024).
+
+    The update has the root mean square of an AdamW update ("Muon is Scalable for LLM Training",
+    Liu et al. 2025), so that both take the same learning rate. A parameter may be split along its
+    rows first: `fused_splits` in its group says into which sizes (fused query/key/value weights are
+    three matrices). Of several ranks each orthogonalises the matrices that it owns. `dtype` is the
+    type to orthogonalise in: what the machine multiplies fastest.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        dtype: torch.dtype = torch.float32,
+        ranks: int = 1,
+    ) -> None:
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.found_inf: Tensor | None = None
+        self._dtype, self._ranks = dtype, ranks
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        members = [
+            (parameter, group)
+            for group in self.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        if self._ranks > 1 and members:  # who owns what is decided over all of them
+            self._update(members)
+            return
+        for some in _within_size(members, AT_ONCE):
+            self._update(some)
+
+    def _update(self, members: list[Member]) -> None:
+        directions = [self._direction(parameter, group) for parameter, group in members]
+        blocks = [group.get("fused_splits") or [len(parameter)] for parameter, group in members]
+        rows = [slice(0, len(parameter)) for parameter, _ in members]
+        if self._ranks == 1:
+            updates = self._orthogonalized(directions, blocks)
+        else:
+            owners = Owners([parameter for parameter, _ in members], self._ranks)
+            rows = [owners.rows(number) for number in range(len(members))]
+            owned = [blocks[number] for number in owners.mine]
+            made = self._orthogonalized(owners.collect(directions), owned)
+            updates = owners.hand_out(made, directions[0].new_empty(0, dtype=self._dtype))
+        for (parameter, group), sizes, held, update in zip(
+            members, blocks, rows, updates, strict=True
+        ):
+            weight, end = local(parameter), 0
+            shrinking = group["lr"] * group["weight_decay"]
+            weight.mul_(_unless(self.found_inf, 1 - shrinking, 1.0))
+            if self.found_inf is not None:
+                update.masked_fill_(self.found_inf > 0, 0.0)
+            for size in sizes:
+                begin, end = end, end + size
+                first, last = max(begin, held.start) - held.start, min(end, held.stop) - held.start
+                if first < last:
+                    scale = ADAMW_SHARE_OF_RMS * max(size, parameter.shape[1]) ** 0.5
+                    part = update[first:last].to(weight.dtype)
+                    weight[first:last].add_(part, alpha=-group["lr"] * scale)
+
+    def _direction(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+        """Add a gradient to the momentum; return this rank's part of the direction to go."""
+        state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        momentum, gradient = local(state["momentum"]), local(gradient)
+        if self.found_inf is not None:  # its own mean in place of the gradient: nothing moves
+            gradient = torch.where(self.found_inf > 0, momentum, gradient)
+        momentum.lerp_(gradient, 1 - group["momentum"])
+        return gradient.lerp(momentum, group["momentum"])  # Nesterov
+
+    def _orthogonalized(self, matrices: list[Tensor], blocks: list[list[int]]) -> list[Tensor]:
+        """Orthogonalise each block of rows of each matrix, those of one shape together."""
+        pieces = [list(m.split(rows)) for m, rows in zip(matrices, blocks, strict=True)]
+        by_shape: dict[torch.Size, list[tuple[int, int]]] = {}
+        for number, parts in enumerate(pieces):
+            for place, part in enumerate(parts):
+                by_shape.setdefault(part.shape, []).append((number, place))
+        for places in by_shape.values():
+            together = torch.stack([pieces[number][place] for number, place in places])
+            for (number, place), made in zip(
+                places, orthogonalize(together, self._dtype), strict=True
+            ):
+                pieces[number][place] = made
+        return [parts[0] if len(parts) == 1 else torch.cat(parts) for parts in pieces]
+
+
+class SGD(PlainOptimizer):
+    """Gradient descent with momentum, as torch.optim.SGD."""
+
+    def __init__(
+        self, groups: Iterable[Any], lr: float, momentum: float = 0.0, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.found_inf: Tensor | None = None
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                weight, gradient = local(parameter), local(parameter.grad)
+                if self.found_inf is not None:
+                    gradient = torch.where(self.found_inf > 0, 0.0, gradient)
+                gradient = gradient.add(weight, alpha=group["weight_decay"])
+                rate = _unless(self.found_inf, group["lr"], 0.0)
+                if group["momentum"]:
+                    state = self.state[parameter]
+                    if not state:
+                        state["momentum_buffer"] = torch.zeros_like(parameter)
+                    velocity = local(state["momentum_buffer"])
+                    moved = velocity * group["momentum"] + gradient
+                    if self.found_inf is not None:
+                        moved = torch.where(self.found_inf > 0, velocity, moved)
+                    gradient = velocity.copy_(moved)
+                weight.sub_(gradient * rate)
+
+
+def _within_size(members: list[Member], most: int) -> Iterator[list[Member]]:
+    """Cut the members, those of one shape beside each other, into parts of `most` numbers or of one
+    member."""
+    part: list[Member] = []
+    for member in sorted(members, key=lambda member: tuple(member[0].shape)):
+        if part and sum(parameter.numel() for parameter, _ in part) + member[0].numel() > most:
+            yield part
+            part = []
+        part.append(member)
+    if part:
+        yield part
+
+
+def _unless(found_inf: Tensor | None, value: float, otherwise: float) -> Tensor | float:
+    """Return the value, but for a step that is left out the other one."""
+    return value if found_inf is None else torch.where(found_inf > 0, otherwise, value)

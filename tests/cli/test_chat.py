@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nextword.cli.main import main
+from nextword.hub.writing import save
+from nextword.inference.language_model import load_language_model
+from nextword.models.sizes import config_for
+from nextword.models.transformer import Transformer
+from nextword.settings import ModelSettings
+from nextword.tasks.generate.chat_template import CHATML, ChatTemplate, with_template
+from nextword.tasks.generate.messages import Message
+from nextword.tokens.tokenizer_training import train_bpe
+
+TEXT = "从前有座山,山里有座庙。 It was a dark night; the old lamp burned low. user assistant\n" * 40
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tokenizer = train_bpe([TEXT], 400, 10**6)
+    shape = ModelSettings(layers=2, width=32, heads=2, context_length=128)
+    folder = tmp_path_factory.mktemp("talker")
+    config = config_for(shape, tokenizer.vocab_size)
+    save(folder, Transformer(config, seed=5), with_template(tokenizer, CHATML))
+    return folder
+
+
+def talk(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lines: str, *words: str
+) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    status = main(["chat", *words, "--max-new-tokens", "6"])
+    told = capsys.readouterr()
+    return status, told.out, told.err
+
+
+def test_answers_are_those_to_the_whole_conversation(
+    talker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = ["It was", "从前 <|im_end|>", "low"]
+    words = (str(talker), "--temperature", "0", "--system", "Be brief.")
+    status, out, _ = talk(monkeypatch, capsys, "\n".join(said), *words)
+    assert status == 0
+    model = load_language_model(talker)
+    template = ChatTemplate(model.tokenizer, CHATML)
+    messages, expected = [Message("system", "Be brief.")], ""
+    for text in said:
+        messages.append(Message("user", text))
+        prompt = template.encode(messages, asks=True).ids
+        answer = greedy(model.transformer, prompt, 6, model.end_ids | template.end_ids())
+        messages.append(Message("assistant", model.tokenizer.decode(answer)))
+        expected += messages[-1].content + "\n"
+    assert out == expected
+
+
+def greedy(model: Transformer, prompt: list[int], most: int, ends: frozenset[int]) -> list[int]:
+    import torch
+
+    written: list[int] = []
+    while len(written) < most:
+        with torch.no_grad():
+            hidden = model(torch.tensor([prompt + written]))[0, -1:]
+        best = int(model.logits(hidden).argmax())
+        if best in ends:
+            break
+        written.append(best)
+    return written
+
+
+def test_a_base_model_goes_on_with_the_text(
+    talker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (str(talker), "--plain", "--temperature", "0")
+    _, out, _ = talk(monkeypatch, capsys, "It was\n and\n", *words)
+    model = load_language_model(talker)
+    first = model.generate("It was", temperature=0, max_new_tokens=6)
+    second = model.generate(f"It was{first} and", temperature=0, max_new_tokens=6)
+    assert out == f"{first}\n{second}\n"
+    status, _, err = talk(monkeypatch, capsys, "/system Be kind.\n", *words)
+    assert status == 2 and "is told nothing before it" in err
+
+
+def test_commands_change_the_conversation_and_save_it(
+    talker: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "talk.json"
+    lines = f"one\ntwo\\\nlines\n/undo\nthree\n/retry\n/system Be kind.\n//x\n/save {file}\n"
+    status, out, err = talk(monkeypatch, capsys, lines, str(talker))
+    assert status == 0 and "taken back: two\nlines" in err
+    saved = json.loads(file.read_text())["messages"]
+    roles = [message["role"] for message in saved]
+    assert roles == ["system", *["user", "assistant"] * 3]
+    said = [message["content"] for message in saved if message["role"] == "user"]
+    assert said == ["one", "three", "/x"]
+    answers = out.split("\n")
+    assert saved[4]["content"] == answers[3] != answers[2], "another answer in place of the last"
+    status, _, err = talk(monkeypatch, capsys, f"/save {file}\n", str(talker))
+    assert status == 2 and "exists" in err
+
+
+def test_what_no_longer_fits_is_left_out_and_said(
+    talker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = "the old lamp burned low; the night was dark and it was low\n" * 6
+    status, out, err = talk(monkeypatch, capsys, lines, str(talker))
+    assert status == 0 and len(out.splitlines()) >= 6
+    assert "the model no longer sees the first" in err
+    status, _, err = talk(monkeypatch, capsys, "lamp " * 300 + "\n", str(talker))
+    assert status == 2 and "at once" in err
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [("/undo\n", "nothing was said"), ("/retry\n", "nothing was said"),
+     ("/rety\n", "did you mean 'retry'"), ("/save\n", "needs the name")],
+)  # fmt: skip
+def test_a_mistake_is_named(
+    talker: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    lines: str,
+    message: str,
+) -> None:
+    status, _, err = talk(monkeypatch, capsys, lines, str(talker))
+    assert status == 2 and message in err
+
+
+def test_json_is_one_object(
+    talker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = talk(monkeypatch, capsys, "one\n", str(talker), "--json")
+    assert [message["role"] for message in json.loads(out)["messages"]] == ["user", "assistant"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
+def test_control_c_stops_an_answer_and_not_the_program(talker: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "nextword.cli.main", "chat", str(talker), "--plain"]
+    process = subprocess.Popen(
+        [*command, "--max-new-tokens", "100000"],
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, close_fds=True,
+        env=os.environ | {"TERM": "dumb"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = ""
+
+    def wait_for(text: str) -> None:
+        nonlocal shown
+        until = time.monotonic() + 120
+        while text not in shown:
+            assert time.monotonic() < until, shown
+            shown += os.read(ours, 65536).decode("utf-8", "replace")
+
+    try:
+        wait_for("> ")
+        os.write(ours, b"It was\n")
+        wait_for("It was\r\n")
+        length = len(shown)
+        while len(shown) < length + 20:
+            shown += os.read(ours, 65536).decode("utf-8", "replace")
+        process.send_signal(signal.SIGINT)
+        shown = ""
+        wait_for("> ")
+        os.write(ours, b"/undo\n")
+        wait_for("taken back: It was")
+        os.write(ours, b"/quit\n")
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
