@@ -31,6 +31,7 @@ SECTIONS: dict[tuple[str, str], tuple[str, ...]] = {
         "benchmarks",
         "serving",
         "inspection",
+        "page",
     ),
     ("Tasks", "任务"): (
         "tasks/classify",

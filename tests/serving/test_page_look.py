@@ -64,7 +64,7 @@ def test_the_text_is_shaded_by_the_attention_of_the_chosen_head(open_page: OpenP
     first_layer = page.locator(".layers section").first.locator("button.row").last
     first_layer.click()
     settle(page)
-    assert "layer 1" in heads.locator("h3").inner_text()
+    assert "layer 1" in heads.locator("h2").inner_text()
 
 
 def test_an_encoder_is_asked_about_the_gap(open_page: OpenPage) -> None:
@@ -77,7 +77,7 @@ def test_an_encoder_is_asked_about_the_gap(open_page: OpenPage) -> None:
     page.locator(".odds .row").first.click()
     settle(page)
     filled = field.input_value()
-    assert "[MASK]" not in filled and filled.startswith("The old ") and filled.endswith("river.")
+    assert "[MASK]" not in filled and filled.startswith("The old") and filled.endswith("river.")
     open_panel(page, "Layers")
     assert page.locator(".layers .row").count() >= 3 + 5
 

@@ -31,7 +31,9 @@ def test_a_folder_of_runs_is_a_table_with_best_figures_and_intervals(
     low, high = evaluation["bits_per_byte_interval"]
     assert row.locator(".whisker").get_attribute("title") == f"{low:.3f} – {high:.3f}"
     assert "finished" in row.inner_text()
-    assert page.get_by_role("columnheader", name="objective").count() == 1, "it differs among them"
+    assert page.get_by_role("columnheader", name="task", exact=True).count() == 1, (
+        "it differs among them"
+    )
 
 
 def test_curves_of_several_runs_lie_over_one_another(open_page: OpenPage) -> None:

@@ -36,6 +36,7 @@ def test_the_saved_page_needs_nothing_else(
         settle(page)
     if view == "runs":
         page.wait_for_selector(".chart canvas")
+    settle(page)
     shown = page.locator("main h2, main th, .place, .odds .row .value").all_inner_texts()
     file = save(page, tmp_path / "saved.html")
     content = file.read_text(encoding="utf-8")

@@ -10,6 +10,8 @@ import { Rows } from "./ui.js";
 const SHOWN = 12; // tokens of a branch
 const BEFORE = 4; // tokens before it
 
+const inALine = (tokens) => textOf(tokens).replace(/\s+/g, " ");
+
 export function Branches() {
   const tree = useStore(treeOf);
   if (tree.branches.length < 2) return null;
@@ -18,8 +20,8 @@ export function Branches() {
     <${Rows} label=${t("branches")}>
       ${outline(tree).map((branch) => {
         const here = branch.id === tree.current;
-        const before = textOf(branch.tokens.slice(Math.max(0, branch.at - BEFORE), branch.at));
-        const words = textOf(branch.tokens.slice(branch.at, branch.at + SHOWN));
+        const before = inALine(branch.tokens.slice(Math.max(0, branch.at - BEFORE), branch.at));
+        const words = inALine(branch.tokens.slice(branch.at, branch.at + SHOWN));
         return html`<li key=${branch.id} class="branch" style=${{ "--depth": branch.depth }}>
           <button
             type="button"

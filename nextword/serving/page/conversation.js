@@ -7,7 +7,7 @@ import { call } from "./api.js";
 import { generate } from "./generation.js";
 import { load, modelOf, stop } from "./session.js";
 import { get, set } from "./store.js";
-import { textOf } from "./tokens.js";
+import { fromCandidate, textOf } from "./tokens.js";
 import * as trees from "./tree.js";
 
 export const start = () => ({
@@ -120,10 +120,12 @@ export async function take(candidate, at) {
   const turn = turns[number];
   if (turn?.role !== "assistant") return;
   const { prompt, tokens } = shownOf(turn);
-  const bits = candidate.before > 0 ? -Math.log2(candidate.before) : null;
-  const chosen = { ...candidate, special: false, bits, mine: false };
-  const version = { prompt, tokens: [...tokens.slice(0, at - prompt.length), chosen] };
-  await write(turns.slice(0, number), turn, version, new AbortController());
+  const before = tokens.slice(0, at - prompt.length);
+  const controller = new AbortController();
+  const version = { prompt, tokens: before };
+  if (candidate.special) controller.abort(); // a control token ends the answer
+  else version.tokens = [...before, fromCandidate(candidate)];
+  await write(turns.slice(0, number), turn, version, controller);
 }
 
 /** Show another version of an answer; what was said after it is gone until undone. */
@@ -137,6 +139,7 @@ export function show(number, shown) {
 const travel = (how) => () => {
   stop();
   set(({ talk }) => ({ talk: how(talk), openTurn: null }));
+  load([], 0);
 };
 export const undo = travel(trees.undo);
 export const redo = travel(trees.redo);

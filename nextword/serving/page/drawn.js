@@ -2,7 +2,7 @@
 import { html, useState } from "./vendor/preact-htm.js";
 import { Curves } from "./curves.js";
 import { t } from "./messages.js";
-import { duration, words } from "./runtable.js";
+import { duration, figureName } from "./runtable.js";
 import { useStore } from "./store.js";
 import { Choice, count } from "./ui.js";
 
@@ -55,7 +55,7 @@ export function Drawn() {
     <${Curves}
       lines=${lines}
       formatX=${x === "step" ? count : duration}
-      words=${t("curvesWords", { runs: known.join(", "), what: words(y) })}
+      words=${t("curvesWords", { runs: known.join(", "), what: figureName(y) })}
     />
   </section>`;
 }

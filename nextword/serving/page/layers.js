@@ -30,7 +30,7 @@ function Lens({ lens }) {
     />`;
   });
   return html`<section>
-    <h3>${t("lensTitle")}</h3>
+    <h2>${t("lensTitle")}</h2>
     <${Rows} label=${t("lensTitle")}>${rows.reverse()}<//>
     <p class="quiet">
       ${t("lensNote", { layers: last })} <${TokenText} token=${lens.follow} />
@@ -60,7 +60,7 @@ function Heads() {
     />`;
   };
   return html`<section>
-    <h3>${t("headsTitle", { layer: attention.layer + 1 })}</h3>
+    <h2>${t("headsTitle", { layer: attention.layer + 1 })}</h2>
     <${Rows} label=${t("headsTitle", { layer: attention.layer + 1 })}>
       ${row(attention.mean, null, t("mean"))}
       ${attention.heads.map((weights, number) => row(weights, number, String(number + 1)))}

@@ -4,6 +4,7 @@ import { Chat } from "./chat.js";
 import { start as startTalk } from "./conversation.js";
 import { loadRuns, start as startRuns } from "./follow.js";
 import { KeysDialog, listen } from "./keys.js";
+import { t } from "./messages.js";
 import { Predict } from "./predict.js";
 import { start as startQuestion } from "./question.js";
 import { Read } from "./read.js";
@@ -55,10 +56,11 @@ function App() {
     enter(shown === "chat" ? "chat" : "text");
   }, [shown, view]);
   const View = VIEWS[shown];
+  const noView = useStore((state) => state.ready && !state.failed) && !View;
   return html`<${Header} key=${language} views=${views} />
     <main id="main" key=${`${shown} ${language}`}>
       <${Trouble} error=${error} />
-      ${View && html`<${View} />`}
+      ${View && html`<${View} />`} ${noView && html`<p class="quiet">${t("noView")}</p>`}
     </main>
     ${dialog === "keys" && html`<${KeysDialog} />`}`;
 }

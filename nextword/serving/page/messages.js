@@ -13,6 +13,10 @@ const MESSAGES = {
   runs: ["Runs", "训练"],
   views: ["Views", "视图"],
   skip: ["Skip to the text", "跳到正文"],
+  noView: [
+    "There is nothing to show yet: this model neither writes nor reads on its own. Fine-tune it for a task first.",
+    "还没有可显示的内容：这个模型不能单独续写或阅读，请先为某个任务微调。",
+  ],
   // header
   model: ["Model", "模型"],
   modelFacts: ["{family} · {layers} layers · {context} tokens at once", "{family} · {layers} 层 · 上下文 {context} 词元"],

@@ -100,7 +100,7 @@ function Why({ answer: { words } }) {
     .filter(({ effect }) => Math.abs(effect) >= 0.001);
   const most = Math.max(...strongest.map(({ effect }) => Math.abs(effect)), 1e-9);
   return html`<section>
-    <h3>${t("why", { label: words.of })}</h3>
+    <h2>${t("why", { label: words.of })}</h2>
     <${Rows} label=${t("why", { label: words.of })}>
       ${strongest.map(
         (word) =>

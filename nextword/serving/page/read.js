@@ -11,6 +11,8 @@ import { Choice, count, fixed, Trouble } from "./ui.js";
 
 const MOST_APART = 6; // bits a character by which two models differ where the shade is darkest
 
+const bySurprise = (cell) => `s${surpriseShade(cell.bits)}`;
+
 export function Read() {
   const boundaries = useStore((state) => state.boundaries);
   const other = useStore((state) => state.other);
@@ -26,7 +28,7 @@ export function Read() {
       <${TextField}
         placeholder=${t("placeholderRead")}
         boundaries=${boundaries}
-        classOf=${apart ? moreSurprised(tokens, second.tokens) : undefined}
+        classOf=${apart ? moreSurprised(tokens, second.tokens) : other ? bySurprise : undefined}
       />
       <div class="actions">
         <${BoundariesBox} boundaries=${boundaries} />
@@ -86,7 +88,7 @@ function OtherModel({ other }) {
     <select onChange=${(event) => set({ other: event.target.value || null })}>
       <option value="" selected=${!other}>${t("noOther")}</option>
       ${others.map(
-        ({ name }) => html`<option key=${name} selected=${name === other}>${name}</option>`,
+        ({ name }) => html`<option key=${name} value=${name} selected=${name === other}>${name}</option>`,
       )}
     </select></label
   >`;
@@ -129,7 +131,7 @@ function Second({ other, reading, boundaries, apart }) {
         <${Shaded}
           tokens=${tokens}
           selected=${tokens.length ? tokenAt(tokens, caret) : null}
-          classOf=${apart ? moreSurprised(tokens, apart) : (cell) => `s${surpriseShade(cell.bits)}`}
+          classOf=${apart ? moreSurprised(tokens, apart) : bySurprise}
         />
       </div>
     </div>

@@ -3,7 +3,7 @@ import { html } from "./vendor/preact-htm.js";
 import { Drawn } from "./drawn.js";
 import { useFollowing } from "./follow.js";
 import { t } from "./messages.js";
-import { between, duration, figureText, large, settingText, Status, Table, words } from "./runtable.js";
+import { between, duration, figureName, figureText, large, settingText, Status, Table, words } from "./runtable.js";
 import { useModel } from "./session.js";
 import { set, useStore } from "./store.js";
 import { count, Trouble } from "./ui.js";
@@ -42,7 +42,7 @@ function RunFacts({ run }) {
       ${figures.map(
         ([name, figure]) =>
           html`<div key=${name}>
-            <dt>${words(name)}</dt>
+            <dt>${figureName(name)}</dt>
             <dd>${figureText(figure)} <small>${between(figure)}</small></dd>
           </div>`,
       )}

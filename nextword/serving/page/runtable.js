@@ -14,6 +14,10 @@ const mainOf = (run) =>
 
 export const figureText = ({ value }) => (Math.abs(value) >= 100 ? fixed(value, 1) : fixed(value, 3));
 export const between = ({ interval }) => (interval ? interval.map((end) => fixed(end, 3)).join(" – ") : "");
+const FIGURES = { bits_per_byte: "figure.bits", perplexity: "figure.perplexity", loss: "loss" };
+
+/** Return what a figure is called; those of tasks have names of their own. */
+export const figureName = (name) => (FIGURES[name] ? t(FIGURES[name]) : words(name));
 export const words = (name) => name.replaceAll("_", " ");
 
 export function duration(seconds) {
@@ -75,7 +79,7 @@ export function Table({ table }) {
             </td>
             <th scope="row">${run.name}</th>
             <td><${Status} run=${run} /></td>
-            <td class="soft">${main ? words(main) : ""}</td>
+            <td class="soft">${main ? figureName(main) : ""}</td>
             <td class="number">${main ? figureText(run.figures[main]) : "–"}</td>
             <td>${main && html`<${Whisker} figure=${run.figures[main]} scale=${scales[main]} />`}</td>
             <td class="number">${run.parameters ? large(run.parameters) : "–"}</td>
@@ -95,8 +99,8 @@ export const settingText = (value) =>
     : typeof value === "number"
       ? String(Number(value.toPrecision(4)))
       : typeof value === "object"
-        ? JSON.stringify(value)
-        : String(value);
+        ? JSON.stringify(value).replace(/^\[\]$/, "–")
+        : String(value).replace(/^.*\/(?=[^/])/, ""); // of a path, its end
 
 /** Return for each main figure the ends of the scale that all its intervals fit in. */
 function scalesOf(runs) {

@@ -98,7 +98,8 @@ const measureNow = latest(async (signal) => {
 /** Have the text cut into tokens and their surprise measured, then ask about the place in it. */
 export const measure = counted(async () => {
   stopTyping();
-  if (!canRead(get())) return undefined;
+  const isEmptyTalk = get().desk === "chat" && !tokensOf(get()).length;
+  if (!canRead(get()) || isEmptyTalk) return undefined;
   try {
     await measureNow();
   } catch (error) {
@@ -231,7 +232,7 @@ export function take(candidate) {
   set((state) => {
     const at = selectedOf(state);
     const tokens = tokensOf(state);
-    const chosen = { ...candidate, special: false, bits: bitsOf(candidate.before), mine: false };
+    const chosen = tokenize.fromCandidate(candidate);
     const rest = isEncoder(state) ? tokens.slice(at + 1) : [];
     const tree = trees.fork(treeOf(state), at, [chosen, ...rest]);
     const caret = tokenize.placeOf(trees.currentOf(tree).tokens, at + 1);
@@ -239,8 +240,6 @@ export function take(candidate) {
   });
   return measure();
 }
-
-const bitsOf = (probability) => (probability > 0 ? -Math.log2(probability) : null);
 
 /** Let the model go on from the selected place, with at most `count` tokens. */
 export async function write(count = get().length) {
@@ -348,7 +347,8 @@ export function enter(desk) {
 /** Take up a text that is known in tokens, with one of them selected. */
 export function load(tokens, number) {
   const history = trees.record(trees.begin(tokens));
-  set({ history, caret: tokenize.placeOf(tokens, number), source: null, ended: "" });
+  const nothing = tokens.length ? {} : { odds: null, lens: null, attention: null };
+  set({ history, caret: tokenize.placeOf(tokens, number), source: null, ended: "", ...nothing });
   ask();
 }
 

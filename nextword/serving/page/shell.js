@@ -33,12 +33,18 @@ function Model() {
   return html`<div class="model">
     <h1>
       ${models.length > 1
-        ? html`<select
-            aria-label=${t("model")}
-            onChange=${(event) => useModel(event.target.value)}
-          >
-            ${models.map(({ name }) => html`<option key=${name} selected=${name === model.name}>${name}</option>`)}
-          </select>`
+        ? html`<span class="picker"
+            >${model.name}
+            <select
+              aria-label=${t("model")}
+              onChange=${(event) => useModel(event.target.value)}
+            >
+              ${models.map(
+                ({ name }) =>
+                  html`<option key=${name} value=${name} selected=${name === model.name}>${name}</option>`,
+              )}
+            </select></span
+          >`
         : model.name}
     </h1>
     <p>${t("modelFacts", facts)}</p>

@@ -53,8 +53,8 @@ function Passage({ passage, active }) {
           <span class="around">${around(place.before, true)}</span><mark>${passage.text}</mark
           ><span class="around">${around(place.after, false)}</span>
         </blockquote>
-        <figcaption>
-          ${place.source}${place.line === null ? "" : `:${place.line}`}${place.split === "train"
+        <figcaption title=${place.source}>
+          ${place.source.replace(/^.*[\\/](?=[^\\/])/, "")}${place.line === null ? "" : `:${place.line}`}${place.split === "train"
             ? ""
             : ` · ${t("heldOut")}`}
         </figcaption>

@@ -62,6 +62,17 @@ export function edit(tokens, text) {
   return [...before, ...(changed.text ? [changed] : []), ...after];
 }
 
+/** Return a candidate of some odds as a token that is taken into the text. */
+export const fromCandidate = ({ id, name, text, special, before }) => ({
+  id,
+  name,
+  text: special ? "" : text,
+  special,
+  bits: before > 0 ? -Math.log2(before) : null,
+  rank: null,
+  mine: false,
+});
+
 export const isKnown = (tokens) => tokens.every((token) => token.id !== null);
 
 /** Return the number of the token at a place of the text: the one that comes next there, the
