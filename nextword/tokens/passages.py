@@ -20,7 +20,7 @@ from nextword.tokens.tokenizer import Tokenizer
 
 MOST_OF_IT = 2 / 3  # of a text: from there on a passage counts, however short
 SHORT = 64  # tokens of a text all of whose matches are looked at
-NEIGHBOURS = 64  # tokens beside a match at least in which it may go on
+NEIGHBOURS = 16  # tokens on each side of a match in which it may go on
 EXAMINED = 32  # places of a match in which it may go on
 
 
@@ -111,33 +111,37 @@ class _Search:
         ids = [piece.id for piece in run[begin:end]]
         # The first and the last token may be others where the same text goes on otherwise.
         edge = 1 if len(ids) >= 4 else 0
-        count, at = self.index.occurrences(ids[edge : len(ids) - edge], EXAMINED)
-        if count > EXAMINED:
+        most = max(EXAMINED, self.settings.places)
+        count, at = self.index.occurrences(ids[edge : len(ids) - edge], most)
+        if count > most:
             edge = 0
-            count, at = self.index.occurrences(ids, EXAMINED)
+            count, at = self.index.occurrences(ids, most)
         start, stop = run[begin + edge].start, run[end - edge - 1].end
         if begin + edge and not run[begin + edge - 1].text and run[begin + edge].text:
             start += 1  # a character whose first bytes are not part of the match
         start, stop = max(start - shift, 0), max(stop - shift, 0)
-        stands = [self._stand(document, token, len(ids) - 2 * edge) for document, token in at]
-        reach = [self._reach(stand, start, stop) for stand in stands]
+        size = len(ids) - 2 * edge
+        reach = [self._reach(self._stand(*place, size, NEIGHBOURS), start, stop) for place in at]
         left, right = max(reach, key=sum)
         wide = slice(start - left, stop + right)
         text = self.text[wide]
         share = len(text.strip()) / max(len(self.text.strip()), 1)
         if not text or (len(ids) < self.settings.min_tokens and share < MOST_OF_IT):
             return []
-        same = [number for number, each in enumerate(reach) if each == (left, right)]
+        same = [place for place, each in zip(at, reach, strict=True) if each == (left, right)]
+        width = NEIGHBOURS + 4 * self.settings.context  # a character has up to four tokens
         places = [
-            self._place(stands[number], left, right) for number in same[: self.settings.places]
+            self._place(self._stand(*place, size, width), left, right)
+            for place in same[: self.settings.places]
         ]
-        occurrences = len(same) if count <= EXAMINED else count
+        occurrences = len(same) if count <= most else count
         return [Passage(wide.start, wide.stop, len(ids), text, occurrences, places)]
 
-    def _stand(self, document: int, token: int, count: int) -> _Stand:
+    def _stand(self, document: int, token: int, count: int, width: int) -> _Stand:
+        """Return a match of `count` tokens in a document, with `width` tokens on each side."""
         split = self.index.store.train
         first, last = (int(place) for place in split.starts[document : document + 2])
-        at, width = first + token, max(NEIGHBOURS, self.settings.context)
+        at = first + token
         ids = split.tokens[max(first, at - width) : at].tolist()
         after = split.tokens[at + count : min(last, at + count + width)].tolist()
         texts = (_text(self.tokenizer, some) for some in (ids, after))
