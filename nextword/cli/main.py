@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import os
 import platform
@@ -31,6 +30,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "prepare": Verb("train", "read, clean, de-duplicate, split and tokenize text into a store"),
+    "plan": Verb("train", "say what pretraining would do here, and how good it would be"),
     "pretrain": Verb("train", "train a new model on text or a token store"),
     "finetune": Verb("train", "train a model for a task on labelled data"),
     "evaluate": Verb("evaluate", "measure a model on held-out text, or on a test set of its task"),
@@ -41,6 +41,7 @@ VERBS = {
     "fill": Verb("use", "fill each [MASK] of a text with the likeliest words"),
     "chat": Verb("chat", "talk with a model in the terminal, or write a text in turns with it"),
     "serve": Verb("serve", "open a model in the browser, and to other programs: OpenAI's API"),
+    "export": Verb("export", "write a model as a GGUF file, for llama.cpp and Ollama"),
     "info": Verb(
         "info",
         "describe a store, run, model or labelled data on one screen",
@@ -99,7 +100,9 @@ def explain(error: Exception, arguments: list[str]) -> UserError:
 
     A bug's traceback goes to a file, which the sentence names.
     """
-    if _is_out_of_memory(error):
+    from nextword.memory import is_out_of_memory
+
+    if is_out_of_memory(error):
         return UserError(
             "there is not enough memory for this",
             mend="try a smaller --batch-size, --micro-batch, --context-length or --size",
@@ -153,16 +156,6 @@ def _fail(error: UserError, status: int, arguments: list[str]) -> int:
         where = None if error.where is None else str(error.where)
         print_json({"error": {"what": error.what, "where": where, "mend": error.mend}})
     return status
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """PyTorch's allocators raise RuntimeErrors, on a GPU a kind of their own."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
-        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-    )
 
 
 def _write_details(error: Exception, arguments: list[str]) -> str:

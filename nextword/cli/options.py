@@ -67,7 +67,9 @@ def command(settings: type[Settings], *arguments: Argument) -> Callable[[Runner]
     return lambda run: Command(run, settings, arguments)
 
 
-MODEL = Argument("model", "MODEL", "a run, a Hugging Face directory or a Hub name")
+MODEL = Argument(
+    "model", "MODEL", "a run, a Hugging Face directory, a GGUF file, an adapter or a Hub name"
+)
 TEXTS = Argument("data", "DATA", "files, folders, patterns, hf://owner/dataset", many=True)
 LABELLED = Argument(
     "data", "DATA", "labelled data: CSV, TSV, JSON or Parquet files, hf://...", many=True

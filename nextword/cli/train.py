@@ -13,10 +13,12 @@ from nextword.cli.evaluate import interval_text, show_seeds
 from nextword.cli.options import LABELLED, MODEL, OUT_RUN, TEXTS, Argument, command, print_json
 from nextword.errors import UserError
 from nextword.settings import FinetuneSettings, PrepareSettings, PretrainSettings
-from nextword.terminal import quantity, say, table
+from nextword.terminal import duration, quantity, say, table
 
 if TYPE_CHECKING:
     from nextword.verbs.finetune_run import Finetuned
+    from nextword.verbs.plan import Planned
+    from nextword.verbs.plan_cluster import ClusterPlan
     from nextword.verbs.pretrain import FinishedRun
 
 F = TypeVar("F", "FinishedRun", "Finetuned")
@@ -33,6 +35,29 @@ def prepare(parsed: argparse.Namespace, settings: PrepareSettings) -> dict[str, 
     from nextword.tokens.prepare import prepare
 
     return {"store": parsed.out, **prepare(parsed.data, parsed.out, settings).manifest}
+
+
+@command(
+    PretrainSettings,
+    TEXTS,
+    Argument("--gpus", "8xH100", "plan for GPUs that are not here: A100, H100 or H200", False),
+    Argument("--price", "PRICE", "with --gpus: what an hour of one GPU costs", False),
+)
+def plan(parsed: argparse.Namespace, settings: PretrainSettings) -> dict[str, Any]:
+    if parsed.gpus:
+        from nextword.verbs.plan_cluster import plan_cluster
+
+        price = _price(parsed.price)
+        found = plan_cluster(parsed.data, parsed.gpus, price, settings)
+        show_cluster_plan(found)
+        return dataclasses.asdict(found)
+    if parsed.price:
+        raise UserError("--price does nothing without --gpus", mend="give --gpus too")
+    from nextword.verbs.plan import plan
+
+    planned = plan(parsed.data, settings)
+    show_plan(planned)
+    return dataclasses.asdict(planned)
 
 
 @command(PretrainSettings, dataclasses.replace(TEXTS, required=False), OUT_RUN)
@@ -79,6 +104,84 @@ def show_pretrained(finished: FinishedRun) -> None:
     if finished.model:
         say(f"Model: {finished.model}", copied=True)
         say(f"Try: {finished.trial}", copied=True)
+
+
+def show_plan(planned: Planned) -> None:
+    text, seen = quantity(planned.text_tokens, "tokens"), quantity(planned.seen_tokens, "tokens")
+    threads = f" on {planned.threads} of the CPU's threads" if planned.threads else ""
+    free = f" of {quantity(planned.free, 'B')} that are free" if planned.free else ""
+    bits = planned.bits_per_byte
+    rows: list[tuple[str, Any]] = [
+        (
+            "model",
+            f"{quantity(planned.parameters, 'parameters')}: {planned.layers} layers of width "
+            f"{planned.width}, {planned.heads} heads",
+        ),
+        ("vocabulary", f"{planned.vocab_size:,} tokens"),
+        ("context", f"{planned.context_length:,} tokens"),
+        ("text to learn from", text),
+        ("tokens seen", f"{seen}, {planned.seen_tokens / planned.text_tokens:.2g} passes"),
+        (
+            "steps",
+            f"{planned.steps:,} of {planned.batch_size} × {planned.context_length} tokens, "
+            f"{planned.micro_batch} sequences at once",
+        ),
+        (
+            "learning rate",
+            f"{planned.learning_rate:.2g} ({planned.optimizer}), rising for {planned.warmup} steps",
+        ),
+        ("computes in", f"{planned.precision}{threads}"),
+        ("speed", quantity(planned.tokens_per_second, "tokens/s")),
+        ("time", duration(planned.seconds)),
+        ("memory", f"{quantity(planned.memory, 'B')}{free}"),
+        ("bits per byte", "–" if bits is None else f"about {bits:.2f}"),
+    ]
+    table("The plan", ["", ""], rows)
+    say(f"Bits per byte on held-out text: {planned.estimate}")
+    for reason in planned.reasons:
+        say(f"  {reason}")
+
+
+def _price(text: str | None) -> float | None:
+    """Return the price that was given. Raises UserError where it is none."""
+    try:
+        price = None if text is None else float(text)
+    except ValueError:
+        price = -1.0
+    if price is not None and not 0 <= price < 1e6:
+        raise UserError(f"{text!r}: expected a price such as 2.50", where="--price")
+    return price
+
+
+def show_cluster_plan(planned: ClusterPlan) -> None:
+    bits, cost = planned.bits_per_byte, planned.cost
+    rows: list[tuple[str, Any]] = [
+        ("GPUs", f"{planned.gpus}, --shard {planned.sharding}"),
+        (
+            "model",
+            f"{quantity(planned.parameters, 'parameters')}: {planned.layers} layers of width "
+            f"{planned.width}, {planned.heads} heads",
+        ),
+        ("context", f"{planned.context_length:,} tokens, {planned.micro_batch} rows at once"),
+        ("text to learn from", quantity(planned.text_tokens, "tokens")),
+        (
+            "tokens seen",
+            f"{quantity(planned.seen_tokens, 'tokens')}, "
+            f"{planned.seen_tokens / planned.text_tokens:.2g} passes",
+        ),
+        ("speed", quantity(planned.tokens_per_second, "tokens/s")),
+        ("time", duration(planned.seconds)),
+        (
+            "memory a GPU",
+            f"{quantity(planned.memory, 'B')} of {quantity(planned.gpu_memory, 'B')}",
+        ),
+        ("loss", f"about {planned.loss:.2f} nats a token"),
+        ("bits per byte", "–" if bits is None else f"about {bits:.2f}"),
+        ("cost", "– (--price)" if cost is None else f"{cost:,.2f}"),
+    ]
+    table("The plan", ["", ""], rows)
+    for name, source in planned.sources.items():
+        say(f"  {name.replace('_', ' ')}: {source}")
 
 
 def show_finetuned(finished: Finetuned) -> None:

@@ -23,7 +23,7 @@ from nextword.errors import UserError
 from nextword.files import read_json, whole_directory, write_json
 from nextword.hub.config_reader import ConfigReader
 from nextword.hub.heads import HEADS
-from nextword.hub.model_files import inside, open_tensors, read_tensor
+from nextword.hub.tensor_files import inside, open_tensors, read_tensor
 from nextword.hub.weight_map import model_config, model_tensors
 from nextword.hub.writing import refuse_other
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
@@ -110,14 +110,14 @@ def load_adapter(directory: str | PathLike[str], model: Model) -> None:
     directory = Path(directory)
     if low_rank_modules(model):
         raise UserError("the model has low-rank updates already", mend="merge them first")
-    config, where = _read_config(directory), inside(directory, WEIGHTS)
+    config, where = read_adapter_config(directory), inside(directory, WEIGHTS)
     dropout, stored = config.fraction("lora_dropout", 0.0), _read_tensors(where)
     modules: dict[str, LowRankLinear] = {}
     for name, linear in block_matrices(model):
         factors = []
         for theirs, rows in _parts(model, name, linear):
             if factor := _take(stored, theirs, rows.stop - rows.start, linear, where):
-                factors.append(Factor(rows, *factor, _scale(config, theirs, len(factor[0]))))
+                factors.append(Factor(rows, *factor, update_scale(config, theirs, len(factor[0]))))
         if factors:
             modules[name] = _join(linear, factors, dropout)
     heads = []
@@ -187,7 +187,8 @@ def _module(name: str) -> str:
     return second if first == "bert" else first
 
 
-def _read_config(directory: Path) -> ConfigReader:
+def read_adapter_config(directory: Path) -> ConfigReader:
+    """Return an adapter's config. Raises UserError for anything but plain LoRA."""
     where = inside(directory, CONFIG)
     values = read_json(where)
     if not isinstance(values, dict) or values.get("peft_type") != "LORA":
@@ -198,7 +199,7 @@ def _read_config(directory: Path) -> ConfigReader:
     return ConfigReader(values, where)
 
 
-def _scale(config: ConfigReader, theirs: str, rank: int) -> float:
+def update_scale(config: ConfigReader, theirs: str, rank: int) -> float:
     """Return the scale of a module's update: alpha / rank, or / √rank (Kalajdzievski 2023)."""
     alpha, patterns = config.positive("lora_alpha", 8), config.section("alpha_pattern")
     for pattern in patterns.values:

@@ -18,14 +18,8 @@ from nextword.errors import UserError
 from nextword.files import read_json
 from nextword.hub.config import head_of, read_config
 from nextword.hub.heads import HEADS, TAGS, Head, Model, Outputs, pad_token, with_pad
-from nextword.hub.model_files import (
-    count_numbers,
-    find_directory,
-    inside,
-    locate_tensors,
-    open_tensors,
-    read_tensor,
-)
+from nextword.hub.model_files import find_directory, locate_tensors
+from nextword.hub.tensor_files import count_numbers, inside, open_tensors, read_tensor
 from nextword.hub.weight_map import bias_names, full_names, head_names, match_tensors, weight_name
 from nextword.models.config import TransformerConfig, parameter_count
 from nextword.models.encoder_decoder import GenerativeModel, build_model
@@ -134,6 +128,7 @@ def _open(directory: Path) -> tuple[Tokenizer, TransformerConfig]:
 def _read_model(directory: Path, config: TransformerConfig) -> GenerativeModel:
     weights = _Weights(directory, config, locate_tensors(directory))
     weights.refuse_heads()
+    weights.require_language_head()
     weights.check_size()
     own_head = weights.has_own_head()
     if config.family == "t5":  # whose config.json does not say it
@@ -184,6 +179,19 @@ class _Weights:
             where=self.directory,
             mend="use `nextword predict`, or the model it was made from",
         )
+
+    def require_language_head(self) -> None:
+        """Raise UserError for an encoder without the head that fills in words."""
+        if self.config.is_generative:
+            return
+        parts = ("transform.dense", "transform.norm", "head")
+        names = head_names(self.config.family, *parts) + bias_names(self.config)
+        if not any(n.startswith(names) for n in full_names(self.config, self.files).values()):
+            raise UserError(
+                "is an encoder without a masked language model's head: it cannot fill in words",
+                where=self.directory,
+                mend="fine-tune it with --task classify, tag, or qa and --extract",
+            )
 
     def count_outputs(self, head: Head[Any]) -> int:
         """Return how many rows a head has. Raises UserError where there is no such head."""

@@ -24,7 +24,7 @@ from nextword.hub.heads import (
     head_of_model,
     pad_for_classifier,
 )
-from nextword.hub.model_files import INDEX, SINGLE
+from nextword.hub.tensor_files import INDEX, SINGLE
 from nextword.hub.weight_map import (
     StoredTensor,
     bias_names,

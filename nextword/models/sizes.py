@@ -31,6 +31,7 @@ class Size:
 
 
 SIZES: dict[str, Size] = {
+    "0.15m": Size(2, 64, 2, 2, 640),
     "0.5m": Size(4, 96, 3, 3, 1024),
     "1m": Size(4, 128, 4, 4, 2048),
     "2m": Size(4, 192, 6, 6, 2048),
@@ -190,7 +191,7 @@ def flops_per_token(config: TransformerConfig, context: int, scored: float = 1.0
     """
     if config.decoder_layers:
         return flops_per_pair(config, context, scored * context) / context
-    weights = config.layers * _block_weights(config) + scored * config.vocab_size * config.width
+    weights = config.layers * block_weights(config) + scored * config.vocab_size * config.width
     fraction, sides = (0.5, 1) if config.causal else (1.0, 2)
     seen = sum(
         min(context * fraction, sides * (config.window_of(layer) or context))
@@ -203,14 +204,14 @@ def flops_per_pair(config: TransformerConfig, source: float, target: float) -> f
     """Return the floating-point operations to train an encoder–decoder on a pair of a `source` and
     a `target` of so many tokens."""
     queries, keys = config.query_width, config.key_width
-    block, width = _block_weights(config), config.width
+    block, width = block_weights(config), config.width
     encoding = config.layers * block + config.decoder_layers * 2 * width * keys
     decoding = config.decoder_layers * (block + 2 * width * queries) + config.vocab_size * width
     seen = config.layers * source**2 + config.decoder_layers * target * (target / 2 + source)
     return 6.0 * (source * encoding + target * decoding) + 12.0 * queries * seen
 
 
-def _block_weights(config: TransformerConfig) -> int:
+def block_weights(config: TransformerConfig) -> int:
     """Return the number of weights in a block's matrices, cross-attention left out."""
     matrices = 3 if config.gated else 2
     attention = 2 * (config.query_width + config.key_width)

@@ -28,7 +28,7 @@ from nextword.training.planning import PretrainPlan
 
 FILE = "run.json"
 LENGTH = ("steps", "epochs", "budget")
-FREE_ON_RESUME = {"resume", "keep_checkpoints", "log_to", "on_nonfinite", "shard"}
+FREE_ON_RESUME = {"resume", "threads", "keep_checkpoints", "log_to", "on_nonfinite", "shard"}
 FREE_WHILE_PRETRAINING = {*FREE_ON_RESUME, "change_length", "workers", *LENGTH}
 # Settings that a model's config and a plan have under the same names.
 SHAPE = ["family", "layers", "width", "heads", "kv_heads", "mlp_width", "context_length", "tied"]
@@ -66,6 +66,7 @@ class PretrainConfiguration(Configuration):
         chosen |= {name: getattr(plan, name) for name in (*PLANNED, *PLANNED_TO_PRETRAIN)}
         chosen |= {"warmup": float(plan.schedule.warmup), "precision": self.precision.name}
         chosen |= {"compile": "yes" if plan.compile else "no"}
+        chosen |= _threads(self.precision)
         everything = settings.model_dump(exclude={"resume", "change_length", "size", "epochs"})
         if settings.budget is None or settings.steps or settings.epochs:
             chosen["steps"] = plan.schedule.steps
@@ -91,7 +92,12 @@ class FinetuneConfiguration(Configuration):
         everything = settings.model_dump(mode="json", exclude={"resume", "epochs"})
         chosen = {name: getattr(self.plan, name) for name in PLANNED}
         chosen |= {"steps": self.plan.schedule.steps, "precision": self.precision.name}
+        chosen |= _threads(self.precision)
         return {name: v for name, v in (everything | chosen).items() if v is not None}
+
+
+def _threads(precision: Precision) -> dict[str, int]:
+    return {"threads": precision.threads} if precision.threads else {}
 
 
 C = TypeVar("C", PretrainConfiguration, FinetuneConfiguration)

@@ -195,9 +195,15 @@ def mapping(value: Any) -> Record:
 
 
 def read_weights(model: Path) -> Weights | None:
-    """What the headers of safetensors files say; None where there are none."""
+    """What the headers of safetensors files say, or the table of a GGUF file; None where there are
+    none."""
     from safetensors import SafetensorError, safe_open
 
+    if (model / "weights.table.json").is_file():
+        from nextword.hub.stand_ins import described, read_table
+
+        if (table := read_table(model)) is not None:
+            return Weights(*described(table))
     files = sorted(model.glob("*.safetensors"))
     parameters, types = 0, set()
     for file in files:

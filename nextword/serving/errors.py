@@ -50,6 +50,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        here = app.openapi()["paths"].get(request.url.path) if error.status_code == 405 else None
+        if here:  # of several routes at one path, the first one told its own method alone
+            error.headers = {"Allow": ", ".join(sorted(map(str.upper, here)))}
         return error_response(error)
 
     @app.exception_handler(RequestValidationError)

@@ -19,6 +19,10 @@ SettingsKind = TypeVar("SettingsKind", bound="Settings")
 Precision = Annotated[
     Literal["auto", "bf16", "fp32"], Field(description="number format of activations")
 ]
+Threads = Annotated[
+    int | None,
+    Field(ge=1, le=4096, description="threads of a CPU; by default as many as are fastest now"),
+]
 OnNonfinite = Annotated[
     Literal["stop", "skip"], Field(description="what to do when the loss is NaN or infinite")
 ]

@@ -15,6 +15,7 @@ from nextword.settings.base import (
     Precision,
     Settings,
     Shard,
+    Threads,
 )
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ class FinetuneSettings(TaskSettings):
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(1, ge=1, description="number of checkpoints to keep")
     precision: Precision = "auto"
+    threads: Threads = None
     shard: Shard = "auto"
     on_nonfinite: OnNonfinite = "stop"
     resume: bool = Field(False, description="continue from the last checkpoint, if there is one")

@@ -15,6 +15,7 @@ from nextword.settings.base import (
     Precision,
     Settings,
     Shard,
+    Threads,
 )
 
 
@@ -195,6 +196,7 @@ class PretrainSettings(PrepareSettings, ModelSettings, MaskSettings):
         0.0, description="decay of the moving average of weights, which is then saved; 0 for none"
     )
     precision: Precision = "auto"
+    threads: Threads = None
     compile: Literal["auto", "yes", "no"] = Field(
         "auto", description="compile the model with torch.compile"
     )

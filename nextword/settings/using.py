@@ -158,6 +158,15 @@ class InfoSettings(ColumnSettings):
     )
 
 
+class ExportSettings(Settings):
+    """Settings for writing a model in another program's format."""
+
+    format: Literal["gguf"] = Field("gguf", description="gguf: for llama.cpp, Ollama, LM Studio")
+    quantize: Literal["f32", "f16", "bf16", "q8_0", "q4_0"] = Field(
+        "f16", description="type of the weights; q8_0 takes 8 bits for each, q4_0 about 4"
+    )
+
+
 class ReportSettings(Settings):
     """Settings for a run's report."""
 

@@ -206,32 +206,44 @@ class Outcome:
         return self.loss / math.log(2) * tokens_per_byte
 
 
-def best_run(
-    configs: list[TransformerConfig],
-    cluster: Cluster,
-    unique_tokens: float,
-    seconds: float,
-    price: float | None = None,
-) -> Outcome:
-    """Return the run of lowest expected loss that `seconds` allow on so much text; `price` is that
-    of a GPU's hour. Raises UserError where no model fits."""
-    outcomes, trouble = [], UserError("no model was given")
-    for config in configs:
-        try:
-            found = predict(config, cluster, _batch_tokens(config, cluster))
-        except UserError as error:
-            trouble = error
-            continue
-        tokens = found.tokens_per_second * seconds
-        body = parameter_count(config) - config.vocab_size * config.width * (2 - config.tied)
-        loss = expected_loss(body, tokens, unique_tokens)
-        cost = None if price is None else price * cluster.count * seconds / 3600
-        outcomes.append(Outcome(config, found, tokens, seconds, loss, cost))
-    if not outcomes:
-        raise trouble
-    return min(outcomes, key=lambda outcome: outcome.loss)
+@dataclass(frozen=True)
+class Run:
+    """What is to be learned from: `unique` tokens of text, on a cluster whose GPUs cost `price` an
+    hour, `batch` tokens a step."""
+
+    cluster: Cluster
+    unique: float
+    price: float | None = None
+    batch: float | None = None
+
+    def best(
+        self, configs: list[TransformerConfig], seconds: float = 0.0, tokens: float = 0.0
+    ) -> Outcome:
+        """Return the run of lowest expected loss in so many seconds, or over so many tokens.
+
+        Raises UserError where no model fits.
+        """
+        outcomes, trouble = [], UserError("no model was given")
+        for config in configs:
+            try:
+                found = predict(
+                    config, self.cluster, self.batch or batch_tokens(config, self.cluster)
+                )
+            except UserError as error:
+                trouble = error
+                continue
+            seen = tokens or found.tokens_per_second * seconds
+            took = seen / found.tokens_per_second
+            body = parameter_count(config) - config.vocab_size * config.width * (2 - config.tied)
+            loss = expected_loss(body, seen, self.unique)
+            hours = self.cluster.count * took / 3600
+            cost = None if self.price is None else self.price * hours
+            outcomes.append(Outcome(config, found, seen, took, loss, cost))
+        if not outcomes:
+            raise trouble
+        return min(outcomes, key=lambda outcome: outcome.loss)
 
 
-def _batch_tokens(config: TransformerConfig, cluster: Cluster) -> float:
-    """Half a million tokens a step, or a row for each GPU where that is more."""
+def batch_tokens(config: TransformerConfig, cluster: Cluster) -> float:
+    """Return half a million tokens a step, or a row for each GPU where that is more."""
     return max(524_288.0, cluster.count * config.context_length)

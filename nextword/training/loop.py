@@ -25,6 +25,7 @@ from nextword.terminal import Progress
 from nextword.tokens.loader import AnyBatch
 from nextword.training import periodic
 from nextword.training.optimizers import Optimizers
+from nextword.training.out_of_memory import within_memory
 from nextword.training.parallel import Group
 from nextword.training.prefetch import Prefetcher
 from nextword.training.sharding import Root, accumulating, squared_norm
@@ -139,15 +140,13 @@ def train(trainer: Trainer, state: State) -> State:
                 break
             progress.total = state.schedule.steps
             began, number = time.perf_counter(), state.step
-            torch.manual_seed(periodic.seed_of(trainer, number))
-            step = train_step(
-                trainer.loss_module,
-                trainer.optimizers,
-                [batch.to(group.device) for batch in batches.take(number)],
-                state.schedule.lr_scale(number),
-                trainer.settings.clip,
-                group,
-                (time.monotonic() - started, float(bool(interrupt.requested))),
+            tidings = time.monotonic() - started, float(bool(interrupt.requested))
+            step = within_memory(
+                trainer,
+                number,
+                batches.take(number),
+                make=partial(micro_batches, trainer, number),
+                take=partial(take_step, trainer, state.schedule.lr_scale(number), number, tidings),
             )
             if trainer.average:
                 update_average(trainer, step.skipped)
@@ -166,6 +165,26 @@ def train(trainer: Trainer, state: State) -> State:
     return state
 
 
+def take_step(
+    trainer: Trainer,
+    lr_scale: float,
+    number: int,
+    tidings: tuple[float, float],
+    batches: Sequence[AnyBatch],
+) -> TakenStep:
+    """Take the step of a number, from 0, on its micro-batches."""
+    torch.manual_seed(periodic.seed_of(trainer, number))
+    return train_step(
+        trainer.loss_module,
+        trainer.optimizers,
+        [batch.to(trainer.group.device) for batch in batches],
+        lr_scale,
+        trainer.settings.clip,
+        trainer.group,
+        tidings,
+    )
+
+
 def settle(
     trainer: Trainer, state: State, step: TakenStep, meter: ThroughputMeter, progress: Progress
 ) -> bool:
@@ -182,6 +201,7 @@ def settle(
         state.interval_loss += result.loss
         state.interval_steps += 1
         progress.advance(1, note=meter.log(state, step, result))
+        periodic.follow_machine(trainer, state, result.targets, meter.seconds)
     return result.stops
 
 
@@ -222,12 +242,13 @@ class ThroughputMeter:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self._line, self._ended = "", 0.0
+        self.seconds = 0.0  # of the last step
 
     def log(self, state: State, step: TakenStep, result: StepResult) -> str:
         """Record a step that has just ended; returns the line that the progress bar shows."""
         now = time.perf_counter()
-        state.unlogged_seconds += now - max(step.began, self._ended)
-        self._ended = now
+        self.seconds, self._ended = now - max(step.began, self._ended), now
+        state.unlogged_seconds += self.seconds
         state.unlogged_loss += result.loss
         state.unlogged_steps += 1
         state.unlogged_targets += result.targets

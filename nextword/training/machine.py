@@ -1,122 +1,171 @@
-"""What this machine can do: the type a run computes in, and how fast a model trains."""
+"""What this machine can do: the type a run computes in, on how many threads, and at what rate.
+
+Both are chosen by timing matrix products of the model's own width, for a moment that is as short on
+a slow machine. Nothing is assumed of the processor, nor that its cores are idle.
+"""
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 
-from nextword.models.config import TransformerConfig
-from nextword.models.encoder_decoder import build_model
-from nextword.objectives import language_modeling
-from nextword.settings import PretrainSettings
-from nextword.tokens.store import Store
-from nextword.training.objective import Objective
-from nextword.training.optimizers import OptimizerSettings, build_optimizers
+from nextword.tokens.workers import available_cores
 from nextword.training.parallel import Group
 
+Kind = Literal["bf16", "fp32"]
+Rate = Callable[[Kind, int], float]  # a type and a number of threads -> FLOP/s
+
+TYPES: dict[Kind, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
 WORTHWHILE = 1.2  # bf16 must be this many times faster to be worth its rounding
-TYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-CPU_SIZES = (256, 512, 1024)  # rows of a product, which grows until one takes LONG_ENOUGH
-GPU_SIZES = (4096,)
-LONG_ENOUGH = 0.02  # seconds: more than a timer's or a scheduler's noise
-PATIENCE = 0.2  # seconds that one type is timed for, and one product more
+WORTH_A_THREAD = 1.1  # times that more threads must be faster, to be worth their cores
+CPU_ROWS = (8, 32, 128, 512, 2048)  # of a product, which grow until one takes LONG_ENOUGH
+GPU_ROWS = (8192,)
+LONG_ENOUGH = 0.002  # seconds: more than a timer's noise
+SUSTAINED = 0.06  # seconds a rate is kept up for: many of a scheduler's time slices
+WIDTHS = (64, 1024)  # of a product: a wider one says nothing more, and takes long where it is slow
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # a container's share of the processor
 
 
 @dataclass(frozen=True)
 class Precision:
-    """`peak` is the matrix-multiplication rate measured for `dtype`, in FLOP/s."""
+    """How a run computes: `peak` is the matrix-multiplication rate measured for `dtype` on so many
+    `threads` (of a CPU; 0 on a GPU), in FLOP/s."""
 
-    name: Literal["bf16", "fp32"]
+    name: Kind
     peak: float
     reason: str
+    threads: int = 0
 
     @property
     def dtype(self) -> torch.dtype:
         return TYPES[self.name]
 
 
-def choose_precision(asked: Literal["auto", "bf16", "fp32"], device: torch.device) -> Precision:
-    """Choose the type asked for, or the faster one here; weights stay in fp32 either way.
+def choose_precision(
+    asked: Literal["auto", "bf16", "fp32"],
+    group: Group,
+    width: int,
+    threads: int | None = None,
+) -> Precision:
+    """Choose type and number of threads, those asked for or the fastest here, for a model of this
+    `width`; from now on torch computes on so many threads. Weights stay in fp32 either way.
 
-    Only what may be chosen is timed: where a type is asked for, its rate alone.
+    The same on every rank. Of several, each keeps the threads that it was started with.
     """
+    counts = thread_counts(threads, group)
+    rate = rate_here(group.device, width)
+    chosen = choose(asked, counts, rate)
+    if group.size > 1:
+        half = group.mean(chosen.name == "bf16") > 0.5
+        chosen = replace(chosen, name="bf16" if half else "fp32", peak=group.mean(chosen.peak))
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    return chosen
+
+
+def thread_counts(asked: int | None, group: Group) -> list[int]:
+    """Return the numbers of threads to choose among, in ascending order: one, where it is given."""
+    if group.device.type != "cpu":
+        return [0]
+    if asked or group.size > 1:
+        return [asked or torch.get_num_threads()]
+    most = min(torch.get_num_threads(), _cores_allowed())
+    return sorted({2**power for power in range(most.bit_length())} | {most})
+
+
+def _cores_allowed() -> int:
+    """Return how many cores this process may use, as its affinity and its container say."""
+    try:
+        quota, period = CPU_LIMIT.read_text(encoding="ascii").split()
+        return max(1, min(available_cores(), math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # there is no such file, or it says "max"
+        return available_cores()
+
+
+def choose(asked: Literal["auto", "bf16", "fp32"], counts: Sequence[int], rate: Rate) -> Precision:
+    """Choose by the rates that `rate` measures: first the type, on the fewest threads, where other
+    programs disturb least, then their number. Only what may be chosen is timed."""
     started = time.perf_counter()
-    name: Literal["bf16", "fp32"]
-    if asked != "auto":
-        name, why = asked, "asked for"
-        peak = matmul_rate(TYPES[asked], device)
+    kind: Kind
+    if asked == "auto":
+        alone: dict[Kind, float] = {name: rate(name, counts[0]) for name in TYPES}
+        times = alone["bf16"] / alone["fp32"]
+        kind = "bf16" if times > WORTHWHILE else "fp32"
+        why = f"{times:.1f} times fp32's rate" if kind == "bf16" else f"bf16 has {times:.2g} of it"
     else:
-        half, full = (matmul_rate(TYPES[kind], device) for kind in ("bf16", "fp32"))
-        if half > WORTHWHILE * full:
-            name, peak, why = "bf16", half, f"{half / full:.1f} times fp32's rate here"
-        else:
-            name, peak, why = "fp32", full, f"bf16 has {half / full:.2g} of its rate here"
-    seconds = time.perf_counter() - started
-    rate = f"{peak / 1e9:,.0f} GFLOP/s in matmuls"
-    return Precision(name, peak, f"{why}; {rate}, found in {seconds:.1f} s")
+        kind, why = asked, "asked for"
+        alone = {kind: rate(kind, counts[0])}
+    rates = {counts[0]: alone[kind]} | {count: rate(kind, count) for count in counts[1:]}
+    threads = fastest(rates)
+    reason = f"{why}; " + (describe(rates) if threads else f"{rates[0] / 1e9:,.0f} GFLOP/s")
+    reason += f" in matmuls, found in {time.perf_counter() - started:.1f} s"
+    return Precision(kind, rates[threads], reason, threads)
 
 
-def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Measure FLOP/s of square matrix products, in time that the machine's speed does not change.
-
-    The size grows until one product takes LONG_ENOUGH; then the best of those that fit into
-    PATIENCE counts. A type that the machine only emulates is left at the smallest size.
-    """
-    began, best = time.perf_counter(), 0.0
-    for size in CPU_SIZES if device.type == "cpu" else GPU_SIZES:
-        a = torch.randn(size, size, device=device).to(dtype)
-        seconds = min(_product_seconds(a), _product_seconds(a))  # the first one also warms up
-        best = 2.0 * size**3 / seconds
-        if seconds > LONG_ENOUGH:
-            break
-    while time.perf_counter() - began < PATIENCE:
-        best = max(best, 2.0 * size**3 / _product_seconds(a))
+def fastest(rates: dict[int, float]) -> int:
+    """Return the number of threads to take: more only where they are worth it."""
+    best = min(rates)
+    for count in sorted(rates):
+        if rates[count] > WORTH_A_THREAD * rates[best]:
+            best = count
     return best
 
 
-def _product_seconds(a: torch.Tensor) -> float:
+def describe(rates: dict[int, float]) -> str:
+    """Say how fast each number of threads is."""
+    counts = sorted(rates)
+    noun = "thread" if counts == [1] else "threads"
+    speeds = " / ".join(f"{rates[count] / 1e9:,.0f}" for count in counts)
+    return f"{' / '.join(map(str, counts))} {noun}: {speeds} GFLOP/s"
+
+
+def rate_here(device: torch.device, width: int) -> Rate:
+    """Return what measures this machine for a model of this width."""
+
+    def rate(kind: Kind, threads: int) -> float:
+        before = torch.get_num_threads()
+        if threads:
+            torch.set_num_threads(threads)
+        try:
+            return product_rate(TYPES[kind], device, width)
+        finally:
+            torch.set_num_threads(before)
+
+    return rate
+
+
+@torch.no_grad()
+def product_rate(dtype: torch.dtype, device: torch.device, width: int) -> float:
+    """Measure FLOP/s of products as those of a feed-forward network, [rows, width] × [width, 4 ·
+    width], kept up for SUSTAINED seconds.
+
+    The rows grow until one product takes LONG_ENOUGH: a type that the machine only emulates is left
+    at the smallest number. What counts is the mean, not the best: where another program has a core,
+    a product now and then is fast.
+    """
+    width = max(WIDTHS[0], min(width, WIDTHS[1]))
+    weight = torch.randn(4 * width, width, device=device).to(dtype)
+    for rows in CPU_ROWS if device.type == "cpu" else GPU_ROWS:
+        x = torch.randn(rows, width, device=device).to(dtype)
+        _seconds(x, weight)  # the first one also warms up
+        taken, products = _seconds(x, weight), 1
+        if taken > LONG_ENOUGH:
+            break
+    while taken < SUSTAINED:
+        taken, products = taken + _seconds(x, weight), products + 1
+    return products * 2.0 * weight.numel() * rows / taken
+
+
+def _seconds(x: torch.Tensor, weight: torch.Tensor) -> float:
     started = time.perf_counter()
-    a @ a
-    if a.device.type == "cuda":
-        torch.cuda.synchronize(a.device)
+    F.linear(x, weight)
+    if x.device.type == "cuda":
+        torch.cuda.synchronize(x.device)
     return time.perf_counter() - started
-
-
-@dataclass(frozen=True)
-class SpeedTest:
-    """Measures how fast models train on this machine: whole steps on the store's own text."""
-
-    store: Store
-    objective: Objective
-    settings: PretrainSettings
-    precision: Precision
-    group: Group
-
-    def __call__(self, config: TransformerConfig, batch_size: int, micro_batch: int) -> float:
-        """Return tokens a second for a model of this shape: the best of a few steps."""
-        device = self.group.device
-        model = build_model(config, seed=self.settings.seed).to(device)
-        model.activation_dtype = self.precision.dtype
-        nothing = OptimizerSettings(self.settings.optimizer, 0.0, 0.0, 0.9, (0.9, 0.95))
-        parts = build_optimizers(model, nothing, self.precision.dtype, model.fused_splits())
-        loader = self.objective.loader(self.store.train, config.context_length)
-        rows = self.group.shard(batch_size)
-        best, began = 0.0, time.perf_counter()
-        for trial in range(4):
-            since = time.perf_counter()
-            for row in range(0, rows.stop - rows.start, micro_batch):
-                count = min(micro_batch, rows.stop - rows.start - row)
-                batch: Any = loader.batch(row, count).to(device)
-                language_modeling.loss(model, batch).backward()
-            parts.step(1.0)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            now = time.perf_counter()
-            if trial:  # the first one also allocates
-                best = max(best, batch_size * config.context_length / (now - since))
-            if now - began > 8 and best:
-                break
-        return self.group.mean(best)

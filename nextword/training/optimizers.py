@@ -14,6 +14,7 @@ from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
 from nextword.models.heads import ModelWithHead
 from nextword.models.transformer import Transformer
 from nextword.training.owners import is_part, like, local
+from nextword.training.plain_optimizers import AdamW
 from nextword.training.update_rules import SGD, Muon
 
 COUNTER = "step"  # of updates, which AdamW keeps of each parameter
@@ -29,6 +30,7 @@ class Optimizers:
     def __init__(self, parts: dict[str, torch.optim.Optimizer], parameters: list[Tensor]) -> None:
         """`parameters` are all that learn, in the model's order."""
         self.parts, self.parameters = parts, parameters
+        self.updating = False  # in the midst of it, or stopped there by an error
         self._peaks = {
             name: [group["lr"] for group in part.param_groups] for name, part in parts.items()
         }
@@ -42,6 +44,7 @@ class Optimizers:
 
         Where `skip` [bool scalar] is True on the device, nothing is updated.
         """
+        self.updating = True
         for name, part in self.parts.items():
             # PyTorch's fused optimizers ask for it as GradScaler tells them.
             part.found_inf = None if skip is None else skip.float()  # type: ignore[attr-defined]
@@ -49,6 +52,7 @@ class Optimizers:
                 group["lr"] = peak * lr_scale
             part.step()
             part.zero_grad(set_to_none=True)
+        self.updating = False
 
     def tensors(self) -> dict[str, Tensor]:
         """All state as named tensors: `muon.12.momentum`, numbered in the parameters' order."""
@@ -142,7 +146,7 @@ def build_optimizers(
         if matrices:
             parts["muon"] = Muon(matrices, rate, settings.momentum, decay, dtype, ranks)
     if rest:
-        parts["adamw"] = torch.optim.AdamW(
+        parts["adamw"] = AdamW(
             _groups(rest, rate, decay), lr=rate, betas=settings.betas, eps=epsilon, fused=True
         )
     return Optimizers(parts, parameters)

@@ -185,6 +185,7 @@ def restore(trainer: Trainer, saved: checkpoint.Checkpoint) -> State:
     try:
         if saved.folder is not None:
             _restore_parts(trainer, saved.folder)
+            trainer.threads.go_on_with(state.threads)
             return state
         average = saved.tensors.get("average", {})
         own = trainer.model.state_dict()
@@ -201,6 +202,7 @@ def restore(trainer: Trainer, saved: checkpoint.Checkpoint) -> State:
         raise UserError(
             f"belongs to another model than this run's: {reason}", where=where
         ) from None
+    trainer.threads.go_on_with(state.threads)
     return state
 
 
@@ -248,6 +250,16 @@ def weights_are_finite(trainer: Trainer) -> bool:
     weights = [part for part in parts if part.numel()]
     found = torch.stack(torch._foreach_norm(weights, math.inf)).isfinite().all()
     return float(trainer.group.sums([~found])) == 0
+
+
+def follow_machine(trainer: Trainer, state: State, targets: int, seconds: float) -> None:
+    """After a step of so many targets in so many seconds, compute on more threads or on fewer where
+    other programs have come or gone."""
+    if changed := trainer.threads.watch(targets, seconds):
+        state.threads = torch.get_num_threads()
+        trainer.log.event(state.step, "threads", changed)
+        if trainer.group.is_main:
+            say(f"  step {state.step:,}: {changed}")
 
 
 def refuse_nonfinite(trainer: Trainer, state: State) -> None:

@@ -19,6 +19,9 @@ from nextword.training.workload import Machine, Workload
 
 DEFAULT_SECONDS = 15 * 60.0  # a run's length when nobody says: one coffee
 CLOSING_SHARE = 0.06  # of a budget, for validations, samples and saves
+VALIDATIONS = 10  # in a run
+VALIDATING_SHARE = 0.06  # of a budget, for all of them together
+SAMPLE_SECONDS = 0.5  # to write a sample and to keep the model, about
 COMPILING = 40.0  # seconds that compiling the blocks takes on a GPU
 COMPILED_SHARE = 0.2  # of the time, saved by it; both are estimates: benchmarks/gpu_check.py tells
 REFERENCE_WIDTH = 256
@@ -77,6 +80,13 @@ def check(settings: PretrainSettings) -> None:
     anything.config(context, flops=1.0)
 
 
+def width_to_time(settings: PretrainSettings) -> int:
+    """Return the width of the model asked for, or about that of the one that will be chosen."""
+    given = Workload(settings, tokens=1, vocab_size=USUAL_VOCABULARY, seconds=1.0)
+    context = settings.context_length or DEFAULT_CONTEXT
+    return given.config(context, 1.0).width if given.size_is_given else REFERENCE_WIDTH
+
+
 def plan(
     settings: PretrainSettings, train: Split, machine: Machine, spent: float = 0.0
 ) -> PretrainPlan:
@@ -85,20 +95,24 @@ def plan(
     `spent` are the seconds of the budget that are gone already.
     """
     task = Workload(settings, len(train.tokens), train.vocab_size, _seconds(settings, spent))
-    context = settings.context_length or _context(settings, train)
-    if context + 1 > task.tokens:
-        longest = 2 ** (task.tokens.bit_length() - 2)
+    longest = settings.context_length or _longest_context(settings, train)
+    if longest + 1 > task.tokens:
+        fitting = 2 ** (task.tokens.bit_length() - 2)
         raise UserError(
-            f"a block of {context} tokens needs at least {context + 1:,} tokens, the training text "
+            f"a block of {longest} tokens needs at least {longest + 1:,} tokens, the training text "
             f"has {task.tokens:,}",
-            mend="give more text" + (f", or --context-length {longest}" if longest >= 16 else ""),
+            mend="give more text" + (f", or --context-length {fitting}" if fitting >= 16 else ""),
         )
-    config, batch, micro, speed = task.measured(context, machine)
+    config, batch, micro, speed = task.measured(longest, machine)
+    context = config.context_length
     steps = task.steps(batch * context, speed)
     expected = steps * batch * context / speed
     rate = settings.learning_rate or _learning_rate(settings.optimizer, config)
     decay, momentum = settings.weight_decay, settings.momentum
-    eval_every = settings.eval_every or max(1, steps // 10)
+    eval_tokens = settings.eval_tokens or _eval_tokens(settings, speed, expected)
+    eval_every = settings.eval_every or max(
+        1, steps // _validations(settings, eval_tokens / speed / 3, expected)
+    )
     a_second = speed / (batch * context)  # steps a second
     return PretrainPlan(
         model=asdict(config),
@@ -116,7 +130,7 @@ def plan(
         ),
         decay_share=settings.decay,
         eval_every=eval_every,
-        eval_tokens=settings.eval_tokens or _eval_tokens(speed, expected),
+        eval_tokens=eval_tokens,
         sample_every=eval_every if settings.sample_every is None else settings.sample_every,
         save_every=settings.save_every or max(1, min(steps, round(60 * a_second))),
         log_every=max(1, min(steps // 100, round(a_second))),
@@ -159,7 +173,7 @@ def _seconds(settings: PretrainSettings, spent: float) -> float:
     return DEFAULT_SECONDS
 
 
-def _context(settings: PretrainSettings, train: Split) -> int:
+def _longest_context(settings: PretrainSettings, train: Split) -> int:
     """Long enough for nearly all documents, no longer than a small run can use."""
     lengths = np.diff(train.starts)
     longest = float(np.percentile(lengths, 98)) if len(lengths) else 256.0
@@ -182,9 +196,18 @@ def _warmup(asked: float | None, steps: int) -> int:
     return round(asked * steps) if asked < 1 else int(asked)
 
 
-def _eval_tokens(speed: float, expected: float) -> int:
+def _eval_tokens(settings: PretrainSettings, speed: float, expected: float) -> int:
     """A validation costs about half a percent of the run (a forward pass is a third of a step)."""
-    return int(max(16_384, min(4_194_304, 0.005 * expected * speed * 3)))
+    fewest = 4_096 if settings.budget else 16_384
+    return int(max(fewest, min(4_194_304, 0.005 * expected * speed * 3)))
+
+
+def _validations(settings: PretrainSettings, seconds: float, expected: float) -> int:
+    """Ten, of so many `seconds` each, or as many as a budget has time for."""
+    if not settings.budget:
+        return VALIDATIONS
+    affordable = VALIDATING_SHARE * expected / (seconds + SAMPLE_SECONDS)
+    return max(1, min(VALIDATIONS, round(affordable)))
 
 
 def worth_compiling(asked: str, expected: float, gpu: bool) -> bool:

@@ -74,8 +74,10 @@ def spread(
     than before.
     """
     root = LossModule(model, loss)
-    if sharding == "none":
-        _fill(model, weights, group)
+    if sharding == "none" and any(parameter.is_meta for parameter in model.parameters()):
+        # As to_empty does, without the second that torch's symbolic shapes take to import.
+        model._apply(lambda p: torch.empty(p.shape, dtype=p.dtype, device=group.device))
+        _initialize(model, weights)
     if group.size == 1 and sharding == "none":
         return root
     for module in model.modules():
@@ -100,17 +102,17 @@ def spread(
         if isinstance(module, Block):
             fully_shard(module, mesh=mesh, mp_policy=policy)
     fully_shard(root, mesh=mesh, mp_policy=policy)
-    _fill(model, weights, group)
+    if any(parameter.is_meta for parameter in model.parameters()):
+        model.to_empty(device=group.device)
+        _initialize(model, weights)
     return root
 
 
-def _fill(model: nn.Module, weights: Iterable[tuple[str, Tensor]], group: Group) -> None:
-    if any(parameter.is_meta for parameter in model.parameters()):
-        model.to_empty(device=group.device)
-        initialize_weights(model, weights, like)
-        for module in model.modules():
-            if isinstance(module, Embedding):
-                module.watch_gradient()
+def _initialize(model: nn.Module, weights: Iterable[tuple[str, Tensor]]) -> None:
+    initialize_weights(model, weights, like)
+    for module in model.modules():
+        if isinstance(module, Embedding):
+            module.watch_gradient()
 
 
 @contextlib.contextmanager

@@ -91,6 +91,7 @@ class State:
     sampled: int = 0
     saved: int = -1
     skipped: int = 0  # steps left out because they were not finite
+    threads: int = 0  # of the CPU, since it was chosen anew; 0 for those of the run's beginning
     interval_loss: float = 0.0  # summed over the steps since the last validation
     interval_steps: int = 0
     unlogged_loss: float = 0.0  # summed over the steps since the log's last line, as are

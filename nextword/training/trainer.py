@@ -18,14 +18,16 @@ from nextword.training.saver import Saver
 from nextword.training.schedule import Plan
 from nextword.training.sharding import Root, is_spread
 from nextword.training.state import Loader, State, Validator
+from nextword.training.threads import ThreadWatch
 
 
 @dataclass(frozen=True)
 class Session:
-    """What surrounds a run: its processes and its signals."""
+    """What surrounds a run: its processes, its signals and the machine's threads."""
 
     group: Group
     interrupt: Interrupt
+    threads: ThreadWatch
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Trainer:
     settings: PretrainSettings | FinetuneSettings
     group: Group
     interrupt: Interrupt
+    threads: ThreadWatch
     log: MetricsLog
     saver: Saver
     average: dict[str, Tensor] = field(default_factory=dict)
@@ -120,6 +123,7 @@ def build_trainer(
         settings,
         session.group,
         session.interrupt,
+        session.threads,
         log,
         Saver(session.group, spread=is_spread(subject.model), aside=on_gpu),
     )

@@ -6,13 +6,14 @@ fused optimizers know too, is 1: nobody has to wait until a device knows whether
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nextword.training.owners import Owners, local
+from nextword.training.plain_optimizers import PlainOptimizer
 
 # Quintic Newton–Schulz coefficients, one triple an iteration, from "The Polar Express"
 # (Amsel et al. 2025): each is the best quintic for the spectrum the one before it leaves.
@@ -23,7 +24,10 @@ POLAR_EXPRESS = (
     (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
+AT_ONCE = 1 << 24  # numbers that are orthogonalised together: their copies take memory
 ADAMW_SHARE_OF_RMS = 0.2  # Muon's update is scaled to AdamW's usual root mean square
+
+Member = tuple[Tensor, dict[str, Any]]  # a parameter and its group
 
 
 @torch.no_grad()
@@ -38,11 +42,12 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-6)
     for a, b, c in POLAR_EXPRESS:
         gram = x @ x.mT
-        x = a * x + torch.baddbmm(b * gram, gram, gram, beta=1, alpha=c) @ x
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
     return x.mT if tall else x
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(PlainOptimizer):
     """Momentum whose direction is orthogonalised, for weight matrices (Jordan et al. 2024).
 
     The update has the root mean square of an AdamW update ("Muon is Scalable for LLM Training",
@@ -73,8 +78,13 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]
             if parameter.grad is not None
         ]
-        if not members:
+        if self._ranks > 1 and members:  # who owns what is decided over all of them
+            self._update(members)
             return
+        for some in _within_size(members, AT_ONCE):
+            self._update(some)
+
+    def _update(self, members: list[Member]) -> None:
         directions = [self._direction(parameter, group) for parameter, group in members]
         blocks = [group.get("fused_splits") or [len(parameter)] for parameter, group in members]
         rows = [slice(0, len(parameter)) for parameter, _ in members]
@@ -130,7 +140,7 @@ class Muon(torch.optim.Optimizer):
         return [parts[0] if len(parts) == 1 else torch.cat(parts) for parts in pieces]
 
 
-class SGD(torch.optim.Optimizer):
+class SGD(PlainOptimizer):
     """Gradient descent with momentum, as torch.optim.SGD."""
 
     def __init__(
@@ -160,6 +170,19 @@ class SGD(torch.optim.Optimizer):
                         moved = torch.where(self.found_inf > 0, velocity, moved)
                     gradient = velocity.copy_(moved)
                 weight.sub_(gradient * rate)
+
+
+def _within_size(members: list[Member], most: int) -> Iterator[list[Member]]:
+    """Cut the members, those of one shape beside each other, into parts of `most` numbers or of one
+    member."""
+    part: list[Member] = []
+    for member in sorted(members, key=lambda member: tuple(member[0].shape)):
+        if part and sum(parameter.numel() for parameter, _ in part) + member[0].numel() > most:
+            yield part
+            part = []
+        part.append(member)
+    if part:
+        yield part
 
 
 def _unless(found_inf: Tensor | None, value: float, otherwise: float) -> Tensor | float:

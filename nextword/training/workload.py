@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nextword.errors import UserError
 from nextword.models.config import Family, TransformerConfig, parameter_count
@@ -24,6 +24,11 @@ MOST_EPOCHS = {"causal": 16.0, "masked": 64.0, "denoise": 64.0}
 FAMILY: dict[str, Family] = {"masked": "modernbert", "denoise": "t5"}  # if no other is asked for
 PREDICTED = {"causal": 1.0, "masked": 0.3, "denoise": 0.2}  # of the tokens read, about
 TOKENS_AT_ONCE = 8192  # in a micro-batch on a CPU: fits the caches, fills the cores
+SMALLEST_STEP, LARGEST_STEP = 256, 524_288  # tokens
+STEPS = 1500  # of a run that is not short
+SHORT = 1.4  # a short run's steps have so many times the root of its tokens
+ROWS = 8  # a step has at least so many sequences, or they are shorter
+SHORTEST_CONTEXT = 64
 
 Speed = Callable[[TransformerConfig, int, int], float]  # config, batch, micro-batch -> tokens/s
 
@@ -31,21 +36,26 @@ Speed = Callable[[TransformerConfig, int, int], float]  # config, batch, micro-b
 @dataclass(frozen=True)
 class Machine:
     """What a run is planned for: `peak` is the matmul rate of all ranks in FLOP/s, `measure` says
-    how fast a model trains."""
+    how fast a model trains, `fitting` how many of so many sequences fit its memory at once."""
 
     peak: float
     measure: Speed
     gpu: bool = False
     ranks: int = 1
+    fitting: Callable[[TransformerConfig, int], int] = lambda config, rows: rows
 
 
 def expected_loss(parameters: float, tokens: float, unique: float) -> float:
     """Nats a token by Hoffmann et al. 2022, after Muennighoff et al. 2023 for repeated text."""
+    return 1.69 + 406.4 / parameters**0.34 + 410.7 / worth(tokens, unique) ** 0.28
+
+
+def worth(tokens: float, unique: float) -> float:
+    """Return how many new tokens so many are worth, of which only so many are `unique`."""
     repeats = max(0.0, tokens / unique - 1)
-    worth = min(tokens, unique) * (
+    return min(tokens, unique) * (
         1 + REPEATS_WORTH * (1 - math.exp(-repeats / REPEATS_WORTH)) if repeats else 1
     )
-    return 1.69 + 406.4 / parameters**0.34 + 410.7 / worth**0.28
 
 
 @dataclass(frozen=True)
@@ -61,19 +71,34 @@ class Workload:
     def size_is_given(self) -> bool:
         return bool(self.settings.size or self.settings.layers or self.settings.width)
 
-    def measured(self, context: int, machine: Machine) -> tuple[TransformerConfig, int, int, float]:
+    def measured(self, longest: int, machine: Machine) -> tuple[TransformerConfig, int, int, float]:
         """Return the model, sequences a step and at once, and tokens a second: chosen for the speed
-        that is assumed, then, if the size is open, for the one that is measured."""
-        flops = machine.peak * ASSUMED_SHARE
-        config = self.config(context, flops)
-        batch, micro = self.batch(config, flops, machine)
-        speed = machine.measure(config, batch, micro)
-        flops = speed * self.work(config)
-        if not self.size_is_given and (again := self.config(context, flops)) != config:
-            config = again
-            batch, micro = self.batch(config, flops, machine)
-            speed = machine.measure(config, batch, micro)
-        return config, batch, micro, speed
+        that is assumed, then again for the one that is measured. `longest` is the context that the
+        text is worth."""
+        chosen = self.shape(longest, machine.peak * ASSUMED_SHARE, machine)
+        speed = machine.measure(*chosen)
+        flops = speed * self.work(chosen[0])
+        if (again := self.shape(longest, flops, machine)) != chosen:
+            chosen, speed = again, machine.measure(*again)
+        return *chosen, speed
+
+    def shape(
+        self, longest: int, flops: float, machine: Machine
+    ) -> tuple[TransformerConfig, int, int]:
+        """Return the model, sequences a step and sequences at once, for a speed in FLOP/s."""
+        config = self.config(longest, flops)
+        if not (self.settings.context_length or (self.settings.size or "").startswith("gpt2")):
+            a_row = self.step_tokens(config, flops) // ROWS
+            context = min(longest, max(SHORTEST_CONTEXT, a_row))
+            config = replace(config, context_length=context)
+        return config, *self.batch(config, flops, machine)
+
+    def step_tokens(self, config: TransformerConfig, flops: float) -> int:
+        """Return how many tokens a step is to have: the run's over STEPS. A short run has fewer
+        and smaller steps, which learn less from each token but do not waste their gradients."""
+        seen = self.total_tokens(flops / self.work(config))
+        wanted = max(SMALLEST_STEP, SHORT * seen**0.5, seen / STEPS)
+        return int(2 ** round(math.log2(min(wanted, LARGEST_STEP))))
 
     def config(self, context: int, flops: float) -> TransformerConfig:
         """Return the model asked for, or the one of lowest expected loss at so many FLOP/s."""
@@ -111,11 +136,9 @@ class Workload:
         return self.settings.steps or max(1, round(self.total_tokens(speed) / a_step))
 
     def batch(self, config: TransformerConfig, flops: float, machine: Machine) -> tuple[int, int]:
-        """Return sequences a step, and at once. A step is about the run's tokens over 1,500."""
+        """Return sequences a step, and at once."""
         settings, context, ranks = self.settings, config.context_length, machine.ranks
-        seen = self.total_tokens(flops / self.work(config))
-        wanted = 2 ** round(math.log2(max(2048.0, min(seen / 1500, 524_288))))
-        batch = settings.batch_size or max(ranks, wanted // context)
+        batch = settings.batch_size or max(ranks, self.step_tokens(config, flops) // context)
         if batch < ranks:
             raise UserError(
                 f"a batch of {quantity(batch, 'sequences')} leaves some of {ranks} processes idle",
@@ -123,5 +146,6 @@ class Workload:
             )
         at_once = TOKENS_AT_ONCE * (8 if machine.gpu else 1)
         rows = -(-batch // ranks)
-        micro = settings.micro_batch or max(1, min(rows, at_once // context))
-        return batch, min(micro, rows)
+        if settings.micro_batch:
+            return batch, min(settings.micro_batch, rows)
+        return batch, machine.fitting(config, max(1, min(rows, at_once // context)))

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 import nextword
-from nextword.training.machine import TYPES, WORTHWHILE, matmul_rate
+from nextword.training.machine import TYPES, WORTHWHILE, product_rate
+from nextword.training.planning import REFERENCE_WIDTH
 
 Facts = dict[str, Any]
 PACKAGES = (
@@ -64,7 +65,7 @@ def doctor(folder: str | Path = ".", *, measure: bool = True) -> Facts:
     }
     if measure:
         cpu = torch.device("cpu")
-        rates = {kind: matmul_rate(dtype, cpu) for kind, dtype in TYPES.items()}
+        rates = {kind: product_rate(dtype, cpu, REFERENCE_WIDTH) for kind, dtype in TYPES.items()}
         facts["speed"] = {f"{kind} matmul": rate for kind, rate in rates.items()}
     return facts | {"remarks": remarks(facts)}
 

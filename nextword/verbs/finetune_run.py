@@ -39,6 +39,7 @@ from nextword.training.optimizers import Optimizers, OptimizerSettings, build_op
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.sharding import choose_sharding, spread
 from nextword.training.state import State
+from nextword.training.threads import watch_threads
 from nextword.training.trainer import Session, Subject, build_trainer
 from nextword.verbs.evaluate import evaluate_held_out
 from nextword.verbs.finetune_hooks import AnyTask, FinetuneHooks, GiveUp
@@ -110,7 +111,12 @@ def finetune_once(
         losses.check(lost, work.model)
         losses.say_what_is_folded(task.tokenizer)
     _choose_parameters(task, settings)
-    precision = saved.precision if saved else choose_precision(settings.precision, group.device)
+    width = task.body.config.width
+    precision = (
+        saved.precision
+        if saved
+        else choose_precision(settings.precision, group, width, settings.threads)
+    )
     plan = saved.plan if saved else training.plan(task, encoded, settings)
     metric = task.metric_named(settings.metric)
     if group.is_main:
@@ -147,7 +153,11 @@ def finetune_once(
         _optimizers(task, plan, settings, precision.dtype, group.size),
         plan,
         settings,
-        Session(group, work.interrupt),
+        Session(
+            group,
+            work.interrupt,
+            watch_threads(settings.threads, precision, group, width),
+        ),
         log,
     )
     if point is None:

@@ -31,6 +31,13 @@ def info(path: str | Path) -> Record:
     if str(path) == "sizes":
         return describe_sizes()
     path = Path(path)
+    is_adapter = (path / "adapter_config.json").is_file()
+    if path.is_file() or (is_adapter and not (path / "config.json").is_file()):
+        from nextword.hub.model_files import find_directory
+
+        stand_in = find_directory(path)
+        config = read_object(stand_in / "config.json")
+        return describe_model(stand_in, config, read_weights(stand_in)) | {"path": str(path)}
     if (path / "manifest.json").is_file():
         return describe_store(path, Store.open(path).manifest)
     if (path / "config.json").is_file():

@@ -26,14 +26,17 @@ from nextword.tokens import losses
 from nextword.tokens.prepare import prepare, refuse_changed_text
 from nextword.tokens.store import Store
 from nextword.training import metrics_log, periodic, planning, session
-from nextword.training.machine import Precision, SpeedTest, choose_precision
+from nextword.training.machine import Precision
 from nextword.training.objective import Objective, check_objective, objective_of
 from nextword.training.optimizers import OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.planning import PretrainPlan
 from nextword.training.sharding import choose_sharding, spread
+from nextword.training.speed import SpeedTest
 from nextword.training.state import State
+from nextword.training.threads import watch_threads
 from nextword.training.trainer import Session, Subject, Trainer, build_trainer
+from nextword.verbs.plan import decide
 from nextword.verbs.pretrain_hooks import PretrainHooks, describe_source
 
 
@@ -139,22 +142,9 @@ class PretrainRun:
         return store
 
     def _decide(self, store: Store, objective: Objective) -> tuple[PretrainPlan, Precision]:
-        """Choose what the settings leave open. The same on every rank: what they measure is
-        averaged before anything depends on it."""
-        settings, group = self.settings, self.group
-        precision = choose_precision(settings.precision, group.device)
-        precision = replace(precision, peak=group.mean(precision.peak))
-        plan = planning.plan(
-            settings,
-            store.train,
-            planning.Machine(
-                peak=precision.peak * group.size,
-                measure=SpeedTest(store, objective, settings, precision, group),
-                gpu=group.device.type == "cuda",
-                ranks=group.size,
-            ),
-            spent=group.mean(self._elapsed),
-        )
+        """Choose what the settings leave open, and say why."""
+        group = self.group
+        plan, precision = decide(self.settings, store, objective, group, self._elapsed)
         if group.is_main:
             for reason in [f"activations in {precision.name}: {precision.reason}", *plan.reasons]:
                 say(f"  {reason}")
@@ -170,13 +160,7 @@ class PretrainRun:
                 where=store.path,
                 mend="put the old store back, or start another run",
             )
-        threads, plan = saved.environment.get("threads"), saved.plan
-        if self.group.is_main and threads != torch.get_num_threads():
-            warn(
-                f"this run was started with {threads} threads, now it is "
-                f"{torch.get_num_threads()}: sums may be rounded in another order, so weights will "
-                "differ in their last bits"
-            )
+        plan = saved.plan
         if self.settings.change_length:
             measure = SpeedTest(store, objective, self.settings, saved.precision, self.group)
             speed = measure(plan.config, plan.batch_size, plan.micro_batch)
@@ -253,6 +237,10 @@ class PretrainRun:
             ),
             plan,
             settings,
-            Session(group, self.interrupt),
+            Session(
+                group,
+                self.interrupt,
+                watch_threads(settings.threads, precision, group, config.width),
+            ),
             log,
         )

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bench
 import encode
 import finetune
 import gpt2_step
 import masked
 import masked_baselines
 import numpy as np
+import peers
 import prepare as prepare_script
 import pytest
 import sentiment
@@ -96,6 +98,27 @@ def test_gpt2_step_times_a_step(
         monkeypatch.setattr(gpt2_step, name, value)
     gpt2_step.nextword()
     assert json.loads(capsys.readouterr().out)["tokens_per_second"] > 0
+
+
+@pytest.mark.parametrize("peer", list(peers.PEERS))
+def test_bench_times_every_peer_or_names_it_as_missing(
+    peer: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for checkout in ("NANOGPT", "NANOCHAT"):
+        monkeypatch.delenv(checkout, raising=False)
+    bench.measure(peer, peers.Size(1, 32, 2, 50, 2, 16), "fp32", 1, 0.01)
+    found = json.loads(capsys.readouterr().out)
+    if peer in ("nanoGPT", "nanochat", "litgpt"):
+        assert found.get("missing") or found["tokens/s"] > 0
+    else:
+        assert found["tokens/s"] > 0 and found["GiB"] > 0
+
+
+def test_bench_keeps_the_best_and_says_what_is_missing() -> None:
+    first = bench.better(None, {"tokens/s": 10.0}, "fp32", 1)
+    assert bench.better(first, {"tokens/s": 9.0}, "bf16", 2) == first
+    assert bench.better(first, {"tokens/s": 11.0}, "bf16", 2)["threads"] == 2
+    assert bench.better(None, {"missing": "no"}, "fp32", 1)["missing"] == "no"
 
 
 def test_finetune_times_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

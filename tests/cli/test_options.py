@@ -108,6 +108,7 @@ def test_a_configuration_that_cannot_be_meant_is_named(
 # For each verb its positionals, in their order, and flags of every kind beside them.
 LINES: dict[str, tuple[dict[str, Any], list[list[str]]]] = {
     "prepare": ({"data": ["a", "b"]}, [["--out", "s"], ["--clean"], ["--similarity", "0.9"]]),
+    "plan": ({"data": ["a", "b"]}, [["--threads", "2"], ["--json"], ["--budget=10m"]]),
     "pretrain": ({"data": ["a", "b"]}, [["--out", "r"], ["--resume"], ["--budget=10m"]]),
     "finetune": ({"model": "m", "data": ["a", "b"]}, [["--out", "r"], ["--lora"], ["--task=qa"]]),
     "predict": ({"model": "m", "data": ["a", "b"]}, [["--out", "f"], ["--num-beams", "2"]]),
@@ -116,6 +117,7 @@ LINES: dict[str, tuple[dict[str, Any], list[list[str]]]] = {
     "generate": ({"model": "m", "prompt": "a b"}, [["--temperature", "0.7"], ["--seed=5"]]),
     "trace": ({"run": "r", "text": "a b"}, [["--top", "3"], ["--json"]]),
     "fill": ({"model": "m", "text": "a b"}, [["--top-k", "3"], ["--json"]]),
+    "export": ({"model": "m"}, [["--out", "f"], ["--quantize=q8_0"]]),
     "info": ({"path": ["p", "q"]}, [["--json"], ["--task=qa"]]),
     "report": ({"run": "r"}, [["--out", "f"], ["--json"]]),
 }

@@ -41,7 +41,7 @@ def tuned(ranks: int, model: Path, out: Path, *flags: str) -> dict[str, Any]:
         [sys.executable, *command], capture_output=True, timeout=300, env=environment, text=True
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[0])
+    found: dict[str, Any] = json.loads(done.stdout)  # one object: other ranks say nothing
     return found
 
 

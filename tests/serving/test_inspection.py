@@ -299,3 +299,10 @@ def test_an_index_is_built_by_the_first_who_asks(runs: Path, tmp_path: Path) -> 
     with served(tmp_path / "run") as at:
         seconds = [ask(at, "/source", text=SENTENCE)["built_seconds"] for _ in range(2)]
     assert seconds[0] is not None and seconds[1] is None
+
+
+def test_a_method_that_is_not_there_is_told_those_that_are(address: str) -> None:
+    """Two routes share a path."""
+    answer = httpx.put(f"{address}/inspect", json={})
+    assert answer.status_code == 405 and answer.headers["allow"] == "GET, POST"
+    assert answer.json()["error"]["type"] == "invalid_request_error"

@@ -19,8 +19,8 @@ from nextword.tokens.loader import Batch
 from nextword.training import cluster_plan
 from nextword.training.cluster_plan import (
     Cluster,
+    Run,
     Work,
-    best_run,
     exchanged_bytes,
     full_flops,
     parse_cluster,
@@ -136,10 +136,13 @@ def test_more_time_makes_a_larger_model_and_a_lower_loss() -> None:
         for size in ("10m", "100m", "300m", "1b")
     ]
     cluster = parse_cluster("8xH100")
-    hour, day = (best_run(configs, cluster, 1e11, t, price=2.5) for t in (3600.0, 86400.0))
+    run = Run(cluster, 1e11, price=2.5)
+    hour, day = (run.best(configs, seconds=seconds) for seconds in (3600.0, 86400.0))
     assert parameter_count(day.config) > parameter_count(hour.config)
     assert day.loss < hour.loss
-    assert hour.cost == 20.0 and day.cost == 480.0
+    assert hour.cost == pytest.approx(20) and day.cost == pytest.approx(480)
+    again = run.best([day.config], tokens=day.tokens)
+    assert again.seconds == pytest.approx(86400.0)
     assert hour.bits_per_byte(0.25) == pytest.approx(hour.loss / 0.6931 * 0.25, rel=1e-3)
 
 

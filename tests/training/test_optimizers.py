@@ -7,6 +7,7 @@ import torch
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
+from nextword.training import update_rules
 from nextword.training.optimizers import (
     Optimizers,
     OptimizerSettings,
@@ -33,6 +34,28 @@ def test_the_direction_is_that_of_the_polar_factor(dtype: torch.dtype) -> None:
     ours = orthogonalize(matrix, dtype)[0].float()
     similarity = torch.nn.functional.cosine_similarity(ours.flatten(), (left @ right).flatten(), 0)
     assert similarity > 0.97
+
+
+def test_matrices_orthogonalised_in_parts_are_those_orthogonalised_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def learned(at_once: int) -> list[torch.Tensor]:
+        monkeypatch.setattr(update_rules, "AT_ONCE", at_once)
+        torch.manual_seed(1)
+        shapes = [(8, 6), (6, 8), (8, 6), (24, 6)]
+        weights = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+        groups = [{"params": [weight]} for weight in weights]
+        groups[3]["fused_splits"] = [8, 8, 8]  # type: ignore[assignment]
+        muon = Muon(groups, 0.1, 0.9, 0.1)
+        for _ in range(3):
+            for weight in weights:
+                weight.grad = torch.randn_like(weight)
+            muon.step()
+        return [weight.detach() for weight in weights]
+
+    together = learned(1 << 24)
+    for at_once in (1, 100):  # a matrix at a time, two at a time
+        assert all(map(torch.allclose, learned(at_once), together))
 
 
 def test_fused_rows_are_orthogonalised_apart() -> None:

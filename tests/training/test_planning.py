@@ -60,6 +60,58 @@ def test_text_too_short_for_a_block_says_what_it_needs(
         planned(store, context_length=1_000_000, steps=1)
 
 
+def planned_at(store: Path, gigaflops: float, budget: str) -> PretrainPlan:
+    """For a machine that trains at so many GFLOP/s."""
+
+    def speed(config: TransformerConfig, batch: int, micro: int) -> float:
+        return gigaflops * 1e9 / flops_per_token(config, config.context_length)
+
+    settings = PretrainSettings(budget=budget)  # type: ignore[arg-type]
+    return plan(settings, Store.open(store).train, Machine(gigaflops * 4e9, speed))
+
+
+@pytest.mark.parametrize("gigaflops", [5.0, 50.0, 500.0])
+@pytest.mark.parametrize("budget", ["20s", "2m", "20m"])
+def test_small_budgets_still_have_steps_to_learn_from(
+    store: Path, gigaflops: float, budget: str
+) -> None:
+    found = planned_at(store, gigaflops, budget)
+    rows, context, steps = found.batch_size, found.config.context_length, found.schedule.steps
+    assert steps >= 100, "a few hundred steps"
+    assert 256 <= rows * context <= max(4096, steps * rows * context / 500)
+    assert rows >= 4 and context >= 64
+    assert found.schedule.warmup <= steps / 20
+    validations = steps / found.eval_every
+    assert validations * found.eval_tokens / 3 <= 0.2 * steps * rows * context
+
+
+def test_a_step_grows_with_the_budget(store: Path) -> None:
+    steps = [planned_at(store, 50.0, budget) for budget in ("5s", "1m", "10m", "2h")]
+    tokens = [found.batch_size * found.config.context_length for found in steps]
+    assert tokens == sorted(tokens) and tokens[0] < tokens[-1]
+    assert planned_at(store, 5.0, "5s").schedule.steps >= 50
+
+
+def test_a_context_that_is_asked_for_is_kept(store: Path) -> None:
+    assert planned(store, budget="1s", context_length=256).config.context_length == 256
+    assert planned(store, budget="1s", size="gpt2").config.context_length > 64
+
+
+def test_what_does_not_fit_the_memory_at_once_is_cut(store: Path) -> None:
+    settings = PretrainSettings(batch_size=64, context_length=32, steps=9)
+    asked: list[int] = []
+
+    def fitting(config: TransformerConfig, rows: int) -> int:
+        asked.append(rows)
+        return 4
+
+    train = Store.open(store).train
+    found = plan(settings, train, Machine(PEAK, measured, fitting=fitting))
+    assert (found.batch_size, found.micro_batch) == (64, 4) and set(asked) == {64}
+    given = settings.model_copy(update={"micro_batch": 16})
+    assert plan(given, train, Machine(PEAK, measured, fitting=fitting)).micro_batch == 16
+
+
 def test_repeated_text_is_worth_less_than_new_text() -> None:
     new, repeated = expected_loss(1e6, 1e8, 1e8), expected_loss(1e6, 1e8, 1e6)
     assert new < repeated

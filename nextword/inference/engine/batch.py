@@ -24,18 +24,21 @@ class Batch:
     """
 
     def __init__(
-        self, served: Served, rows: list[Row], slots: int, chunk: int, prefix_bytes: int
+        self,
+        served: Served,
+        rows: list[Row],
+        slots: int,
+        prefixes: PrefixStore,
+        cache_bytes: int,
     ) -> None:
-        self.model, self.logits, self.chunk = served.model, served.logits, chunk
-        model = self.model
+        self.model, self.logits, self.chunk = served.model, served.logits, prefixes.chunk
         self.least_rows = served.setup.least_rows
-        device = model.embedding.weight.device
-        self.cache = SlotCache(
-            model.config, max(slots, self.least_rows or 1), model.activation_dtype, device
-        )
-        self.prefixes = PrefixStore(chunk, prefix_bytes)
-        self.rows = rows
+        device, dtype = self.model.embedding.weight.device, self.model.activation_dtype
+        slots = max(slots, self.least_rows or 1)
+        self.cache = SlotCache(self.model.config, slots, cache_bytes, dtype, device)
+        self.prefixes, self.rows = prefixes, rows
         self.decoding = 0
+        self.looked_up = 0  # tokens that were guessed
 
     def admit(self, row: Row) -> None:
         """Give a request a slot, and what is known of its prompt."""
@@ -81,11 +84,38 @@ class Batch:
         return row, len(tokens)
 
     def decode(self) -> int:
-        """Generate one token in every decoding row; return their number."""
+        """Generate one token in every decoding row, or several in the only one; return their
+        number."""
         count = self.decoding
+        if count == 1 and (guessed := self._guess(self.rows[0])):
+            return self._verify(self.rows[0], guessed)
         logits = [self._step(rows) for rows in self._steps()]
         self._emit(logits[0] if len(logits) == 1 else torch.cat(logits), 0)
         return count
+
+    def _guess(self, row: Row) -> list[int]:
+        """Return tokens that may come next, where verifying them pays."""
+        text = len(row.prompt) + row.generated
+        guessed = row.lookup.guess()[: self.model.config.context_limit - text]
+        return guessed if self.least_rows and len(guessed) + 1 >= self.least_rows else []
+
+    def _verify(self, row: Row, guessed: list[int]) -> int:
+        """Generate a token in the only row, and go on as long as the guesses come true; return the
+        number of tokens."""
+        positions, mask = self.cache.advance_ahead(0, len(guessed) + 1)
+        ids = torch.tensor([row.last, *guessed], device=positions.device)[:, None]
+        hidden = self.model(ids, positions=positions, mask=mask, cache=self.cache)[:, 0]
+        logits, before = self.logits(hidden), row.generated
+        for place, guess in enumerate([*guessed, None]):
+            self._emit(logits[place : place + 1], 0)
+            if not self.decoding:
+                return place + 1
+            if row.last != guess:
+                break
+        self.cache.take_back(0, len(guessed) - place)
+        self.looked_up += place
+        row.lookup.judge(row.generated - before)
+        return place + 1
 
     def _steps(self) -> list[slice]:
         """Return the rows to compute together, parts of equal size within the probed ones."""

@@ -6,6 +6,7 @@ computed in chunks between the others' tokens (Agrawal et al. 2023).
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -18,11 +19,14 @@ import torch
 
 from nextword.errors import UserError
 from nextword.inference.engine.batch import Batch
+from nextword.inference.engine.lookup import Lookup
+from nextword.inference.engine.prefixes import PrefixStore
 from nextword.inference.engine.request import Request, check_request
 from nextword.inference.engine.row import Row
 from nextword.inference.engine.stream import Stream
 from nextword.inference.engine.tuning import Quantize, prepare
 from nextword.inference.language_model import LanguageModel
+from nextword.memory import half_of_memory
 from nextword.models.encoder_decoder import EncoderDecoder
 
 T = TypeVar("T")
@@ -40,10 +44,14 @@ class EngineStopped(UserError):
 @dataclass(frozen=True)
 class EngineOptions:
     """How to serve. `slots` requests are served at once and `max_queue` wait; prompts are computed
-    `chunk` tokens at a time, and `prefix_bytes` of them are kept for others that begin alike.
+    `chunk` tokens at a time, and `prefix_bytes` of them are kept for others that begin alike. The
+    slots' cache grows with the texts to at most `cache_bytes`, by default half of the machine's
+    memory.
 
     Unless `fast`, a text does not depend on who else is served, to the last bit. `threads` are
     chosen by measurement if not given; "auto" quantizes where that is faster and changes little.
+    With `lookup`, what the text foretells is guessed while one request is served alone, which
+    changes no bit either.
     """
 
     slots: int = 16
@@ -52,12 +60,15 @@ class EngineOptions:
     fast: bool = False
     quantize: Quantize = "none"
     threads: int | None = None
+    lookup: bool = True
     prefix_bytes: int = 256 * 2**20
+    cache_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class EngineStats:
-    """What the engine has done and is doing. `last_step_at` is in seconds of time.monotonic."""
+    """What the engine has done and is doing. `last_step_at` is in seconds of time.monotonic;
+    `looked_up` are generated tokens that were guessed from earlier text."""
 
     alive: bool
     error: BaseException | None
@@ -70,6 +81,7 @@ class EngineStats:
     last_step_at: float
     cached_tokens: int
     cancelled: int
+    looked_up: int
 
 
 class Engine:
@@ -113,6 +125,7 @@ class Engine:
         and EngineStopped where nobody would serve it.
         """
         check_request(request, self._transformer, self._vocab_size)
+        self._check_room(request)
         stream = Stream(self._notify)
         with self._wake:
             self._check_alive()
@@ -124,7 +137,11 @@ class Engine:
                 )
             self._arrivals += 1
             order = (-request.priority, self._arrivals)
-            self._waiting.append(Row(request, stream, order, self._vocab_size))
+            device = self._transformer.embedding.weight.device
+            cost = self.setup.lookup_cost if self.options.lookup else math.inf
+            lookup = Lookup(request.prompt, cost)
+            row = Row(request, stream, order, lookup, self._vocab_size, device)
+            self._waiting.append(row)
             self._waiting.sort(key=lambda row: row.order)
             self._wake.notify()
         return stream
@@ -156,6 +173,7 @@ class Engine:
             last_step_at=self._last_step_at,
             cached_tokens=self._cached,
             cancelled=self._cancelled,
+            looked_up=self._batch.looked_up,
         )
 
     def close(self) -> None:
@@ -169,6 +187,16 @@ class Engine:
     def _notify(self) -> None:
         with self._wake:
             self._wake.notify()
+
+    def _check_room(self, request: Request) -> None:
+        tokens = len(request.prompt) + request.settings.max_new_tokens * (not request.prompt_only)
+        tokens, limit = min(tokens, self._transformer.config.context_limit), self._batch.cache.limit
+        if tokens > limit:
+            raise UserError(
+                f"prompt and answer may have {tokens:,} tokens, and the cache of the engine's "
+                f"{self.options.slots:,} slots has room for {limit:,} in each",
+                mend="ask for fewer tokens, or serve fewer requests at once",
+            )
 
     def _check_alive(self) -> None:
         if self._error is not None:
@@ -200,7 +228,9 @@ class Engine:
             exact=not options.fast,
         )
         self.setup = served.setup
-        self._batch = Batch(served, self._rows, options.slots, options.chunk, options.prefix_bytes)
+        prefixes = PrefixStore(options.chunk, options.prefix_bytes)
+        most = options.cache_bytes or half_of_memory()
+        self._batch = Batch(served, self._rows, options.slots, prefixes, most)
         self._ready.set()
 
     def _wait(self) -> None:

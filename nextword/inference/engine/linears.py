@@ -8,7 +8,6 @@ result does not depend on its neighbours; sums of integers are exact in any orde
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextword.models.layers import Linear
+from nextword.models.lora import LowRankLinear
 from nextword.models.transformer import Transformer
 
 ROWS = 8  # for which oneDNN arranges weights; other numbers of rows are multiplied too
@@ -60,7 +60,7 @@ class Int8Linear(nn.Module):
     bias: Tensor | None
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = torch.linalg.vector_norm(x, math.inf, -1, keepdim=True).clamp_min_(TINY)
+        scale = x.abs().amax(-1, keepdim=True).clamp_min_(TINY)
         product = self.multiply(x / scale)
         return product * scale if self.bias is None else self.bias.addcmul(product, scale)
 
@@ -169,6 +169,8 @@ def rebuilt(model: Transformer, make: Make, vocab_size: int) -> tuple[Transforme
 
 
 def _copy(module: nn.Module, make: Make) -> nn.Module:
+    if isinstance(module, LowRankLinear):
+        return make(module.weight + module.update().to(module.weight.dtype), module.bias)
     if isinstance(module, Linear):
         return make(module.weight, module.bias)
     made = copy.copy(module)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from nextword.inference.engine.lookup import Lookup
 from nextword.inference.engine.request import Finished, PromptScores, Request, Token
 from nextword.inference.engine.stream import Stream
 from nextword.inference.generate import TokenHistory
@@ -18,12 +19,18 @@ class Row:
     """A request, its stream, and its state. Times are in tokens."""
 
     def __init__(
-        self, request: Request, stream: Stream, order: tuple[int, int], vocab_size: int
+        self,
+        request: Request,
+        stream: Stream,
+        order: tuple[int, int],
+        lookup: Lookup,
+        vocab_size: int,
+        device: torch.device,
     ) -> None:
         """Begin with nothing computed; rows of a smaller `order` are served first."""
         self.request, self.stream, self.order = request, stream, order
         self.prompt = list(request.prompt)
-        self.vocab_size = vocab_size
+        self.lookup, self.vocab_size = lookup, vocab_size
         self.seen = self.cached = 0  # tokens of the prompt in the cache; found in the prefix store
         self.generated = 0
         self.last = 0  # the newest token
@@ -33,10 +40,13 @@ class Row:
         self._random = random.Random(f"{request.settings.seed}/{request.sample}")
         self._history: TokenHistory | None = None
         if TokenHistory.is_needed(request.settings):
-            self._history = TokenHistory([self.prompt], vocab_size, torch.device("cpu"))
+            self._history = TokenHistory([self.prompt], vocab_size, device)
         bias = request.logit_bias
-        self._bias = (torch.tensor(list(bias)), torch.tensor([float(b) for b in bias.values()]))
-        self._end_ids = torch.tensor([token for token in self.ends if token < vocab_size])
+        self._device = device
+        values = torch.tensor([float(value) for value in bias.values()], device=device)
+        self._bias = (torch.tensor(list(bias), device=device), values)
+        ends = [token for token in self.ends if token < vocab_size]
+        self._end_ids = torch.tensor(ends, dtype=torch.int64, device=device)
 
     def adjust(self, logits: Tensor) -> Tensor:
         """Return scores [1, vocabulary] with the request's bias, penalties and exclusions."""
@@ -49,7 +59,8 @@ class Row:
         if self.generated < request.min_tokens and self.ends:
             logits = logits.index_fill(1, self._end_ids, -math.inf)
         if request.constraint is not None:
-            logits = logits.masked_fill(~request.constraint.allowed()[: self.vocab_size], -math.inf)
+            allowed = request.constraint.allowed()[: self.vocab_size].to(self._device)
+            logits = logits.masked_fill(~allowed, -math.inf)
         return logits
 
     @property
@@ -69,9 +80,10 @@ class Row:
         if token.id in self.ends:
             return self.finish("end" if token.id in request.end_ids else "stop", token.id)
         self.last = token.id
+        self.lookup.add(token.id)
         self.generated += 1
         if self._history is not None:
-            self._history.add(torch.tensor([token.id]))
+            self._history.add(torch.tensor([token.id], device=self._device))
         if request.constraint is not None:
             request.constraint.accept(token.id)
         self.stream.put(token)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nextword.errors import UserError
 from nextword.inference.engine.linears import INT8, UNQUANTIZED, Make, PlainLinear, rebuilt
+from nextword.inference.engine.lookup import AHEAD
 from nextword.models.blocks import Block
 from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer import Tokenizer
@@ -32,15 +33,26 @@ TEXT = (
 
 @dataclass(frozen=True)
 class Setup:
-    """What was chosen. `kind` names the linear maps, `least_rows` the rows of a product from which
-    on a row's bits do not depend on their number (None: they always do), `divergence` is the mean
-    KL divergence of quantized from unquantized predictions, in nats per token."""
+    """What was chosen. `kind` names the linear maps; `least_rows` are the rows of a product from
+    which on a row's bits do not depend on their number (None: they always do), and unless `exact`
+    nobody looked. A step with guesses takes as long as `lookup_cost` steps without. `divergence`
+    is the mean KL divergence of quantized from unquantized predictions, in nats per token."""
 
     kind: str
     quantized: bool
     threads: int
     least_rows: int | None = 1
+    exact: bool = False
+    lookup_cost: float = math.inf
     divergence: float | None = None
+
+    def __str__(self) -> str:
+        numbers = "int8" if self.quantized else "unquantized"
+        if self.divergence is not None:
+            numbers += f", {self.divergence:.4f} nats per token from unquantized"
+        texts = "do not depend" if self.exact else "may depend"
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{numbers} ({self.kind}); {threads}; texts {texts} on who else is served"
 
 
 @dataclass(frozen=True)
@@ -84,8 +96,10 @@ def prepare(
                 setup = replace(int8, quantized=True, divergence=kl)
                 served = Served(made.model, made.head, setup)
     torch.set_num_threads(setup.threads)
+    setup = replace(setup, lookup_cost=lookup_cost(served))
+    served = replace(served, setup=setup)
     if exact:
-        served = replace(served, setup=replace(setup, least_rows=least_rows(served)))
+        served = replace(served, setup=replace(setup, least_rows=least_rows(served), exact=True))
     return served
 
 
@@ -131,6 +145,22 @@ def least_rows(served: Served) -> int | None:
         ):
             return least
     return None
+
+
+@torch.inference_mode()
+def lookup_cost(served: Served) -> float:
+    """Return how many times as long the linear maps take for a token and its guesses as for one."""
+    block = served.model.blocks[len(served.model.blocks) // 2]
+    assert isinstance(block, Block)
+    shape, dtype = (1, served.model.config.width), served.model.activation_dtype
+    one, several = (
+        sum(
+            _seconds(each, torch.ones(rows, *shape, dtype=dtype))
+            for each in (block.mlp.input, served.head)
+        )
+        for rows in (1, 1 + AHEAD)
+    )
+    return several / one
 
 
 def _quantized(model: Transformer, vocab_size: int, setup: Setup) -> Served:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nextword.errors import UserError
-from nextword.hub.model_files import inside
+from nextword.hub.tensor_files import inside
 from nextword.tasks.generate.messages import ROLES, Message
 from nextword.tasks.generate.rendering import MARK, Renderer
 from nextword.tokens.tokenizer import Tokenizer
 
 TEMPLATE = "chat_template"
 KEPT = 1024  # shapes of conversations, and texts of templates, that are remembered
-_MARKED = re.compile(f"{MARK}(\\d+){MARK}")
+MARKED = re.compile(f"{MARK}(\\d+){MARK}")
 
 CHATML = (
     "{% for message in messages %}"
@@ -67,11 +67,7 @@ def _quoted(name: str) -> str:
 
 def choose_template(tokenizer: Tokenizer, start_id: int, spoken: str) -> str:
     """The tokenizer's own template; else ChatML where it has the tokens, else a plain one."""
-    own = _beside(tokenizer) or tokenizer.config.get(TEMPLATE)
-    if isinstance(own, list):  # several, by name
-        named = {entry.get("name"): entry.get("template") for entry in own}
-        own = named.get("default") or next(iter(named.values()), None)
-    if isinstance(own, str) and own.strip():
+    if own := own_template(tokenizer):
         return own
     names = control_names(tokenizer)
     if {"<|im_start|>", "<|im_end|>"} <= set(names.values()):
@@ -95,6 +91,15 @@ def has_template(tokenizer: Tokenizer) -> bool:
     return bool(_beside(tokenizer) or tokenizer.config.get(TEMPLATE))
 
 
+def own_template(tokenizer: Tokenizer) -> str:
+    """The template that a tokenizer has itself; "" where it has none."""
+    own = _beside(tokenizer) or tokenizer.config.get(TEMPLATE)
+    if isinstance(own, list):  # several, by name
+        named = {entry.get("name"): entry.get("template") for entry in own}
+        own = named.get("default") or next(iter(named.values()), None)
+    return own if isinstance(own, str) and own.strip() else ""
+
+
 def with_template(tokenizer: Tokenizer, template: str) -> Tokenizer:
     """The same tokenizer, which says in its tokenizer_config.json how conversations are written."""
     config = tokenizer.config | {TEMPLATE: template}
@@ -115,8 +120,8 @@ class ChatTemplate:
         self.tokenizer, self.template = tokenizer, template
         self._controls = {name: number for number, name in control_names(tokenizer).items()}
         names = sorted(filter(None, self._controls), key=len, reverse=True)
-        self._cut = re.compile("|".join([_MARKED.pattern, *map(re.escape, names)]))
-        self._renderer = Renderer(template, self._variables())
+        self._cut = re.compile("|".join([MARKED.pattern, *map(re.escape, names)]))
+        self._renderer = Renderer(template, self.variables())
         self._rendered: dict[tuple[tuple[str, ...], bool], str] = {}
         self._literal: dict[str, list[int]] = {}
 
@@ -188,7 +193,8 @@ class ChatTemplate:
                 self._literal[text] = ids
         return ids
 
-    def _variables(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """Return the names of the tokenizer's tokens that a template may use."""
         found = {}
         for role in ("bos_token", "eos_token", "pad_token", "unk_token"):
             named = self.tokenizer.config.get(role)
