@@ -176,8 +176,10 @@ def test_vendored_files_have_their_licences_beside_them() -> None:
     vendor = FILES / "vendor"
     licences = {path.stem for path in vendor.glob("*.LICENSE")}
     assert licences == {"preact", "htm", "uplot", "source-serif", "source-sans"}
+    told = (vendor / "README.md").read_text(encoding="utf-8")
     for path in vendor.iterdir():
-        assert path.suffix == ".LICENSE" or path.name.startswith(tuple(licences)), path
+        if path.suffix not in (".LICENSE", ".md"):
+            assert path.name.startswith(tuple(licences)) and f"`{path.name}`" in told, path
 
 
 @pytest.fixture(scope="module")

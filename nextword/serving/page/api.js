@@ -2,7 +2,7 @@
  * browser sends it along: opening the page left it in a cookie. */
 
 /** What the server answered instead: `status` is HTTP's, 0 where nothing could be reached. */
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;

@@ -1,11 +1,12 @@
 /** The branches of what was written, as an outline: where each left another, and how it goes on. */
 import { html } from "./vendor/preact-htm.js";
 import { t } from "./messages.js";
-import { openBranch, removeBranch, treeOf } from "./session.js";
+import { treeOf } from "./session.js";
 import { useStore } from "./store.js";
 import { textOf } from "./tokens.js";
 import { outline } from "./tree.js";
 import { Rows } from "./ui.js";
+import { openBranch, removeBranch } from "./writing.js";
 
 const SHOWN = 12; // tokens of a branch
 const BEFORE = 4; // tokens before it

@@ -5,6 +5,7 @@ import * as talk from "./conversation.js";
 import * as session from "./session.js";
 import { get, set } from "./store.js";
 import { Dialog } from "./ui.js";
+import * as writing from "./writing.js";
 
 const isMac = navigator.platform.startsWith("Mac");
 const ctrl = isMac ? "⌘" : "Ctrl";
@@ -27,7 +28,7 @@ function actionOf(event) {
   const state = get();
   const command = event.ctrlKey || event.metaKey;
   const onText = ["write", "fill", "read", "chat"].includes(state.view);
-  const { undo, redo } = state.view === "chat" ? talk : session;
+  const { undo, redo } = state.view === "chat" ? talk : writing;
   if (event.key === "Escape" && state.writing) return session.stop;
   if (!command && !event.altKey && event.key === "?" && !isField(event.target))
     return () => set({ dialog: "keys" });
@@ -38,7 +39,7 @@ function actionOf(event) {
     if (key === "z" && !inOwn) return event.shiftKey ? redo : undo;
     if (key === "y" && !inOwn) return redo;
     if (event.key === "Enter" && state.view === "write" && !session.isEncoder(state))
-      return event.shiftKey ? session.again : () => session.write();
+      return event.shiftKey ? writing.again : () => writing.write();
   }
   if (!event.altKey || command) return null;
   if (event.code.startsWith("Digit")) return () => takeNumber(Number(event.code.slice(5)));
@@ -48,7 +49,7 @@ function actionOf(event) {
 const ALT = {
   ArrowLeft: () => session.move(-1),
   ArrowRight: () => session.move(1),
-  Enter: () => get().view === "write" && !session.isEncoder(get()) && session.write(1),
+  Enter: () => get().view === "write" && !session.isEncoder(get()) && writing.write(1),
   KeyO: () => session.openPanel("odds"),
   KeyL: () => session.openPanel("layers"),
   KeyS: () => session.openPanel("source"),
@@ -61,7 +62,7 @@ function takeNumber(number) {
   const candidate = odds?.candidates[number - 1];
   if (panel !== "odds" || !candidate) return;
   if (get().view === "chat") talk.take(candidate, session.selectedOf(get()));
-  else session.take(candidate);
+  else writing.take(candidate);
 }
 
 /** Listen to the keyboard from now on. */

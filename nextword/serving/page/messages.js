@@ -1,8 +1,6 @@
 /** Every word of the page, in English and Chinese. */
 import { get } from "./store.js";
 
-export const LANGUAGES = { en: "English", zh: "中文" };
-
 const MESSAGES = {
   // views
   write: ["Write", "续写"],

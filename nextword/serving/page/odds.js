@@ -1,9 +1,10 @@
 /** The odds of what comes at the selected place, and the settings that change them. */
 import { html } from "./vendor/preact-htm.js";
 import { t } from "./messages.js";
-import { isEncoder, selectedOf, setSampling, take, tokensOf } from "./session.js";
+import { isEncoder, selectedOf, setSampling, tokensOf } from "./session.js";
 import { useStore } from "./store.js";
 import { BarRow, count, fixed, percent, Rows, Slider, TokenText } from "./ui.js";
+import { take } from "./writing.js";
 
 const SCALES = [0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1]; // ends of the bars' scale
 const CONTEXT = 36; // characters of the text before the place that are shown

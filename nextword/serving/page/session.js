@@ -1,6 +1,6 @@
 /** The one text and the one place in it: what can be done to them, and what is asked about them. */
 import { call, latest, paced } from "./api.js";
-import { generate, samplingOf } from "./generation.js";
+import { samplingOf } from "./generation.js";
 import { get, set } from "./store.js";
 import * as tokenize from "./tokens.js";
 import * as trees from "./tree.js";
@@ -36,7 +36,7 @@ export const tokensOf = (state) => trees.currentOf(treeOf(state)).tokens;
 export const modelOf = (state) => state.models.find((model) => model.name === state.model);
 /** Whether the model has a say on any text: one with a head of its own, such as a classifier, has
  * not. */
-export const canRead = (state) => {
+const canRead = (state) => {
   const model = modelOf(state);
   return Boolean(model) && (!model.task || ["chat", "text"].includes(model.task));
 };
@@ -56,22 +56,19 @@ function lastWord(tokens) {
   return 0;
 }
 
-/** How many tokens the model can still write after so many. */
-const roomAfter = (state, tokens) =>
-  Math.max((modelOf(state)?.context_length ?? Infinity) - tokens, 0);
-
-const idsOf = (state) => tokensOf(state).map((token) => token.id);
+export const idsOf = (state) => tokensOf(state).map((token) => token.id);
 
 /** The token whose output answers for the selected place. */
 const positionOf = (state) => Math.max(selectedOf(state) - (isEncoder(state) ? 0 : 1), 0);
 
-function fail(error) {
+export function fail(error) {
   if (error.name !== "AbortError") set({ error: { status: error.status, message: error.message } });
 }
 
 // ---- what is asked -------------------------------------------------------------------------
 
 let isTyped = false; // the text has to be cut into tokens again
+export const isMeasured = () => !isTyped && tokensOf(get()).length > 0;
 let timer = 0;
 
 const measureNow = latest(async (signal) => {
@@ -122,7 +119,8 @@ function counted(work) {
 
 const wait = (by) => set(({ waiting }) => ({ waiting: waiting + by }));
 
-function stopTyping() {
+/** Wait no longer for more letters. */
+export function stopTyping() {
   if (timer) wait(-1);
   clearTimeout(timer);
   timer = 0;
@@ -226,105 +224,12 @@ export function setLayer(layer) {
   ask();
 }
 
-/** Go on with a candidate instead of what stands at the selected place: on a new branch, where
- * something stands there. */
-export function take(candidate) {
-  set((state) => {
-    const at = selectedOf(state);
-    const tokens = tokensOf(state);
-    const chosen = tokenize.fromCandidate(candidate);
-    const rest = isEncoder(state) ? tokens.slice(at + 1) : [];
-    const tree = trees.fork(treeOf(state), at, [chosen, ...rest]);
-    const caret = tokenize.placeOf(trees.currentOf(tree).tokens, at + 1);
-    return { history: trees.step(state.history, tree), caret, ended: "" };
-  });
-  return measure();
-}
-
-/** Let the model go on from the selected place, with at most `count` tokens. */
-export async function write(count = get().length) {
-  stop();
-  stopTyping();
-  if (isTyped || !tokensOf(get()).length) await measure();
-  const controller = new AbortController();
-  set((state) => {
-    const at = selectedOf(state);
-    const tree = trees.fork(treeOf(state), at, []);
-    const caret = tokenize.textOf(trees.currentOf(tree).tokens).length;
-    return { history: trees.step(state.history, tree), caret, writing: controller, ended: "" };
-  });
-  const { model, sampling } = get();
-  const prompt = idsOf(get());
-  const room = roomAfter(get(), prompt.length);
-  const request = { model, sampling, prompt, count: Math.min(count, room) };
-  try {
-    const ended = room
-      ? await generate(request, controller.signal, (more) => set((now) => append(now, more)))
-      : "context";
-    const isFull = ended === "length" && room <= count;
-    if (get().writing === controller) set({ ended: isFull ? "context" : ended });
-  } catch (error) {
-    fail(error);
-  }
-  if (get().writing !== controller) return; // something else was begun
-  set({ writing: null });
-  await measure();
-}
-
-function append(state, more) {
-  const tokens = tokensOf(state);
-  const length = tokenize.textOf(tokens).length;
-  const tree = trees.replaceTokens(treeOf(state), [...tokens, ...more]);
-  const follows = state.caret >= length;
-  const caret = follows ? length + tokenize.textOf(more).length : state.caret;
-  return { history: trees.amend(state.history, tree), caret };
-}
-
 /** End the writing; what is written stays. */
 export function stop() {
   const { writing } = get();
   writing?.abort();
   if (writing) set({ writing: null });
 }
-
-/** Let the model write another continuation beside the last one. */
-export function again() {
-  const tokens = tokensOf(get());
-  let at = tokens.length;
-  while (at > 0 && !tokens[at - 1].mine) at -= 1;
-  set({ caret: tokenize.placeOf(tokens, at) });
-  return write();
-}
-
-export const canWriteAgain = (state) => {
-  const last = tokensOf(state).at(-1);
-  return Boolean(last && !last.mine);
-};
-
-const travel = (how) => () => {
-  stop();
-  set((state) => {
-    const history = how(state.history);
-    if (history.present === state.history.present) return null;
-    const text = tokenize.textOf(trees.currentOf(history.present).tokens);
-    return { history, caret: Math.min(state.caret, text.length), ended: "" };
-  });
-  return measure();
-};
-export const undo = travel(trees.undo);
-export const redo = travel(trees.redo);
-
-const reshape = (how) => (id) => {
-  stop();
-  set((state) => {
-    const tree = how(treeOf(state), id);
-    const text = tokenize.textOf(trees.currentOf(tree).tokens);
-    return { history: trees.step(state.history, tree), caret: text.length, ended: "" };
-  });
-  return measure();
-};
-export const openBranch = reshape(trees.open);
-export const removeBranch = reshape(trees.remove);
 
 const KEPT = ["history", "caret", "odds", "lens", "attention", "source", "total", "ended"];
 const kept = (state) => Object.fromEntries(KEPT.map((name) => [name, state[name]]));

@@ -6,7 +6,7 @@ import { Component, html, useLayoutEffect, useRef } from "./vendor/preact-htm.js
 import { cellsOf } from "./tokens.js";
 
 const AT_ONCE = 48; // cells that are drawn anew together
-export const SHADES = 12;
+const SHADES = 12;
 
 /** Return the shade, 0 … SHADES, of a share of the strongest. */
 export const shade = (share) => Math.round(Math.min(Math.max(share, 0), 1) * SHADES);

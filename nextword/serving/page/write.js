@@ -3,15 +3,16 @@ import { html } from "./vendor/preact-htm.js";
 import { Branches } from "./branches.js";
 import { Panel, TextField } from "./desk.js";
 import { t } from "./messages.js";
-import * as session from "./session.js";
+import { isEncoder, modelOf, selectedOf, stop, tokensOf } from "./session.js";
 import { set, useStore } from "./store.js";
 import { count, fixed } from "./ui.js";
+import * as writing from "./writing.js";
 
 const LENGTHS = [20, 50, 100, 200, 500, 1000];
 
 export function Write() {
-  const encoder = useStore(session.isEncoder);
-  const mask = useStore((state) => session.modelOf(state)?.mask);
+  const encoder = useStore(isEncoder);
+  const mask = useStore((state) => modelOf(state)?.mask);
   return html`<div class="desk">
     <section class="sheet" aria-label=${t("yourText")}>
       <${TextField} placeholder=${encoder ? t("placeholderFill", { mask }) : t("placeholder")} />
@@ -23,28 +24,28 @@ export function Write() {
 }
 
 function Actions({ encoder }) {
-  const writing = useStore((state) => Boolean(state.writing));
-  const atEnd = useStore((state) => session.selectedOf(state) >= session.tokensOf(state).length);
-  const canAgain = useStore(session.canWriteAgain);
+  const isWriting = useStore((state) => Boolean(state.writing));
+  const atEnd = useStore((state) => selectedOf(state) >= tokensOf(state).length);
+  const canAgain = useStore(writing.canWriteAgain);
   const canUndo = useStore((state) => state.history.past.length > 0);
   const canRedo = useStore((state) => state.history.future.length > 0);
   const length = useStore((state) => state.length);
   return html`<div class="actions">
     ${!encoder &&
-    (writing
-      ? html`<button type="button" class="primary" onClick=${session.stop}>${t("stop")}</button>`
-      : html`<button type="button" class="primary" onClick=${() => session.write()}>
+    (isWriting
+      ? html`<button type="button" class="primary" onClick=${stop}>${t("stop")}</button>`
+      : html`<button type="button" class="primary" onClick=${() => writing.write()}>
           ${atEnd ? t("write") : t("writeHere")}
         </button>`)}
     ${!encoder &&
-    html`<button type="button" disabled=${!canAgain || writing} onClick=${session.again}>
+    html`<button type="button" disabled=${!canAgain || isWriting} onClick=${writing.again}>
         ${t("again")}
       </button>
-      <button type="button" disabled=${writing} onClick=${() => session.write(1)}>
+      <button type="button" disabled=${isWriting} onClick=${() => writing.write(1)}>
         ${t("oneToken")}
       </button>`}
-    <button type="button" disabled=${!canUndo} onClick=${session.undo}>${t("undo")}</button>
-    <button type="button" disabled=${!canRedo} onClick=${session.redo}>${t("redo")}</button>
+    <button type="button" disabled=${!canUndo} onClick=${writing.undo}>${t("undo")}</button>
+    <button type="button" disabled=${!canRedo} onClick=${writing.redo}>${t("redo")}</button>
     ${!encoder &&
     html`<label class="length"
       >${t("upTo")}
@@ -59,7 +60,7 @@ function Actions({ encoder }) {
 /** What is known of the whole text, in a line. */
 function Facts() {
   const total = useStore((state) => state.total);
-  const tokens = useStore(session.tokensOf);
+  const tokens = useStore(tokensOf);
   const ended = useStore((state) => state.ended);
   const words = tokens.filter((token) => token.text || !token.special).length;
   return html`<p class="facts" role="status">
