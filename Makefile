@@ -65,6 +65,7 @@ demo: setup
 	$(BIN)/nextword pretrain "$(DEMO_TEXT)" --out "$(DEMO)" --budget $(TIME) --resume
 	$(BIN)/nextword generate "$(DEMO)" $(if $(TEXT),,"class Reader:") --num-samples 2 --max-new-tokens 160
 	$(BIN)/nextword report "$(DEMO)"
+	@echo 'To write with it and look inside, in the browser: $(BIN)/nextword serve "$(DEMO)"'
 
 test: setup-dev
 	$(BIN)/python -m pytest -m "not slow and not real" --cov --cov-report=term:skip-covered

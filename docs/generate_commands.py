@@ -24,7 +24,8 @@ INTRODUCTION = """# Commands
 
 This page is written by `make docs` from the code.
 
-A MODEL is a run directory, a Hugging Face directory, or the name of a model on the Hub (`gpt2`).
+A MODEL is a run directory, a Hugging Face directory, a GGUF file, an adapter, or the name of a model on
+the Hub (`gpt2`): [more](export.md).
 DATA is any mix of files, folders, patterns and `hf://` data sets.
 
 Everything that can be given can stand in a YAML file under the name of its flag (`--batch-size` is
@@ -42,7 +43,7 @@ INTRODUCTION_ZH = """# 命令
 
 本页由 `make docs` 从代码生成。
 
-MODEL 是训练目录、Hugging Face 目录，或 Hub 上的模型名称（`gpt2`）。DATA 是文件、文件夹、通配模式、`hf://` 数据集的任意组合。
+MODEL 是训练目录、Hugging Face 目录、GGUF 文件、适配器，或 Hub 上的模型名称（`gpt2`），[详见](export.zh-CN.md)。DATA 是文件、文件夹、通配模式、`hf://` 数据集的任意组合。
 
 命令行上能给的都可以写进 YAML 文件，名称与选项相同（`--batch-size` 写作 `batch_size`，DATA 写作 `data`），用 `--config FILE`
 给出；命令行优先于文件。在 Python 里，每个命令都是带同样设置的函数：`nextword.pretrain("my_books", "run", budget="10m")`。

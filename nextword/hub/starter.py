@@ -51,7 +51,7 @@ def find_starter(name: str) -> Path | None:
     found = importlib.util.find_spec(starter.module)
     for folder in (found and found.submodule_search_locations) or ():
         if (place := Path(folder) / starter.place).exists():
-            _show_licence(starter)
+            show_licence(starter)
             return place
     raise UserError(
         f"is {starter.about.split(' by ')[0]} in the package {starter.package}, which is not "
@@ -62,5 +62,6 @@ def find_starter(name: str) -> Path | None:
 
 
 @functools.cache
-def _show_licence(starter: Starter) -> None:
+def show_licence(starter: Starter) -> None:
+    """Say once whose model it is and under what licence."""
     say(f"{starter.about} (from the package {starter.package})")

@@ -9,7 +9,7 @@ import pytest
 
 from nextword.errors import UserError
 from nextword.hub.model_files import find_directory
-from nextword.hub.starter import STARTERS, _show_licence
+from nextword.hub.starter import STARTERS, show_licence
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +28,7 @@ def test_a_package_is_found_and_its_licence_shown_once(
     (package / "__init__.py").write_text("raise RuntimeError('it is not to be imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
-    _show_licence.cache_clear()
+    show_licence.cache_clear()
     assert find_directory("minilm-l6") == package / "model"
     find_directory("minilm-l6")
     assert capsys.readouterr().err.count("Apache-2.0") == 1

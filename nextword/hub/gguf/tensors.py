@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -111,13 +112,23 @@ def read_numbers(path: Path, place: TensorPlace) -> NDArray[np.float32]:
 
 
 def _check_type(place: TensorPlace, where: Path) -> None:
-    import gguf
-
-    traits = gguf.quants._type_traits
-    kind = gguf.GGMLQuantizationType[place.type]
-    if place.type not in ("F32", "F16") and kind not in traits:
+    if not _is_readable(place.type):
         raise UserError(
             f"tensor {place.name!r} is of type {place.type}, which cannot be read",
             where=where,
             mend="use a file of another quantisation, such as Q8_0 or Q4_K_M",
         )
+
+
+@functools.cache
+def _is_readable(name: str) -> bool:
+    """Whether the package `gguf` gives numbers of a type back."""
+    import gguf
+
+    kind = gguf.GGMLQuantizationType[name]
+    _, size = gguf.GGML_QUANT_SIZES[kind]
+    try:
+        gguf.dequantize(np.zeros((1, size), np.uint8), kind)
+    except NotImplementedError:
+        return False
+    return True
