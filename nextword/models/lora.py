@@ -5,9 +5,8 @@ W is frozen; A and B are learned. B is initially zero, so that training begins a
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -102,15 +101,27 @@ def merge_lora(model: Model) -> Model:
     adapted = low_rank_modules(model)
     if not adapted:
         return model
-    known = {id(parameter): parameter for parameter in model.parameters()}
-    for module in adapted.values():
-        known[id(module.weight)] = nn.Parameter(module.weight + module.update())
-    merged = copy.deepcopy(model, {**known})
+    merged = _with_same_parameters(model, {})
     for name, module in adapted.items():
         linear = Linear(1, 1, bias=False)
-        linear.weight, linear.bias = known[id(module.weight)], module.bias
+        linear.weight, linear.bias = nn.Parameter(module.weight + module.update()), module.bias
         merged.set_submodule(name, linear)
     return merged
+
+
+def _with_same_parameters(module: Model, made: dict[int, Any]) -> Model:
+    """Return a copy of a module, and of those in it, that has the same parameters.
+
+    Not by copy.deepcopy, which a model that is spread over ranks refuses.
+    """
+    if id(module) not in made:
+        other: Any = object.__new__(type(module))
+        own = vars(module).items()
+        other.__dict__ = {n: value.copy() if isinstance(value, dict) else value for n, value in own}
+        made[id(module)] = other
+        for name, part in module._modules.items():
+            other._modules[name] = None if part is None else _with_same_parameters(part, made)
+    return cast(Model, made[id(module)])
 
 
 def count_trainable(model: nn.Module) -> tuple[int, int]:
