@@ -33,8 +33,16 @@ from nextword.serving.bodies import Body, Int, JsonRoute, Text
 from nextword.serving.errors import ApiError
 from nextword.serving.models import Served
 from nextword.serving.sampling import Sampling
-from nextword.serving.streaming import event_stream
-from nextword.serving.writing import Continuation, Place, finish, pieces, submit, while_there
+from nextword.serving.streaming import EventStream
+from nextword.serving.writing import (
+    Continuation,
+    Place,
+    cancel,
+    finish,
+    pieces,
+    submit,
+    while_there,
+)
 from nextword.tasks.generate.messages import Message
 
 router = APIRouter(route_class=JsonRoute)
@@ -110,6 +118,9 @@ class Job:
     prompt: list[int]
     continuations: list[Continuation]
 
+    def cancel(self) -> None:
+        cancel(self.continuations)
+
     def logprobs(self, places: Sequence[Place]) -> ChatLogprobs | None:
         if not self.body.logprobs:
             return None
@@ -139,8 +150,11 @@ async def chat_completions(body: ChatRequest, http: HttpRequest) -> Response:
     ]
     job = Job(body, served, prompt, submit(engine, served.tokenizer, requests, body.stops))
     if body.stream:
-        return event_stream(_chunks(job))
-    return JSONResponse((await while_there(http, _answer(job))).sent())
+        return EventStream(_chunks(job), on_end=job.cancel)
+    try:
+        return JSONResponse((await while_there(http, _answer(job))).sent())
+    finally:
+        job.cancel()
 
 
 def encode_talk(served: Served, body: ChatRequest) -> list[int]:

@@ -31,11 +31,12 @@ from nextword.serving.constraint import Form
 from nextword.serving.errors import ApiError
 from nextword.serving.models import Served
 from nextword.serving.sampling import Sampling
-from nextword.serving.streaming import event_stream
+from nextword.serving.streaming import EventStream
 from nextword.serving.writing import (
     Continuation,
     Place,
     Whole,
+    cancel,
     finish,
     pieces,
     submit,
@@ -86,6 +87,9 @@ class Job:
     def prompt_of(self, index: int) -> Prompt:
         return self.prompts[index // self.body.n]
 
+    def cancel(self) -> None:
+        cancel(self.continuations)
+
 
 @router.post("/v1/completions", response_model=Completion, responses=REFUSALS)
 async def completions(body: CompletionRequest, http: HttpRequest) -> Response:
@@ -105,8 +109,11 @@ async def completions(body: CompletionRequest, http: HttpRequest) -> Response:
             requests.append(_request(body, served, prompt, sample, form))
     job = Job(body, served, prompts, submit(engine, served.tokenizer, requests, body.stops))
     if body.stream:
-        return event_stream(_chunks(job))
-    wholes = await while_there(http, finish(job.continuations))
+        return EventStream(_chunks(job), on_end=job.cancel)
+    try:
+        wholes = await while_there(http, finish(job.continuations))
+    finally:
+        job.cancel()
     return JSONResponse(_answer(job, wholes).sent())
 
 

@@ -40,7 +40,7 @@ class Impatient(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         requests = self.cycle
-        if self._closing is None:
+        if self._closing is None and not self._is_answering:
             self._wait()
         super().data_received(data)
         if self.cycle is not requests:  # the head is whole; Limits bounds the body
@@ -59,9 +59,13 @@ class Impatient(H11Protocol):
             self._closing = None
 
     def _close(self) -> None:
-        is_answering = self.cycle is not None and not self.cycle.response_complete
-        if not is_answering and not self.transport.is_closing():
+        self._closing = None
+        if not self._is_answering and not self.transport.is_closing():
             self.transport.close()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
 
 def serve(model: str | Path, settings: ServeSettings | None = None, **overrides: Any) -> None:

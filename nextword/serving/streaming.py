@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from nextword.errors import UserError
 from nextword.inference.engine.engine import EngineStopped
@@ -17,9 +18,21 @@ from nextword.serving.errors import ApiError, error_body, of_user, unforeseen
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-def event_stream(chunks: AsyncGenerator[dict[str, Any]]) -> StreamingResponse:
-    """Return the answer that sends these chunks as they come; an error on the way is the last."""
-    return StreamingResponse(_lines(chunks), media_type="text/event-stream", headers=HEADERS)
+class EventStream(StreamingResponse):
+    """Sends chunks as they come; an error on the way is the last. `on_end` is called at the end,
+    and also where the client has left before the first."""
+
+    def __init__(
+        self, chunks: AsyncGenerator[dict[str, Any]], on_end: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(_lines(chunks), media_type="text/event-stream", headers=HEADERS)
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
 
 
 async def _lines(chunks: AsyncGenerator[dict[str, Any]]) -> AsyncIterator[str]:

@@ -20,7 +20,7 @@ from nextword.serving.app_state import REFUSALS, serving
 from nextword.serving.bodies import Body, Int, JsonRoute, Text
 from nextword.serving.errors import ApiError
 from nextword.serving.models import Served
-from nextword.serving.writing import finish, submit, while_there
+from nextword.serving.writing import cancel, finish, submit, while_there
 from nextword.settings import GenerateSettings
 from nextword.tasks.generate.encoding import EncodedPrompts
 from nextword.tasks.records import Record
@@ -171,7 +171,11 @@ async def _predict(
     assert isinstance(encoded, EncodedPrompts)
     settings = GenerateSettings(temperature=0, max_new_tokens=max(encoded.format.answer_tokens, 1))
     requests = [Request(item.prompt, settings, end_ids=encoded.end_ids) for item in encoded.items]
-    wholes = await finish(submit(served.engine, served.tokenizer, requests, []))
+    continuations = submit(served.engine, served.tokenizer, requests, [])
+    try:
+        wholes = await finish(continuations)
+    finally:
+        cancel(continuations)
     return [{"answer": whole.text.strip()} for whole in wholes], encoded.notes
 
 

@@ -26,6 +26,7 @@ from nextword.training.parallel import (
     signal_name,
 )
 from nextword.training.state import State
+from nextword.training.threads import threads_given_back
 from nextword.training.trainer import Trainer
 
 Ended = TypeVar("Ended")
@@ -43,7 +44,7 @@ def run_guarded(
     takes. `smaller` says how to mend a model that does not fit. Raises UserError for that, and
     where files cannot be written."""
     try:
-        with interruptible() as interrupt:
+        with interruptible() as interrupt, threads_given_back():
             try:
                 with processes(first) as group:
                     return work(group, interrupt)

@@ -57,7 +57,7 @@ def save(
             dcp.save(flat, storage_writer=writer, process_group=talk)
         except CheckpointException as error:
             raise OSError(_first_line(error)) from None
-        sums = _agree(_hashed(aside, group), talk)
+        sums = _agree(hash_own_files(aside, group), talk)
         if group.is_main:
             write_json(aside / checkpoint.STATE, point.state)
             sums[checkpoint.STATE] = sha256(aside / checkpoint.STATE)
@@ -109,8 +109,8 @@ def _bytes(flat: dict[str, Tensor]) -> int:
     return sum(tensor.nbytes for tensor in flat.values())
 
 
-def _hashed(aside: Path, group: Group) -> dict[str, str]:
-    """SHA-256 of the files that this rank takes care of, once they are on the disk."""
+def hash_own_files(aside: Path, group: Group) -> dict[str, str]:
+    """Return the SHA-256 of the files that this rank takes care of, once they are on the disk."""
     files = sorted(aside.glob("*.safetensors"))[group.rank :: group.size]
     sums = {}
     for file in files:

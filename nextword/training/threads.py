@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -14,6 +15,16 @@ from nextword.training.parallel import Group
 WINDOW = 3.0  # seconds of steps whose speed is one figure
 SLOWED = 0.75  # of the best speed at this number of threads: then something has come
 SOONEST, LATEST = 4.0, 14.0  # seconds from one look to the next, ever longer while nothing changes
+
+
+@contextlib.contextmanager
+def threads_given_back() -> Iterator[None]:
+    """Compute on as many threads as before when the block is over: other runs may follow."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def watch_threads(asked: int | None, precision: Precision, group: Group, width: int) -> ThreadWatch:

@@ -22,6 +22,7 @@ from nextword.training.objective import Objective, check_objective, objective_of
 from nextword.training.parallel import Group, processes
 from nextword.training.planning import PretrainPlan
 from nextword.training.speed import SpeedTest
+from nextword.training.threads import threads_given_back
 
 NOTHING_TO_PLAN = ("resume", "change_length", "log_to")
 
@@ -73,7 +74,11 @@ def plan(
         flag = f"--{name.replace('_', '-')}"
         raise UserError(f"{flag} does nothing for a plan", mend=f"leave {flag} out")
     planning.check(settings)
-    with processes() as group, tempfile.TemporaryDirectory(prefix="nextword-plan-") as folder:
+    with (
+        processes() as group,
+        threads_given_back(),
+        tempfile.TemporaryDirectory(prefix="nextword-plan-") as folder,
+    ):
         store = open_or_prepare(list_items(data), Path(folder), settings)
         spent = 0.0 if settings.budget is None else time.monotonic() - started
         check_objective(store, settings)

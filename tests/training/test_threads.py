@@ -9,7 +9,7 @@ import torch
 
 from nextword.training.machine import Precision
 from nextword.training.parallel import Group
-from nextword.training.threads import ThreadWatch, watch_threads
+from nextword.training.threads import ThreadWatch, threads_given_back, watch_threads
 
 IDLE, BUSY = {1: 100.0, 2: 190.0}, {1: 100.0, 2: 45.0}  # one of two cores taken
 
@@ -108,3 +108,9 @@ def test_a_resumed_run_goes_on_with_its_threads_or_says_that_it_cannot(
     watch_threads(None, Precision("fp32", 1e9, "", threads=64), Group(), 64)
     said = " ".join(capsys.readouterr().err.split())
     assert torch.get_num_threads() == 1 and "started with 64 threads, now it is 1" in said
+
+
+def test_what_a_run_chose_is_not_what_the_next_one_finds() -> None:
+    with threads_given_back():
+        torch.set_num_threads(1)
+    assert torch.get_num_threads() == 2
