@@ -24,7 +24,7 @@ from nextword.tokens.fast_encoders import BPE_OPTIONS
 from nextword.tokens.tokenizer import Tokenizer
 
 NAMES = ("gpt-2", "smollm", "llama-bpe", "smaug-bpe", "qwen2", "tekken")  # written, of SPLITTERS
-NO_MERGE = "Ā Ā"  # llama.cpp wants at least one; it makes no token of this vocabulary
+NO_MERGE = "ĀĀ Ā"  # llama.cpp wants at least one: this begins with what is no token
 ENDS = ("eos", "eot", "eom")  # llama.cpp has room for as many tokens that end a text or a turn
 IRRELEVANT = ("trim_offsets",)  # to the ids
 

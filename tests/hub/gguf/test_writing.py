@@ -68,8 +68,8 @@ def test_bytes_need_a_merge_that_never_happens(tmp_path: Path) -> None:
     fields = tokenizer_fields(own, 264, TextEnds(own.end_id, [own.end_id]))
     assert fields["pre"] == "qwen2"
     (merge,) = fields["merges"]
-    left, right = merge.split()
-    assert {left, right} <= set(fields["tokens"]) and left + right not in fields["tokens"]
+    left, _ = merge.split()
+    assert left not in fields["tokens"]
 
 
 @pytest.mark.parametrize("name", NAMES)
