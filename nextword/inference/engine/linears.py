@@ -124,7 +124,8 @@ INT8: dict[str, Make] = {
     "onednn": OneDnnLinear,
     "weight-only": WeightOnlyLinear,
 }
-UNQUANTIZED: dict[str, Make] = {"packed": PackedLinear, "plain": PlainLinear}
+PACKED: dict[str, Make] = {"packed": PackedLinear}
+UNQUANTIZED: dict[str, Make] = PACKED | {"plain": PlainLinear}
 
 
 def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nextword.errors import UserError
-from nextword.inference.engine.linears import INT8, UNQUANTIZED, Make, PlainLinear, rebuilt
+from nextword.inference.engine.attending import OneThreadAttention, is_steady
+from nextword.inference.engine.linears import INT8, PACKED, UNQUANTIZED, Make, PlainLinear, rebuilt
 from nextword.inference.engine.lookup import AHEAD
 from nextword.models.blocks import Block
 from nextword.models.transformer import Transformer
@@ -23,8 +24,9 @@ RACE_ROWS = (1, 8)
 RACE_SECONDS = 0.02  # for each candidate and number of rows
 WORTH = 1.25  # "auto" quantizes for at least this gain in speed
 MOST_DIVERGENCE = 0.02  # nats per token, above which "auto" does not quantize
-LEAST_ROWS = (1, 2, 4, 8)
-PROBED_ROWS = (9, 12, 17, 24, 33, 48, 64)
+LEAST_ROWS = (2, 3, 4, 5, 8)
+PROBED_ROWS = (9, 17, 33, 48, 64)
+INTEGERS = ("fbgemm", "onednn")  # kinds of linear maps that add integers
 TEXT = (
     "It was late when the last train left the station, and nobody had come to meet her. "
     "She counted her money twice: 14.50 in coins, no more. 天黑以后,他沿着河边慢慢走回家去。"
@@ -82,9 +84,11 @@ def prepare(
             raise UserError("int8 is for CPUs", mend="leave --quantize out")
         setup = Setup("plain", False, torch.get_num_threads())
         return Served(*rebuilt(model, PlainLinear, vocab_size), setup)
-    kinds = dict(UNQUANTIZED)
-    setup, seconds = _fastest(model, kinds, threads)
-    served = Served(*rebuilt(model, kinds[setup.kind], vocab_size), setup)
+    # MKL's products, which "plain" is, differ in bits with the rows and threads.
+    setup, seconds = _fastest(model, PACKED if exact else UNQUANTIZED, threads)
+    if seconds == math.inf:
+        setup, seconds = _fastest(model, UNQUANTIZED, threads)
+    served = Served(*rebuilt(model, UNQUANTIZED[setup.kind], vocab_size), setup)
     if quantize != "none":
         int8, int8_seconds = _fastest(model, INT8, threads)
         if int8_seconds == math.inf and quantize == "int8":
@@ -98,9 +102,7 @@ def prepare(
     torch.set_num_threads(setup.threads)
     setup = replace(setup, lookup_cost=lookup_cost(served))
     served = replace(served, setup=setup)
-    if exact:
-        served = replace(served, setup=replace(setup, least_rows=least_rows(served), exact=True))
-    return served
+    return steady(served) if exact else served
 
 
 @torch.inference_mode()
@@ -114,37 +116,66 @@ def divergence(served: Served, quantized: Served, tokenizer: Tokenizer) -> float
 
 
 @torch.inference_mode()
-def least_rows(served: Served) -> int | None:
-    """Return the number of rows from which on a row's bits depend neither on the number of rows
-    nor on its place among them; None where there is none.
+def steady(served: Served) -> Served:
+    """Return a model in which a row's bits depend neither on the number of rows nor on its place
+    among them: with attention on one thread if need be, and with the rows that a step needs."""
+    model, threads = served.model, served.setup.threads
+    dtype = model.activation_dtype
+    least = least_rows(served)
+    if not is_steady(model.config, dtype):
+        for block in model.blocks:
+            assert isinstance(block, Block)
+            block.attention = OneThreadAttention(block.attention, threads)  # type: ignore[assignment]
+        torch.set_num_threads(1)
+        least = least if is_steady(model.config, dtype) else None
+        torch.set_num_threads(threads)
+    return replace(served, setup=replace(served.setup, least_rows=least, exact=True))
 
-    The last layer and the output head are tried with hidden states as large as real ones.
+
+def least_rows(served: Served) -> int | None:
+    """Return the number of rows from which on the bits of a row's products depend neither on the
+    number of rows nor on its place among them; None where there is none.
+
+    All linear maps of a layer and the output head are tried, with rows of numbers like real ones.
+    Products of integers are the same from one row on; others may differ in rare numbers there.
     """
     generator = torch.Generator().manual_seed(0)
-    model = served.model
-    most = PROBED_ROWS[-1]
-    x = torch.randn(most, 1, model.config.width, generator=generator).to(model.activation_dtype)
-    block = model.blocks[-1]
+    block = served.model.blocks[-1]
     assert isinstance(block, Block)
+    first = 1 if served.setup.kind in INTEGERS else LEAST_ROWS[0]
+    config, dtype, least = served.model.config, served.model.activation_dtype, first
+    for linear, width in (
+        (block.attention.qkv, config.width),
+        (block.attention.output, config.query_width),
+        (block.mlp.input, config.width),
+        (block.mlp.output, config.mlp_width),
+        (served.head, config.width),
+    ):
+        x = torch.randn(PROBED_ROWS[-1], 1, width, generator=generator).to(dtype)
+        whole = linear(x)
+        sizes = [1] if first == 1 else []
+        sizes += [*LEAST_ROWS, *PROBED_ROWS]
+        unlike = [
+            size
+            for size in sizes
+            if not torch.equal(torch.cat([linear(part) for part in _parts(x, size)]), whole)
+        ]
+        if unlike:
+            larger = [size for size in LEAST_ROWS if size > max(unlike)]
+            if not larger:
+                return None
+            least = max(least, larger[0])
+    return least
 
-    def run(rows: Tensor) -> Tensor:
-        hidden = block.attention.qkv(block.attention_norm(rows))
-        mixed = block.attention.output(hidden[..., : model.config.query_width])
-        rows = rows + mixed
-        rows = model.norm(rows + block.mlp(block.mlp_norm(rows)))
-        return torch.cat((hidden.flatten(1).float(), served.logits(rows).flatten(1)), dim=1)
 
-    whole = run(x)
-    for least in LEAST_ROWS:
-        sizes = (*range(least, LEAST_ROWS[-1] + 1), *PROBED_ROWS)
-        places = ((size, start) for size in sizes for start in {0, 1, most - size})
-        if all(
-            torch.equal(run(x[start : start + size]), whole[start : start + size])
-            for size, start in places
-            if start + size <= most
-        ):
-            return least
-    return None
+def _parts(x: Tensor, size: int) -> list[Tensor]:
+    """Return rows in parts of this size; the last one takes the rest, so that none is smaller."""
+    count = len(x) // size
+    rest = len(x) - count * size
+    parts = list(x[: count * size].split(size))
+    if rest:
+        parts[-1] = x[(count - 1) * size :]
+    return parts
 
 
 @torch.inference_mode()
@@ -199,9 +230,10 @@ def _fastest(
 @torch.inference_mode()
 def _seconds(linear: nn.Module, x: Tensor) -> float:
     """Return the shortest time that a product took."""
-    shortest, end = math.inf, time.perf_counter() + RACE_SECONDS
     linear(x)
-    while (begin := time.perf_counter()) < end:
+    shortest, end = math.inf, time.perf_counter() + RACE_SECONDS
+    while shortest == math.inf or time.perf_counter() < end:
+        begin = time.perf_counter()
         linear(x)
         shortest = min(shortest, time.perf_counter() - begin)
     return shortest

@@ -44,10 +44,12 @@ def test_greedy_texts_equal_those_of_transformers(
         assert result.finished == Finished("length", len(row), 20 + 3 * n, 0)
 
 
-@pytest.mark.parametrize("quantize", ["none", "int8"])
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize(
+    ("name", "quantize", "threads"),
+    [("gpt2", "none", 2), ("gpt2", "int8", 1), ("llama", "none", 1), ("llama", "int8", 2)],
+)
 def test_text_alone_equals_the_text_among_63_others(
-    pairs: dict[str, Pair], serve: Serve, name: str, quantize: str
+    pairs: dict[str, Pair], serve: Serve, name: str, quantize: str, threads: int
 ) -> None:
     """Tokens, their log-probabilities and the prompt's, to the last bit."""
     rows = prompts(*(1 + 7 * n % 90 for n in range(64)))
@@ -55,7 +57,8 @@ def test_text_alone_equals_the_text_among_63_others(
         request(row, 16, temperature=0.9 * (n % 4 == 3), seed=n, logprobs=3, prompt_logprobs=0)
         for n, row in enumerate(rows)
     ]
-    engine = serve(pairs[name].ours, slots=64, chunk=16, prefix_bytes=0, quantize=quantize)
+    options = {"quantize": quantize, "threads": threads}
+    engine = serve(pairs[name].ours, slots=64, chunk=16, prefix_bytes=0, **options)
     assert engine.setup.least_rows is not None
     alone = [answer(engine.submit(asked)) for asked in requests]
     together = [answer(stream) for stream in [engine.submit(asked) for asked in requests]]
