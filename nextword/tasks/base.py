@@ -22,9 +22,8 @@ from nextword.evaluation.metrics import Direction, Floats, Ints, Metric, ratio
 from nextword.models.encoder_decoder import GenerativeModel
 from nextword.models.heads import ModelWithHead
 from nextword.settings import FinetuneSettings, TaskSettings
-from nextword.tasks.columns import Columns, fit_settings, read_alike
 from nextword.tasks.dataset import Dataset, E, Encoded, ExampleReader, I
-from nextword.tasks.records import Record, TextFiles, whole
+from nextword.tasks.records import Columns, Record, TextFiles, fit_settings, read_alike, whole
 from nextword.tasks.task_file import TaskFile
 from nextword.terminal import warn
 from nextword.tokens import losses

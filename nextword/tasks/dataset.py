@@ -1,4 +1,4 @@
-"""Labelled records read into examples, once; and examples in tokens.
+"""Labelled records read into examples, once, cell by cell; and examples in tokens.
 
 Every record becomes an example, or is left out or refused for a reason that is counted; every
 column and key that is there is used, or named as unused.
@@ -6,17 +6,25 @@ column and key that is there is used, or named as unused.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Self, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nextword.errors import UserError
+from nextword.evaluation.bootstrap import Resampler
+from nextword.evaluation.contamination import normalize
 from nextword.evaluation.metrics import Ints
-from nextword.tasks.columns import Columns
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record
 from nextword.terminal import count_of
+from nextword.text.cells import holds, is_empty, printed_as, read_value
+from nextword.text.duplicates import text_digest
 
 E = TypeVar("E")  # an example of a data set
 I = TypeVar("I")  # noqa: E741  # an encoded item that the loader numbers
@@ -122,13 +130,13 @@ def unused_columns(values: Mapping[str, Any], used: set[str]) -> Iterator[str]:
     which a part is used ("translation.en"), the other parts."""
     parents = {name.partition(".")[0] for name in used if "." in name}
     for name, value in values.items():
-        if name in used or value is None or value == "" or value == []:
+        if name in used or not holds(value):
             continue
         if name in parents and isinstance(value, Mapping):
             yield from (
                 f"{name}.{part}"
                 for part, inner in value.items()
-                if f"{name}.{part}" not in used and inner not in (None, "", [])
+                if f"{name}.{part}" not in used and holds(inner)
             )
         else:
             yield str(name)
@@ -182,3 +190,77 @@ class Encoded(Generic[I]):
     sources: list[str]
     targets: int
     notes: list[str] = field(default_factory=list)
+
+
+def text_of(value: Any, column: str, place: str) -> str:
+    """Return a cell's text without spaces around it, "" for none. Raises UserError for no text."""
+    if is_empty(value):
+        return ""
+    if isinstance(value, str):
+        if printed_as(value) == "bytes":
+            raise printed_error(column, "bytes", place)
+        return value.strip()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise UserError(f"column {column!r} is not text", where=place, mend="mend or remove the row")
+
+
+def value_in(record: Record, column: str) -> Any:
+    """Return a cell's value; of text in a table the list or object that it is. Raises UserError
+    where it looks like one and cannot be read."""
+    return read_value(record[column], record.place, f"column {column!r} ")
+
+
+def input_text(record: Record, column: str, *, may_be_empty: bool = False) -> str:
+    """Return the text of a column. Raises UserError where there is none."""
+    text = text_of(record[column], column, record.place)
+    if not text and not may_be_empty:
+        raise UserError(
+            f"column {column!r} is {emptiness(record[column])}",
+            where=record.place,
+            mend="mend or remove the row",
+        )
+    return text
+
+
+def printed_error(column: str, what: str, place: str) -> UserError:
+    """Return what is wrong with a cell that holds what Python prints of a value."""
+    return UserError(
+        f"column {column!r} holds {what} as text", where=place, mend="write it as one text"
+    )
+
+
+def emptiness(value: Any) -> str:
+    """Return the word for a cell that holds nothing."""
+    text = value.strip() if isinstance(value, str) else ""
+    return f"empty: it holds {text!r}, as programs write for no value" if text else "empty"
+
+
+def leading_spaces(record: Record, column: str) -> int:
+    """Count the characters of space before the text of a column, which is read without them."""
+    text = str(record[column])
+    return len(text) - len(text.lstrip())
+
+
+def groups_of(dataset: Dataset[Any]) -> NDArray[np.int64]:
+    """Return a number for each example, [examples], the same for those that share their input."""
+    digests = [text_digest(normalize(text)) for text in dataset.shared_inputs]
+    _, groups = np.unique(digests, return_inverse=True)
+    return groups.astype(np.int64)
+
+
+def resampler_of(dataset: Dataset[Any], seed: int) -> Resampler:
+    """Return how examples are drawn for intervals: those with the same input together, and all
+    questions about one text."""
+    groups = groups_of(dataset)
+    repeated = len(np.unique(groups)) < len(groups)
+    return Resampler(seed, groups if repeated else None)
+
+
+def fingerprint(records: Sequence[Record]) -> str:
+    """Return a digest of the records' values, which tells whether data is still the same."""
+    total = hashlib.sha256()
+    for record in records:
+        values = json.dumps(dict(record.values), default=str, ensure_ascii=False)
+        total.update(values.encode("utf-8", "surrogatepass") + b"\0")
+    return total.hexdigest()

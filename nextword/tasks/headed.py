@@ -17,9 +17,8 @@ from nextword.models.transformer import Transformer
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import base
 from nextword.tasks.base import Opening, Task
-from nextword.tasks.columns import fit_settings, read_alike
 from nextword.tasks.dataset import Dataset, ExampleReader
-from nextword.tasks.records import Record, whole
+from nextword.tasks.records import Record, fit_settings, read_alike, whole
 from nextword.tasks.task_file import TaskFile
 
 E = TypeVar("E")

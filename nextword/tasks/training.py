@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nextword.errors import UserError
 from nextword.models.lora import count_trainable
 from nextword.registry import TASKS
 from nextword.settings import FinetuneSettings
 from nextword.tasks.base import Task
-from nextword.tasks.dataset import Dataset, Encoded
+from nextword.tasks.dataset import Dataset, Encoded, groups_of
 from nextword.tasks.opening import task_class
 from nextword.tasks.preview import preview, preview_encoded, show
 from nextword.terminal import count_of, quantity, say
@@ -30,6 +35,8 @@ TOKENS_AT_ONCE = 8192
 VALIDATIONS = 10
 DECAY = 0.4  # share of a run that wsd decays in
 UPDATES = ("lora_rank", "lora_alpha", "lora_dropout")
+
+D = TypeVar("D", bound=Dataset[Any])
 
 
 @dataclass
@@ -69,6 +76,51 @@ def plan(
         log_every=max(1, steps // 200),
         epochs=steps / an_epoch if settings.steps else epochs,
     )
+
+
+def hold_out(
+    dataset: D, label_names: Sequence[Sequence[str]], settings: FinetuneSettings
+) -> tuple[D, D]:
+    """Return (examples to learn from, examples held out).
+
+    A share is held out at random, examples with the same input (of questions, about the same text)
+    always together, and some of each label, of `label_names` [examples], are left to learn from.
+    Raises UserError where there are too few.
+    """
+    if not settings.val_fraction:
+        return dataset, dataset.select([])
+    groups = groups_of(dataset)
+    sizes = np.bincount(groups)
+    order = np.random.default_rng(settings.splits_by).permutation(len(sizes))
+    room = max(settings.val_fraction * len(dataset), 1)
+    held = np.zeros(len(sizes), np.bool_)
+    for group in order:
+        if sizes[group] <= room:
+            held[group], room = True, room - sizes[group]
+    if not held.any():  # every group is larger than the share
+        held[order[np.argmin(sizes[order])]] = sizes.min() <= len(dataset) / 2
+    _leave_labels(label_names, groups, held)
+    is_held_out = held[groups]
+    if not is_held_out.any() or is_held_out.all():
+        raise UserError(
+            f"{len(dataset):,} examples with {len(sizes):,} different inputs are too few to hold "
+            "some out",
+            mend="give more, or others to validate on with --val, or --val-fraction 0",
+        )
+    train, val = np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+    return dataset.select(train), dataset.select(val)
+
+
+def _leave_labels(
+    labels: Sequence[Sequence[str]], groups: NDArray[np.int64], held: NDArray[np.bool_]
+) -> None:
+    """Put back groups whose labels would be held out only, and so never be learned."""
+    left = Counter(n for own, g in zip(labels, groups, strict=True) if not held[g] for n in own)
+    for own, group in zip(labels, groups, strict=True):
+        if held[group] and any(not left[name] for name in own):
+            held[group] = False
+            for other, its in zip(labels, groups, strict=True):
+                left.update(other if its == group else ())
 
 
 def check(settings: FinetuneSettings) -> None:

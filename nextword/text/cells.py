@@ -54,14 +54,22 @@ _ONE_QUOTED = re.compile(r"\[\s*['\"](?:[^'\"]|(?<=\w)['\"](?=\w))*['\"]\s*\]")
 _SHORTENED_NUMBERS = re.compile(r"\[[\s\d.,eE+-]*\d\.?,?\s+\.\.\.,?\s+[\s\d.,eE+-]*\]")
 
 
-def is_no_value(text: str) -> bool:
-    """Return whether a cell holds what programs write where there is no value: nan or #N/A."""
-    return text.strip() in _NO_VALUES
+def is_no_value(value: Any) -> bool:
+    """Return whether there is no value: null, NaN, or what programs write for it, nan or #N/A."""
+    return (
+        value.strip() in _NO_VALUES if isinstance(value, str) else value is None or value != value
+    )
 
 
-def is_empty(text: str) -> bool:
+def is_empty(value: Any) -> bool:
     """Return whether a cell holds nothing but spaces, or no value."""
-    return not text.strip() or is_no_value(text)
+    return is_no_value(value) or (isinstance(value, str) and not value.strip())
+
+
+def holds(value: Any) -> bool:
+    """Return whether there is anything in a value, spaces too: not in a list or an object without
+    items."""
+    return not is_no_value(value) and value not in ("", [], {})
 
 
 def printed_as(text: str) -> str:
@@ -99,6 +107,17 @@ def read_cell(text: str) -> Any:
             f"looks like {kind} and cannot be read as one ({error})",
             mend='write it as JSON, e.g. ["a", "b"]',
         ) from None
+
+
+def read_value(value: Any, place: str, name: str = "") -> Any:
+    """Return a value; of text the list or object that it is a print of, else the text.
+
+    Raises UserError, with the place and what is called by its `name`, for one that is damaged.
+    """
+    try:
+        return read_cell(value) if isinstance(value, str) else value
+    except UserError as error:
+        raise UserError(f"{name}{error.what}", where=place, mend=error.mend) from None
 
 
 def has_list_structure(text: str) -> bool:

@@ -15,9 +15,9 @@ from nextword.evaluation.contamination import count_duplicates
 from nextword.evaluation.metrics import Direction, Metric
 from nextword.evaluation.significance import Difference, compare_metrics
 from nextword.settings import CompareSettings, with_overrides
+from nextword.tasks.dataset import resampler_of
 from nextword.tasks.opening import AnyTask, open_task
 from nextword.tasks.records import read_records
-from nextword.tasks.split import resampler_of
 from nextword.text.sources import list_items
 from nextword.verbs.evaluate import training_duplicates, warn_of_seen
 

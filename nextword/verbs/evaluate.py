@@ -36,10 +36,9 @@ from nextword.settings import (
     with_overrides,
 )
 from nextword.tasks import task_file
-from nextword.tasks.dataset import Dataset
+from nextword.tasks.dataset import Dataset, resampler_of
 from nextword.tasks.opening import AnyTask, open_task, task_class
 from nextword.tasks.records import read_records
-from nextword.tasks.split import resampler_of
 from nextword.text.sources import list_items
 from nextword.tokens.losses import say_what_is_folded, warn_of
 

@@ -25,11 +25,10 @@ from nextword.runs import configuration, training_text
 from nextword.runs.configuration import FinetuneConfiguration, check_new
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
 from nextword.tasks import task_file, training
-from nextword.tasks.dataset import Dataset, Encoded
+from nextword.tasks.dataset import Dataset, Encoded, fingerprint
 from nextword.tasks.opening import open_task, task_class
 from nextword.tasks.records import read_records
-from nextword.tasks.split import fingerprint, hold_out
-from nextword.tasks.training import FinetunePlan, TaskValidator
+from nextword.tasks.training import FinetunePlan, TaskValidator, hold_out
 from nextword.terminal import warn
 from nextword.tokens import losses
 from nextword.tokens.packing import ExampleLoader

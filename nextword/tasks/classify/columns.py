@@ -11,9 +11,9 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.classify.names import FLAGS, is_missing, list_or_none, name_of
-from nextword.tasks.columns import Columns, choose_column, columns_of
-from nextword.tasks.records import Record
+from nextword.tasks.classify.labels import FLAGS, list_or_none, name_of
+from nextword.tasks.records import Columns, Record, choose_column, columns_of
+from nextword.text.cells import is_empty
 from nextword.text.columns import DESCRIBING_COLUMNS
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.text.document import ReadStats
@@ -136,7 +136,7 @@ def _describe(records: Sequence[Record], taken: Collection[str]) -> list[_Column
     columns = []
     for name in columns_of(records):
         values = [record[name] for record in some]
-        given = [value for value in values if not is_missing(value)]
+        given = [value for value in values if not is_empty(value)]
         if name not in taken and len(given) >= _FILLED * len(some):
             columns.append(_column(name, given))
     return columns

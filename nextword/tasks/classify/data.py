@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from nextword.errors import UserError, nearest
 from nextword.hub.heads import OutputKind, Outputs
 from nextword.tasks.classify.columns import NUMBERED, separator_of
-from nextword.tasks.classify.labels import Label, LabelFormat, find_format, notes_of
-from nextword.tasks.classify.names import is_missing
-from nextword.tasks.columns import Columns, emptiness, has_any, printed_error
-from nextword.tasks.dataset import ExampleReader
-from nextword.tasks.records import Record
+from nextword.tasks.classify.formats import find_format, notes_of
+from nextword.tasks.classify.labels import Label, LabelFormat
+from nextword.tasks.dataset import ExampleReader, emptiness, printed_error
+from nextword.tasks.records import Columns, Record, has_any
 from nextword.text.cells import is_empty, printed_as
 
 MOST_CLASSES = 1000
@@ -62,7 +61,7 @@ class LabelledTextReader(ExampleReader[LabelledText]):
         label = None
         if self.format is not None:
             value = record[columns.targets[0]]
-            if is_missing(value):
+            if is_empty(value):
                 raise UserError(
                     f"column {columns.targets[0]!r} is {emptiness(value)}",
                     where=record.place,
@@ -192,3 +191,12 @@ def describe_targets(targets: Sequence[Any], labels: Outputs) -> list[str]:
             "one class is most of the data: look at macro F1, and try --class-weights balanced"
         )
     return notes
+
+
+def balanced_weights(targets: Sequence[Any], labels: Outputs) -> NDArray[np.float32]:
+    """Return weights [classes] with which every class counts as much as any other. Raises UserError
+    for other labels than one class an example."""
+    if labels.kind != "single":
+        raise UserError("--class-weights balanced is for one class an example")
+    counts = np.bincount(np.array(targets), minlength=len(labels.names))
+    return (len(targets) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)

@@ -1,14 +1,16 @@
-"""Labels as they stand in data, read as one of several classes, several at once, or an amount.
+"""A label as it stands in a cell: the name of a class, several names, or a number.
 
-How a cell is to be read is decided by all labels of a data set together: "3,5" is a number among
-numbers with a decimal comma, and two labels where 3 and 5 come alone too.
+Several names are a list, or text with marks between them. Numbers are read as people write them:
+3,5 and 1.234,5 and 12 %. One cell alone may be read in several ways ("1,234"); which one is meant,
+all of a data set tell together.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,31 +18,210 @@ import numpy as np
 
 from nextword.errors import UserError
 from nextword.hub.heads import OutputKind
-from nextword.tasks.classify.amounts import find_amounts
-from nextword.tasks.classify.names import (
-    FLAGS,
-    NO_LABEL,
-    Placed,
-    apart,
-    are_joined,
-    as_list,
-    is_sound,
-    list_or_none,
-    name_of,
-    names_in,
-    split_names,
-)
-from nextword.tasks.classify.numbers import Notation, bare, is_percentage, read_plain
 from nextword.tasks.dataset import LeftOut
+from nextword.text.cells import is_empty, printed_as, read_value
 
+SEPARATORS = ("|", ";", ",")  # between several labels in one text
+_OPENED = re.compile(  # a tuple only if it is empty, or begins with a string
+    r"\s*(?:[\[{]|\(\s*['\"]|\(\s*\)\s*\Z|(?:\w+\.)?array\(|(?:frozen)?set\()"
+)
+_CUT_OFF = re.compile(r"\[\s*(?:['\"]|[^\]]+,)")  # a list without its end
+# What programs write where there is no value, and people as the name of a class, in lower case.
+NO_LABEL = frozenset(["null", "none", "n/a", "na", "nil", "\\n", "(null)", "<null>", "?"])
 BOOLEANS = ("true", "false")
-AS_CLASS = "none"  # in lower case people write it, and programs do not
-UNKNOWN_CLASS, DISAGREED = "-1", "-"  # the number of no class; SNLI's mark of no majority
-FEW_ALONE = 1  # names that no other record has, where all others are common
-ODD = 0.2  # of the labels with marks: so few may be mistakes
-RARE = 0.05  # of all labels: a class number -1 so rare, among classes from 0 on, is no class
-
+FLAGS = {"0", "1", "true", "false"}  # what says of a label whether it holds
+Placed = tuple[Any, str]  # a value and its place
 Label = str | list[str] | float  # one class, several, an amount
+_SPACES = re.compile("[ \u00a0\u2009\u202f]+")  # no-break and thin ones too
+_SIGNS = str.maketrans("\u2212\u2019", "-'")
+_NUMBER = re.compile(r"[+-]?\d(?:[\d.,' ]*\d)?(?:[eE][+-]?\d+)?")
+
+
+def name_of(value: Any) -> str:
+    """Return a class's name: 1, 1.0 and "1" are the same one."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    text = str(value).strip()
+    whole = text.removesuffix(".0")
+    return whole if whole != text and whole.lstrip("-").isdigit() else text
+
+
+def without_spelling(name: str) -> str:
+    """Return what spellings of a name have in common that people mean as one."""
+    name = unicodedata.normalize("NFKC", name).casefold()
+    return str(int(name)) if name.isdecimal() else name
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names of labels that stand in one text, with bars, semicolons or commas."""
+    mark = next((mark for mark in SEPARATORS if mark in text), "\0")
+    return [name for part in text.split(mark) if (name := name_of(part))]
+
+
+def as_list(value: Any, place: str) -> list[Any] | None:
+    """Return the list that a label is, or that a table has as text: `['a', 'b']`; of an object that
+    says of each name whether it holds, the names that do; None for another label. Raises UserError
+    for what looks like a list and cannot be read."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, Mapping):
+        return _names_that_hold(value, place)
+    if isinstance(value, str) and printed_as(value) == "bytes":
+        raise UserError(f"label {value[:80]} is bytes as text", where=place, mend="write a name")
+    if not isinstance(value, str) or not _OPENED.match(value):
+        return None
+    read = read_value(value, place, "label ")
+    if isinstance(read, list):
+        return read
+    if isinstance(read, Mapping):
+        return _names_that_hold(read, place)
+    text = value.strip()
+    is_closed = text[-1] == "]"
+    if text[0] == "[" and ("," in text if is_closed else _CUT_OFF.match(text)):
+        raise UserError(
+            f"label {text[:80]!r} looks like a list and cannot be read as one",
+            where=place,
+            mend='write it as JSON, e.g. ["a", "b"]',
+        )
+    return None
+
+
+def _names_that_hold(label: Mapping[str, Any], place: str) -> list[Any]:
+    """Return the names of {"joy": 1, "fear": 0}, as of spaCy's cats, that hold; or the choices of
+    Label Studio."""
+    if list(label) == ["choices"] and isinstance(label["choices"], list):
+        return label["choices"]
+    if label and all(isinstance(v, int | float) and v in (0, 1) for v in label.values()):
+        return [name for name, value in label.items() if value]
+    raise UserError(
+        "label is an object", where=place, mend='write a name, a list of names, or {"name": 1}'
+    )
+
+
+def list_or_none(value: Any) -> list[Any] | None:
+    """Return the list that a label is; None for another label, and for a list that is damaged."""
+    try:
+        return as_list(value, "")
+    except UserError:
+        return None
+
+
+def names_in(items: Sequence[Any], place: str) -> list[str]:
+    """Return the names in a list. Raises UserError where it holds something else."""
+    for item in items:
+        if isinstance(item, list | Mapping) or item is None or item != item:
+            raise UserError(
+                f"a list of labels holds {item!r}", where=place, mend="let it hold names only"
+            )
+    return [name for item in items if (name := name_of(item))]
+
+
+def is_sound(value: Any) -> bool:
+    """Return whether there is a label, and it can be read."""
+    try:
+        items = as_list(value, "")
+        return not is_empty(value) and (items is None or names_in(items, "") is not None)
+    except UserError:
+        return False
+
+
+def are_joined(values: Sequence[Any]) -> bool:
+    """Return whether values are names joined by marks: each part of one that has a mark is in
+    another value too, and there are fewer different parts than different values."""
+    whole = {name_of(value) for value in values if isinstance(value, str)}
+    joined = [value for value in whole if len(split_names(value)) > 1]
+    parts = {part for value in whole for part in split_names(value)}
+    return bool(joined) and not apart(values) and len(parts) < len(whole)
+
+
+def apart(values: Sequence[Any]) -> set[str]:
+    """Return the values with a mark of which some part is in no other value."""
+    whole = {name_of(value): value for value in values if isinstance(value, str)}
+    occurs = Counter(part for value in whole for part in set(split_names(value)))
+    return {
+        value
+        for name, value in whole.items()
+        if len(parts := split_names(name)) > 1 and any(occurs[part] < 2 for part in parts)
+    }
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How numbers are written: the mark before decimals, and the one between thousands, if any."""
+
+    decimal: str
+    thousands: str = ""
+
+    def fits(self, text: str) -> bool:
+        """Return whether a number is written like this."""
+        digits = r"\d+"
+        if self.thousands:
+            digits = rf"(?:[1-9]\d{{0,2}}(?:{re.escape(self.thousands)}\d{{3}})+|\d+)"
+        pattern = rf"[+-]?{digits}(?:{re.escape(self.decimal)}\d+)?(?:[eE][+-]?\d+)?"
+        return re.fullmatch(pattern, bare(text)) is not None
+
+    def read(self, text: str) -> float:
+        """Return the number that is written. Raises ValueError for another notation."""
+        if not self.fits(text):
+            raise ValueError(text)
+        digits = bare(text).replace(self.thousands, "") if self.thousands else bare(text)
+        return float(digits.replace(self.decimal, "."))
+
+
+NOTATIONS = [
+    Notation("."),
+    Notation(","),
+    *(Notation(".", mark) for mark in ", '"),
+    *(Notation(",", mark) for mark in ". '"),
+]
+
+
+def bare(text: str) -> str:
+    """Return a number without the spaces around it and a percent sign after it."""
+    text = _SPACES.sub(" ", text.translate(_SIGNS)).strip()
+    return text[:-1].rstrip() if text[-1:] in ("%", "\uff05") else text
+
+
+def is_percentage(text: str) -> bool:
+    """Return whether a percent sign stands after a number."""
+    return text.rstrip()[-1:] in ("%", "\uff05")
+
+
+def read_plain(value: Any) -> float | None:
+    """Return a number, or text that Python reads as one, as a float; None for anything else."""
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def is_written_number(text: str) -> bool:
+    """Return whether text is a number in some notation."""
+    return _NUMBER.fullmatch(bare(text)) is not None and any(n.fits(text) for n in NOTATIONS)
+
+
+def find_notations(texts: Sequence[str]) -> list[Notation]:
+    """Return the notations that fit all of these numbers, or else as many as any does; of those
+    that give the same values only the first."""
+    counts = {notation: sum(map(notation.fits, texts)) for notation in NOTATIONS}
+    found: dict[tuple[float, ...], Notation] = {}
+    for notation, count in counts.items():
+        if count == max(counts.values()):
+            fitting = filter(notation.fits, texts)
+            found.setdefault(tuple(map(notation.read, fitting)), notation)
+    return list(found.values())
+
+
+def has_decimal_comma_only(text: str) -> bool:
+    """Return whether a number with a comma cannot be two labels that a comma separates: a part
+    comes twice ("5,5"), begins with a zero ("3,05"), has a sign, a percent sign or an exponent."""
+    parts = bare(text).split(",")
+    if len(parts) != 2:
+        return False
+    written_as_number = is_percentage(text) or not all(part.isdigit() for part in parts)
+    return written_as_number or parts[0] == parts[1] or bool(re.match(r"0\d", parts[1]))
 
 
 @dataclass(frozen=True)
@@ -89,174 +270,7 @@ class LabelFormat:
         return number
 
 
-def find_format(
-    labels: Sequence[Placed],
-    kind: OutputKind | None,
-    separator: Callable[[], str] = str,
-    classes: Collection[str] = (),
-    *,
-    marks_unknown: bool = False,
-) -> LabelFormat:
-    """Return how labels are read, told by all of them; missing ones do not count.
-
-    `kind` is given or found out; `separator()` is what separates the columns of the file, "" if
-    that is not known; `classes` are those that a model knows already. With `marks_unknown` a class
-    number -1 is none. Raises UserError where labels can be read in two ways, and says how to
-    choose; and where none is known.
-    """
-    asked = kind
-    given = [(value, place) for value, place in labels if is_sound(value)]
-    lists = [as_list(value, place) for value, place in given]
-    _refuse_flags([items for items in lists if items is not None], given)
-    scalars = [pair for pair, items in zip(given, lists, strict=True) if items is None]
-    if kind in (None, "amount"):
-        notation = find_amounts(scalars, separator, sure=kind == "amount")
-        if notation is not None and kind is None and len(scalars) < len(given):
-            value, place = next(pair for pair in given if pair not in scalars)
-            raise UserError(
-                f"label {value!r} is a list, and others are numbers",
-                where=place,
-                mend="mend or remove the row, or say --labels several or --labels amount",
-            )
-        if notation is not None or kind == "amount":
-            return LabelFormat("amount", notation or Notation("."))
-    if kind is None:
-        kind = "several" if len(scalars) < len(given) or _are_several(scalars) else "single"
-    names = Counter(name_of(value) for value, _ in scalars)
-    names.update(name_of(item) for items in lists if items for item in items)
-    unknown = _unknown(names + Counter(classes), marks_unknown or bool(classes)) - set(classes)
-    if doubtful := {n for n in names if n.lower() in NO_LABEL} - set(classes) - {AS_CLASS}:
-        if asked is None:
-            raise _may_be_no_label(doubtful, given, kind)
-        unknown |= doubtful if classes else set()
-    if names and set(names) <= unknown | ({UNKNOWN_CLASS} - set(classes)):
-        raise UserError(
-            f"has no label that is known: all are {next(iter(names))}",
-            where=given[0][1],
-            mend="give labelled examples, or name another --label-column",
-        )
-    return LabelFormat(kind, unknown=unknown, spellings=_spellings(names, classes))
-
-
-def _refuse_flags(lists: Sequence[list[Any]], given: Sequence[Placed]) -> None:
-    """Raise UserError for lists that say 0 or 1, or a share, of each label, whose names they do not
-    tell."""
-    items = [item for items in lists for item in items]
-    are_shares = all(isinstance(item, float) and 0 <= item <= 1 for item in items)
-    if are_shares and any(item % 1 for item in items):
-        raise UserError(
-            f"labels are lists of {len(lists[0])} shares, which do not say what they stand for",
-            where=given[0][1],
-            mend="write the name of the class that has the largest one",
-        )
-    length = len(lists[0]) if len(lists) > 1 else 0
-    if length > 1 and all(
-        len(items) == length and {name_of(item) for item in items} <= FLAGS for items in lists
-    ):
-        raise UserError(
-            f"labels are lists of {length} flags, 0 or 1, which do not say what they stand for",
-            where=given[0][1],
-            mend='write the names of those that are 1, e.g. ["joy", "fear"]',
-        )
-
-
-def _may_be_no_label(names: set[str], given: Sequence[Placed], kind: OutputKind) -> UserError:
-    """An error that asks whether a name is that of a class."""
-    having = [
-        (name, place)
-        for value, place in given
-        for name in map(name_of, list_or_none(value) or [value])
-        if name in names
-    ]
-    return UserError(
-        f"label {having[0][0]!r} may be a class, or say that there is no label "
-        f"({len(having):,} of {len(given):,})",
-        where=having[0][1],
-        mend=f"remove these rows, or say --labels {kind} if it is a class",
-    )
-
-
-def notes_of(format_: LabelFormat, labels: Iterable[Placed]) -> Counter[str]:
-    """Count what people should know of how labels are read."""
-    notes: Counter[str] = Counter()
-    values = [value for value, _ in labels if is_sound(value)]
-    texts = [value for value in values if isinstance(value, str)]
-    if format_.kind == "amount":
-        if percentages := sum(map(is_percentage, texts)):
-            notes["amounts in percent, read as they stand (12% is 12)"] = percentages
-        fitting = filter(format_.notation.fits, texts)
-        marked = [text for text in fitting if read_plain(bare(text)) is None]
-        if marked:
-            number = f"{format_.notation.read(marked[0]):.15g}"
-            notes[f"amounts with marks, as {marked[0]!r} is {number}"] = len(marked)
-        return notes
-    names = Counter(
-        format_.spellings.get(name, name)
-        for value in values
-        for name in map(name_of, list_or_none(value) or [value])
-    )
-    spelled = Counter(map(_alike, names))
-    alike = sorted(name for name in names if spelled[_alike(name)] > 1)
-    if alike:
-        shown = ", ".join(map(repr, alike[:4]))
-        what = "labels that differ only in upper and lower case, width or zeros before a number"
-        what += f", kept apart ({shown})"
-        notes[what] = sum(names[name] for name in alike)
-    alone = [name for name, count in names.items() if count == 1]
-    if 0 < len(alone) <= FEW_ALONE and names.total() > FEW_ALONE * 10 * len(names):
-        notes[f"labels that stand in one record only ({', '.join(alone)})"] = len(alone)
-    if AS_CLASS in names:
-        notes[f"labels {AS_CLASS!r}, read as a class like the others"] = names[AS_CLASS]
-    if UNKNOWN_CLASS in names and UNKNOWN_CLASS not in format_.unknown:
-        numbers = [int(name) for name in names if name.lstrip("-").isdigit()]
-        if len(numbers) == len(names) and max(numbers) > 1 and min(numbers) == -1:
-            notes["labels -1, read as a class like the others"] = names[UNKNOWN_CLASS]
-    return notes
-
-
-def _alike(name: str) -> str:
-    """Return what spellings of a name have in common that people mean as one."""
-    name = unicodedata.normalize("NFKC", name).casefold()
-    return str(int(name)) if name.isdecimal() else name
-
-
-def _are_several(labels: Sequence[Placed]) -> bool:
-    """Return whether labels are names joined by marks. Raises UserError where most are, and some
-    are not."""
-    values = [value for value, _ in labels]
-    if are_joined(values):
-        return True
-    odd = apart(values)
-    joined = {value for value in values if isinstance(value, str) and len(split_names(value)) > 1}
-    if 0 < len(odd) <= ODD * len(joined) and are_joined([v for v in values if v not in odd]):
-        value, place = next(pair for pair in labels if pair[0] in odd)
-        raise UserError(
-            f"label {value!r} has marks as the labels with several names have, but its names are "
-            "not among theirs",
-            where=place,
-            mend="mend or remove the row, or say --labels several or --labels single",
-        )
-    return False
-
-
-def _unknown(names: Counter[str], marks_unknown: bool) -> frozenset[str]:
-    """Return the names that stand for an unknown label, where there are others beside them."""
-    unknown = set()
-    others = [name for name in names if name not in (DISAGREED, UNKNOWN_CLASS)]
-    if len(others) >= 2 and all(any(map(str.isalnum, name)) for name in others):
-        unknown |= {DISAGREED} & set(names)
-    if UNKNOWN_CLASS in names and len(others) >= 2:
-        if not any(read_plain(name) is not None for name in others):
-            unknown.add(UNKNOWN_CLASS)
-        elif sorted(others, key=lambda n: (len(n), n)) == [str(n) for n in range(len(others))]:
-            count = names[UNKNOWN_CLASS]
-            is_rare = count < RARE * names.total() and count < min(names[n] for n in others)
-            if marks_unknown or (len(others) > 2 and is_rare):
-                unknown.add(UNKNOWN_CLASS)
-    return frozenset(unknown)
-
-
-def _spellings(names: Iterable[str], classes: Collection[str]) -> dict[str, str]:
+def spellings_of(names: Iterable[str], classes: Collection[str]) -> dict[str, str]:
     """Return for the spellings of true and false the one that is used: the classes', or the only
     one that there is of each, or "true" and "false"."""
     own = {word: [name for name in names if name.casefold() == word] for word in BOOLEANS}

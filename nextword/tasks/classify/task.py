@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nextword.errors import UserError
 from nextword.evaluation.classification import (
     Bin,
     ClassReport,
@@ -34,6 +33,7 @@ from nextword.tasks.classify.columns import find_columns
 from nextword.tasks.classify.data import (
     LabelledText,
     LabelledTextReader,
+    balanced_weights,
     describe_targets,
     encode_label,
     label_reader,
@@ -118,7 +118,8 @@ class Classify(HeadTask[LabelledText, LabelledExample, LabelOutputs]):
     def start(cls, place: str, train: Texts, settings: FinetuneSettings) -> Self:
         task = super().start(place, train, settings)
         if settings.class_weights == "balanced":
-            task.class_weights = _balanced(task._targets(train), task.outputs)
+            weights = balanced_weights(task._targets(train), task.outputs)
+            task.class_weights = torch.from_numpy(weights)
         return task
 
     def encode(self, dataset: Texts, *, training: bool = False) -> Items:
@@ -293,11 +294,3 @@ class Classify(HeadTask[LabelledText, LabelledExample, LabelOutputs]):
                 row["probabilities"] = predicted["probabilities"]
             rows.append(row)
         return rows
-
-
-def _balanced(targets: Sequence[Any], labels: Outputs) -> Tensor:
-    """Return weights [classes] with which every class counts as much as any other."""
-    if labels.kind != "single":
-        raise UserError("--class-weights balanced is for one class an example")
-    counts = np.bincount(np.array(targets), minlength=len(labels.names))
-    return torch.tensor(len(targets) / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)

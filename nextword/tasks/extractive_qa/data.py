@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
-from nextword.tasks.columns import input_text, leading_spaces
-from nextword.tasks.dataset import Dataset, Encoded
+from nextword.tasks.dataset import Dataset, Encoded, input_text, leading_spaces
 from nextword.tasks.generate.data import PromptedExample
 from nextword.tasks.generate.encoding import LEAST_CONTEXT, MOST_DROPPED
 from nextword.tasks.generate.prompts import main_language

@@ -22,7 +22,6 @@ from nextword.objectives.heads import TokenBatch
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import base, task_file
 from nextword.tasks.base import CONVERGED, Opening, Prediction
-from nextword.tasks.columns import Columns
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.extractive_qa.answers import Span, best_answers
 from nextword.tasks.extractive_qa.data import (
@@ -36,7 +35,7 @@ from nextword.tasks.extractive_qa.data import (
 from nextword.tasks.generate.columns import find_columns
 from nextword.tasks.generate.data import PromptedExample, PromptedReader, present_prompted
 from nextword.tasks.headed import HeadTask
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record
 from nextword.tasks.task_file import TaskFile
 from nextword.tokens.packing import pack
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.tasks.columns import Columns, emptiness, text_of
+from nextword.tasks.dataset import emptiness, text_of
 from nextword.tasks.generate.columns import ANSWERABLE, IMPOSSIBLE, STARTS
 from nextword.tasks.generate.instructions import quoted
-from nextword.tasks.generate.messages import holds, parse_text
+from nextword.tasks.generate.messages import parse_text
 from nextword.tasks.generate.options import AS_LETTER, Options
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record
+from nextword.text.cells import holds
 
 NEAR = 2  # characters by which a place may be wrong: some data sets count a space or quote more
 TRUE, FALSE = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from nextword.settings import TaskSettings
-from nextword.tasks.columns import Columns, choose_column, has_any, numbered_columns
-from nextword.tasks.generate.messages import holds
 from nextword.tasks.generate.prompts import fields_of
 from nextword.tasks.generate.translation import columns_of_translation
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record, choose_column, has_any, numbered_columns
+from nextword.text.cells import holds
 
 CONTEXTS = ("context", "passage", "paragraph", "text", "document", "article", "story")
 QUESTIONS = ("question", "query", "q")

@@ -8,8 +8,7 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.columns import Columns, input_text
-from nextword.tasks.dataset import ExampleReader, LeftOut
+from nextword.tasks.dataset import ExampleReader, LeftOut, input_text
 from nextword.tasks.generate.columns import column_names, filled_columns
 from nextword.tasks.generate.instructions import (
     InstructionColumns,
@@ -21,7 +20,6 @@ from nextword.tasks.generate.messages import (
     Message,
     Talk,
     are_messages,
-    holds,
     messages_in,
     parse_text,
     read_messages,
@@ -29,7 +27,8 @@ from nextword.tasks.generate.messages import (
 from nextword.tasks.generate.options import Options
 from nextword.tasks.generate.printed import check_printed
 from nextword.tasks.generate.trees import REPLIES, best_path, is_tree
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record
+from nextword.text.cells import holds
 
 MESSAGES = ("messages", "conversation", "conversations")
 MORE_MESSAGES = ("dialogue", "dialog", "turns", "chat", "items", "data")

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.tasks.columns import Columns, emptiness, input_text, text_of
-from nextword.tasks.dataset import Dataset, ExampleReader
+from nextword.tasks.dataset import Dataset, ExampleReader, emptiness, input_text, text_of
 from nextword.tasks.generate.answers import Answer, check_start, read_answers
 from nextword.tasks.generate.columns import column_names
-from nextword.tasks.generate.messages import holds, parse_text
+from nextword.tasks.generate.messages import parse_text
 from nextword.tasks.generate.options import Options
 from nextword.tasks.generate.prompts import fields_of
 from nextword.tasks.generate.translation import parse_translation
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record
+from nextword.text.cells import holds
 
 _UNSPACED = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")  # no space follows
 JOINED = "lists of sentences that were held as text are joined"

@@ -17,10 +17,10 @@ import numpy as np
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.columns import columns_of, input_text, leading_spaces
-from nextword.tasks.dataset import Dataset, Encoded
+from nextword.tasks.dataset import Dataset, Encoded, input_text, leading_spaces
 from nextword.tasks.generate.data import PromptedExample
 from nextword.tasks.generate.prompts import default_template, main_language, parse_template
+from nextword.tasks.records import columns_of
 from nextword.terminal import count_of
 from nextword.tokens.packing import Example
 from nextword.tokens.tokenizer import Tokenizer

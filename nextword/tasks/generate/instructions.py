@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.tasks.columns import input_text, text_of
+from nextword.tasks.dataset import input_text, text_of
 from nextword.tasks.generate.messages import (
     Message,
     Talk,
     are_messages,
-    holds,
     messages_in,
     parse_text,
     read_messages,
 )
 from nextword.tasks.records import Record
+from nextword.text.cells import holds
 
 SYSTEMS = ("system", "system_prompt", "system_message", "systemprompt")
 # What an instruction is about: in Alpaca's and in Dolly's format, then as others call it.

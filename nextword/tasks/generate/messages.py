@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nextword.errors import UserError, nearest
-from nextword.text.cells import is_no_value, read_cell
+from nextword.text.cells import holds, read_value
 
 ROLES = ("system", "user", "assistant")
 ROLE_OF = {
@@ -73,25 +73,11 @@ def messages_in(value: Any, place: str) -> Any:
     return value if are_messages(value) else None
 
 
-def holds(value: Any) -> bool:
-    """Whether there is anything in a value: not where it is null, NaN (also as text), or empty."""
-    if isinstance(value, str):
-        return value != "" and not is_no_value(value)
-    is_nan = isinstance(value, float) and value != value
-    return not is_nan and value not in (None, [], {})
-
-
 def parse_text(value: Any, place: str) -> Any:
-    """Return the list or object that a cell of a table holds as text; any other value as it is.
-
-    Raises UserError, with the place, for one that is damaged.
-    """
-    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
-        return value
-    try:
-        return read_cell(value)
-    except UserError as error:
-        raise UserError(error.what, where=place, mend=error.mend) from None
+    """Return the list or object that a cell of a table holds as text; any other value as it is, a
+    call such as `set([1])` too. Raises UserError, with the place, for one that is damaged."""
+    is_printed = isinstance(value, str) and value.lstrip().startswith(("[", "{"))
+    return read_value(value, place) if is_printed else value
 
 
 def read_messages(

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.tasks.columns import SAMPLE
-from nextword.tasks.generate.messages import holds, parse_text
-from nextword.tasks.records import Record
+from nextword.tasks.generate.messages import parse_text
+from nextword.tasks.records import SAMPLE, Record
+from nextword.text.cells import holds
 
 LISTS = ("options", "choices", "answer_choices", "endings")
 COLUMNS = (

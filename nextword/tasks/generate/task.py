@@ -31,7 +31,6 @@ from nextword.objectives import language_modeling
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import task_file
 from nextword.tasks.base import CONVERGED, Opening, Outputs, Task
-from nextword.tasks.columns import Columns
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.generate.columns import find_columns
 from nextword.tasks.generate.data import PromptedExample, PromptedReader, present_prompted
@@ -43,7 +42,7 @@ from nextword.tasks.generate.encoding import (
     mark_targets,
 )
 from nextword.tasks.generate.writing import example_losses, write_answers
-from nextword.tasks.records import Record, TextFiles
+from nextword.tasks.records import Columns, Record, TextFiles
 from nextword.tasks.task_file import TaskFile
 from nextword.tokens.packing import collate_examples
 from nextword.tokens.tokenizer import Tokenizer

@@ -7,10 +7,9 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.columns import Columns, input_text
-from nextword.tasks.dataset import Dataset, ExampleReader, LeftOut
+from nextword.tasks.dataset import Dataset, ExampleReader, LeftOut, input_text
 from nextword.tasks.generate.data import JOINED, sentences_of
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record
 from nextword.text.document import Document, ReadError, Source
 from nextword.text.extraction import TextField, find_records, holds, to_document
 from nextword.text.record_text import choose_text_field

@@ -14,9 +14,9 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.columns import Columns, choose_column
-from nextword.tasks.generate.messages import holds, parse_text
-from nextword.tasks.records import Record
+from nextword.tasks.generate.messages import parse_text
+from nextword.tasks.records import Columns, Record, choose_column
+from nextword.text.cells import holds
 
 SOURCES = ("source", "src")
 TARGETS = ("target", "tgt")

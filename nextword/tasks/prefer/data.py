@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.columns import Columns, choose_column, input_text
-from nextword.tasks.dataset import Dataset, ExampleReader
+from nextword.tasks.dataset import Dataset, ExampleReader, input_text
 from nextword.tasks.generate.columns import column_names, filled_columns
 from nextword.tasks.generate.conversations import MESSAGES
 from nextword.tasks.generate.instructions import (
@@ -27,13 +26,13 @@ from nextword.tasks.generate.instructions import (
 from nextword.tasks.generate.messages import (
     Message,
     Talk,
-    holds,
     messages_in,
     read_messages,
 )
 from nextword.tasks.generate.printed import check_printed
 from nextword.tasks.prefer.scores import check_scores, score_columns
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record, choose_column
+from nextword.text.cells import holds
 
 PROMPTS = ("prompt", "question", "instruction", "input")
 WITH_INPUT = ("question", "instruction")  # beside which an input or a context is a part of it

@@ -24,7 +24,6 @@ from nextword.objectives.preference import PreferenceBatch
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import task_file
 from nextword.tasks.base import CONVERGED, Opening, Outputs, Task
-from nextword.tasks.columns import Columns
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.generate.chat_template import (
     ChatTemplate,
@@ -38,7 +37,7 @@ from nextword.tasks.generate.task import start_id_of
 from nextword.tasks.generate.writing import write_answers
 from nextword.tasks.prefer.data import Preference, PreferenceReader, find_columns
 from nextword.tasks.prefer.encoding import EncodedPair, PairEncoder
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record
 from nextword.tasks.task_file import TaskFile
 from nextword.tokens.loader import Batch
 from nextword.tokens.packing import pack

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.columns import SAMPLE, Columns, choose_column, columns_of
-from nextword.tasks.records import Record
-from nextword.tasks.tag.formats import cell, hold_spans
+from nextword.tasks.dataset import value_in
+from nextword.tasks.records import SAMPLE, Columns, Record, choose_column, columns_of
+from nextword.tasks.tag.formats import hold_spans
 from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 from nextword.text.columns import text_column_by_name
 
@@ -59,7 +59,7 @@ def _columns_of_words(records: Sequence[Record], label: str | None) -> Sequence[
     that stands beside them."""
     for record in records[:SAMPLE]:
         try:
-            of_text = label is not None and hold_spans(cell(record[label], label, record.place))
+            of_text = label is not None and hold_spans(value_in(record, label))
         except UserError:
             continue
         if of_text and text_column_by_name(record.values) is not None:

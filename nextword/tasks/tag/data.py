@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from nextword.errors import UserError, nearest
 from nextword.evaluation.entities import OUTSIDE, entities_of, kinds_of
+from nextword.terminal import count_of
 from nextword.tokens.tokenizer import Tokenizer
 
 # Written without spaces: ideographs, kana, and the scripts of Thailand, Laos, Burma and Cambodia.
@@ -153,3 +155,19 @@ def best_window(spans: Sequence[tuple[int, int]], count: int, causal: bool) -> N
         best[first:end][better] = number
         most[first:end][better] = around[better]
     return best
+
+
+def describe_tags(texts: Sequence[TaggedText], windows: int) -> list[str]:
+    """Say how often each kind of entity or tag occurs, and whether texts are read in parts."""
+    words = sum(len(text.words) for text in texts)
+    if any(text.plain for text in texts):
+        counts = Counter(tag for text in texts for tag in text.tags)
+        what = f"{words:,} words, each with one of {len(counts)} tags"
+    else:
+        counts = Counter(kind for text in texts for kind, _, _ in entities_of(text.tags))
+        what = f"{counts.total():,} entities of {len(counts)} kinds in {words:,} words"
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common(8))
+    notes = [f"{what}: {kinds}"]
+    if windows > len(texts):
+        notes.append(f"{count_of(len(texts), 'text')} read in {windows:,} windows (--max-length)")
+    return notes

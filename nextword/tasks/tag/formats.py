@@ -10,22 +10,12 @@ from typing import Any
 from nextword.errors import UserError
 from nextword.tasks.dataset import LeftOut
 from nextword.tasks.tag.offsets import Span
-from nextword.text.cells import read_cell
 
 STARTS = ("start", "start_offset", "start_idx", "startOffset", "start_char", "start_pos", "begin")
 ENDS = ("end", "end_offset", "end_idx", "endOffset", "end_char", "end_pos", "stop")
 KINDS = ("label", "type", "entity", "entity_group", "labels", "category", "tag", "class")
 SIZED = ("offset", "length")
 SURFACES = ("text", "word", "surface", "surface_form", "mention", "entity")
-
-
-def cell(value: Any, column: str, place: str) -> Any:
-    """Return a value; of text in a table the list or object that it is. Raises UserError where it
-    looks like one and cannot be read."""
-    try:
-        return read_cell(value) if isinstance(value, str) else value
-    except UserError as error:
-        raise UserError(f"column {column!r} {error.what}", where=place, mend=error.mend) from None
 
 
 def hold_spans(value: Any) -> bool:

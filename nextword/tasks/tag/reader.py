@@ -9,12 +9,11 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.evaluation.entities import Entity, iob2
-from nextword.tasks.columns import Columns, emptiness
-from nextword.tasks.dataset import ExampleReader, LeftOut
-from nextword.tasks.records import Record
+from nextword.tasks.dataset import ExampleReader, LeftOut, emptiness, value_in
+from nextword.tasks.records import Columns, Record
 from nextword.tasks.tag.columns import DATA, WORDS, word_a_row
 from nextword.tasks.tag.data import TaggedText, joined, words_of
-from nextword.tasks.tag.formats import cell, read_spans
+from nextword.tasks.tag.formats import read_spans
 from nextword.tasks.tag.offsets import AS_GIVEN, Offsets, Span, find_offsets, offsets_of
 from nextword.tasks.tag.schemes import TagScheme, find_scheme
 from nextword.text.cells import is_empty, read_cell
@@ -44,7 +43,7 @@ class TaggedTextReader(ExampleReader[TaggedText]):
                 return TaggedText(*_checked(words, name, place), [], place)
             return TaggedText(_text(value, name, place), words_of(value), [], place)
         label = self.columns.targets[0]
-        given = cell(record[label], label, place)
+        given = value_in(record, label)
         words, given = words_and_tags(value, given)
         if words is None:
             return self._with_entities(_text(value, name, place), given, place)
@@ -98,7 +97,7 @@ def tag_reader(
     for record in records:
         text = record[name]
         with contextlib.suppress(UserError, LeftOut):
-            given = cell(record[label], label, record.place)
+            given = value_in(record, label)
             words, given = words_and_tags(text, given)
             single_words += _is_single_word(text, words)
             if words is not None or isinstance(text, list):

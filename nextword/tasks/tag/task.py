@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -36,6 +35,7 @@ from nextword.tasks.tag.columns import find_columns
 from nextword.tasks.tag.data import (
     TaggedText,
     best_window,
+    describe_tags,
     pieces_of,
     spans_of,
     tag_numbers,
@@ -45,7 +45,6 @@ from nextword.tasks.tag.data import (
 )
 from nextword.tasks.tag.reader import TaggedTextReader, tag_reader
 from nextword.tasks.tag.schemes import are_plain
-from nextword.terminal import count_of
 from nextword.tokens.packing import Example, pack
 
 DIRECTIONS: dict[bool, dict[str, Direction]] = {  # by whether tags are plain ones of words
@@ -165,7 +164,7 @@ class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
             [len(item.example.ids) for item in items],
             [item.example.source for item in items],
             sum(len(text.words) for text in texts),
-            _describe(texts, len(items)) if training else [],
+            describe_tags(texts, len(items)) if training else [],
         )
 
     def collate(self, items: Sequence[TagWindow], samples: list[tuple[int, int]]) -> TokenBatch:
@@ -281,21 +280,6 @@ class Tag(HeadTask[TaggedText, TagWindow, TagOutputs]):
                 dataset.examples, outputs.tags, outputs.word_losses, strict=True
             )
         ]
-
-
-def _describe(texts: Sequence[TaggedText], windows: int) -> list[str]:
-    words = sum(len(text.words) for text in texts)
-    if any(text.plain for text in texts):
-        counts = Counter(tag for text in texts for tag in text.tags)
-        what = f"{words:,} words, each with one of {len(counts)} tags"
-    else:
-        counts = Counter(kind for text in texts for kind, _, _ in entities_of(text.tags))
-        what = f"{counts.total():,} entities of {len(counts)} kinds in {words:,} words"
-    kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common(8))
-    notes = [f"{what}: {kinds}"]
-    if windows > len(texts):
-        notes.append(f"{count_of(len(texts), 'text')} read in {windows:,} windows (--max-length)")
-    return notes
 
 
 def _sentence(marked: Sequence[dict[str, Any]]) -> list[str]:

@@ -1,27 +1,43 @@
 """Rows of comma-separated values, whose quotes are read by the rules of RFC 4180.
 
 An open quote would swallow the rows after it. Its line alone is refused, and reading goes on with
-the next one.
+the next one. Whether a line of a quoted field is rather a row is told by what the table's other
+rows look like: the lines of a poem, of a page of HTML or of a program have other numbers of
+delimiters, or no label or number where the rows have one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 
+from nextword.text.columns import is_number
 from nextword.text.document import ReadError, ReadStats, Source, short_reason
-from nextword.text.readers.dialect import find_delimiter
 from nextword.text.readers.plain import LineBlock, split_lines
-from nextword.text.readers.quoting import QuoteDamage, tidy_quotes
-from nextword.text.readers.row_shape import RowShape
-from nextword.text.readers.rows import CLOSE, LINE_END_INSIDE, NumberedRow, Row, Rows, strict_reader
+from nextword.text.readers.rows import (
+    CLOSE,
+    LINE_END_INSIDE,
+    NumberedRow,
+    QuoteDamage,
+    Row,
+    Rows,
+    find_delimiter,
+    strict_reader,
+    tidy_quotes,
+)
 
 _SAMPLED_LINES = 200  # that the dialect and the shape of rows are told by
 _FEWEST_QUOTED = 3  # rows, and the share of them from which on all fields stand in quotes
-_MOST = 0.75
+_MOST_QUOTED = 0.75
 _OPEN = 'put one before its field, or write a quote that is text twice ("")'
 _ONE_ROW = "close it on its line; if one field does hold them, put every field into quotes"
+_FEWEST_ROWS = 6  # to learn a column from
+_LONGER = 3  # times as long as any, or as short, a cell may still be
+_MOST_ROWS = 0.8  # of the lines inside a field: where they look like rows, few are told otherwise
+_BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"))
 
 
 class CsvRows(Rows):
@@ -40,7 +56,7 @@ class CsvRows(Rows):
         shaped = [row for _, row in alone if len(row) == self._width]
         self._shape = RowShape(shaped, self._width, self.delimiter)
         quoted = sum(x.startswith('"') and x.count('"') >= 2 * len(row) for x, row in alone)
-        self._all_quoted = quoted >= max(_FEWEST_QUOTED, _MOST * len(alone))
+        self._all_quoted = quoted >= max(_FEWEST_QUOTED, _MOST_QUOTED * len(alone))
 
     def _read(self, block: LineBlock) -> Generator[NumberedRow, None, int]:
         lines, at, text = block.lines, 0, "".join(block.lines)
@@ -164,3 +180,114 @@ def _rows_on_one_line(lines: Sequence[str], delimiter: str) -> Iterator[tuple[st
                 at = end
         except csv.Error:
             at += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    is_numeric: bool = False
+    usual: frozenset[str] = frozenset()  # the cells, where most come again
+    lengths: tuple[int, int] = (1, 2**30)
+    is_empty: bool = False  # always
+    is_indented: bool = False  # some begin with a space
+
+    @classmethod
+    def of(cls, cells: Sequence[str]) -> _Column:
+        filled = [cell for cell in cells if cell]
+        if not filled:
+            return cls(is_empty=True)
+        lengths = sorted(map(len, filled))
+        is_numeric = all(map(is_number, filled))
+        return cls(
+            is_numeric,
+            frozenset(filled if 2 * len(set(filled)) <= len(filled) else ()),
+            (1, 2**30) if is_numeric else (lengths[0] // _LONGER, lengths[-1] * _LONGER),
+            is_indented=any(cell[0].isspace() for cell in filled),
+        )
+
+    def fits(self, cell: str) -> bool:
+        if self.is_empty or not cell:
+            return self.is_empty and not cell
+        if self.is_numeric and not is_number(cell):
+            return False
+        return self.is_indented or not cell[0].isspace()
+
+    def tells(self, cell: str) -> bool:
+        return cell in self.usual or (self.is_numeric and is_number(cell))
+
+
+class RowShape:
+    """What rows look like: `rows` are some of equally many fields, known to be sound."""
+
+    def __init__(self, rows: Sequence[Sequence[str]], width: int, delimiter: str) -> None:
+        self._delimiter, self._width = delimiter, width
+        if len(rows) < _FEWEST_ROWS:
+            self._columns = [_Column()] * width
+        else:
+            self._columns = [_Column.of(cells) for cells in zip(*rows, strict=True)]
+        self._is_telling = any(column.usual or column.is_numeric for column in self._columns)
+
+    def swallowing_field(self, row: Sequence[str], end: str) -> int | None:
+        """Return which field of a row holds other rows, in lines that `end` ends; None if none."""
+        for number, field in enumerate(row):
+            if end in field and self._swallows(row, number, end):
+                return number
+        return None
+
+    def _swallows(self, row: Sequence[str], number: int, end: str) -> bool:
+        field, delimiter = row[number], self._delimiter
+        in_last = field.count(delimiter, field.rfind(end)) + len(row) - number
+        if in_last != self._width or field.count(delimiter) < max(self._width - 1, 1):
+            return False  # as nearly always
+        opening, *inside, closing = (line.rstrip("\r\n") for line in field.split(end))
+        last = [*closing.split(delimiter), *row[number + 1 :]]
+        if not self._fits(last):
+            return False
+        rows = [cells for line in inside if self._fits(cells := line.split(delimiter))]
+        first = self._first_line(row[:number], opening)
+        if self._is_telling:
+            if inside:
+                return any(map(self._tells, rows))
+            return self._tells(first) and self._tells(last)
+        lines = sum(bool(line.strip()) for line in inside)
+        rows = [cells for cells in rows if self._is_usual(cells)]
+        if lines > 1:
+            return len(rows) >= _MOST_ROWS * lines
+        return len(rows) == 1 and self._fits(first) and self._is_usual(last)
+
+    def _first_line(self, before: Sequence[str], opening: str) -> list[str]:
+        """Return the cells of the line on which a field begins, which may hold delimiters."""
+        after = self._width - 1 - len(before)
+        parts = opening.split(self._delimiter)
+        cut = max(len(parts) - after, 0)
+        return [*before, *filter(None, [self._delimiter.join(parts[:cut])]), *parts[cut:]]
+
+    def _fits(self, cells: Sequence[str]) -> bool:
+        if len(cells) != self._width:
+            return False
+        pairs = zip(self._columns, cells, strict=True)
+        return all(column.fits(cell) for column, cell in pairs) and not self._cuts_number(cells)
+
+    def _is_usual(self, cells: Sequence[str]) -> bool:
+        """Return whether cells are as long as others, and none is cut within brackets."""
+        return _is_balanced(cells) and all(
+            column.lengths[0] <= len(cell) <= column.lengths[1]
+            for column, cell in zip(self._columns, cells, strict=True)
+        )
+
+    def _cuts_number(self, cells: Sequence[str]) -> bool:
+        """Return whether a delimiter rather stands in a number such as 1,000."""
+        return self._delimiter == "," and any(
+            one[-1:].isdigit()
+            and other[:1].isdigit()
+            and not (self._columns[place].is_numeric and self._columns[place + 1].is_numeric)
+            for place, (one, other) in enumerate(itertools.pairwise(cells))
+        )
+
+    def _tells(self, cells: Sequence[str]) -> bool:
+        return self._fits(cells) and any(
+            column.tells(cell) for column, cell in zip(self._columns, cells, strict=True)
+        )
+
+
+def _is_balanced(cells: Sequence[str]) -> bool:
+    return all(cell.count(one) == cell.count(other) for cell in cells for one, other in _BRACKETS)

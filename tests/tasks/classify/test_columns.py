@@ -10,8 +10,7 @@ from nextword.errors import UserError
 from nextword.settings import TaskSettings
 from nextword.tasks.classify.columns import find_columns
 from nextword.tasks.classify.task import Classify
-from nextword.tasks.columns import Columns
-from nextword.tasks.records import Record
+from nextword.tasks.records import Columns, Record
 
 SENTENCE = "The {} number {} stood by the river until it was sold."
 NAMES = ("lamp", "stove", "boat", "garden")

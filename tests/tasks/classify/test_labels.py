@@ -8,7 +8,7 @@ import pytest
 
 from nextword.errors import UserError
 from nextword.hub.heads import OutputKind
-from nextword.tasks.classify.labels import find_format, notes_of
+from nextword.tasks.classify.formats import find_format, notes_of
 from nextword.tasks.dataset import LeftOut
 
 

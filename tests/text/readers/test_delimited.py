@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from samples import ReadBytes
 
 from nextword.errors import UserError
-from nextword.text.readers.header import has_names
+from nextword.text.readers.delimited import has_names
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

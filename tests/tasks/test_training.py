@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import pytest
+
 from nextword.evaluation.contamination import find_duplicates
 from nextword.settings import FinetuneSettings
 from nextword.tasks.opening import task_class
 from nextword.tasks.records import Record
-from nextword.tasks.split import hold_out
+from nextword.tasks.training import hold_out, usual_epochs
 
 
 def test_a_rare_label_is_never_held_out_alone() -> None:
@@ -41,3 +43,10 @@ def test_a_group_that_is_too_large_does_not_end_what_is_held_out() -> None:
         dataset = qa.read(rows, settings, labelled=False)
         _, held_out = hold_out(dataset, qa.label_names(dataset, settings), settings)
         assert len(held_out) == 10
+
+
+@pytest.mark.parametrize(
+    ("examples", "epochs"), [(10, 20), (60, 17), (500, 6), (2_000, 3), (100_000, 3), (900_000, 1)]
+)
+def test_fewer_examples_are_read_more_often(examples: int, epochs: float) -> None:
+    assert usual_epochs(examples) == epochs
