@@ -32,6 +32,7 @@ SECTIONS: dict[tuple[str, str], tuple[str, ...]] = {
         "serving",
         "inspection",
         "page",
+        "export",
     ),
     ("Tasks", "任务"): (
         "tasks/classify",
@@ -43,7 +44,13 @@ SECTIONS: dict[tuple[str, str], tuple[str, ...]] = {
         "tasks/prefer",
         "tasks/text",
     ),
-    ("Understand", "原理"): ("how-it-works", "reliability", "performance"),
+    ("Understand", "原理"): (
+        "how-it-works",
+        "reliability",
+        "performance",
+        "recipe",
+        "scale",
+    ),
     ("Work on it", "参与开发"): ("contributing", "changelog"),
 }
 # Anchors of Chinese headings keep their characters.

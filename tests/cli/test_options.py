@@ -117,9 +117,12 @@ LINES: dict[str, tuple[dict[str, Any], list[list[str]]]] = {
     "generate": ({"model": "m", "prompt": "a b"}, [["--temperature", "0.7"], ["--seed=5"]]),
     "trace": ({"run": "r", "text": "a b"}, [["--top", "3"], ["--json"]]),
     "fill": ({"model": "m", "text": "a b"}, [["--top-k", "3"], ["--json"]]),
+    "chat": ({"model": "m"}, [["--system", "s"], ["--seed=5"]]),
+    "serve": ({"model": "m"}, [["--port", "0"], ["--json"]]),
     "export": ({"model": "m"}, [["--out", "f"], ["--quantize=q8_0"]]),
     "info": ({"path": ["p", "q"]}, [["--json"], ["--task=qa"]]),
     "report": ({"run": "r"}, [["--out", "f"], ["--json"]]),
+    "doctor": ({"folder": "f"}, [["--no-measure"], ["--json"]]),
 }
 
 
