@@ -16,7 +16,7 @@ FIELDS = {"model": "tiny", "prompt": "Answer:", "temperature": 1.5}
 def check_schemas(address: str, count: int, max_tokens: int) -> None:
     rng = random.Random(11)
     asked, hurried = 0, 0
-    with httpx.Client(timeout=60) as http:
+    with httpx.Client(timeout=600) as http:
         while asked < count:
             wanted = schema(rng)
             format = {"type": "json_schema", "json_schema": {"name": "x", "schema": wanted}}
