@@ -96,7 +96,8 @@ class Batch:
     def _guess(self, row: Row) -> list[int]:
         """Return tokens that may come next, where verifying them pays."""
         text = len(row.prompt) + row.generated
-        guessed = row.lookup.guess()[: self.model.config.context_limit - text]
+        room = min(self.model.config.context_limit, self.cache.limit) - text
+        guessed = row.lookup.guess()[: max(room, 0)]
         return guessed if self.least_rows and len(guessed) + 1 >= self.least_rows else []
 
     def _verify(self, row: Row, guessed: list[int]) -> int:
