@@ -26,15 +26,15 @@ def info(path: str | Path) -> Record:
 
     Raises UserError where the path is none of them, or is damaged.
     """
+    from nextword.hub.gguf.reading import is_gguf
+    from nextword.hub.model_files import find_directory
     from nextword.tokens.store import Store
 
     if str(path) == "sizes":
         return describe_sizes()
     path = Path(path)
     is_adapter = (path / "adapter_config.json").is_file()
-    if path.is_file() or (is_adapter and not (path / "config.json").is_file()):
-        from nextword.hub.model_files import find_directory
-
+    if (path.is_file() and is_gguf(path)) or (is_adapter and not (path / "config.json").is_file()):
         stand_in = find_directory(path)
         config = read_object(stand_in / "config.json")
         return describe_model(stand_in, config, read_weights(stand_in)) | {"path": str(path)}
@@ -51,9 +51,10 @@ def info(path: str | Path) -> Record:
             mend="name a store, run or model; or the word sizes",
         )
     raise UserError(
-        "is not a store (manifest.json), a run (run.json) or a model (config.json)",
+        "is not a store (manifest.json), a run (run.json) or a model (config.json, GGUF)",
         where=path,
-        mend="name what `nextword prepare` or `nextword pretrain` wrote to its --out",
+        mend="name what `nextword prepare` or `nextword pretrain` wrote to its --out; labelled "
+        "data is shown with --task",
     )
 
 
