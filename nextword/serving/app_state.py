@@ -26,6 +26,11 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     503: {"model": Refusal, "description": "The engine has stopped, or is closing"},
 }
 
+# The same where an answer may come in pieces.
+STREAMED: dict[int | str, dict[str, Any]] = REFUSALS | {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+
 
 @dataclass
 class Serving:

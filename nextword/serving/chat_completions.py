@@ -27,7 +27,7 @@ from nextword.serving.answers import (
     now,
     usage_of,
 )
-from nextword.serving.app_state import REFUSALS, serving
+from nextword.serving.app_state import STREAMED, serving
 from nextword.serving.asking import check_room, constraints_for, stopping
 from nextword.serving.bodies import Body, Int, JsonRoute, Text
 from nextword.serving.errors import ApiError
@@ -128,7 +128,7 @@ class Job:
         return chat_logprobs(self.served.tokenizer, tokens, self.body.top_logprobs or 0)
 
 
-@router.post("/v1/chat/completions", response_model=ChatCompletion, responses=REFUSALS)
+@router.post("/v1/chat/completions", response_model=ChatCompletion, responses=STREAMED)
 async def chat_completions(body: ChatRequest, http: HttpRequest) -> Response:
     """Answer a conversation's last message."""
     served = await serving(http).models.get(body.model)

@@ -24,7 +24,7 @@ from nextword.serving.answers import (
     token_text,
     usage_of,
 )
-from nextword.serving.app_state import REFUSALS, serving
+from nextword.serving.app_state import STREAMED, serving
 from nextword.serving.asking import check_room, constraints_for, stopping
 from nextword.serving.bodies import Int, JsonRoute, Text, TokenId
 from nextword.serving.constraint import Form
@@ -91,7 +91,7 @@ class Job:
         cancel(self.continuations)
 
 
-@router.post("/v1/completions", response_model=Completion, responses=REFUSALS)
+@router.post("/v1/completions", response_model=Completion, responses=STREAMED)
 async def completions(body: CompletionRequest, http: HttpRequest) -> Response:
     """Go on with each prompt."""
     state = serving(http)

@@ -45,6 +45,9 @@ def test_every_field_is_described_and_nothing_is_loaded_from_elsewhere(talking: 
     fields = described["components"]["schemas"]["ChatRequest"]["properties"]
     assert {"messages", "temperature", "response_format", "top_k", "logprobs"} <= set(fields)
     assert "422" not in str(described["paths"]["/v1/completions"]["post"]["responses"])
+    for path in ("/v1/completions", "/v1/chat/completions"):
+        content = described["paths"][path]["post"]["responses"]["200"]["content"]
+        assert set(content) == {"application/json", "text/event-stream"}
     for page in ("/docs", "/redoc"):
         assert httpx.get(f"{talking}{page}").status_code == 404
 
