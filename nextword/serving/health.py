@@ -14,7 +14,7 @@ from nextword.serving.errors import RETRY_AFTER
 from nextword.serving.models import Served
 
 router = APIRouter()
-STALLED = 60.0  # seconds without a step, while something is being written
+STALLED = 60.0  # seconds without a step, while something is to be written
 
 
 class EngineHealth(Answer):
@@ -45,7 +45,9 @@ async def health(request: Request) -> Response:
     state = serving(request)
     engines = [told for served in state.models.open.values() if (told := _state_of(served))]
     stopped = any(not told.alive for told in engines)
-    is_stuck = any(told.running and told.seconds_since_step > STALLED for told in engines)
+    is_stuck = any(
+        (told.running or told.queued) and told.seconds_since_step > STALLED for told in engines
+    )
     status = "stopped" if stopped else "stalled" if is_stuck else "ok"
     uptime = round(time.monotonic() - state.started, 3)
     body = Health(status=status, uptime=uptime, engines=engines).sent()

@@ -26,15 +26,20 @@ def info(path: str | Path) -> Record:
 
     Raises UserError where the path is none of them, or is damaged.
     """
-    from nextword.hub.gguf.reading import is_gguf
-    from nextword.hub.model_files import find_directory
     from nextword.tokens.store import Store
 
     if str(path) == "sizes":
         return describe_sizes()
     path = Path(path)
     is_adapter = (path / "adapter_config.json").is_file()
-    if (path.is_file() and is_gguf(path)) or (is_adapter and not (path / "config.json").is_file()):
+    is_other = is_adapter and not (path / "config.json").is_file()
+    if path.is_file():
+        from nextword.hub.gguf.reading import is_gguf
+
+        is_other = is_gguf(path)
+    if is_other:
+        from nextword.hub.model_files import find_directory
+
         stand_in = find_directory(path)
         config = read_object(stand_in / "config.json")
         return describe_model(stand_in, config, read_weights(stand_in)) | {"path": str(path)}

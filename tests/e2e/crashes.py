@@ -27,6 +27,7 @@ from nextword.files import sha256
 from nextword.hub import writing
 from nextword.tokens.prepare import prepare
 from nextword.training import checkpoint, loop, machine, validators
+from nextword.training.plain_optimizers import AdamW
 from nextword.training.sharding import LossModule
 from nextword.verbs import pretrain
 from nextword.verbs import pretrain_run as pretraining
@@ -204,7 +205,7 @@ def phases(folder: Path, data: Path, whole: dict[str, Any], every: int) -> int:
         "keeping a model": at(writing, "save_file", 2, kill),
         "sampling": at(validators, "generate", 1, kill),
         "between micro-batches": at(LossModule, "forward", 2 * 17 + 2, kill),
-        "updating": at(torch.optim.AdamW, "step", 23, kill),
+        "updating": at(AdamW, "step", 23, kill),
         "at an epoch's end": at(loop, "micro_batches", epoch_end(data), kill),
         "deleting an old checkpoint": half_deleted,
     }

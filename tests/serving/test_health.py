@@ -52,15 +52,18 @@ def test_an_engine_that_gets_nowhere_is_not_healthy(
     with served(writer, keep=holder) as at:
         models = holder[0].server.config.app.state.serving.models  # type: ignore[union-attr]
         engine, release = models.open["tiny"].engine, threading.Event()
-        body = {"prompt": "a", "max_tokens": 250, "ignore_eos": True, "stream": True}
-        body |= {"n": 64}
-        with httpx.stream("POST", f"{at}/v1/completions", json=body) as answer:
-            lines = answer.iter_lines()  # the client leaves when nobody reads them
-            next(lines)
-            engine.run(lambda _: release.wait(60))
-            until = time.monotonic() + 30
-            while httpx.get(f"{at}/health").status_code == 200 and time.monotonic() < until:
-                time.sleep(0.05)
-            stalled = httpx.get(f"{at}/health")
-            release.set()
+        engine.run(lambda _: release.wait(60))
+        asked = threading.Thread(
+            target=httpx.post,
+            args=[f"{at}/v1/completions"],
+            kwargs={"json": {"prompt": "a", "max_tokens": 2}, "timeout": 90},
+        )
+        asked.start()
+        until = time.monotonic() + 30
+        while httpx.get(f"{at}/health").status_code == 200 and time.monotonic() < until:
+            time.sleep(0.05)
+        stalled = httpx.get(f"{at}/health")
+        release.set()
+        asked.join()
+        assert httpx.get(f"{at}/health").status_code == 200
         assert stalled.status_code == 503 and stalled.json()["status"] == "stalled"

@@ -67,8 +67,9 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class EngineStats:
-    """What the engine has done and is doing. `last_step_at` is in seconds of time.monotonic;
-    `looked_up` are generated tokens that were guessed from earlier text."""
+    """What the engine has done and is doing. `last_step_at` is when it took its last step, or had
+    something to do again, in seconds of time.monotonic; `looked_up` are
+    generated tokens that were guessed from earlier text."""
 
     alive: bool
     error: BaseException | None
@@ -141,6 +142,8 @@ class Engine:
             cost = self.setup.lookup_cost if self.options.lookup else math.inf
             lookup = Lookup(request.prompt, cost)
             row = Row(request, stream, order, lookup, self._vocab_size, device)
+            if not (self._rows or self._waiting):  # idle until now, which is no standstill
+                self._last_step_at = time.monotonic()
             self._waiting.append(row)
             self._waiting.sort(key=lambda row: row.order)
             self._wake.notify()
