@@ -76,17 +76,18 @@ def thread_counts(asked: int | None, group: Group) -> list[int]:
         return [0]
     if asked or group.size > 1:
         return [asked or torch.get_num_threads()]
-    most = min(torch.get_num_threads(), _cores_allowed())
+    most = min(torch.get_num_threads(), max(1, math.ceil(allowed_cores())))
     return sorted({2**power for power in range(most.bit_length())} | {most})
 
 
-def _cores_allowed() -> int:
-    """Return how many cores this process may use, as its affinity and its container say."""
+def allowed_cores() -> float:
+    """Return how many cores this process may use, as its affinity and its container's quota say."""
+    cores = float(available_cores())
     try:
         quota, period = CPU_LIMIT.read_text(encoding="ascii").split()
-        return max(1, min(available_cores(), math.ceil(int(quota) / int(period))))
+        return min(cores, int(quota) / int(period))
     except (OSError, ValueError):  # there is no such file, or it says "max"
-        return available_cores()
+        return cores
 
 
 def choose(asked: Literal["auto", "bf16", "fp32"], counts: Sequence[int], rate: Rate) -> Precision:

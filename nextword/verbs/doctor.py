@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import nextword
-from nextword.training.machine import TYPES, WORTHWHILE, product_rate
+from nextword.training.machine import TYPES, WORTHWHILE, allowed_cores, product_rate
 from nextword.training.planning import REFERENCE_WIDTH
 
 Facts = dict[str, Any]
@@ -123,14 +123,8 @@ def _processor() -> Facts:
 
 
 def usable_cores() -> int:
-    """Return how many processors this process may use: its affinity and its container's quota."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    try:
-        quota, period = (CGROUP / "cpu.max").read_text(encoding="ascii").split()
-        return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return cores
+    """Return how many whole processors this process may use."""
+    return max(1, int(allowed_cores()))
 
 
 def _memory() -> Facts:

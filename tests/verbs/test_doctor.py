@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nextword.cli.main import main
-from nextword.verbs import doctor as room
+from nextword.training import machine
 from nextword.verbs.doctor import doctor, remarks, usable_cores
 
 
@@ -61,7 +61,7 @@ def test_a_containers_quota_limits_the_cores(
 ) -> None:
     everything = usable_cores()
     (tmp_path / "cpu.max").write_text(written)
-    monkeypatch.setattr(room, "CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "CPU_LIMIT", tmp_path / "cpu.max")
     assert usable_cores() == (expected or everything)
 
 
