@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from nextword.files import read_json
-from nextword.hub.gguf.tensors import GgufTensors, Header
+from nextword.hub.gguf.tensors import GgufTensors, TensorTable
 
 Open = Callable[[Path], Any]
 
@@ -23,7 +23,7 @@ def open_table(path: Path, open_tensors: Open) -> GgufTensors | MergedTensors:
     return MergedTensors(Path(table["adapter"]), table["tensors"], open_tensors)
 
 
-class MergedTensors:
+class MergedTensors(TensorTable):
     """The tensors of a base model with an adapter's updates: W + scale · B A, in fp32.
 
     An entry of the table has the "file" of a tensor and the name it is "stored" under, and perhaps
@@ -32,19 +32,8 @@ class MergedTensors:
     """
 
     def __init__(self, adapter: Path, table: dict[str, Any], open_tensors: Open) -> None:
-        self.adapter, self.table, self.open_tensors = adapter, table, open_tensors
-
-    def __enter__(self) -> MergedTensors:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def keys(self) -> list[str]:
-        return list(self.table)
-
-    def get_slice(self, name: str) -> Header:
-        return Header(tuple(self.table[name]["shape"]), self.table[name]["dtype"])
+        super().__init__(table)
+        self.adapter, self.open_tensors = adapter, open_tensors
 
     def get_tensor(self, name: str) -> Tensor:
         """Return a tensor in fp32."""

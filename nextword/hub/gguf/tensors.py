@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,33 +16,6 @@ from nextword.errors import UserError
 from nextword.hub.gguf.fields import TensorPlace
 from nextword.hub.gguf.names import Layout, hub_name, layout
 from nextword.models.config import TransformerConfig
-
-
-class GgufTensors:
-    """A file opened as safetensors opens its own: `table` has the place and layout of each tensor,
-    as `tensor_table` writes it."""
-
-    def __init__(self, path: Path, table: dict[str, Any]) -> None:
-        self.path, self.table = path, table
-
-    def __enter__(self) -> GgufTensors:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def keys(self) -> list[str]:
-        return list(self.table)
-
-    def get_slice(self, name: str) -> Header:
-        return Header(tuple(self.table[name]["shape"]), "F32")
-
-    def get_tensor(self, name: str) -> Tensor:
-        """Return a tensor in fp32. Raises UserError where the file is shorter than it was."""
-        entry = self.table[name]
-        values = read_numbers(self.path, place_of(entry))
-        stored = Layout(entry["transposed"], entry["heads"])
-        return torch.from_numpy(stored.to_hub(values))
 
 
 class Header:
@@ -56,6 +29,42 @@ class Header:
 
     def get_dtype(self) -> str:
         return self._dtype
+
+
+class TensorTable:
+    """Tensors that are opened as safetensors opens its own: `table` has what is known of each."""
+
+    def __init__(self, table: dict[str, Any]) -> None:
+        self.table = table
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def keys(self) -> list[str]:
+        return list(self.table)
+
+    def get_slice(self, name: str) -> Header:
+        entry = self.table[name]
+        return Header(tuple(entry["shape"]), entry.get("dtype", "F32"))
+
+
+class GgufTensors(TensorTable):
+    """A GGUF file: the table has the place and layout of each tensor, as `tensor_table` writes
+    it."""
+
+    def __init__(self, path: Path, table: dict[str, Any]) -> None:
+        super().__init__(table)
+        self.path = path
+
+    def get_tensor(self, name: str) -> Tensor:
+        """Return a tensor in fp32. Raises UserError where the file is shorter than it was."""
+        entry = self.table[name]
+        values = read_numbers(self.path, place_of(entry))
+        stored = Layout(entry["transposed"], entry["heads"])
+        return torch.from_numpy(stored.to_hub(values))
 
 
 def tensor_table(
