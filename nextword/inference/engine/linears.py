@@ -88,17 +88,21 @@ class FbgemmLinear(Int8Linear):
 class OneDnnLinear(Int8Linear):
     """int8 by oneDNN."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, levels: int = 0) -> None:
         super().__init__()
         numbers, scales = to_int8(weight)
         self.bias, self.scales = bias, scales
         self.weight = torch.ops.onednn.qlinear_prepack(numbers, [ROWS, weight.shape[1]])
-        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
+        self.zeros, self.levels = (
+            torch.zeros(len(weight), dtype=torch.int32),
+            levels or onednn_levels(),
+        )
 
     def multiply(self, x: Tensor) -> Tensor:
-        numbers = torch.add(128.5, x, alpha=127).to(torch.uint8)  # rounds: + 0.5, then down
+        levels = self.levels
+        numbers = torch.add(levels + 1.5, x, alpha=levels).to(torch.uint8)  # + 0.5, then down
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
-            numbers, 1 / 127, 128, self.weight, self.scales, self.zeros, None,
+            numbers, 1 / levels, levels + 1, self.weight, self.scales, self.zeros, None,
             1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
         return product
@@ -151,6 +155,12 @@ def fbgemm_levels() -> int:
     weight, x = torch.ones(32, 64), torch.ones(2, 64)
     product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
     exact = product(x, 1 / 127, 128, fbgemm_pack(weight))
+    return 127 if torch.allclose(exact, torch.full_like(exact, 64.0)) else 63
+
+
+def onednn_levels() -> int:
+    """Return the same of oneDNN."""
+    exact = OneDnnLinear(torch.ones(32, 64), None, levels=127).multiply(torch.ones(2, 64))
     return 127 if torch.allclose(exact, torch.full_like(exact, 64.0)) else 63
 
 
