@@ -44,13 +44,15 @@ class Limit:
 
 SECTIONS = {
     "versions": Limit("machine", 20),
-    "correctness": Limit("correctness", 45, correctness=True),
+    "correctness": Limit("correctness", 100, correctness=True),
     "rates": Limit("machine", 20),
     "attention": Limit("attention", 60),
     "loss": Limit("losses", 50),
     "training": Limit("steps", 150),
-    "ranks": Limit("ranks", 60, correctness=True),
-    "memory": Limit("memory", 30),
+    "beside": Limit("beside", 90),
+    "ranks": Limit("ranks", 100, correctness=True),
+    "memory": Limit("memory", 60),
+    "serving": Limit("serving", 30, correctness=True),
     "commands": Limit("commands", 90),
 }
 

@@ -92,15 +92,21 @@ class Run:
         return (before or self._under_way).read().loss
 
 
-def _variant(section: Section, variant: Variant, peak: float) -> None:
+def started_run(section: Section, variant: Variant, rows: int) -> Run:
+    """Return a run of a variant with so many rows a step, which has not yet taken one."""
     config = config_of(variant.size, section.small, VOCABULARY)
     learner = new_learner(config, section.device, torch.bfloat16, variant.optimizer)
-    if variant.compiled:
+    if variant.compiled and section.on_gpu:
         for module in learner.model.modules():
             if isinstance(module, Block):
                 module.compile(dynamic=False)
-    split = random_split(config, 4 * variant.rows * config.context_length, variant.packed)
-    run = Run(learner, BlockLoader(split, config.context_length, seed=0), variant.rows)
+    split = random_split(config, 4 * rows * config.context_length, variant.packed)
+    return Run(learner, BlockLoader(split, config.context_length, seed=0), rows)
+
+
+def _variant(section: Section, variant: Variant, peak: float) -> None:
+    run = started_run(section, variant, variant.rows)
+    config = run.learner.model.config
     started = time.perf_counter()
     losses = [run.step()]
     section.synchronize()

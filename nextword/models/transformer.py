@@ -136,7 +136,7 @@ class Transformer(nn.Module):
         """Return the biases of attention scores by window, shared by all layers that have it."""
         window, causal, dtype = self.config.window, self.config.causal, self.activation_dtype
         if isinstance(mask, PackedDocuments):
-            if self.relative is None:
+            if self.relative is None and dtype != torch.float64:  # no kernel of it takes fp64
                 return {width: mask.block_mask(causal, width) for width in {None, window}}
             mask = mask.dense()
         if mask is None and self.relative is None:

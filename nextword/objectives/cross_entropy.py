@@ -108,7 +108,7 @@ def _losses_(logits: Tensor, targets: Tensor, make_gradient: bool = False) -> Te
     exact = torch.promote_types(logits.dtype, torch.float32)
     losses = torch.empty(len(logits), dtype=exact, device=logits.device)
     if logits.is_cuda:
-        make = _compiled() if can_compile(logits.device) else _losses_of_block_
+        make = _kernel() if can_compile(logits.device) else _losses_of_block_
         make(logits, targets[:, None], losses, make_gradient)
         return losses
     rows = max(1, BLOCK_LOGITS // logits.shape[1])
@@ -130,8 +130,18 @@ def _losses_of_block_(block: Tensor, ids: Tensor, losses: Tensor, make_gradient:
         block.copy_(scores)
 
 
+def fused_losses_(block: Tensor, ids: Tensor, losses: Tensor, make_gradient: bool) -> None:
+    """Do what _losses_of_block_ does, in a form of which a compiler makes one kernel that holds no
+    copy of the logits: what scatters has all of its operand in memory first."""
+    scores = block.to(losses.dtype)
+    normaliser = scores.logsumexp(dim=1, keepdim=True)
+    losses.copy_((normaliser - scores.gather(1, ids)).squeeze(1))
+    if make_gradient:
+        is_target = torch.arange(block.shape[1], device=block.device) == ids
+        block.copy_((scores - normaliser).exp() - is_target.to(losses.dtype))
+
+
 @cache
-def _compiled() -> Any:
-    """The same as one kernel, that reads and writes each logit once. The number of targets may
-    differ from step to step."""
-    return torch.compile(_losses_of_block_, dynamic=True)
+def _kernel() -> Any:
+    """Compile the losses for a number of targets that may differ from step to step."""
+    return torch.compile(fused_losses_, dynamic=True)

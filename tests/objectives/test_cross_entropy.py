@@ -6,7 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nextword.objectives import cross_entropy
-from nextword.objectives.cross_entropy import linear_cross_entropy, per_token_cross_entropy
+from nextword.objectives.cross_entropy import (
+    fused_losses_,
+    linear_cross_entropy,
+    per_token_cross_entropy,
+)
 
 WIDTH, VOCABULARY = 16, 61
 
@@ -134,3 +138,21 @@ def test_a_frozen_head_has_no_gradient_and_the_states_have_theirs() -> None:
     linear_cross_entropy(hidden, weight, targets).backward()
     assert weight.grad is None and hidden.grad is not None
     torch.testing.assert_close(hidden.grad, expected.to(hidden.dtype), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_form_that_a_gpu_compiles_computes_losses_and_gradients(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = (5 * torch.randn(7, 100, generator=generator)).to(dtype)
+    ids = torch.randint(100, (7, 1), generator=generator)
+    exact = logits.float().requires_grad_()
+    expected = F.cross_entropy(exact, ids[:, 0], reduction="none")
+    expected.sum().backward()
+    block, losses = logits.clone(), torch.empty(7)
+    fused_losses_(block, ids, losses, make_gradient=False)
+    assert torch.equal(block, logits)
+    torch.testing.assert_close(losses, expected.detach())
+    fused_losses_(block, ids, losses, make_gradient=True)
+    torch.testing.assert_close(losses, expected.detach())
+    assert exact.grad is not None
+    torch.testing.assert_close(block, exact.grad.to(dtype))

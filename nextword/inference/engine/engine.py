@@ -23,10 +23,10 @@ from nextword.inference.engine.lookup import Lookup
 from nextword.inference.engine.prefixes import PrefixStore
 from nextword.inference.engine.request import Request, check_request
 from nextword.inference.engine.row import Row
+from nextword.inference.engine.slots import half_of_memory
 from nextword.inference.engine.stream import Stream
 from nextword.inference.engine.tuning import Quantize, prepare
 from nextword.inference.language_model import LanguageModel
-from nextword.memory import half_of_memory
 from nextword.models.encoder_decoder import EncoderDecoder
 
 T = TypeVar("T")
@@ -232,7 +232,7 @@ class Engine:
         )
         self.setup = served.setup
         prefixes = PrefixStore(options.chunk, options.prefix_bytes)
-        most = options.cache_bytes or half_of_memory()
+        most = options.cache_bytes or half_of_memory(self._transformer.embedding.weight.device)
         self._batch = Batch(served, self._rows, options.slots, prefixes, most)
         self._ready.set()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor
 
@@ -144,3 +146,14 @@ class SlotCache(KVCache):
 def _flat(tensor: Tensor) -> Tensor:
     """Return [rows, kv_heads, time, head] as one list of heads, [rows · kv_heads · time, head]."""
     return tensor.reshape(-1, tensor.shape[-1])
+
+
+def half_of_memory(device: torch.device) -> int:
+    """Return half of the bytes that are free on a GPU, or that this machine has; 4 GiB where it
+    does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0]) // 2
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, OSError, ValueError):
+        return 4 * 2**30
