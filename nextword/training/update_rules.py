@@ -56,15 +56,19 @@ def _through_gram(x: Tensor) -> Tensor:
     multiplied up among themselves, [rows, rows], and x is multiplied once. In bf16 the Gram
     matrix's small eigenvalues would be noise that grows."""
     gram = x @ x.mT
-    product: Tensor | None = None
-    for a, b, c in POLAR_EXPRESS:
-        if product is not None:
-            gram = polynomial @ gram @ polynomial
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
-        product = polynomial if product is None else polynomial @ product
-    assert product is not None
+    polynomial = product = _polynomial(gram, *POLAR_EXPRESS[0])
+    for coefficients in POLAR_EXPRESS[1:]:
+        gram = polynomial @ gram @ polynomial
+        polynomial = _polynomial(gram, *coefficients)
+        product = polynomial @ product
     return product @ x
+
+
+def _polynomial(gram: Tensor, a: float, b: float, c: float) -> Tensor:
+    """Return a + b·gram + c·gram², [n, rows, rows]."""
+    polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+    return polynomial
 
 
 class Muon(PlainOptimizer):
