@@ -6,17 +6,15 @@ a slow machine. Nothing is assumed of the processor, nor that its cores are idle
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 
-from nextword.tokens.workers import available_cores
+from nextword.resources import available_cores
 from nextword.training.parallel import Group
 
 Kind = Literal["bf16", "fp32"]
@@ -30,7 +28,6 @@ GPU_ROWS = (8192,)
 LONG_ENOUGH = 0.002  # seconds: more than a timer's noise
 SUSTAINED = 0.06  # seconds a rate is kept up for: many of a scheduler's time slices
 WIDTHS = (64, 1024)  # of a product: a wider one says nothing more, and takes long where it is slow
-CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # a container's share of the processor
 
 
 @dataclass(frozen=True)
@@ -76,18 +73,8 @@ def thread_counts(asked: int | None, group: Group) -> list[int]:
         return [0]
     if asked or group.size > 1:
         return [asked or torch.get_num_threads()]
-    most = min(torch.get_num_threads(), max(1, math.ceil(allowed_cores())))
+    most = min(torch.get_num_threads(), available_cores())
     return sorted({2**power for power in range(most.bit_length())} | {most})
-
-
-def allowed_cores() -> float:
-    """Return how many cores this process may use, as its affinity and its container's quota say."""
-    cores = float(available_cores())
-    try:
-        quota, period = CPU_LIMIT.read_text(encoding="ascii").split()
-        return min(cores, int(quota) / int(period))
-    except (OSError, ValueError):  # there is no such file, or it says "max"
-        return cores
 
 
 def choose(asked: Literal["auto", "bf16", "fp32"], counts: Sequence[int], rate: Rate) -> Precision:
