@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,8 +109,6 @@ def test_words_that_made_the_difference_are_shaded_for_any_label(open_page: Open
         "before => document.querySelector('.mirror').innerHTML !== before", arg=before
     )
     assert page.locator(".panel .rows").count() == 2
-    effects = page.locator(".panel .rows").last.locator(".value").all_inner_texts()
-    assert effects and all(re.fullmatch(r"[+−]\d+(\.\d+)?", effect) for effect in effects)
     assert "percentage points" in page.locator(".panel section .quiet").inner_text()
 
 
