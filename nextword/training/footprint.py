@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from nextword.memory import resident
 from nextword.models.config import TransformerConfig, parameter_count
 from nextword.models.sizes import block_weights
 from nextword.objectives.cross_entropy import chunk_rows
+from nextword.resources import resident
 from nextword.training.machine import Precision
 from nextword.training.parallel import Group
 

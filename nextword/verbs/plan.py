@@ -17,12 +17,11 @@ from nextword.text.sources import list_items
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
 from nextword.training import footprint, forecast, planning
-from nextword.training.machine import Precision, choose_precision
+from nextword.training.machine import Precision, choose_precision, threads_given_back
 from nextword.training.objective import Objective, check_objective, objective_of
 from nextword.training.parallel import Group, processes
 from nextword.training.planning import PretrainPlan
 from nextword.training.speed import SpeedTest
-from nextword.training.threads import threads_given_back
 
 NOTHING_TO_PLAN = ("resume", "change_length", "log_to")
 
