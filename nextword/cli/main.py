@@ -100,7 +100,7 @@ def explain(error: Exception, arguments: list[str]) -> UserError:
 
     A bug's traceback goes to a file, which the sentence names.
     """
-    from nextword.memory import is_out_of_memory
+    from nextword.resources import is_out_of_memory
 
     if is_out_of_memory(error):
         return UserError(

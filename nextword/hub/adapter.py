@@ -23,7 +23,7 @@ from nextword.errors import UserError
 from nextword.files import read_json, whole_directory, write_json
 from nextword.hub.config_reader import ConfigReader
 from nextword.hub.heads import HEADS
-from nextword.hub.tensor_files import inside, open_tensors, read_tensor
+from nextword.hub.tensor_files import ADAPTER, inside, open_tensors, read_tensor
 from nextword.hub.weight_map import model_config, model_tensors
 from nextword.hub.writing import refuse_other
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
@@ -37,7 +37,7 @@ from nextword.models.lora import (
 )
 from nextword.models.transformer import Transformer
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+WEIGHTS = "adapter_model.safetensors"
 Model = GenerativeModel | ModelWithHead
 TASKS: dict[type, str] = {
     EncoderDecoder: "SEQ_2_SEQ_LM",
@@ -69,7 +69,7 @@ def save_adapter(directory: str | PathLike[str], model: Model, base: str | None 
     directory, adapted, head = Path(directory), low_rank_modules(model), _head(model)
     if not adapted:
         raise UserError("the model has no low-rank updates to save")
-    refuse_other(directory, {CONFIG}, "an adapter")
+    refuse_other(directory, {ADAPTER}, "an adapter")
     tensors: dict[str, Tensor] = {WRAPPED + name: tensor for name, tensor in head.items()}
     ranks: dict[str, tuple[int, float]] = {}  # rank and alpha by the module's name
     for name, module in adapted.items():
@@ -96,7 +96,7 @@ def save_adapter(directory: str | PathLike[str], model: Model, base: str | None 
         "inference_mode": True,
     }
     with whole_directory(directory) as aside:
-        write_json(aside / CONFIG, values)
+        write_json(aside / ADAPTER, values)
         stored = {name: t.detach().float().cpu().clone() for name, t in tensors.items()}
         save_file(stored, aside / WEIGHTS, metadata={"format": "pt"})
 
@@ -189,7 +189,7 @@ def _module(name: str) -> str:
 
 def read_adapter_config(directory: Path) -> ConfigReader:
     """Return an adapter's config. Raises UserError for anything but plain LoRA."""
-    where = inside(directory, CONFIG)
+    where = inside(directory, ADAPTER)
     values = read_json(where)
     if not isinstance(values, dict) or values.get("peft_type") != "LORA":
         raise UserError("is not the config of a LoRA adapter", where=where)

@@ -7,11 +7,11 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.hub.adapter import CONFIG, WEIGHTS, WRAPPED, read_adapter_config, update_scale
+from nextword.hub.adapter import WEIGHTS, WRAPPED, read_adapter_config, update_scale
 from nextword.hub.config import read_config
 from nextword.hub.families import FORMATS, HEAD_CLASSES
 from nextword.hub.heads import HEADS
-from nextword.hub.tensor_files import inside, open_tensors
+from nextword.hub.tensor_files import ADAPTER, inside, open_tensors
 from nextword.hub.weight_map import full_names, weight_name
 
 FACTORS = (".lora_A.weight", ".lora_B.weight")
@@ -24,7 +24,7 @@ def base_of(adapter: Path) -> str:
     if not isinstance(name, str) or not name:
         raise UserError(
             "does not name the model that the adapter belongs to",
-            where=adapter / CONFIG,
+            where=adapter / ADAPTER,
             mend="write it there as base_model_name_or_path",
         )
     return name

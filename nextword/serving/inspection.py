@@ -36,7 +36,7 @@ from nextword.serving.errors import ApiError, of_user
 from nextword.serving.models import Served
 from nextword.serving.writing import while_there
 from nextword.settings import GenerateSettings
-from nextword.tasks import task_file
+from nextword.tasks.opening import read_task_file
 from nextword.verbs.explain import explain
 
 router = APIRouter(route_class=JsonRoute)
@@ -239,7 +239,7 @@ def _facts(id: str, place: str | Path, served: Served | None) -> ModelFacts:
             facts.kind = "encoder–decoder"
         facts.family, facts.layers = config.family, config.layers
         facts.context_length = config.context_length
-        if (learned := task_file.read(Path(place).expanduser())) is not None:
+        if (learned := read_task_file(Path(place).expanduser())) is not None:
             facts.task = learned.task
             columns = learned.columns.items()
             facts.columns = [column for name, column in columns if name in GIVEN_COLUMNS]

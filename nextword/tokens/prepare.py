@@ -14,6 +14,7 @@ from typing import Any
 
 from nextword.errors import UserError, nearest
 from nextword.files import read_json, whole_directory
+from nextword.resources import available_cores
 from nextword.settings import PrepareSettings, with_overrides
 from nextword.terminal import say, table, warn
 from nextword.text.cleaning import LANGUAGES
@@ -31,7 +32,6 @@ from nextword.tokens.tokenizer_training import byte_tokenizer, character_tokeniz
 from nextword.tokens.workers import (
     WorkerPool,
     Workers,
-    available_cores,
     explain_disk_errors,
     interruptible,
     remove_leftovers,

@@ -29,18 +29,13 @@ from typing import IO, Any, Self, TypeVar
 
 from nextword.errors import UserError
 from nextword.files import DISK_FULL
-from nextword.memory import give_back
+from nextword.resources import give_back
 from nextword.terminal import quantity, say
 
 POLL_SECONDS = 0.5  # after which a worker at most ends when its parent is gone
 _LOCK_SECONDS = 2.5  # for which another run's lock is waited for
 
 Result = TypeVar("Result")
-
-
-def available_cores() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Workers(ABC):

@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from nextword.memory import FreedMemory, give_back
+from nextword.resources import FreedMemory, give_back
 from nextword.terminal import Progress
 from nextword.tokens.loader import AnyBatch
 from nextword.training import periodic

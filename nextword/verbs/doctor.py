@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 import nextword
-from nextword.training.machine import TYPES, WORTHWHILE, allowed_cores, product_rate
+from nextword.resources import available_cores
+from nextword.training.machine import TYPES, WORTHWHILE, product_rate
 from nextword.training.planning import REFERENCE_WIDTH
 
 Facts = dict[str, Any]
@@ -116,15 +117,10 @@ def _processor() -> Facts:
         "name": _line("model name", PROC / "cpuinfo") or platform.processor() or platform.machine(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
-        "cores usable": usable_cores(),
+        "cores usable": available_cores(),
         "threads": torch.get_num_threads(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
-
-
-def usable_cores() -> int:
-    """Return how many whole processors this process may use."""
-    return max(1, int(allowed_cores()))
 
 
 def _memory() -> Facts:

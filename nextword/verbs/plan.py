@@ -17,12 +17,11 @@ from nextword.text.sources import list_items
 from nextword.tokens.prepare import prepare
 from nextword.tokens.store import Store
 from nextword.training import footprint, forecast, planning
-from nextword.training.machine import Precision, choose_precision
+from nextword.training.machine import Precision, choose_precision, threads_given_back
 from nextword.training.objective import Objective, check_objective, objective_of
 from nextword.training.parallel import Group, processes
 from nextword.training.planning import PretrainPlan
 from nextword.training.speed import SpeedTest
-from nextword.training.threads import threads_given_back
 
 NOTHING_TO_PLAN = ("resume", "change_length", "log_to")
 
@@ -100,7 +99,12 @@ def decide(
         gpu=group.device.type == "cuda",
         ranks=group.size,
         fitting=lambda config, rows: footprint.fitting_micro_batch(
-            config, rows, precision, settings.optimizer, footprint.free_memory(group)
+            config,
+            rows,
+            precision,
+            settings.optimizer,
+            footprint.free_memory(group),
+            group.device,
         ),
     )
     return planning.plan(settings, store.train, machine, spent=group.mean(spent)), precision
@@ -130,6 +134,7 @@ def _planned(
         precision,
         settings.optimizer,
         accumulates=found.micro_batch < -(-found.batch_size // group.size),
+        device=group.device,
     )
     bits, estimate = None, "none, since the run does not predict the next token"
     if settings.objective == "causal":

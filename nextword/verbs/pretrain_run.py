@@ -26,7 +26,7 @@ from nextword.tokens import losses
 from nextword.tokens.prepare import prepare, refuse_changed_text
 from nextword.tokens.store import Store
 from nextword.training import metrics_log, periodic, planning, session
-from nextword.training.machine import Precision
+from nextword.training.machine import Precision, watch_threads
 from nextword.training.objective import Objective, check_objective, objective_of
 from nextword.training.optimizers import OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group, Interrupt
@@ -34,7 +34,6 @@ from nextword.training.planning import PretrainPlan
 from nextword.training.sharding import choose_sharding, spread
 from nextword.training.speed import SpeedTest
 from nextword.training.state import State
-from nextword.training.threads import watch_threads
 from nextword.training.trainer import Session, Subject, Trainer, build_trainer
 from nextword.verbs.plan import decide
 from nextword.verbs.pretrain_hooks import PretrainHooks, describe_source

@@ -1,9 +1,10 @@
-"""How this process holds memory that it has freed, and how a lack of it shows."""
+"""What this process has of the machine: cores that it may use, memory that it holds and lacks."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import os
 import sys
 from pathlib import Path
@@ -12,8 +13,20 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4  # names of the GNU C library's <malloc.h>
 NEVER = -1
 WARM = 10  # steps, after which memory is about as large as it has to be
 GROWN = 1.3  # times that: then what is free goes back to the system
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # a container's share of the processor
 _STATM = Path("/proc/self/statm")
 _LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def available_cores() -> int:
+    """Return how many processors this process may keep busy, as its affinity and its container's
+    quota say; the last of them perhaps for a part of the time only."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = CPU_LIMIT.read_text(encoding="ascii").split()
+        return max(1, min(cores or 1, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # there is no such file, or it says "max"
+        return cores or 1
 
 
 class FreedMemory:
