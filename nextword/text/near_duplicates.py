@@ -20,7 +20,7 @@ _ROWS = 4  # numbers in a band
 _BANDS = PERMUTATIONS // _ROWS
 _NEIGHBORS = 8  # documents of one bucket that each is compared with
 _PAIRS = 2**13  # compared at once
-_BLOCK = 2**20  # documents of a sorted band that are looked at together
+_BLOCK = 2**16  # documents of a sorted band that are looked at together
 _PENDING = 2**22  # bytes of signatures held aside before they are written
 
 
