@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import errno
+import functools
 import hashlib
 import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,10 @@ UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # by a file system
 def sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def sync(path: Path) -> None:
@@ -167,3 +174,24 @@ def exchange(first: Path, second: Path) -> bool:
     if number in UNSUPPORTED:
         return False
     raise OSError(number, os.strerror(number), str(second))
+
+
+@functools.cache
+def cache_folder() -> Path:
+    """Return the folder for what can be made or fetched again: $XDG_CACHE_HOME/nextword, or the
+    user's own."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    folder = (Path(root) if root else Path("~/.cache").expanduser()) / "nextword"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    return folder if writable else _temporary()
+
+
+def _temporary() -> Path:
+    """A folder for this process alone, where the home is read-only or missing."""
+    folder = Path(tempfile.mkdtemp(prefix="nextword-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

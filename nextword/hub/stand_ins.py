@@ -8,19 +8,16 @@ stands for.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import hashlib
 import math
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from nextword.files import put_in_place, read_json, write_atomically, write_json
+from nextword.files import cache_folder, put_in_place, read_json, write_atomically, write_json
 from nextword.hub.adapter import WEIGHTS
 from nextword.hub.adapter_merging import base_of, merge_adapter
 from nextword.hub.gguf.reading import read_gguf
@@ -77,7 +74,7 @@ def stand_in_for_adapter(
 def read_table(directory: Path) -> dict[str, Any] | None:
     """Return the table of a directory that stands for a model; None for any other directory."""
     path = directory / TABLE
-    is_ours = directory.resolve().is_relative_to(cache().resolve())
+    is_ours = directory.resolve().is_relative_to(cache_folder().resolve())
     return read_json(path) if is_ours and path.is_file() else None
 
 
@@ -90,26 +87,6 @@ def described(table: dict[str, Any]) -> tuple[int, str, int]:
         return numbers, types, sum(tensor["bytes"] for tensor in tensors)
     files = {tensor["file"] for tensor in tensors} | {table["adapter"]}
     return numbers, types, sum(Path(file).stat().st_size for file in files)
-
-
-@functools.cache
-def cache() -> Path:
-    """Return the folder for such directories: $XDG_CACHE_HOME/nextword, or the user's own."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(root) if root else Path("~/.cache").expanduser()) / "nextword"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    return folder if writable else _temporary()
-
-
-def _temporary() -> Path:
-    """A folder for this process alone, where the home is read-only or missing."""
-    folder = Path(tempfile.mkdtemp(prefix="nextword-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
 
 
 @contextlib.contextmanager
@@ -134,4 +111,4 @@ def _place(named: Path, files: Iterable[Path]) -> Path:
         status = file.stat()
         facts.append(f"{file} {status.st_size} {status.st_mtime_ns}")
     digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-    return cache() / f"{named.name[:80]}-{digest}"
+    return cache_folder() / f"{named.name[:80]}-{digest}"

@@ -15,7 +15,7 @@ from nextword.settings import PrepareSettings, PretrainSettings, with_overrides
 from nextword.terminal import say
 from nextword.text.sources import list_items
 from nextword.tokens.prepare import prepare
-from nextword.tokens.store import Store
+from nextword.tokens.store import Store, is_store
 from nextword.training import footprint, forecast, planning
 from nextword.training.machine import Precision, choose_precision, threads_given_back
 from nextword.training.objective import Objective, check_objective, objective_of
@@ -112,8 +112,8 @@ def decide(
 
 def open_or_prepare(items: list[str], folder: Path, settings: PretrainSettings) -> Store:
     """Return the store that was given, or one made of the text, into a folder."""
-    if len(items) == 1 and (Path(items[0]) / "manifest.json").is_file():
-        return Store.open(Path(items[0]))
+    if len(items) == 1 and is_store(items[0]):
+        return Store.open(items[0])
     say("Preparing the text in a temporary folder (a store from `nextword prepare` saves this)")
     own = settings.model_dump(include=set(PrepareSettings.model_fields))
     return prepare(items, folder / "store", PrepareSettings(**own))

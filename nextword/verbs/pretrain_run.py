@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from nextword.settings import PrepareSettings, PretrainSettings
 from nextword.terminal import duration, say, warn
 from nextword.tokens import losses
 from nextword.tokens.prepare import prepare, refuse_changed_text
+from nextword.tokens.remote_store import local_place
 from nextword.tokens.store import Store
 from nextword.training import metrics_log, periodic, planning, session
 from nextword.training.machine import Precision, watch_threads
@@ -125,10 +127,10 @@ class PretrainRun:
         for aside in (self.path / "checkpoints").glob(".step-*"):
             recover(aside.with_name(aside.name[1:].rsplit(".", 1)[0]))
 
-    @property
+    @cached_property
     def _given_store(self) -> Path | None:
-        """The store that was given as data, if it was."""
-        given = Path(self.data[0]) if len(self.data) == 1 else None
+        """The store that was given as data, if it was; one at an address is fetched."""
+        given = local_place(self.data[0]) if len(self.data) == 1 else None
         return given if given and (given / "manifest.json").is_file() else None
 
     def _store(self) -> Store:

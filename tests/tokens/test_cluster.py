@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpora import content_of, write_books
+from corpora import content_of, put, write_books
 
 from nextword.errors import UserError
 from nextword.files import read_json
@@ -33,9 +33,10 @@ def network_is_off() -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster(s3_settings: dict[str, str]) -> Iterator[Any]:
     """Two nodes with a processor each; the head has none, so that either may go."""
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])  # of the nodes' workers
+    before = os.environ.copy()  # which the nodes' workers inherit
+    os.environ.update(s3_settings, PYTHONPATH=str(Path(__file__).parents[2]))
     memory = {"object_store_memory": 80_000_000}
     head = {"num_cpus": 0, "include_dashboard": False, **memory}
     cluster = Cluster(initialize_head=True, head_node_args=head)
@@ -46,6 +47,8 @@ def cluster() -> Iterator[Any]:
     finally:
         ray.shutdown()
         cluster.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +74,7 @@ def alone(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made(text, tmp_path_factory.mktemp("alone") / "store", workers=1).path
 
 
-def made(text: Path, out: Path, **settings: Any) -> Store:
+def made(text: Path | str, out: Path | str, **settings: Any) -> Store:
     return prepare(text, out, skip_bad=True, vocab_size=600, **settings)
 
 
@@ -94,6 +97,16 @@ def test_errors_in_a_task_keep_their_words(cluster: Any, text: Path, tmp_path: P
 def test_a_cluster_that_is_not_there_is_named(text: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the Ray cluster 127\.0\.0\.1:9: cannot be reached"):
         prepare(text, tmp_path / "store", cluster="127.0.0.1:9")
+
+
+@pytest.mark.slow
+def test_text_and_store_on_s3_change_nothing(
+    cluster: Any, bucket: str, text: Path, tmp_path: Path
+) -> None:
+    address = put(text, f"{bucket}/text")
+    expected = made(address, tmp_path / "alone", workers=1)
+    store = made(address, f"{bucket}/store", cluster=cluster.address)
+    assert content_of(store.path) == content_of(expected.path)
 
 
 @pytest.mark.slow

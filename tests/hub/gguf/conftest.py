@@ -17,6 +17,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 def cache_is_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What stands for GGUF files is not kept beside what people have."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    stand_ins.cache.cache_clear()
+    stand_ins.cache_folder.cache_clear()
     yield
-    stand_ins.cache.cache_clear()
+    stand_ins.cache_folder.cache_clear()
