@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from nextword.errors import UserError
 from nextword.files import read_json, write_atomically
+from nextword.resources import give_back
 from nextword.settings import PrepareSettings
 from nextword.text.document import ReadStats
 from nextword.text.duplicates import SeenParagraphs
@@ -73,7 +74,7 @@ def strings_to_arrays(name: str, strings: Iterable[str]) -> dict[str, NDArray[An
 
 @dataclass
 class Corpus:
-    """What is known of all documents while a store is made: a few hundred bytes of each."""
+    """What is known of all documents while a store is made: about twenty bytes of each."""
 
     shards: list[Path]
     keep: list[NDArray[np.bool_]] = field(default_factory=list)  # of each shard, [documents]
@@ -146,6 +147,7 @@ def select_documents(shards: list[Path], settings: PrepareSettings, work: Path) 
             + (f" (left out: {reasons})" if reasons else ""),
             mend="give other data, or looser filters",
         )
+    give_back()
     return corpus
 
 
@@ -207,6 +209,7 @@ def split_documents(corpus: Corpus, settings: PrepareSettings) -> list[SelectedS
     plan = plan_split(
         corpus.lengths, corpus.clusters, settings.val_fraction, settings.seed, settings.split
     )
+    corpus.clusters = np.empty(0, np.int64)  # they have told what they can
     parts = []
     start = 0
     for path, keep in zip(corpus.shards, corpus.keep, strict=True):
