@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from nextword.cli.options import LABELLED, MODEL, Argument, command
 from nextword.errors import UserError
-from nextword.settings import FillSettings, GenerateSettings, PredictSettings, TraceSettings
+from nextword.settings import (
+    FillSettings,
+    GenerateSettings,
+    PredictSettings,
+    TraceSettings,
+    WritingSettings,
+)
 from nextword.terminal import say
 
 if TYPE_CHECKING:
+    from nextword.inference.language_model import LanguageModel
     from nextword.inference.masked_model import Candidate
     from nextword.tokens.tokenizer import Tokenizer
 
@@ -30,6 +37,7 @@ def generate(parsed: argparse.Namespace, settings: GenerateSettings) -> dict[str
     from nextword.inference.language_model import load_language_model
 
     model = load_language_model(parsed.model, precision=settings.precision)
+    say_sampling(model, settings)
     if settings.num_samples == 1 and not parsed.json:
         pieces = model.stream(prompt, settings)
         write(prompt)
@@ -89,6 +97,14 @@ def predict(parsed: argparse.Namespace, settings: PredictSettings) -> dict[str, 
     read = sum("error" not in prediction for prediction in predictions)
     say(f"{read:,} predictions: {parsed.out}")
     return {"out": parsed.out, "predictions": predictions}
+
+
+def say_sampling(model: LanguageModel, settings: WritingSettings) -> None:
+    """Say which settings nobody gave are the model's own."""
+    own = {name: v for name, v in model.sampling.items() if name not in settings.model_fields_set}
+    if own:
+        named = ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in own.items())
+        say(f"{named}: as the model's makers have it write")
 
 
 def write_candidates(gaps: list[list[Candidate]], tokenizer: Tokenizer) -> None:

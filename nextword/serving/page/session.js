@@ -1,6 +1,5 @@
 /** The one text and the one place in it: what can be done to them, and what is asked about them. */
 import { call, latest, paced } from "./api.js";
-import { samplingOf } from "./generation.js";
 import { get, set } from "./store.js";
 import * as tokenize from "./tokens.js";
 import * as trees from "./tree.js";
@@ -12,7 +11,7 @@ export const start = () => ({
   history: trees.record(trees.begin()),
   caret: 0, // the selected place of the text
   panel: "odds",
-  sampling: { temperature: 1, top_k: 0, top_p: 1, min_p: 0 },
+  sampling: { temperature: 1, top_k: 0, top_p: 1, min_p: 0 }, // until a model says its own
   length: 100,
   layer: null, // null: the last
   head: null, // null: the mean of all
@@ -142,7 +141,7 @@ export const ask = paced(counted(async () => {
 
 const QUESTIONS = {
   async odds(state) {
-    const { odds } = await inspect(state, { want: ["odds"], sampling: samplingOf(state.sampling) });
+    const { odds } = await inspect(state, { want: ["odds"], sampling: state.sampling });
     if (odds) set({ odds: { ...odds, at: selectedOf(state) } });
   },
   async layers(state) {
@@ -263,12 +262,20 @@ export async function readModels() {
   return models.map(({ model, id, ...facts }) => ({ ...facts, ...model, name: id }));
 }
 
+/** Return how a model writes before anybody moves a slider: as its makers have it write. */
+export function ownSampling(models, name) {
+  const own = models.find((model) => model.name === name)?.sampling;
+  if (!own) return {};
+  const { temperature, top_k, top_p, min_p } = own;
+  return { sampling: { temperature, top_k, top_p, min_p } };
+}
+
 /** Begin anew with another model, with the same text. */
 export async function useModel(name) {
   stop();
   isTyped = true;
   const nothing = { odds: null, lens: null, attention: null, source: null, layer: null, head: null };
-  set({ model: name, desks: {}, ...nothing });
+  set((state) => ({ model: name, desks: {}, ...ownSampling(state.models, name), ...nothing }));
   await measure();
   try {
     set({ models: await readModels() }); // more is known of it, now that it is open
