@@ -9,7 +9,7 @@ import torch
 
 from nextword.models.config import TransformerConfig, parameter_count
 from nextword.models.sizes import block_weights
-from nextword.objectives.cross_entropy import CHUNK_LOGITS
+from nextword.objectives.cross_entropy import chunk_rows
 from nextword.resources import resident
 from nextword.training.machine import Precision
 from nextword.training.parallel import Group
@@ -19,6 +19,7 @@ IN_PASSING = 2  # blocks' worth of gradients of states, on the way back through 
 HELD = 1.1  # times what is in use, by the holes that an allocator leaves
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")  # a container's own limit
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,20 @@ def predict(
     optimizer: str,
     accumulates: bool = False,
     scored: float = 1.0,
+    device: torch.device = CPU,
 ) -> Footprint:
     """Return what a step takes of a micro-batch of so many sequences. `accumulates` is whether
-    there is more than one of them, `scored` the share of tokens whose vocabulary is scored."""
+    there is more than one of them, `scored` the share of tokens whose vocabulary is scored.
+
+    On an H100 PyTorch's peak was 0.86 to 1.16 times that for GPT-2 124M and 350M, 8 to 128 rows.
+    """
     parameters, size = parameter_count(config), precision.dtype.itemsize
     tokens = micro_batch * config.context_length
     stacks = config.layers + 1.5 * scored * config.decoder_layers + IN_PASSING
     blocks = stacks * kept_by_a_block(config, tokens, precision)
     head, width = config.vocab_size * config.width, config.width
     cast = size if size < 4 else 0
-    rows = min(max(1, CHUNK_LOGITS // config.vocab_size), int(scored * tokens) + 1)
+    rows = min(chunk_rows(config.vocab_size, device), int(scored * tokens) + 1)
     output = rows * config.vocab_size * size + head * (cast + size) + tokens * width * 3 * size
     moments = optimizer_bytes(config, optimizer)
     # A step's gradients come while what it kept goes; the output head's come first.
@@ -108,13 +113,18 @@ def free_memory(group: Group) -> int:
 
 
 def fitting_micro_batch(
-    config: TransformerConfig, rows: int, precision: Precision, optimizer: str, free: int
+    config: TransformerConfig,
+    rows: int,
+    precision: Precision,
+    optimizer: str,
+    free: int,
+    device: torch.device = CPU,
 ) -> int:
     """Return how many of `rows` sequences can be computed at once, at least one, in what is free;
     all of them where that is not known."""
     micro = rows
     while free and micro > 1:
-        needed = predict(config, micro, precision, optimizer, accumulates=True)
+        needed = predict(config, micro, precision, optimizer, accumulates=True, device=device)
         if needed.states + needed.working <= FILLED * free:
             break
         micro = -(-micro // 2)

@@ -99,7 +99,12 @@ def decide(
         gpu=group.device.type == "cuda",
         ranks=group.size,
         fitting=lambda config, rows: footprint.fitting_micro_batch(
-            config, rows, precision, settings.optimizer, footprint.free_memory(group)
+            config,
+            rows,
+            precision,
+            settings.optimizer,
+            footprint.free_memory(group),
+            group.device,
         ),
     )
     return planning.plan(settings, store.train, machine, spent=group.mean(spent)), precision
@@ -129,6 +134,7 @@ def _planned(
         precision,
         settings.optimizer,
         accumulates=found.micro_batch < -(-found.batch_size // group.size),
+        device=group.device,
     )
     bits, estimate = None, "none, since the run does not predict the next token"
     if settings.objective == "causal":

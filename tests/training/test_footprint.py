@@ -90,3 +90,13 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert footprint.free_memory(replace(Group(), size=2)) == 24_288
     (tmp_path / "meminfo").unlink()
     assert footprint.free_memory(Group()) == 0
+
+
+def test_a_gpu_holds_more_logits_at_once() -> None:
+    """Which is a part of the prediction: GPT-2 124M with 32 rows took 14.2 GiB on an H100."""
+    config = config_for(ModelSettings(size="gpt2"), 50_257)
+    bf16, gpu = Precision("bf16", 1.0, ""), torch.device("cuda", 0)
+    on_gpu = footprint.predict(config, 32, bf16, "adamw", device=gpu)
+    on_cpu = footprint.predict(config, 32, bf16, "adamw")
+    assert on_gpu.working - on_cpu.working > 2**29
+    assert (on_gpu.states + on_gpu.working) / 2**30 == pytest.approx(14.24, rel=0.1)
