@@ -1,4 +1,4 @@
-"""`nextword generate`, `fill`, `trace` and `predict`: a model at work."""
+"""`nextword generate`, `fill`, `trace`, `predict`, `serve` and `export`: a model at work."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from nextword.cli.options import LABELLED, MODEL, Argument, command
 from nextword.errors import UserError
 from nextword.settings import (
+    ExportSettings,
     FillSettings,
     GenerateSettings,
     PredictSettings,
+    ServeSettings,
     TraceSettings,
     WritingSettings,
 )
-from nextword.terminal import say
+from nextword.terminal import say, table
 
 if TYPE_CHECKING:
     from nextword.inference.language_model import LanguageModel
@@ -155,3 +157,28 @@ def write(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
     sys.stdout.flush()
+
+
+@command(ServeSettings, MODEL)
+def serve(parsed: argparse.Namespace, settings: ServeSettings) -> None:
+    from nextword.serving.server import serve
+
+    serve(parsed.model, settings)
+
+
+@command(ExportSettings, MODEL, Argument("--out", "FILE", "file to write, such as my.gguf"))
+def export(parsed: argparse.Namespace, settings: ExportSettings) -> dict[str, Any]:
+    from nextword.verbs.export import export
+
+    exported = export(parsed.model, parsed.out, settings)
+    checked = exported.parity
+    facts = [
+        ("weights", ", ".join(f"{count} {kind}" for kind, count in exported.types.items())),
+        ("read back", f"{checked.texts} texts have the same ids"),
+        ("next token's distribution", f"KL {checked.kl:.2g} from the original's (mean)"),
+        ("the likeliest token is the same", f"{checked.same_choice:.1%} of {checked.tokens:,}"),
+        ("for Ollama", f"ollama create {exported.name} -f {exported.modelfile}"),
+        ("for llama.cpp, vLLM, lm-eval", f"see {exported.readme}"),
+    ]
+    table(f"Written: {exported.path}", ["", ""], facts)
+    return dataclasses.asdict(exported)
