@@ -49,7 +49,7 @@ def transformer(family: Family, **changes: Any) -> Transformer:
         "mlp_width": 80,
         "init_std": 0.2,
     }
-    if family == "roberta":  # whose positions begin after the padding token's id
+    if family in ("roberta", "xlm-roberta"):  # whose positions begin after the padding token's id
         changes = {"position_offset": 260} | changes
     model = Transformer(TransformerConfig(family=family, **shape | STYLES[family] | changes)).eval()
     generator = torch.Generator().manual_seed(3)
@@ -61,6 +61,8 @@ def transformer(family: Family, **changes: Any) -> Transformer:
 
 
 def make(family: Family, kind: str, **changes: Any) -> Model:
+    if (family, kind) == ("gemma3_text", "finds"):
+        pytest.skip("transformers has no Gemma 3 that finds answers")
     body = transformer(family, **changes)
     if kind == "writes":
         return body
