@@ -29,7 +29,7 @@ from nextword.training.planning import PretrainPlan
 FILE = "run.json"
 LENGTH = ("steps", "epochs", "budget")
 FREE_ON_RESUME = {"resume", "threads", "keep_checkpoints", "log_to", "on_nonfinite", "shard"}
-FREE_WHILE_PRETRAINING = {*FREE_ON_RESUME, "change_length", "workers", *LENGTH}
+FREE_WHILE_PRETRAINING = {*FREE_ON_RESUME, "change_length", "workers", "cluster", *LENGTH}
 # Settings that a model's config and a plan have under the same names.
 SHAPE = ["family", "layers", "width", "heads", "kv_heads", "mlp_width", "context_length", "tied"]
 PLANNED = ("batch_size", "micro_batch", "learning_rate", "eval_every", "save_every")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -54,11 +55,11 @@ class Shard:
 
 
 def write_shard(path: Path, arrays: dict[str, NDArray[Any]], notes: dict[str, Any]) -> None:
-    """Write a shard in one step; `notes` are what JSON can hold."""
+    """Write a shard in one step, whoever else writes it; `notes` are what JSON can hold."""
     from safetensors.numpy import save
 
     metadata = {name: json.dumps(value) for name, value in notes.items()}
-    write_atomically(path, save(arrays, metadata))
+    write_atomically(path, save(arrays, metadata), writer=f".{uuid.uuid4().hex}")
 
 
 def strings_to_arrays(name: str, strings: Iterable[str]) -> dict[str, NDArray[Any]]:
