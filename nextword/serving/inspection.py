@@ -36,7 +36,7 @@ from nextword.serving.chat_completions import ChatRequest, GivenMessage, encode_
 from nextword.serving.errors import ApiError, of_user
 from nextword.serving.models import Served
 from nextword.serving.writing import while_there
-from nextword.settings import SAMPLING, GenerateSettings, WritingSettings
+from nextword.settings import GenerateSettings
 from nextword.tasks.opening import read_task_file
 from nextword.verbs.explain import explain
 
@@ -237,8 +237,7 @@ def _facts(id: str, place: str | Path, served: Served | None) -> ModelFacts:
     with suppress(UserError):  # what cannot be read is told where the model is opened
         directory = find_directory(place)
         config = read_config(directory / "config.json")
-        own = WritingSettings(**sampling_of(place, directory))
-        facts.sampling = own.model_dump(include=set(SAMPLING))
+        facts.sampling = sampling_of(place, directory)
         facts.kind = "decoder" if config.is_generative else "encoder"
         if config.decoder_layers:
             facts.kind = "encoder–decoder"

@@ -252,7 +252,7 @@ def test_what_a_request_leaves_open_is_as_the_models_makers_have_it(
     file.write_text(json.dumps(values | {"temperature": 0.5, "top_k": 1}))
     with served(own) as address:
         [facts] = httpx.get(f"{address}/inspect").json()["models"]
-        assert facts["sampling"]["temperature"] == 0.5 and facts["sampling"]["top_k"] == 1
+        assert facts["sampling"] == {"temperature": 0.5, "top_k": 1}
 
         def text(**asked: Any) -> str:
             body = {"prompt": "The old ", "max_tokens": 12} | asked

@@ -7,11 +7,13 @@ import * as trees from "./tree.js";
 const CANDIDATES = 12;
 const PAUSE = 180; // milliseconds without typing after which the text is measured
 
+const PLAIN = { temperature: 1, top_k: 0, top_p: 1, min_p: 0 }; // what the model itself says
+
 export const start = () => ({
   history: trees.record(trees.begin()),
   caret: 0, // the selected place of the text
   panel: "odds",
-  sampling: { temperature: 1, top_k: 0, top_p: 1, min_p: 0 }, // until a model says its own
+  sampling: PLAIN,
   length: 100,
   layer: null, // null: the last
   head: null, // null: the mean of all
@@ -264,10 +266,9 @@ export async function readModels() {
 
 /** Return how a model writes before anybody moves a slider: as its makers have it write. */
 export function ownSampling(models, name) {
-  const own = models.find((model) => model.name === name)?.sampling;
-  if (!own) return {};
-  const { temperature, top_k, top_p, min_p } = own;
-  return { sampling: { temperature, top_k, top_p, min_p } };
+  const own = models.find((model) => model.name === name)?.sampling ?? {};
+  const known = Object.entries(own).filter(([key]) => key in PLAIN);
+  return { sampling: { ...PLAIN, ...Object.fromEntries(known) } };
 }
 
 /** Begin anew with another model, with the same text. */
