@@ -77,7 +77,7 @@ def test_a_containers_quota_limits_the_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str | None, expected: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
-    monkeypatch.setattr(resources, "CPU_LIMIT", tmp_path / "cpu.max")
+    monkeypatch.setattr(resources, "CGROUP", tmp_path)
     if written is not None:
         (tmp_path / "cpu.max").write_text(written)
     assert available_cores() == expected

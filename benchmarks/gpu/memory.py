@@ -6,7 +6,7 @@ import torch
 
 from gpu.models import config_of, new_learner, random_batch
 from gpu.section import NO_CUDA, Section, peak_bytes
-from nextword.training import footprint
+from nextword.training import costs
 from nextword.training.machine import Precision
 
 ROWS = {"124M": (8, 32), "350M": (8, 32), "1.3B": (2, 8)}
@@ -21,7 +21,7 @@ def memory(section: Section) -> None:
         for rows in many:
             if not section.has_time(name := f"{size}, {rows} rows", 1 if section.small else 5):
                 continue
-            needs = footprint.predict(config, rows, precision, "adamw", device=section.device)
+            needs = costs.predict_memory(config, rows, precision, "adamw", device=section.device)
             predicted = needs.states + needs.working
             if not section.on_gpu:
                 section.note(name, {"predicted GiB": predicted / GIB, "measured": NO_CUDA})

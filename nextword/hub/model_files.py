@@ -64,8 +64,8 @@ def _adapted(adapter: Path) -> Path:
     from nextword.hub.stand_ins import stand_in_for_adapter
 
     def find_base(name: str) -> tuple[Path, dict[str, Path]]:
-        beside = adapter / name
-        base = find_directory(beside if not Path(name).exists() and beside.is_dir() else name)
+        beside = adapter / name  # rather than from where the command is run
+        base = find_directory(beside if beside.is_dir() else name)
         return base, locate_tensors(base)
 
     return stand_in_for_adapter(adapter, find_base)

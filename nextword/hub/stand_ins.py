@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nextword.files import cache_folder, put_in_place, read_json, write_atomically, write_json
-from nextword.hub.adapter import WEIGHTS
-from nextword.hub.adapter_merging import base_of, merge_adapter
+from nextword.hub.adapter import WEIGHTS, base_of, merge_adapter
 from nextword.hub.gguf.reading import read_gguf
 from nextword.hub.tensor_files import ADAPTER, TABLE, inside
 

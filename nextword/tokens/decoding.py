@@ -29,8 +29,12 @@ class CharacterStream:
         before, whole = self._decoded()
         if whole.endswith(_REPLACEMENT) and len(self._ids) - self._done < _LONGEST_CHARACTER:
             return ""
+        text = whole[len(before) :]
+        if not text:  # a control token; without any text before it the next space would be lost
+            self._done = len(self._ids)
+            return ""
         self._ids, self._done = self._ids[self._done :], len(self._ids) - self._done
-        return whole[len(before) :]
+        return text
 
     def flush(self) -> str:
         """Return what is left at the end, unfinished characters as U+FFFD."""

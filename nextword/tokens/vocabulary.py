@@ -148,10 +148,19 @@ class Vocabulary:
     def _role_name(self, role: str) -> str | None:
         token = self.config.get(role)
         name = token.get("content") if isinstance(token, dict) else token
-        if name is None and any(mask in self._control_ids for mask in ENCODER_TOKENS["mask_token"]):
+        if name is None and self._is_encoders:
             usual = ENCODER_TOKENS.get(role, ())
             return next((name for name in usual if name in self._control_ids), None)
         return name
+
+    @property
+    def _is_encoders(self) -> bool:
+        """Whether its control tokens are an encoder's. Gemma has a <mask> too, but texts that end
+        with another token."""
+        token = self.config.get("eos_token")
+        end = token.get("content") if isinstance(token, dict) else token
+        masks, ends = (ENCODER_TOKENS[role] for role in ("mask_token", "sep_token"))
+        return end in (None, *ends) and any(mask in self._control_ids for mask in masks)
 
     def id_to_token(self, id: int) -> str | None:
         """Return what the vocabulary calls a token; None where there is no such id."""
