@@ -36,9 +36,12 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Replace `path` by `content` in one step; a crash leaves the old file or the new one."""
-    aside = path.with_name(f".{path.name}{PARTIAL}")
+def write_atomically(path: Path, content: bytes | str, writer: str = "") -> None:
+    """Replace `path` by `content` in one step; a crash leaves the old file or the new one.
+
+    `writer` tells those apart that may write the same file at once.
+    """
+    aside = path.with_name(f".{path.name}{writer}{PARTIAL}")
     try:
         with open(aside, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.hub.families import Field
-from nextword.models.config import ROPE_SCALINGS
+from nextword.hub.config_keys import Field
+from nextword.models.config import ROPE_SCALINGS, TransformerConfig
 
 LIMITS = {"num_hidden_layers": 10_000, "n_layer": 10_000}  # a larger number means a damaged file
 LIMIT = 2**31 - 1
@@ -151,3 +151,43 @@ def read_rope(
         if scaling.get("truncate") is not None:
             rope_scaling["truncate"] = scaling.boolean("truncate", True)
     return theta, rope_scaling
+
+
+def read_ropes(
+    values: ConfigReader, thetas: dict[str, tuple[str, float]], stretched: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return our fields of rotary positions that differ between layers with a window and without.
+
+    `thetas` has for each kind of layer the key of theta in older files, and its default; the older
+    rope_scaling is that of the `stretched` kinds.
+    """
+    sections, older = values.section("rope_parameters"), values.section("rope_scaling").values
+    ropes = {}
+    for kind, (key, default) in thetas.items():
+        base = older if kind in stretched else {}
+        scaling = ConfigReader(base | sections.section(kind).values, values.where)
+        ropes[kind] = read_rope(values, scaling, values.number(key, default, above=1))
+    return {
+        "rope_theta": ropes[FULL][0],
+        "rope_scaling": ropes[FULL][1],
+        "local_rope_theta": ropes[SLIDING][0],
+        "local_rope_scaling": ropes[SLIDING][1],
+    }
+
+
+def write_ropes(config: TransformerConfig) -> dict[str, Any]:
+    """Return rope_parameters by kind of layer."""
+    ropes = {
+        FULL: (config.rope_theta, config.rope_scaling),
+        SLIDING: (config.local_rope_theta or config.rope_theta, config.local_rope_scaling),
+    }
+    default = {"rope_type": "default"}
+    return {
+        kind: (scaling or default) | {"rope_theta": theta}
+        for kind, (theta, scaling) in ropes.items()
+    }
+
+
+def layer_types(config: TransformerConfig) -> list[str]:
+    """Return the kind of each layer."""
+    return [SLIDING if config.window_of(layer) else FULL for layer in range(config.layers)]

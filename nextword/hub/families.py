@@ -1,6 +1,9 @@
 """The families of models in Hugging Face's words, as data: what config.json calls the numbers of a
 model, what safetensors files call its weights, and what transformers calls the whole.
 
+A new family is a name in models/config.py, a style in models/sizes.py, a row of FORMATS here, and a
+row of hub/config.py that says what of its config.json is no plain field.
+
 T5's first version ties the output head to the embedding and scales the states that are scored; v1.1
 (Flan, mT5) does neither, and its feed-forward networks are gated.
 """
@@ -10,6 +13,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from nextword.hub.config_keys import (
+    BERT,
+    DISTILBERT,
+    GEMMA3,
+    GPT2,
+    LLAMA,
+    MODERNBERT,
+    MT5,
+    ROBERTA,
+    SMOLLM3,
+    T5,
+    XLM_ROBERTA,
+    Field,
+)
 from nextword.models.config import Family
 
 HeadName = Literal["classifier", "spans", "tags"]
@@ -22,23 +39,9 @@ HEAD_CLASSES: dict[HeadName, str] = {
 
 
 @dataclass(frozen=True)
-class Field:
-    """A field of TransformerConfig that config.json has under a `key`, for reading and writing.
-
-    `kind` is the method of ConfigReader that checks its type, or says what each of their words
-    stands for; of several words for the same, the first is written.
-    """
-
-    ours: str
-    key: str
-    kind: Literal["integer", "positive", "fraction", "boolean"] | dict[str, Any]
-    default: Any = None
-
-
-@dataclass(frozen=True)
 class FamilyFormat:
-    """How a family is stored. `name` is that of transformers' classes, `language` ends the name of
-    the one with a language model's head.
+    """How a family is stored. `name` begins the names of transformers' classes, and `language` is
+    that of the one with a language model's head, where {} stands for the family's.
 
     Of config.json: its `fields`. A config that has another value than the `only` supported one
     would give wrong results without a word, and is refused.
@@ -55,116 +58,9 @@ class FamilyFormat:
     blocks: str = ""
     block: dict[str, str] = field(default_factory=dict)
     biases: tuple[str, ...] = ()
-    language: str = "ForCausalLM"
+    language: str = "{}ForCausalLM"
     only: dict[str, Any] = field(default_factory=dict)
 
-
-def _common(vocab_size: int | None, tied: bool) -> tuple[Field, ...]:
-    """Return what most families have under the same keys, with a family's defaults."""
-    return (
-        Field("vocab_size", "vocab_size", "integer", vocab_size),
-        Field("tied", "tie_word_embeddings", "boolean", tied),
-        Field("init_std", "initializer_range", "positive", 0.02),
-    )
-
-
-ACTIVATIONS = {
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu": "gelu",
-    "relu": "relu",
-}
-GPT2 = (
-    *_common(50257, tied=True),
-    Field("context_length", "n_positions", "integer", 1024),
-    Field("width", "n_embd", "integer", 768),
-    Field("layers", "n_layer", "integer", 12),
-    Field("heads", "n_head", "integer", 12),
-    Field("mlp_width", "n_inner", "integer"),
-    Field("mlp", "activation_function", ACTIVATIONS, "gelu_new"),
-    Field("norm_epsilon", "layer_norm_epsilon", "positive", 1e-5),
-    Field("dropout", "resid_pdrop", "fraction", 0.1),
-)
-LLAMA_ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu", "gelu_pytorch_tanh": "geglu_tanh"}
-LLAMA = (
-    *_common(None, tied=False),
-    Field("context_length", "max_position_embeddings", "integer", 2048),
-    Field("width", "hidden_size", "integer"),
-    Field("layers", "num_hidden_layers", "integer"),
-    Field("heads", "num_attention_heads", "integer"),
-    Field("kv_heads", "num_key_value_heads", "integer"),
-    Field("head_width", "head_dim", "integer"),
-    Field("mlp_width", "intermediate_size", "integer"),
-    Field("mlp", "hidden_act", LLAMA_ACTIVATIONS, "silu"),
-    Field("norm_epsilon", "rms_norm_eps", "positive", 1e-6),
-)
-
-
-def _encoder_fields(vocab_size: int, context: int, layers: int, mlp: int) -> tuple[Field, ...]:
-    """Return what BERT and its successors have under the same keys."""
-    return (
-        *_common(vocab_size, tied=True),
-        Field("context_length", "max_position_embeddings", "integer", context),
-        Field("width", "hidden_size", "integer", 768),
-        Field("layers", "num_hidden_layers", "integer", layers),
-        Field("heads", "num_attention_heads", "integer", 12),
-        Field("mlp_width", "intermediate_size", "integer", mlp),
-    )
-
-
-def _bert_fields(vocab_size: int, activations: dict[str, Any]) -> tuple[Field, ...]:
-    return (
-        *_encoder_fields(vocab_size, 512, 12, 3072),
-        Field("mlp", "hidden_act", activations, "gelu"),
-        Field("norm_epsilon", "layer_norm_eps", "positive", 1e-12),
-        Field("token_types", "type_vocab_size", "integer", 2),
-        Field("dropout", "hidden_dropout_prob", "fraction", 0.1),
-    )
-
-
-BERT = _bert_fields(30522, ACTIVATIONS)
-ROBERTA = _bert_fields(50265, {"gelu": "gelu"})  # its head has this one whatever the blocks have
-MODERNBERT_ACTIVATIONS = {
-    "gelu": "geglu",
-    "gelu_pytorch_tanh": "geglu_tanh",
-    "gelu_new": "geglu_tanh",
-    "silu": "swiglu",
-}
-MODERNBERT = (
-    *_encoder_fields(50368, 8192, 22, 1152),
-    Field("mlp", "hidden_activation", MODERNBERT_ACTIVATIONS, "gelu"),
-    Field("mlp", "classifier_activation", MODERNBERT_ACTIVATIONS, "gelu"),
-    Field("norm_epsilon", "norm_eps", "positive", 1e-5),
-    Field("norm_bias", "norm_bias", "boolean", False),
-    Field("attention_bias", "attention_bias", "boolean", False),
-    Field("mlp_bias", "mlp_bias", "boolean", False),
-    Field("transform_bias", "classifier_bias", "boolean", False),
-    Field("vocabulary_bias", "decoder_bias", "boolean", True),
-    Field("mean_pooling", "classifier_pooling", {"cls": False, "mean": True}, "cls"),
-)
-T5_ACTIVATIONS = {
-    "relu": "relu",
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gated-gelu": "geglu_tanh",  # theirs says gelu and means the approximation
-    "gated-silu": "swiglu",
-}
-T5 = (
-    Field("vocab_size", "vocab_size", "integer", 32128),
-    Field("width", "d_model", "integer", 512),
-    Field("head_width", "d_kv", "integer", 64),
-    Field("mlp_width", "d_ff", "integer", 2048),
-    Field("layers", "num_layers", "integer", 6),
-    Field("decoder_layers", "num_decoder_layers", "integer"),
-    Field("heads", "num_heads", "integer", 8),
-    Field("mlp", "feed_forward_proj", T5_ACTIVATIONS, "relu"),
-    Field("relative_buckets", "relative_attention_num_buckets", "integer", 32),
-    Field("relative_distance", "relative_attention_max_distance", "integer", 128),
-    Field("norm_epsilon", "layer_norm_epsilon", "positive", 1e-6),
-    Field("dropout", "dropout_rate", "fraction", 0.1),
-    # That of pretraining; relative positions have no limit.
-    Field("context_length", "n_positions", "integer", 512),
-)
 
 GPT2_TOP = {
     "embedding": "transformer.wte",
@@ -191,6 +87,11 @@ LLAMA_BLOCK = {
     "mlp.input": "mlp.gate_proj mlp.up_proj",
     "mlp.output": "mlp.down_proj",
 }
+GEMMA3_BLOCK = LLAMA_BLOCK | {
+    "attention_output_norm": "post_attention_layernorm",
+    "mlp_norm": "pre_feedforward_layernorm",
+    "mlp_output_norm": "post_feedforward_layernorm",
+}
 EMBEDDINGS = {
     "embedding": "embeddings.word_embeddings",
     "positions": "embeddings.position_embeddings",
@@ -216,6 +117,20 @@ BERT_BLOCK = {
     "mlp.input": "intermediate.dense",
     "mlp.output": "output.dense",
     "mlp_norm": "output.LayerNorm",
+}
+DISTILBERT_TOP = {ours: f"distilbert.{theirs}" for ours, theirs in EMBEDDINGS.items()} | {
+    "transform.dense": "vocab_transform",
+    "transform.norm": "vocab_layer_norm",
+    "head": "vocab_projector",
+    "pooler": "pre_classifier",
+}
+DISTILBERT_BLOCK = {
+    "attention.qkv": "attention.q_lin attention.k_lin attention.v_lin",
+    "attention.output": "attention.out_lin",
+    "attention_norm": "sa_layer_norm",
+    "mlp.input": "ffn.lin1",
+    "mlp.output": "ffn.lin2",
+    "mlp_norm": "output_layer_norm",
 }
 MODERNBERT_TOP = {
     "embedding": "model.embeddings.tok_embeddings",
@@ -252,8 +167,23 @@ BERT_ONLY = {
 }
 
 
-def _llama(name: str) -> FamilyFormat:
-    return FamilyFormat(name, LLAMA, "model.", LLAMA_TOP, "model.layers.", LLAMA_BLOCK)
+def _llama(name: str, fields: tuple[Field, ...] = LLAMA, **more: Any) -> FamilyFormat:
+    block = more.pop("block", LLAMA_BLOCK)
+    return FamilyFormat(name, fields, "model.", LLAMA_TOP, "model.layers.", block, **more)
+
+
+def _roberta(name: str, fields: tuple[Field, ...]) -> FamilyFormat:
+    return FamilyFormat(
+        name,
+        fields,
+        "roberta.",
+        ROBERTA_TOP,
+        "roberta.encoder.layer.",
+        BERT_BLOCK,
+        ("lm_head.bias", "lm_head.decoder.bias"),
+        "{}ForMaskedLM",
+        BERT_ONLY,
+    )
 
 
 FORMATS: dict[Family, FamilyFormat] = {
@@ -264,7 +194,7 @@ FORMATS: dict[Family, FamilyFormat] = {
         GPT2_TOP,
         "transformer.h.",
         GPT2_BLOCK,
-        language="LMHeadModel",
+        language="{}LMHeadModel",
         only={
             "scale_attn_weights": True,
             "scale_attn_by_inverse_layer_idx": False,
@@ -275,6 +205,18 @@ FORMATS: dict[Family, FamilyFormat] = {
     "mistral": _llama("Mistral"),
     "qwen2": _llama("Qwen2"),
     "qwen3": _llama("Qwen3"),
+    "smollm3": _llama("SmolLM3", SMOLLM3),
+    "gemma3_text": _llama(
+        "Gemma3Text",
+        GEMMA3,
+        block=GEMMA3_BLOCK,
+        language="Gemma3ForCausalLM",
+        only={
+            "attn_logit_softcapping": None,
+            "final_logit_softcapping": None,
+            "use_bidirectional_attention": False,
+        },
+    ),
     "modernbert": FamilyFormat(
         "ModernBert",
         MODERNBERT,
@@ -283,7 +225,7 @@ FORMATS: dict[Family, FamilyFormat] = {
         "model.layers.",
         MODERNBERT_BLOCK,
         ("decoder.bias",),
-        "ForMaskedLM",
+        "{}ForMaskedLM",
     ),
     "bert": FamilyFormat(
         "Bert",
@@ -293,19 +235,21 @@ FORMATS: dict[Family, FamilyFormat] = {
         "bert.encoder.layer.",
         BERT_BLOCK,
         ("cls.predictions.bias", "cls.predictions.decoder.bias"),  # two names of one bias
-        "ForMaskedLM",
+        "{}ForMaskedLM",
         BERT_ONLY,
     ),
-    "roberta": FamilyFormat(
-        "Roberta",
-        ROBERTA,
-        "roberta.",
-        ROBERTA_TOP,
-        "roberta.encoder.layer.",
-        BERT_BLOCK,
-        ("lm_head.bias", "lm_head.decoder.bias"),
-        "ForMaskedLM",
-        BERT_ONLY,
+    "roberta": _roberta("Roberta", ROBERTA),
+    "xlm-roberta": _roberta("XLMRoberta", XLM_ROBERTA),
+    "distilbert": FamilyFormat(
+        "DistilBert",
+        DISTILBERT,
+        "distilbert.",
+        DISTILBERT_TOP,
+        "distilbert.transformer.layer.",
+        DISTILBERT_BLOCK,
+        ("vocab_projector.bias",),
+        "{}ForMaskedLM",
     ),
-    "t5": FamilyFormat("T5", T5, "", T5_TOP, language="ForConditionalGeneration"),
+    "t5": FamilyFormat("T5", T5, "", T5_TOP, language="{}ForConditionalGeneration"),
+    "mt5": FamilyFormat("MT5", MT5, "", T5_TOP, language="{}ForConditionalGeneration"),
 }

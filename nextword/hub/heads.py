@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from nextword.errors import UserError
 from nextword.hub.families import HeadName
-from nextword.models.config import DECODERS, Family
+from nextword.models.config import DECODERS, ENCODER_DECODERS, Family
 from nextword.models.heads import (
     ModelWithHead,
     QuestionAnsweringModel,
@@ -102,10 +102,9 @@ CLASSIFIER = Head(
     modules=("score", "pooler"),
     weight="score",
     weights={
-        "bert": "classifier",
-        "roberta": "classifier.out_proj",
-        "modernbert": "classifier",
-        "t5": "classification_head.out_proj",
+        **dict.fromkeys(("bert", "distilbert", "modernbert"), "classifier"),
+        **dict.fromkeys(("roberta", "xlm-roberta"), "classifier.out_proj"),
+        **dict.fromkeys(ENCODER_DECODERS, "classification_head.out_proj"),
     },
     describes=("id2label", "label2id", "problem_type"),
     rows="labels",

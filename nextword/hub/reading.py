@@ -131,7 +131,7 @@ def _read_model(directory: Path, config: TransformerConfig) -> GenerativeModel:
     weights.require_language_head()
     weights.check_size()
     own_head = weights.has_own_head()
-    if config.family == "t5":  # whose config.json does not say it
+    if config.decoder_layers:  # T5's config.json does not say it
         config = replace(config, tied=not own_head)
     elif config.tied and own_head:
         warn(

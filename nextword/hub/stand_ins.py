@@ -20,12 +20,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from nextword.files import read_json, write_atomically, write_json
-from nextword.hub.adapter import CONFIG as ADAPTER
-from nextword.hub.adapter import WEIGHTS
-from nextword.hub.adapter_merging import base_of, merge_adapter
+from nextword.files import put_in_place, read_json, write_atomically, write_json
+from nextword.hub.adapter import WEIGHTS, base_of, merge_adapter
 from nextword.hub.gguf.reading import read_gguf
-from nextword.hub.tensor_files import TABLE, inside
+from nextword.hub.tensor_files import ADAPTER, TABLE, inside
 
 VERSION = 1  # of what such a directory holds
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -115,15 +113,17 @@ def _temporary() -> Path:
 
 @contextlib.contextmanager
 def _filled(directory: Path) -> Iterator[Path]:
-    """Fill a directory aside and rename it into place; where another process was faster, its own
-    stays."""
-    with tempfile.TemporaryDirectory(dir=directory.parent, ignore_cleanup_errors=True) as aside:
-        yield Path(aside)
+    """Fill a directory aside and rename it into place. Where another process was faster, its own
+    stays; what is left of one that was half deleted is replaced."""
+    with tempfile.TemporaryDirectory(dir=directory.parent, ignore_cleanup_errors=True) as folder:
+        aside = Path(folder) / "model"
+        aside.mkdir()
+        yield aside
         try:
-            Path(aside).rename(directory)
+            aside.rename(directory)
         except OSError:
             if not (directory / "config.json").is_file():
-                raise
+                put_in_place(aside, directory)
 
 
 def _place(named: Path, files: Iterable[Path]) -> Path:

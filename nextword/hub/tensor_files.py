@@ -16,6 +16,7 @@ from nextword.errors import UserError
 from nextword.hub.tables import open_table
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"  # in a directory of low-rank updates alone
 TABLE = "weights.table.json"  # in a directory that stands for a model kept otherwise
 PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # zipped or not
 

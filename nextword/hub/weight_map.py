@@ -17,12 +17,13 @@ from nextword.hub.families import (
     T5_STACKS,
 )
 from nextword.hub.heads import HEADS
-from nextword.models.config import Family, TransformerConfig
+from nextword.models.config import ENCODER_DECODERS, Family, TransformerConfig
 from nextword.models.encoder_decoder import GenerativeModel
 from nextword.models.heads import ModelWithHead, QuestionAnsweringModel
 
 BODY = "transformer."  # our name, and sometimes theirs, of the model below a head
-BODY_IN_SPANS = ("llama", "qwen2", "qwen3")  # their ...ForQuestionAnswering has a .transformer
+# Their ...ForQuestionAnswering has a .transformer.
+BODY_IN_SPANS = ("llama", "qwen2", "qwen3", "smollm3")
 # No weights: masks and tables that old checkpoints contain; T5's embedding once more, and a bias
 # that cross-attention has no use for.
 IGNORED = (
@@ -66,7 +67,7 @@ def stored_tensors(
             yield StoredTensor(name, bias_names(config)[0], slice(0, shape[0]), shape)
             continue
         module, kind = name.removeprefix(BODY).rsplit(".", 1)
-        if config.family == "t5":
+        if config.family in ENCODER_DECODERS:
             names = _t5_names(module, config.gated)
         elif module in top:
             names = [top[module]]
@@ -155,7 +156,8 @@ def full_names(config: TransformerConfig, stored: Collection[str]) -> dict[str, 
     """Return stored names, each with the one it has where a model is saved with its head."""
     prefix = FORMATS[config.family].prefix
     heads = head_names(config.family) + bias_names(config)
-    prefixes = (p for p in (prefix, BODY) if any(name.startswith(p) for name in stored))
+    known = (prefix, BODY) if config.family in BODY_IN_SPANS else (prefix,)
+    prefixes = (p for p in known if any(name.startswith(p) for name in stored))
     stored_prefix = next(prefixes, "")
     full = {}
     for name in stored:

@@ -155,7 +155,7 @@ def _special_ids(tokenizer: Tokenizer | None, config: TransformerConfig) -> dict
         begin = tokenizer.end_id if tokenizer.bos_id is None else tokenizer.bos_id
         ids: dict[str, int | None] = {"bos_token_id": begin, "eos_token_id": tokenizer.end_id}
         return ids if tokenizer.pad_id is None else ids | {"pad_token_id": tokenizer.pad_id}
-    if config.family == "roberta" and tokenizer.pad_id != config.position_offset - 1:
+    if config.position_offset and tokenizer.pad_id != config.position_offset - 1:
         raise UserError(
             f"a RoBERTa whose positions begin at {config.position_offset} pads with token "
             f"{config.position_offset - 1}, its tokenizer with {tokenizer.pad_id}",
@@ -240,9 +240,9 @@ def _stored_pieces(model: GenerativeModel | ModelWithHead) -> tuple[list[StoredT
     bias, *copies = bias_names(config) or ("",)
     if not config.tied:  # both names are parameters of theirs, though only one counts
         members += [replace(p, name=copy) for p in members if p.name == bias for copy in copies]
-    if config.family == "t5" and config.tied and config.vocabulary_scale == 1:
+    if config.decoder_layers and config.tied and config.vocabulary_scale == 1:
         # Older versions of transformers tie only models whose states are scaled.
-        embedding, head = (weight_name("t5", module) for module in ("embedding", "head"))
+        embedding, head = (weight_name(config.family, module) for module in ("embedding", "head"))
         members += [replace(p, name=head) for p in members if p.name == embedding]
         copies.append(head)
     return members, copies

@@ -124,11 +124,12 @@ def rotary_frequencies(config: TransformerConfig, local: bool = False) -> tuple[
     et al. 2023). With `local`, those of the layers that have a window.
     """
     half = config.head_width // 2
-    theta = (local and config.local_rope_theta) or config.rope_theta
+    theta, scaling = config.rope_theta, config.rope_scaling
+    if local and config.local_rope_theta is not None:
+        theta, scaling = config.local_rope_theta, config.local_rope_scaling
     # On the CPU whatever the default device is, so that a model made on "meta" has them.
     exponents = torch.arange(half, dtype=torch.float32, device="cpu") / half
     frequencies = 1.0 / theta**exponents
-    scaling = config.rope_scaling
     if scaling is None:
         return frequencies, 1.0
     factor = scaling["factor"]

@@ -41,7 +41,7 @@ class Attention(nn.Module):
         self.window = config.window_of(layer)
         self.qkv = Linear(config.width, sum(config.qkv_rows), config.attention_bias)
         self.output = Linear(config.query_width, config.width, config.output_bias)
-        norm = partial(RMSNorm, config.head_width, config.norm_epsilon)
+        norm = partial(RMSNorm, config.head_width, config.norm_epsilon, config.unit_offset)
         self.query_norm = norm() if config.qk_norm else None
         self.key_norm = norm() if config.qk_norm else None
 
@@ -76,8 +76,8 @@ class Attention(nn.Module):
         if self.query_norm is not None and self.key_norm is not None:
             weight = torch.cat(  # [heads + kv_heads, head]
                 (
-                    self.query_norm.weight.expand(self.heads, -1),
-                    self.key_norm.weight.expand(self.kv_heads, -1),
+                    self.query_norm.gain.expand(self.heads, -1),
+                    self.key_norm.gain.expand(self.kv_heads, -1),
                 )
             )
             query_key = rms_norm(query_key, weight, self.query_norm.epsilon)
@@ -134,7 +134,11 @@ class Block(nn.Module):
             self.cross = CrossAttention(config, layer)
         self.mlp_norm = build_norm(config)
         self.mlp = FeedForward(config)
-        self.post_norm, self.dropout = config.post_norm, config.dropout
+        if config.output_norm:
+            self.attention_output_norm = build_norm(config)
+            self.mlp_output_norm = build_norm(config)
+        self.post_norm, self.output_norm = config.post_norm, config.output_norm
+        self.dropout = config.dropout
 
     def forward(
         self,
@@ -150,7 +154,9 @@ class Block(nn.Module):
             x = self.attention_norm(x + drop(self.attention(x, rotation, bias, cache)))
             output: Tensor = self.mlp_norm(x + drop(self.mlp(x)))
             return output
-        x = x + drop(self.attention(self.attention_norm(x), rotation, bias, cache))
+        attended = self.attention(self.attention_norm(x), rotation, bias, cache)
+        x = x + drop(self.attention_output_norm(attended) if self.output_norm else attended)
         if source is not None:
             x = x + drop(self.cross(self.cross_norm(x), source, source_bias, cache))
-        return x + drop(self.mlp(self.mlp_norm(x)))
+        computed = self.mlp(self.mlp_norm(x))
+        return x + drop(self.mlp_output_norm(computed) if self.output_norm else computed)

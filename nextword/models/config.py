@@ -9,12 +9,34 @@ from typing import Any, Literal
 
 from nextword.errors import UserError
 
+# By Hugging Face's model_type.
 Family = Literal[
-    "gpt2", "llama", "mistral", "qwen2", "qwen3", "modernbert", "bert", "roberta", "t5"
+    "gpt2",
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "smollm3",
+    "gemma3_text",
+    "modernbert",
+    "bert",
+    "roberta",
+    "xlm-roberta",
+    "distilbert",
+    "t5",
+    "mt5",
 ]
-DECODERS: tuple[Family, ...] = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
-ENCODERS: tuple[Family, ...] = ("modernbert", "bert", "roberta")
-ENCODER_DECODERS: tuple[Family, ...] = ("t5",)
+DECODERS: tuple[Family, ...] = (
+    "gpt2",
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "smollm3",
+    "gemma3_text",
+)
+ENCODERS: tuple[Family, ...] = ("modernbert", "bert", "roberta", "xlm-roberta", "distilbert")
+ENCODER_DECODERS: tuple[Family, ...] = ("t5", "mt5")
 FAMILIES: tuple[Family, ...] = DECODERS + ENCODERS + ENCODER_DECODERS
 GATED = ("swiglu", "geglu", "geglu_tanh")  # the feed-forward network has a second, gating matrix
 ROPE_SCALINGS = ("linear", "llama3", "yarn")
@@ -24,15 +46,23 @@ ROPE_SCALINGS = ("linear", "llama3", "yarn")
 class TransformerConfig:
     """The shape of a model. Lengths are in tokens.
 
+    Norms stand before attention and before the feed-forward network; with `post_norm` after each
+    addition to the residual stream instead (Vaswani et al. 2017), with `output_norm` also after
+    each of the two, before the addition (Gemma 2). Their weights are one more than what is stored
+    with `unit_offset` (Gemma).
+
     `rope_scaling` extends rotary positions beyond the context trained on: {"rope_type": "linear",
     "factor": 4.0} and so on, with Hugging Face's keys. In the `windowed_layers` a token sees only
-    tokens less than `window` away, and rotary positions use `local_rope_theta`. `attention_bias` is
-    that of queries, keys and values, `output_bias` that of attention's output.
+    tokens less than `window` away, and where `local_rope_theta` is given, rotary positions use it
+    and `local_rope_scaling`. The `unrotated_layers` have no positions at all (SmolLM3; Yang et al.
+    2025). `attention_bias` is that of queries, keys and values, `output_bias` that of attention's
+    output.
 
     An encoder is not `causal`. With `transform`, a masked language model has a linear map, the
-    activation and a norm before its output head. An encoder–decoder has `decoder_layers`; `layers`
-    are then the encoder's, and both stacks share the config but for `causal` and `cross`
-    (attention to the encoder's states).
+    activation and a norm before its output head; a classifier made of it begins with that, or with
+    a `pooler` of its own. An encoder–decoder has `decoder_layers`; `layers` are then the encoder's,
+    and both stacks share the config but for `causal` and `cross` (attention to the encoder's
+    states).
 
     Raises UserError where the numbers do not fit together.
     """
@@ -49,9 +79,12 @@ class TransformerConfig:
     norm: Literal["layernorm", "rmsnorm"] = "rmsnorm"
     norm_epsilon: float = 1e-6
     norm_bias: bool = True
-    post_norm: bool = False  # after each addition to the residual stream, not before each part
+    unit_offset: bool = False
+    post_norm: bool = False
+    output_norm: bool = False
     first_norm: bool = True  # before the first layer's attention
     embedding_norm: bool = False
+    scaled_embedding: bool = False  # by the root of the width (Vaswani et al. 2017, 3.4)
     positions: Literal["learned", "rotary", "relative"] = "rotary"
     position_offset: int = 0  # entries of learned positions before that of the first token
     relative_buckets: int = 32
@@ -60,6 +93,8 @@ class TransformerConfig:
     rope_theta: float = 10_000.0
     local_rope_theta: float | None = None
     rope_scaling: dict[str, Any] | None = field(default=None, hash=False)
+    local_rope_scaling: dict[str, Any] | None = field(default=None, hash=False)
+    unrotated_layers: tuple[int, ...] = ()
     mlp: Literal["gelu_tanh", "gelu", "relu", "swiglu", "geglu", "geglu_tanh"] = "swiglu"
     qk_norm: bool = False
     attention_bias: bool = False
@@ -68,6 +103,7 @@ class TransformerConfig:
     mlp_bias: bool = False
     transform: bool = False
     transform_bias: bool = True
+    pooler: Literal["tanh", "relu"] | None = None  # the activation of a layer before the scores
     vocabulary_bias: bool = False  # on the scores of the vocabulary
     vocabulary_scale: float = 1.0  # of the states that are scored
     tied: bool = True
@@ -95,10 +131,11 @@ class TransformerConfig:
                 f"rotary positions rotate pairs of numbers, and a head is {self.head_width} wide",
                 mend="choose heads so that width / heads is even",
             )
-        kind = (self.rope_scaling or {"rope_type": "linear"}).get("rope_type")
-        if kind not in ROPE_SCALINGS:
-            known = "known are " + ", ".join(ROPE_SCALINGS)
-            raise UserError(f"rope_type {kind!r} is not known", mend=known)
+        for scaling in (self.rope_scaling, self.local_rope_scaling):
+            kind = (scaling or {"rope_type": "linear"}).get("rope_type")
+            if kind not in ROPE_SCALINGS:
+                known = "known are " + ", ".join(ROPE_SCALINGS)
+                raise UserError(f"rope_type {kind!r} is not known", mend=known)
 
     @property
     def gated(self) -> bool:
@@ -146,7 +183,8 @@ def parameter_count(config: TransformerConfig) -> int:
     )
     inner = config.mlp_width * (2 if config.gated else 1)
     mlp = width * (inner + config.mlp_width) + config.mlp_bias * (inner + width)
-    blocks = config.layers * (attention + mlp + 2 * norm) - (0 if config.first_norm else norm)
+    norms = (4 if config.output_norm else 2) * norm
+    blocks = config.layers * (attention + mlp + norms) - (0 if config.first_norm else norm)
     blocks += config.decoder_layers * (2 * attention + mlp + 3 * norm)
     embeddings = width * (
         config.vocab_size * (1 if config.tied else 2)

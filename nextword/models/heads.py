@@ -20,7 +20,7 @@ from nextword.models.transformer import Transformer
 # The parameters that a checkpoint without this head has not, and that are trained in full beside
 # low-rank updates: the heads, and the layers before them.
 HEAD_PARAMETERS = ("score.", "span.", "tag.", "pooler.", "transformer.transform.")
-POOLED = ("bert", "roberta")  # their classifiers have a layer of their own before the scores
+POOLERS = {"tanh": torch.tanh, "relu": torch.relu}
 
 
 class SequenceClassificationModel(nn.Module):
@@ -38,7 +38,7 @@ class SequenceClassificationModel(nn.Module):
         self.transformer = remove_head(transformer)
         self.score = Linear(config.width, outputs, bias=not config.causal)
         self.pooler: Linear | None = None
-        if config.family in POOLED:
+        if config.pooler is not None:
             self.pooler = Linear(config.width, config.width, bias=True)
         if seed is not None:
             initialize_linear(self, config.init_std, seed, below="transformer")
@@ -47,8 +47,8 @@ class SequenceClassificationModel(nn.Module):
         """Map hidden states [examples, width] to scores [examples, outputs], in fp32 or better."""
         config = self.transformer.config
         states = self.transformer.to_output(full_precision(states))
-        if self.pooler is not None:
-            states = self.pooler(states).tanh()
+        if self.pooler is not None and config.pooler is not None:
+            states = POOLERS[config.pooler](self.pooler(states))
         if not config.causal:
             states = F.dropout(states, config.dropout, self.training)
         return self.score(states)
@@ -102,8 +102,9 @@ def remove_head(transformer: Transformer) -> Transformer:
 
 
 def headless_config(config: TransformerConfig) -> TransformerConfig:
-    """Return the config of a Transformer without output head; ModernBERT keeps its transform."""
-    transform = config.transform and config.family not in POOLED
+    """Return the config of a Transformer without output head; ModernBERT keeps its transform, where
+    others have a pooler."""
+    transform = config.transform and config.pooler is None
     return replace(config, tied=True, vocabulary_bias=False, transform=transform)
 
 

@@ -38,7 +38,7 @@ def initial_weights(
         if name == "embedding_norm.weight" and not config.post_norm:
             value.fill_(EMBEDDING_NORM)
         elif name.endswith("norm.weight"):
-            value.fill_(1.0)
+            value.fill_(0.0 if config.unit_offset else 1.0)
         elif name.endswith("bias"):
             value.zero_()
         else:

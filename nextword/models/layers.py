@@ -138,21 +138,27 @@ class _RMSNorm(torch.autograd.Function):
 
 
 class RMSNorm(nn.Module):
-    """Root mean square 1 over the last dimension, in fp32 (Zhang and Sennrich 2019)."""
+    """Root mean square 1 over the last dimension, in fp32 (Zhang and Sennrich 2019). With
+    `unit_offset` the weight is kept as its distance from 1, as Gemma does."""
 
-    def __init__(self, width: int, epsilon: float) -> None:
+    def __init__(self, width: int, epsilon: float, unit_offset: bool = False) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.zeros(width) if unit_offset else torch.ones(width))
+        self.epsilon, self.unit_offset = epsilon, unit_offset
+
+    @property
+    def gain(self) -> Tensor:
+        """What normed values are multiplied by, [width]."""
+        return self.weight + 1.0 if self.unit_offset else self.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.weight, self.epsilon)
+        return rms_norm(x, self.gain, self.epsilon)
 
 
 def build_norm(config: TransformerConfig) -> LayerNorm | RMSNorm:
     """Return a new norm over the model's width."""
     if config.norm == "rmsnorm":
-        return RMSNorm(config.width, config.norm_epsilon)
+        return RMSNorm(config.width, config.norm_epsilon, config.unit_offset)
     return LayerNorm(config.width, config.norm_epsilon, config.norm_bias)
 
 

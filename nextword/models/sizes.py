@@ -51,7 +51,8 @@ SIZES: dict[str, Size] = {
     "gpt2-xl": Size(48, 1600, 25, 25, 50257),
 }
 
-GROUPED_QUERY = ("llama", "mistral", "qwen2", "qwen3")  # heads may share keys and values
+# Whose heads may share keys and values.
+GROUPED_QUERY = ("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma3_text")
 BIASED = dict.fromkeys(("attention_bias", "output_bias", "mlp_bias"), True)
 BERT: dict[str, Any] = BIASED | {
     "norm": "layernorm",
@@ -62,8 +63,19 @@ BERT: dict[str, Any] = BIASED | {
     "token_types": 2,
     "mlp": "gelu",
     "transform": True,
+    "pooler": "tanh",
     "vocabulary_bias": True,
     "causal": False,
+}
+ROBERTA = BERT | {"position_offset": 2, "token_types": 1, "norm_epsilon": 1e-5}
+T5: dict[str, Any] = {
+    "norm_epsilon": 1e-6,
+    "positions": "relative",
+    "mlp": "geglu_tanh",
+    "attention_scale": 1.0,
+    "tied": False,
+    "causal": False,
+    "start_id": 0,
 }
 STYLES: dict[Family, dict[str, Any]] = {
     "gpt2": BIASED
@@ -72,6 +84,17 @@ STYLES: dict[Family, dict[str, Any]] = {
     "mistral": {"norm_epsilon": 1e-5},
     "qwen2": {"norm_epsilon": 1e-6, "attention_bias": True},
     "qwen3": {"norm_epsilon": 1e-6, "qk_norm": True},
+    "smollm3": {"norm_epsilon": 1e-6, "rope_theta": 2_000_000.0},
+    "gemma3_text": {
+        "norm_epsilon": 1e-6,
+        "unit_offset": True,
+        "output_norm": True,
+        "scaled_embedding": True,
+        "qk_norm": True,
+        "mlp": "geglu_tanh",
+        "rope_theta": 1_000_000.0,
+        "local_rope_theta": 10_000.0,
+    },
     "modernbert": {
         "norm": "layernorm",
         "norm_bias": False,
@@ -89,16 +112,11 @@ STYLES: dict[Family, dict[str, Any]] = {
         "causal": False,
     },
     "bert": BERT,
-    "roberta": BERT | {"position_offset": 2, "token_types": 1, "norm_epsilon": 1e-5},
-    "t5": {
-        "norm_epsilon": 1e-6,
-        "positions": "relative",
-        "mlp": "geglu_tanh",
-        "attention_scale": 1.0,
-        "tied": False,
-        "causal": False,
-        "start_id": 0,
-    },
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
+    "distilbert": BERT | {"token_types": 0, "pooler": "relu"},
+    "t5": T5,
+    "mt5": T5,
 }
 
 

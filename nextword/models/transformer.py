@@ -92,6 +92,8 @@ class Transformer(nn.Module):
             )
         at = torch.arange(time, device=tokens.device)[None] if positions is None else positions
         x = self.embedding(tokens)  # [batch, time, width]
+        if self.config.scaled_embedding:
+            x = x * self.config.width**0.5
         if self.positions is not None:
             x = x + self.positions(at + self.config.position_offset)
         if self.types is not None:
@@ -108,7 +110,8 @@ class Transformer(nn.Module):
         source_bias = None if source_mask is None else score_bias(source_mask, x.dtype)
         for layer, block in enumerate(self.blocks):
             window = self.config.window_of(layer)
-            x = block(x, rotations.get(window), biases[window], cache, source, source_bias)
+            turn = None if layer in self.config.unrotated_layers else rotations.get(window)
+            x = block(x, turn, biases[window], cache, source, source_bias)
         hidden: Tensor = self.norm(x)
         return hidden
 

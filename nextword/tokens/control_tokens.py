@@ -16,7 +16,34 @@ from nextword.settings import PrepareSettings
 END_OF_TEXT = "<|endoftext|>"
 FIM_TOKENS = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>")
 SENTINELS = tuple(f"<extra_id_{number}>" for number in range(100))  # as T5's tokenizer names them
-
+HTML = frozenset(  # of which Gemma has tokens
+    [
+        "table",
+        "caption",
+        "thead",
+        "tbody",
+        "tfoot",
+        "tr",
+        "th",
+        "td",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "blockquote",
+        "strong",
+        "em",
+        "b",
+        "i",
+        "u",
+        "s",
+        "sub",
+        "sup",
+        "code",
+    ]
+)
 _UNTYPABLE = "\ufdd0"  # a noncharacter, in the names that hide control tokens from the model
 
 
@@ -85,7 +112,7 @@ def control_tokens_for(settings: PrepareSettings) -> ControlTokens:
 def control_tokens(definition: dict[str, Any]) -> dict[int, str]:
     """Return ids and names of a tokenizer.json's special tokens, and of markup such as <think>.
 
-    Added words ("covid") and runs of spaces are text.
+    Added words ("covid"), runs of spaces and HTML's elements (Gemma's) are text.
     """
     return {
         token["id"]: token["content"]
@@ -95,7 +122,8 @@ def control_tokens(definition: dict[str, Any]) -> dict[int, str]:
 
 
 def _is_markup(name: str) -> bool:
-    return len(name) > 2 and (name[0], name[-1]) in {("<", ">"), ("[", "]")}
+    is_html = name.strip("<>").removeprefix("/") in HTML
+    return len(name) > 2 and (name[0], name[-1]) in {("<", ">"), ("[", "]")} and not is_html
 
 
 def hide_control_tokens(definition: dict[str, Any], visible: str | None = None) -> dict[str, Any]:

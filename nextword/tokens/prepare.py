@@ -14,6 +14,7 @@ from typing import Any
 
 from nextword.errors import UserError, nearest
 from nextword.files import read_json, whole_directory
+from nextword.resources import available_cores
 from nextword.settings import PrepareSettings, with_overrides
 from nextword.terminal import say, table, warn
 from nextword.text.cleaning import LANGUAGES
@@ -21,28 +22,24 @@ from nextword.text.document import Source
 from nextword.text.sources import digest_contents, find_sources, fingerprint, list_items
 from nextword.tokens import losses, stages
 from nextword.tokens.control_tokens import control_tokens_for
+from nextword.tokens.encode import encode_shards, lost_in_encoding, write_splits
 from nextword.tokens.select import Corpus, SelectedShard, select_documents, split_documents
-from nextword.tokens.stages import (
-    encode_shards,
-    lost_in_encoding,
-    measure_overlap,
-    read_shards,
-    write_splits,
-)
+from nextword.tokens.stages import measure_overlap, read_shards
 from nextword.tokens.store import MANIFEST, TOKENIZER, Store, write_manifest
 from nextword.tokens.summary import summarize, summary_rows
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.tokenizer_training import byte_tokenizer, character_tokenizer, check_vocab_size
 from nextword.tokens.workers import (
     WorkerPool,
-    available_cores,
+    Workers,
     explain_disk_errors,
     interruptible,
     remove_leftovers,
     work_directory,
 )
 
-RELEVANT = PrepareSettings.model_fields.keys() - {"workers"}  # settings that change the result
+# Settings that change the result.
+RELEVANT = PrepareSettings.model_fields.keys() - {"workers", "cluster"}
 SMALL_CORPUS = 1_000_000  # bytes; less text is not worth starting processes for
 
 _OWN_TOKENIZER = "leave out --tokenizer: one that knows every character is trained on the text"
@@ -80,12 +77,11 @@ def prepare(
         return store
     contents = digest_contents(sources)
     size = sum(source.size for source in sources)
-    count = settings.workers or (1 if 0 < size < SMALL_CORPUS else available_cores())
     with (
         interruptible("What is done is kept: the same command goes on from there"),
         explain_disk_errors(out),
         work_directory(out, identity) as work,
-        WorkerPool(count) as workers,
+        _start_workers(settings, size, work) as workers,
     ):
         if store := _finished_store(out, identity):  # by a process that was waited for
             return store
@@ -196,13 +192,22 @@ def _given_tokenizer(settings: PrepareSettings) -> Tokenizer | None:
     return tokenizer
 
 
+def _start_workers(settings: PrepareSettings, size: int, work: Path) -> Workers:
+    """Return the workers for so many bytes of sources."""
+    if settings.cluster is not None:
+        from nextword.tokens.cluster import RayWorkers
+
+        return RayWorkers(settings.cluster, settings.workers, work)
+    return WorkerPool(settings.workers or (1 if 0 < size < SMALL_CORPUS else available_cores()))
+
+
 def _start_training(
     corpus: Corpus,
     parts: list[SelectedShard],
     settings: PrepareSettings,
     given: Tokenizer | None,
     saved: Path,
-    workers: WorkerPool,
+    workers: Workers,
 ) -> Callable[[], Tokenizer]:
     """Start making the tokenizer; the function returned waits for it.
 

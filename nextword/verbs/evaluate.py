@@ -35,9 +35,8 @@ from nextword.settings import (
     resolve,
     with_overrides,
 )
-from nextword.tasks import task_file
 from nextword.tasks.dataset import Dataset, resampler_of
-from nextword.tasks.opening import AnyTask, open_task, task_class
+from nextword.tasks.opening import AnyTask, open_task, read_task_file, task_class
 from nextword.tasks.records import read_records
 from nextword.text.sources import list_items
 from nextword.tokens.losses import say_what_is_folded, warn_of
@@ -145,7 +144,7 @@ def training_duplicates(task: AnyTask, dataset: Dataset[Any]) -> list[Duplicate 
     that cannot be read any more; what was held out of it counts, since it chose the model."""
     place = Path(task.place)
     folder = place.resolve().parent if place.resolve().name == "model" else place
-    if task_file.read(place) is None or not (folder / configuration.FILE).is_file():
+    if read_task_file(place) is None or not (folder / configuration.FILE).is_file():
         return None
     try:
         saved = configuration.read(folder, FinetuneConfiguration)

@@ -18,27 +18,26 @@ from typing import Any
 from nextword.errors import UserError
 from nextword.evaluation.bootstrap import SeedStats
 from nextword.evaluation.contamination import count_duplicates, describe_counts, find_duplicates
-from nextword.evaluation.metrics import Direction, Estimate
+from nextword.evaluation.metrics import Direction, Estimate, choose_metric
 from nextword.files import recover
 from nextword.models.lora import add_lora
 from nextword.runs import configuration, training_text
 from nextword.runs.configuration import FinetuneConfiguration, check_new
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
-from nextword.tasks import task_file, training
+from nextword.tasks import training
 from nextword.tasks.dataset import Dataset, Encoded, fingerprint
-from nextword.tasks.opening import open_task, task_class
+from nextword.tasks.opening import open_task, task_class, write_task_file
 from nextword.tasks.records import read_records
 from nextword.tasks.training import FinetunePlan, TaskValidator, hold_out
 from nextword.terminal import warn
 from nextword.tokens import losses
 from nextword.tokens.packing import ExampleLoader
 from nextword.training import metrics_log, optimizers, periodic, session
-from nextword.training.machine import choose_precision
+from nextword.training.machine import choose_precision, watch_threads
 from nextword.training.optimizers import Optimizers, OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.sharding import choose_sharding, spread
 from nextword.training.state import State
-from nextword.training.threads import watch_threads
 from nextword.training.trainer import Session, Subject, build_trainer
 from nextword.verbs.evaluate import evaluate_held_out
 from nextword.verbs.finetune_hooks import AnyTask, FinetuneHooks, GiveUp
@@ -117,7 +116,7 @@ def finetune_once(
         else choose_precision(settings.precision, group, width, settings.threads)
     )
     plan = saved.plan if saved else training.plan(task, encoded, settings)
-    metric = task.metric_named(settings.metric)
+    metric = choose_metric(task.directions, settings.metric)
     if group.is_main:
         recover(run / "model")
         training.tell(task, encoded, train, len(val), plan, settings, precision.name)
@@ -136,7 +135,7 @@ def finetune_once(
                 fingerprints,
                 training_text.path_from(run, work.model),
             )
-            task_file.write(run, task.task_file(train.columns))
+            write_task_file(run, task.task_file(train.columns))
             configuration.write(run, found)
     group.barrier()
     point, log = session.open_log(run, settings, group, saved is not None)

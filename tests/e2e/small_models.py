@@ -125,7 +125,9 @@ def their_encoder(directory: Path, family: str) -> Path:
     """A masked language model and a tokenizer of its own kind, written by transformers."""
     words: Any = encoders_tokenizer(family)
     kind = transformers.CONFIG_MAPPING[family]
-    local = {"local_attention": 16} if family == "modernbert" else {}
+    more: dict[str, Any] = {"local_attention": 16} if family == "modernbert" else {}
+    if family == "distilbert":
+        more = {"hidden_dim": 128}
     config = kind(
         vocab_size=len(words),
         hidden_size=64,
@@ -137,7 +139,7 @@ def their_encoder(directory: Path, family: str) -> Path:
             f"{role}_token_id": getattr(words, f"{role}_token_id") for role in ("pad", "cls", "sep")
         },
         **{"bos_token_id": words.cls_token_id, "eos_token_id": words.sep_token_id},
-        **local,
+        **more,
     )
     transformers.set_seed(3)
     transformers.AutoModelForMaskedLM.from_config(config).save_pretrained(directory)
@@ -147,14 +149,23 @@ def their_encoder(directory: Path, family: str) -> Path:
 
 @functools.cache
 def encoders_tokenizer(family: str) -> Any:
-    """BERT's word pieces, RoBERTa's and ModernBERT's byte pairs, of the small data sets' texts."""
+    """Word pieces, byte pairs or unigrams of the small data sets' texts, as the family has them."""
     texts = [p.read_text(encoding="utf-8") for p in sorted(DATA.iterdir()) if p.suffix != ".md"]
     size: dict[str, Any] = {"vocab_size": 700, "show_progress": False}
-    if family == "bert":
+    if family in ("bert", "distilbert"):
         pieces = tokenizers.BertWordPieceTokenizer(lowercase=True)
         pieces.train_from_iterator(texts, **size)
-        return transformers.BertTokenizer(vocab=pieces.get_vocab())
+        # DistilBERT has no types.
+        inputs = ["input_ids", "token_type_ids", "attention_mask"][:: 1 + (family != "bert")]
+        return transformers.BertTokenizer(vocab=pieces.get_vocab(), model_input_names=inputs)
     names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    if family == "xlm-roberta":
+        unigram = tokenizers.SentencePieceUnigramTokenizer()
+        unigram.train_from_iterator(texts, **size, unk_token="<unk>")
+        learned = json.loads(unigram.to_str())["model"]["vocab"]
+        scored = [(name, score) for name, score in learned if name != "<unk>"]
+        first, last = [(name, 0.0) for name in names[:4]], [(names[4], 0.0)]
+        return transformers.XLMRobertaTokenizer(vocab=[*first, *scored, *last])
     if family == "modernbert":
         names = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]
     pairs = tokenizers.ByteLevelBPETokenizer()

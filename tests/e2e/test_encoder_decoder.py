@@ -41,7 +41,10 @@ VERSIONS: dict[str, dict[str, Any]] = {
         "relative_attention_max_distance": 20,
         "num_decoder_layers": 1,
     },
+    "mT5": {"feed_forward_proj": "gated-gelu"},
+    "mT5, tied": {"feed_forward_proj": "gated-gelu"},
 }
+UNTIED = ("v1.1", "mT5")
 FEW: dict[str, Any] = {
     "precision": "fp32",
     "learning_rate": 2e-3,
@@ -53,7 +56,8 @@ FEW: dict[str, Any] = {
 
 
 def theirs(version: str) -> Any:
-    config = transformers.T5Config(
+    kind = transformers.MT5Config if version.startswith("mT5") else transformers.T5Config
+    config = kind(
         **{
             "vocab_size": VOCABULARY,
             "d_model": 48,
@@ -66,12 +70,13 @@ def theirs(version: str) -> Any:
         | VERSIONS[version]
     )
     torch.manual_seed(3)
-    model = transformers.T5ForConditionalGeneration(config).eval()
+    model = transformers.AutoModelForSeq2SeqLM.from_config(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            spread = 1.0 if name == "shared.weight" and config.scale_decoder_outputs else 0.2
+            scaled = getattr(config, "scale_decoder_outputs", False)
+            spread = 1.0 if name == "shared.weight" and scaled else 0.2
             parameter.normal_(1.0 if "norm" in name else 0.0, spread)
-        if version == "v1.1":
+        if version in UNTIED:
             model.lm_head.weight = torch.nn.Parameter(torch.randn(VOCABULARY, 48) * 0.2)
     return model
 
@@ -107,10 +112,10 @@ def test_logits_are_the_same_both_ways(version: str, limit: int, tmp_path: Path)
     model.save_pretrained(tmp_path / "theirs", max_shard_size=limit)
     ours = load_model(tmp_path / "theirs")
     assert isinstance(ours, EncoderDecoder)
-    assert ours.config.tied is (version != "v1.1")
+    assert ours.config.tied is (version not in UNTIED)
     assert difference(ours, model) < TOLERANCE
     save(tmp_path / "ours", ours, weights=WeightFormat(shard_bytes=limit))
-    back, loading = transformers.T5ForConditionalGeneration.from_pretrained(
+    back, loading = transformers.AutoModelForSeq2SeqLM.from_pretrained(
         tmp_path / "ours", output_loading_info=True
     )
     assert not any(loading.values()), loading
@@ -136,7 +141,7 @@ def test_a_config_of_an_older_version_is_read_as_it_was_meant(tied: bool, tmp_pa
     assert (ours.config.context_length, ours.config.start_id) == (77, 0)
 
 
-@pytest.mark.parametrize("version", ["v1.0", "v1.1"])
+@pytest.mark.parametrize("version", ["v1.0", "v1.1", "mT5"])
 @pytest.mark.parametrize(("beams", "penalty"), [(1, 1.0), (2, 0.4), (4, 1.0), (4, 2.0)])
 def test_greedy_and_beam_search_write_what_transformers_writes(
     version: str, beams: int, penalty: float, tmp_path: Path

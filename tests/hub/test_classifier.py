@@ -56,7 +56,8 @@ GPT2_SHAPE: dict[str, Any] = {"n_embd": 48, "n_layer": 2, "n_head": 6, "n_positi
 def transformer(
     family: Family, *, vocab_size: int = 260, tied: bool = True, mean: bool = False
 ) -> Transformer:
-    style = STYLES[family] | ({"position_offset": PAD + 1} if family == "roberta" else {})
+    counts_from_pad = family in ("roberta", "xlm-roberta")
+    style = STYLES[family] | ({"position_offset": PAD + 1} if counts_from_pad else {})
     config = TransformerConfig(
         family=family,
         vocab_size=vocab_size,
@@ -110,6 +111,8 @@ def their_config(family: Family, **changes: Any) -> Any:
         common["pad_token_id"] = PAD
         shape = {name: n for name, n in shape.items() if name not in ("num_key_value_heads",)}
         shape["max_position_embeddings"] = PAD + 1 + 64
+    if family == "distilbert":
+        shape |= {"dim": 48, "hidden_dim": 80, "n_layers": 2, "n_heads": 6}
     return transformers.AutoConfig.for_model(
         family, **shape | common | {"eos_token_id": 256} | changes
     )
@@ -430,7 +433,7 @@ def test_a_head_that_does_not_fit_is_refused(tensor: Tensor, sentence: str, tmp_
         load_headed(tmp_path / "model", CLASSIFIER)
 
 
-@pytest.mark.parametrize("family", ALL)
+@pytest.mark.parametrize("family", [family for family in ALL if family != "gemma3_text"])
 def test_a_finder_of_answers_opens_in_transformers_and_theirs_here(
     family: Family, tmp_path: Path
 ) -> None:
@@ -466,14 +469,16 @@ def test_an_encoders_classifier_begins_with_what_was_pretrained(
     byte_tokenizer().save(tmp_path)
     model, _ = start_headed(tmp_path, CLASSIFIER, MOODS)
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
-    held, drawn = theirs.state_dict(), {"classifier", "classifier.dense", "classifier.out_proj"}
+    held = theirs.state_dict()
+    drawn = {"classifier", "classifier.dense", "classifier.out_proj", "pre_classifier"}
     save_headed(tmp_path / "begun", model, byte_tokenizer(), MOODS)
     begun = load_file(tmp_path / "begun" / "model.safetensors")
     assert begun.keys() == held.keys()
     for name, tensor in begun.items():
         if name.rsplit(".", 1)[0] not in drawn:
             assert torch.equal(tensor, held[name]), name
-    without = {} if family == "modernbert" else {"add_pooling_layer": False}
+    poolless = family in ("modernbert", "distilbert")
+    without = {} if poolless else {"add_pooling_layer": False}
     bare = transformers.AutoModel.from_config(their_config(family), **without)
     bare.save_pretrained(tmp_path / "bare")
     byte_tokenizer().save(tmp_path / "bare")
@@ -481,7 +486,7 @@ def test_an_encoders_classifier_begins_with_what_was_pretrained(
     assert all(torch.isfinite(parameter).all() for parameter in fresh.parameters())
 
 
-@pytest.mark.parametrize("family", DECODERS)
+@pytest.mark.parametrize("family", [family for family in DECODERS if family != "gemma3_text"])
 def test_a_tagger_opens_in_transformers_and_theirs_here(family: Family, tmp_path: Path) -> None:
     tags = ("O", "B-人", "I-人")
     model = TokenClassificationModel(transformer(family, tied=False), 3, seed=3).eval()

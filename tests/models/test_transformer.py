@@ -14,7 +14,7 @@ from nextword.models.sizes import STYLES
 from nextword.models.transformer import Transformer
 
 STACKS = DECODERS + ENCODERS + ("t5",)  # T5's here is its encoder
-GROUPED = ("llama", "mistral", "qwen2", "qwen3")
+GROUPED = ("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma3_text")
 
 
 def tiny(family: Family, **changes: object) -> TransformerConfig:
@@ -31,8 +31,10 @@ def tiny(family: Family, **changes: object) -> TransformerConfig:
         init_std=0.2,
         **STYLES[family],
     )
-    if family == "modernbert":
+    if family in ("modernbert", "gemma3_text"):
         config = replace(config, window=16, windowed_layers=(1,))
+    if family == "smollm3":
+        config = replace(config, unrotated_layers=(1,))
     return replace(config, **changes)  # type: ignore[arg-type]
 
 

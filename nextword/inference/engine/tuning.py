@@ -16,8 +16,8 @@ from nextword.inference.engine.linears import INT8, PACKED, UNQUANTIZED, Make, P
 from nextword.inference.engine.lookup import AHEAD
 from nextword.models.blocks import Block
 from nextword.models.transformer import Transformer
+from nextword.resources import available_cores
 from nextword.tokens.tokenizer import Tokenizer
-from nextword.tokens.workers import available_cores
 
 Quantize = Literal["int8", "auto", "none"]
 RACE_ROWS = (1, 8)

@@ -19,7 +19,8 @@ import numpy as np
 from nextword.errors import UserError
 from nextword.hub.heads import OutputKind
 from nextword.tasks.dataset import LeftOut
-from nextword.text.cells import is_empty, printed_as, read_value
+from nextword.text.cells import read_value
+from nextword.text.columns import is_empty, printed_as
 
 SEPARATORS = ("|", ";", ",")  # between several labels in one text
 _OPENED = re.compile(  # a tuple only if it is empty, or begins with a string
