@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -83,7 +84,9 @@ def compare(given: argparse.Namespace, machine: str, size: str) -> list[dict[str
                         continue
                     asked = ["--one", peer, size, kind, str(threads)]
                     asked += ["--seconds", str(given.seconds), "--clock", given.clock]
-                    found[peer] = better(found.get(peer), one(machine, asked), kind, threads)
+                    new = one(machine, asked)
+                    print(machine, size, peer, kind, threads, new, file=sys.stderr, flush=True)
+                    found[peer] = better(found.get(peer), new, kind, threads)
     base = found.get("nanoGPT", {}).get("tokens/s")
     ours = found.get("nextword", {}).get("tokens/s")
     for row in found.values():

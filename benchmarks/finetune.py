@@ -157,7 +157,7 @@ def speed_of_nextword(data: Path, model: str, steps: int, out: Path) -> float:
 
 def speed_of_trainer(side: str, data: Path, model: str, steps: int, out: Path) -> float:
     """Some steps, then one pass over the examples, which is timed."""
-    from nextword.memory import FreedMemory
+    from nextword.resources import FreedMemory
 
     texts, labels = chosen(data, steps)
     if side == "kept":

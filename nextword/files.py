@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import errno
+import functools
 import hashlib
 import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,10 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def sync(path: Path) -> None:
     """Wait until a file, or a directory's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -36,9 +43,12 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Replace `path` by `content` in one step; a crash leaves the old file or the new one."""
-    aside = path.with_name(f".{path.name}{PARTIAL}")
+def write_atomically(path: Path, content: bytes | str, writer: str = "") -> None:
+    """Replace `path` by `content` in one step; a crash leaves the old file or the new one.
+
+    `writer` tells those apart that may write the same file at once.
+    """
+    aside = path.with_name(f".{path.name}{writer}{PARTIAL}")
     try:
         with open(aside, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -164,3 +174,24 @@ def exchange(first: Path, second: Path) -> bool:
     if number in UNSUPPORTED:
         return False
     raise OSError(number, os.strerror(number), str(second))
+
+
+@functools.cache
+def cache_folder() -> Path:
+    """Return the folder for what can be made or fetched again: $XDG_CACHE_HOME/nextword, or the
+    user's own."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    folder = (Path(root) if root else Path("~/.cache").expanduser()) / "nextword"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    return folder if writable else _temporary()
+
+
+def _temporary() -> Path:
+    """A folder for this process alone, where the home is read-only or missing."""
+    folder = Path(tempfile.mkdtemp(prefix="nextword-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -10,7 +11,10 @@ import venv
 import zipfile
 from pathlib import Path
 
+import httpx
 import pytest
+
+from tests.support.servers import process
 
 ROOT = Path(__file__).parents[1]
 CODE = {".py", ".pyc"}
@@ -42,7 +46,7 @@ def test_it_holds_every_file_of_the_package(wheel: Path) -> None:
     assert not missing
 
 
-def test_it_trains_and_writes_without_the_repository(wheel: Path, tmp_path: Path) -> None:
+def test_it_trains_writes_and_serves_without_the_repository(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=False)
     names = {"base": str(tmp_path / "venv"), "platbase": str(tmp_path / "venv")}
     packages = Path(sysconfig.get_path("purelib", vars=names))
@@ -73,3 +77,14 @@ def test_it_trains_and_writes_without_the_repository(wheel: Path, tmp_path: Path
     run("-c", command, "pretrain", "text.txt", "--out", "run", *size.split())
     assert run("-c", command, "generate", "run", "It was", "--max-new-tokens", "4")
     assert (tmp_path / "run" / "report.html").is_file()
+    called = (python, "-c", command)
+    with process(tmp_path / "run", nextword=called, cwd=tmp_path, env=environment) as (address, _):
+        answer = httpx.post(f"{address}/v1/completions", json={"prompt": "It was", "max_tokens": 4})
+        assert answer.status_code == 200 and answer.json()["choices"][0]["text"]
+        page = httpx.get(f"{address}/")
+        assert page.status_code == 200
+        scripts = re.findall(r'src="([^"]+[.]js)"', page.text)
+        assert scripts
+        assert all(
+            httpx.get(f"{address}/{name.lstrip('/')}").status_code == 200 for name in scripts
+        )

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,9 @@ def _pretrain(
     write_store(store, objective, controls, documents=60 if section.small else 2000)
     flags = [*FLAGS, "--objective", objective, "--steps", str(steps), "--batch-size", "32"]
     flags += ["--eval-every", str(steps // 2)]
+    started = time.perf_counter()
     _nextword("pretrain", str(store), "--out", str(run), *flags)
+    section.note(f"{objective}: s", time.perf_counter() - started)
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     events = [json.loads(line) for line in lines]
     losses = [event["loss"] for event in events if event["kind"] == "train"]

@@ -20,10 +20,10 @@ from gpu.models import Learner, Optimizer, config_of, new_learner, random_batch
 from gpu.section import Section, relative_error
 from nextword.models.config import TransformerConfig
 from nextword.training import checkpoint, spread_checkpoint
+from nextword.training.background import Saver
 from nextword.training.loop import train_step
 from nextword.training.owners import local
 from nextword.training.parallel import Group
-from nextword.training.saver import Saver
 
 STEPS = 4
 # Of the weights' change in some steps: AdamW gives small gradients full steps, Muon does so with

@@ -20,8 +20,8 @@ from nextword.models.blocks import Block
 from nextword.models.config import TransformerConfig
 from nextword.models.sizes import flops_per_token
 from nextword.tokens.loader import Batch, BlockLoader
+from nextword.training.background import Prefetcher
 from nextword.training.loop import TakenStep
-from nextword.training.prefetch import Prefetcher
 
 H100 = 989e12  # FLOP/s of bf16 products that the maker promises
 SECONDS = 3.0  # of steps that are timed

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextword.cli.options import MODEL, command
-from nextword.cli.use import write
+from nextword.cli.use import say_sampling, write
 from nextword.errors import UserError, nearest
 from nextword.settings import ChatSettings
 from nextword.terminal import say
@@ -33,6 +33,7 @@ def chat(parsed: argparse.Namespace, settings: ChatSettings) -> dict[str, Any] |
     from nextword.verbs.conversation import Conversation
 
     conversation = Conversation.open(parsed.model, settings)
+    say_sampling(conversation.model, settings)
     try:
         Terminal(conversation, quiet=parsed.json).run()
     finally:

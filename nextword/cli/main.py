@@ -40,8 +40,8 @@ VERBS = {
     "trace": Verb("use", "find where in a run's training text a text stands word for word"),
     "fill": Verb("use", "fill each [MASK] of a text with the likeliest words"),
     "chat": Verb("chat", "talk with a model in the terminal, or write a text in turns with it"),
-    "serve": Verb("serve", "open a model in the browser, and to other programs: OpenAI's API"),
-    "export": Verb("export", "write a model as a GGUF file, for llama.cpp and Ollama"),
+    "serve": Verb("use", "open a model in the browser, and to other programs: OpenAI's API"),
+    "export": Verb("use", "write a model as a GGUF file, for llama.cpp and Ollama"),
     "info": Verb(
         "info",
         "describe a store, run, model or labelled data on one screen",
@@ -100,7 +100,7 @@ def explain(error: Exception, arguments: list[str]) -> UserError:
 
     A bug's traceback goes to a file, which the sentence names.
     """
-    from nextword.memory import is_out_of_memory
+    from nextword.resources import is_out_of_memory
 
     if is_out_of_memory(error):
         return UserError(

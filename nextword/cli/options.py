@@ -70,7 +70,9 @@ def command(settings: type[Settings], *arguments: Argument) -> Callable[[Runner]
 MODEL = Argument(
     "model", "MODEL", "a run, a Hugging Face directory, a GGUF file, an adapter or a Hub name"
 )
-TEXTS = Argument("data", "DATA", "files, folders, patterns, hf://owner/dataset", many=True)
+TEXTS = Argument(
+    "data", "DATA", "files, folders, patterns, s3://bucket/folder, hf://owner/dataset", many=True
+)
 LABELLED = Argument(
     "data", "DATA", "labelled data: CSV, TSV, JSON or Parquet files, hf://...", many=True
 )

@@ -30,7 +30,9 @@ MEASURES = {
 }
 
 
-@command(PrepareSettings, TEXTS, Argument("--out", "STORE", "directory of the new store"))
+@command(
+    PrepareSettings, TEXTS, Argument("--out", "STORE", "directory of the new store, or its address")
+)
 def prepare(parsed: argparse.Namespace, settings: PrepareSettings) -> dict[str, Any]:
     from nextword.tokens.prepare import prepare
 

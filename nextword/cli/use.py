@@ -1,4 +1,4 @@
-"""`nextword generate`, `fill`, `trace` and `predict`: a model at work."""
+"""`nextword generate`, `fill`, `trace`, `predict`, `serve` and `export`: a model at work."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from nextword.cli.options import LABELLED, MODEL, Argument, command
 from nextword.errors import UserError
-from nextword.settings import FillSettings, GenerateSettings, PredictSettings, TraceSettings
-from nextword.terminal import say
+from nextword.settings import (
+    ExportSettings,
+    FillSettings,
+    GenerateSettings,
+    PredictSettings,
+    ServeSettings,
+    TraceSettings,
+    WritingSettings,
+)
+from nextword.terminal import say, table
 
 if TYPE_CHECKING:
+    from nextword.inference.language_model import LanguageModel
     from nextword.inference.masked_model import Candidate
     from nextword.tokens.tokenizer import Tokenizer
 
@@ -30,6 +39,7 @@ def generate(parsed: argparse.Namespace, settings: GenerateSettings) -> dict[str
     from nextword.inference.language_model import load_language_model
 
     model = load_language_model(parsed.model, precision=settings.precision)
+    say_sampling(model, settings)
     if settings.num_samples == 1 and not parsed.json:
         pieces = model.stream(prompt, settings)
         write(prompt)
@@ -91,6 +101,14 @@ def predict(parsed: argparse.Namespace, settings: PredictSettings) -> dict[str, 
     return {"out": parsed.out, "predictions": predictions}
 
 
+def say_sampling(model: LanguageModel, settings: WritingSettings) -> None:
+    """Say which settings nobody gave are the model's own."""
+    own = {name: v for name, v in model.sampling.items() if name not in settings.model_fields_set}
+    if own:
+        named = ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in own.items())
+        say(f"{named}: as the model's makers have it write")
+
+
 def write_candidates(gaps: list[list[Candidate]], tokenizer: Tokenizer) -> None:
     """Write each gap's candidates with their probabilities, in columns; number several gaps."""
     from rich.cells import cell_len
@@ -139,3 +157,28 @@ def write(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
     sys.stdout.flush()
+
+
+@command(ServeSettings, MODEL)
+def serve(parsed: argparse.Namespace, settings: ServeSettings) -> None:
+    from nextword.serving.server import serve
+
+    serve(parsed.model, settings)
+
+
+@command(ExportSettings, MODEL, Argument("--out", "FILE", "file to write, such as my.gguf"))
+def export(parsed: argparse.Namespace, settings: ExportSettings) -> dict[str, Any]:
+    from nextword.verbs.export import export
+
+    exported = export(parsed.model, parsed.out, settings)
+    checked = exported.parity
+    facts = [
+        ("weights", ", ".join(f"{count} {kind}" for kind, count in exported.types.items())),
+        ("read back", f"{checked.texts} texts have the same ids"),
+        ("next token's distribution", f"KL {checked.kl:.2g} from the original's (mean)"),
+        ("the likeliest token is the same", f"{checked.same_choice:.1%} of {checked.tokens:,}"),
+        ("for Ollama", f"ollama create {exported.name} -f {exported.modelfile}"),
+        ("for llama.cpp, vLLM, lm-eval", f"see {exported.readme}"),
+    ]
+    table(f"Written: {exported.path}", ["", ""], facts)
+    return dataclasses.asdict(exported)

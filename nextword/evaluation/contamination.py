@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from nextword.text.duplicates import DuplicateFinder, minhash_signature, text_digest
+from nextword.text.duplicates import minhash_signature, text_digest
+from nextword.text.near_duplicates import DuplicateFinder
 
 SIMILAR = 0.8  # of the windows of letters that one of two texts holds, both do
 MOST_SKETCHED = 200_000  # examples; of more only those that are the same are found
@@ -57,6 +58,7 @@ def find_duplicates(
     for text, signature in zip((*known, *asked), signatures, strict=True):
         near.add(text_digest(text), signature)
     clusters = near.clusters()
+    near.close()
     train_clusters = clusters[: len(known)]
     for number, signature in enumerate(signatures[len(known) :]):
         members = np.flatnonzero(train_clusters == clusters[len(known) + number])

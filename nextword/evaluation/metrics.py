@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nextword.errors import UserError, nearest
 from nextword.evaluation.bootstrap import Resampler, percentile_interval
 
 REPLICATES = 1000
@@ -141,3 +142,23 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_rounded(part) for part in value]
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def choose_metric(directions: Mapping[str, Direction], asked: str | None) -> str:
+    """Return the metric that decides which model is the best: the one asked for, in any spelling,
+    else the first. Raises UserError where there is none such."""
+    names = [name for name, better in directions.items() if better != "neither"]
+    if asked is None:
+        return names[0]
+    for name in names:
+        if _plain(name) == _plain(asked):
+            return name
+    raise UserError(
+        f"no metric {asked!r}",
+        where="--metric",
+        mend=f"{nearest(asked, names)}; known here are {', '.join(names)}",
+    )
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", " ").replace("_", " ")

@@ -1,0 +1,1 @@
+"""Models as files: Hugging Face directories, adapters and GGUF, read and written."""

@@ -1,4 +1,5 @@
-"""Low-rank updates in peft's format: adapter_config.json and adapter_model.safetensors.
+"""Low-rank updates in peft's format (adapter_config.json, adapter_model.safetensors): written, and
+opened as one model with their base.
 
 Where our matrix is several of theirs along its rows (query, key and value; gate and input), each of
 their B's is some rows of ours, and their A's are equal.
@@ -10,40 +11,39 @@ import math
 import re
 import reprlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.files import read_json, whole_directory, write_json
+from nextword.hub.config import read_config
 from nextword.hub.config_reader import ConfigReader
+from nextword.hub.families import FORMATS, HEAD_CLASSES
 from nextword.hub.heads import HEADS
-from nextword.hub.tensor_files import inside, open_tensors, read_tensor
-from nextword.hub.weight_map import model_config, model_tensors
+from nextword.hub.tensor_files import ADAPTER, inside, open_tensors
+from nextword.hub.weight_map import full_names, model_config, model_tensors, weight_name
 from nextword.hub.writing import refuse_other
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
 from nextword.models.heads import HEAD_PARAMETERS, ModelWithHead
 from nextword.models.layers import Linear
 from nextword.models.lora import (
-    LowRankLinear,
-    block_matrices,
-    freeze_all_but_updates,
     low_rank_modules,
 )
 from nextword.models.transformer import Transformer
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+WEIGHTS = "adapter_model.safetensors"
 Model = GenerativeModel | ModelWithHead
 TASKS: dict[type, str] = {
     EncoderDecoder: "SEQ_2_SEQ_LM",
     Transformer: "CAUSAL_LM",
     **{head.model: head.peft_task for head in HEADS.values()},
 }
+FACTORS = (".lora_A.weight", ".lora_B.weight")
+LABELS = ("id2label", "label2id", "problem_type")
 WRAPPED = "base_model.model."  # peft's name of the model that it wraps
 # What peft can do beside plain LoRA is not supported: ignoring it would give wrong results.
 PLAIN: dict[str, Any] = {
@@ -69,7 +69,7 @@ def save_adapter(directory: str | PathLike[str], model: Model, base: str | None 
     directory, adapted, head = Path(directory), low_rank_modules(model), _head(model)
     if not adapted:
         raise UserError("the model has no low-rank updates to save")
-    refuse_other(directory, {CONFIG}, "an adapter")
+    refuse_other(directory, {ADAPTER}, "an adapter")
     tensors: dict[str, Tensor] = {WRAPPED + name: tensor for name, tensor in head.items()}
     ranks: dict[str, tuple[int, float]] = {}  # rank and alpha by the module's name
     for name, module in adapted.items():
@@ -96,76 +96,9 @@ def save_adapter(directory: str | PathLike[str], model: Model, base: str | None 
         "inference_mode": True,
     }
     with whole_directory(directory) as aside:
-        write_json(aside / CONFIG, values)
+        write_json(aside / ADAPTER, values)
         stored = {name: t.detach().float().cpu().clone() for name, t in tensors.items()}
         save_file(stored, aside / WEIGHTS, metadata={"format": "pt"})
-
-
-def load_adapter(directory: str | PathLike[str], model: Model) -> None:
-    """Add the updates in a directory to the model they belong to, in place, for use or training.
-
-    Where their matrices have A's or ranks of their own, our matrix's rank is the sum of the ranks.
-    Raises UserError for updates that are not supported or do not fit the model.
-    """
-    directory = Path(directory)
-    if low_rank_modules(model):
-        raise UserError("the model has low-rank updates already", mend="merge them first")
-    config, where = read_adapter_config(directory), inside(directory, WEIGHTS)
-    dropout, stored = config.fraction("lora_dropout", 0.0), _read_tensors(where)
-    modules: dict[str, LowRankLinear] = {}
-    for name, linear in block_matrices(model):
-        factors = []
-        for theirs, rows in _parts(model, name, linear):
-            if factor := _take(stored, theirs, rows.stop - rows.start, linear, where):
-                factors.append(Factor(rows, *factor, update_scale(config, theirs, len(factor[0]))))
-        if factors:
-            modules[name] = _join(linear, factors, dropout)
-    heads = []
-    for name, parameter in _head(model).items():
-        if (tensor := stored.pop(WRAPPED + name, None)) is None:
-            continue
-        if tensor.shape != parameter.shape:
-            raise UserError(
-                f"its {name} has shape {list(tensor.shape)}, the model's {list(parameter.shape)}",
-                where=where,
-            )
-        heads.append((parameter, tensor))
-    if stored or not modules:
-        what = f"holds {min(stored)!r}, which is no part of the model" if stored else "is empty"
-        raise UserError(what, where=where, mend="it belongs to another model")
-    for name, module in modules.items():
-        model.set_submodule(name, module)
-    with torch.no_grad():
-        for parameter, tensor in heads:
-            parameter.copy_(tensor)
-    freeze_all_but_updates(model)
-
-
-@dataclass(frozen=True)
-class Factor:
-    """The update of some rows of a matrix: scale · b a."""
-
-    rows: slice
-    a: Tensor  # [rank, inputs]
-    b: Tensor  # [rows, rank]
-    scale: float
-
-
-@torch.no_grad()
-def _join(linear: Linear, factors: list[Factor], dropout: float) -> LowRankLinear:
-    """Join the updates of a matrix's rows to one: equal A's are shared, others are stacked."""
-    first = factors[0]
-    shared = all(torch.equal(factor.a, first.a) for factor in factors)
-    rank = len(first.a) if shared else sum(len(factor.a) for factor in factors)
-    one_scale = all(factor.scale == first.scale for factor in factors)
-    module = LowRankLinear(linear, rank, first.scale if one_scale else 1.0, dropout)
-    begin = 0
-    for factor in factors:
-        columns = slice(begin, begin + len(factor.a))
-        module.lora_a[columns] = factor.a
-        module.lora_b[factor.rows, columns] = factor.b * (1.0 if one_scale else factor.scale)
-        begin += 0 if shared else len(factor.a)
-    return module
 
 
 def _parts(model: Model, name: str, linear: Linear) -> Iterator[tuple[str, slice]]:
@@ -189,7 +122,7 @@ def _module(name: str) -> str:
 
 def read_adapter_config(directory: Path) -> ConfigReader:
     """Return an adapter's config. Raises UserError for anything but plain LoRA."""
-    where = inside(directory, CONFIG)
+    where = inside(directory, ADAPTER)
     values = read_json(where)
     if not isinstance(values, dict) or values.get("peft_type") != "LORA":
         raise UserError("is not the config of a LoRA adapter", where=where)
@@ -210,32 +143,81 @@ def update_scale(config: ConfigReader, theirs: str, rank: int) -> float:
     return alpha / (math.sqrt(rank) if config.boolean("use_rslora", False) else rank)
 
 
-def _read_tensors(where: Path) -> dict[str, Tensor]:
-    tensors = {}
-    with open_tensors(where) as file:
-        for name in file.keys():  # noqa: SIM118
-            tensors[name] = read_tensor(file, where, name)
-            if not tensors[name].is_floating_point():
-                raise UserError(f"tensor {name!r} is no float", where=where)
-    return tensors
-
-
-def _take(
-    stored: dict[str, Tensor], theirs: str, rows: int, linear: Linear, where: Path
-) -> tuple[Tensor, Tensor] | None:
-    """Take a module's A [rank, inputs] and B [rows, rank] out of `stored`; return them in fp32."""
-    names = [f"{WRAPPED}{theirs}.lora_{factor}.weight" for factor in "AB"]
-    a, b = (stored.pop(name, None) for name in names)
-    if a is None and b is None:
-        return None
-    if a is None or b is None:
-        raise UserError(f"tensor {names[a is not None]!r} is missing", where=where)
-    inputs = linear.weight.shape[1]
-    if a.ndim != 2 or a.shape[1] != inputs or len(a) < 1 or b.shape != (rows, len(a)):
+def base_of(adapter: Path) -> str:
+    """Return the name of an adapter's base model. Raises UserError where it names none."""
+    name = read_adapter_config(adapter).get("base_model_name_or_path")
+    if not isinstance(name, str) or not name:
         raise UserError(
-            f"the update of {theirs} is {list(b.shape)} by {list(a.shape)}, its matrix "
-            f"{rows} by {inputs}",
-            where=where,
-            mend="it belongs to another model",
+            "does not name the model that the adapter belongs to",
+            where=adapter / ADAPTER,
+            mend="write it there as base_model_name_or_path",
         )
-    return a.float(), b.float()
+    return name
+
+
+def merge_adapter(
+    adapter: Path, base: Path, files: dict[str, Path]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return config.json of the base model with an adapter, and the table of its tensors.
+
+    `files` has the file of each of the base's tensors. Raises UserError for updates that are not
+    supported, or do not fit the base.
+    """
+    settings, where = read_adapter_config(adapter), inside(adapter, WEIGHTS)
+    config, values = read_config(base / "config.json"), read_json(base / "config.json")
+    tensors: dict[str, Any] = {}
+    for stored, full in full_names(config, files).items():
+        with open_tensors(files[stored]) as file:
+            header = file.get_slice(stored)
+            shape, dtype = list(header.get_shape()), header.get_dtype()
+        tensors[full] = {"file": str(files[stored]), "stored": stored} | {
+            "shape": shape,
+            "dtype": dtype,
+        }
+    with open_tensors(where) as file:
+        shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    plain = {name: name.removeprefix(WRAPPED) for name in shapes}
+    modules = {name.removesuffix(FACTORS[0]) for name in plain.values() if name.endswith(FACTORS)}
+    modules = {name.removesuffix(FACTORS[1]) for name in modules}
+    updated = full_names(config, [f"{name}.weight" for name in sorted(modules)])
+    for module in sorted(modules):
+        name = updated[f"{module}.weight"]
+        a, b = (f"{WRAPPED}{module}{factor}" for factor in FACTORS)
+        if (missing := next((n for n in (a, b) if n not in shapes), None)) is not None:
+            raise UserError(f"tensor {missing!r} is missing", where=where)
+        rank = shapes[a][0]
+        transposed = config.family == "gpt2" and ".c_" in name
+        expected = [shapes[b][0], shapes[a][-1]]
+        if name not in tensors or tensors[name]["shape"] != expected[:: -1 if transposed else 1]:
+            raise UserError(
+                f"updates {name!r} of shape {expected}, and the base model has "
+                + (f"it of {tensors[name]['shape']}" if name in tensors else "no such tensor"),
+                where=where,
+                mend="it belongs to another model",
+            )
+        scale = update_scale(settings, module, rank)
+        update = {"a": a, "b": b, "scale": scale, "transposed": transposed}
+        tensors[name] = tensors[name] | {"update": update}
+    whole = [name for name in plain.values() if not name.endswith(FACTORS)]
+    for stored, name in full_names(config, whole).items():
+        if ".lora_" in stored:
+            raise UserError(f"holds {stored!r}, which is not supported", where=where)
+        tensors[name] = {"file": str(where), "stored": f"{WRAPPED}{stored}"} | {
+            "shape": shapes[f"{WRAPPED}{stored}"],
+            "dtype": "F32",
+        }
+    return _config(values, settings.get("task_type"), tensors), tensors
+
+
+def _config(values: dict[str, Any], task: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    """Return config.json with the head of an adapter's task, and its vocabulary."""
+    family = values["model_type"]
+    if (embedding := tensors.get(weight_name(family, "embedding"))) is not None:
+        values = values | {"vocab_size": embedding["shape"][0]}
+    head = next((head for head in HEADS.values() if head.peft_task == task), None)
+    if head is None:
+        return values
+    count = tensors.get(weight_name(family, head.modules[0]), {"shape": [0]})["shape"][0]
+    if len(values.get("id2label") or {}) != count:
+        values = {key: value for key, value in values.items() if key not in LABELS}
+    return values | {"architectures": [FORMATS[family].name + HEAD_CLASSES[head.name]]}

@@ -8,15 +8,8 @@ from pathlib import Path
 
 from nextword.errors import UserError
 from nextword.files import read_json
-from nextword.hub.gguf.reading import is_gguf
-from nextword.hub.stand_ins import (
-    ADAPTER,
-    read_table,
-    stand_in_for_adapter,
-    stand_in_for_gguf,
-)
 from nextword.hub.starter import find_starter
-from nextword.hub.tensor_files import INDEX, SINGLE, TABLE, inside, open_tensors, pickled
+from nextword.hub.tensor_files import ADAPTER, INDEX, SINGLE, TABLE, inside, open_tensors, pickled
 
 DOWNLOADED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
 IGNORED_FILES = ["*/*", "consolidated*", "*.onnx*", "training_args*"]
@@ -47,8 +40,13 @@ def find_directory(name_or_path: str | PathLike[str]) -> Path:
             )
         what = "holds no model: neither config.json nor model/config.json is there"
         raise UserError(what, where=path)
-    if path.is_file() and is_gguf(path):
-        return stand_in_for_gguf(path)
+    if path.is_file():
+        from nextword.hub.gguf.reading import is_gguf
+
+        if is_gguf(path):
+            from nextword.hub.stand_ins import stand_in_for_gguf
+
+            return stand_in_for_gguf(path)
     if path.exists():
         raise UserError("is a file, and neither a model's directory nor GGUF", where=path)
     name = str(name_or_path)
@@ -63,10 +61,11 @@ def find_directory(name_or_path: str | PathLike[str]) -> Path:
 
 def _adapted(adapter: Path) -> Path:
     """Return the directory that stands for an adapter with its base model."""
+    from nextword.hub.stand_ins import stand_in_for_adapter
 
     def find_base(name: str) -> tuple[Path, dict[str, Path]]:
-        beside = adapter / name
-        base = find_directory(beside if not Path(name).exists() and beside.is_dir() else name)
+        beside = adapter / name  # rather than from where the command is run
+        base = find_directory(beside if beside.is_dir() else name)
         return base, locate_tensors(base)
 
     return stand_in_for_adapter(adapter, find_base)
@@ -95,8 +94,11 @@ def _download(name: str) -> Path:
 def locate_tensors(directory: Path) -> dict[str, Path]:
     """Return the file that holds each tensor. Raises UserError where files or tensors are missing,
     and for weights of another format."""
-    if (table := read_table(directory)) is not None:
-        return dict.fromkeys(table["tensors"], directory / TABLE)
+    if (directory / TABLE).is_file():
+        from nextword.hub.stand_ins import read_table
+
+        if (table := read_table(directory)) is not None:
+            return dict.fromkeys(table["tensors"], directory / TABLE)
     if (directory / INDEX).is_file():
         index = read_json(directory / INDEX)
         weight_map = index.get("weight_map") if isinstance(index, dict) else None

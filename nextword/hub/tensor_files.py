@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nextword.errors import UserError
-from nextword.hub.tables import open_table
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"  # in a directory of low-rank updates alone
 TABLE = "weights.table.json"  # in a directory that stands for a model kept otherwise
 PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # zipped or not
 
@@ -48,6 +48,8 @@ def open_tensors(path: Path) -> Any:
     """Open a safetensors file, or what a table says of other files. Raises UserError for a damaged
     one or a pickle in its place."""
     if path.name == TABLE:
+        from nextword.hub.tables import open_table
+
         return open_table(path, open_tensors)
     try:
         with open(path, "rb") as file:

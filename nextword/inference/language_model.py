@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,17 @@ from nextword.hub.config import read_config
 from nextword.hub.model_files import find_directory
 from nextword.inference.cache import check_prompts, decoder_prompts
 from nextword.inference.generate import Finish, decoders
-from nextword.inference.loading import Precision, boundary_ids, open_model, require_generative
+from nextword.inference.loading import (
+    Precision,
+    boundary_ids,
+    open_model,
+    require_generative,
+    sampling_of,
+)
 from nextword.inference.masked_model import MaskedLanguageModel, load_masked_model
 from nextword.inference.text_stream import StopFilter, TextStream
 from nextword.models.encoder_decoder import GenerativeModel
-from nextword.settings import GenerateSettings, with_overrides
+from nextword.settings import GenerateSettings, with_defaults, with_overrides
 from nextword.terminal import say
 from nextword.tokens.fill_in_the_middle import fill_in_the_middle_for, infilling_prompt
 from nextword.tokens.tokenizer import Tokenizer
@@ -39,13 +45,15 @@ class Completion:
 
 @dataclass
 class LanguageModel:
-    """A generative model. A text begins with `start_id` and ends with any of `end_ids`."""
+    """A generative model. A text begins with `start_id` and ends with any of `end_ids`; `sampling`
+    has settings of writing that its makers recommend, for those that nobody sets."""
 
     name: str
     transformer: GenerativeModel
     tokenizer: Tokenizer
     start_id: int
     end_ids: frozenset[int]
+    sampling: dict[str, Any] = field(default_factory=dict)
 
     def generate(
         self,
@@ -107,6 +115,7 @@ class LanguageModel:
 
         Prompts and settings are checked at once, not at the first piece.
         """
+        settings = with_defaults(settings, self.sampling)
         loaded = PRECISIONS[self.transformer.activation_dtype]
         if settings.precision not in ("auto", loaded):
             raise UserError(
@@ -174,7 +183,8 @@ def load_language_model(
     directory, transformer, tokenizer = open_model(name, precision, device)
     require_generative(transformer, name)
     start_id, end_ids = boundary_ids(directory, tokenizer)
-    return LanguageModel(str(name), transformer, tokenizer, start_id, end_ids)
+    sampling = sampling_of(name, directory)
+    return LanguageModel(str(name), transformer, tokenizer, start_id, end_ids, sampling)
 
 
 def generate(

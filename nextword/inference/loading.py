@@ -14,7 +14,9 @@ from nextword.errors import UserError
 from nextword.files import read_json
 from nextword.hub.model_files import find_directory
 from nextword.hub.reading import load as load_directory
+from nextword.hub.starter import recommended
 from nextword.models.encoder_decoder import GenerativeModel
+from nextword.settings import SAMPLING, WritingSettings, resolve
 from nextword.tokens.tokenizer import Tokenizer
 
 Precision = Literal["auto", "bf16", "fp32"]
@@ -69,6 +71,21 @@ def boundary_ids(directory: Path, tokenizer: Tokenizer) -> tuple[int, frozenset[
     ends = ends if isinstance(ends, list) else [ends]
     end_ids = frozenset(number for number in ends if isinstance(number, int))
     return start, end_ids | {tokenizer.end_id}
+
+
+def sampling_of(name: str | Path, directory: Path) -> dict[str, Any]:
+    """Return how a model's makers have it write, by names of WritingSettings: what
+    generation_config.json says, as transformers and vLLM read it, or for a starter its card.
+
+    Raises UserError for values that no text can be written with.
+    """
+    file = directory / "generation_config.json"
+    values = read_json(file) if file.is_file() else {}
+    values = values if isinstance(values, dict) and values.get("do_sample") is not False else {}
+    known = {key: values[key] for key in SAMPLING if values.get(key) is not None}
+    known = recommended(str(name)) | known
+    resolve(WritingSettings, known, dict.fromkeys(known, str(file)))
+    return known
 
 
 def choose_dtype(precision: Precision, model: GenerativeModel, device: torch.device) -> torch.dtype:

@@ -1,0 +1,1 @@
+"""The Transformer, one for all families, and its heads."""

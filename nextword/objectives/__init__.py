@@ -1,0 +1,1 @@
+"""What is learned: the losses, given a model and a batch."""

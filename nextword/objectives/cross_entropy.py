@@ -41,13 +41,14 @@ def per_token_cross_entropy(
 ) -> Tensor:
     """Return the cross-entropies in nats, [targets], of the arguments of linear_cross_entropy."""
     head, added = _cast(weight, bias, hidden)
-    chunks = zip(hidden.split(chunk_rows(head)), targets.split(chunk_rows(head)), strict=True)
+    rows = chunk_rows(len(head), head.device)
+    chunks = zip(hidden.split(rows), targets.split(rows), strict=True)
     return torch.cat([_losses_(F.linear(states, head, added), ids) for states, ids in chunks])
 
 
-def chunk_rows(head: Tensor) -> int:
-    """Return of how many tokens the logits are held at once."""
-    return max(1, (GPU_CHUNK_LOGITS if head.is_cuda else CHUNK_LOGITS) // len(head))
+def chunk_rows(entries: int, device: torch.device) -> int:
+    """Return of how many tokens the logits of so many entries are held at once."""
+    return max(1, (GPU_CHUNK_LOGITS if device.type == "cuda" else CHUNK_LOGITS) // entries)
 
 
 def _cast(weight: Tensor, bias: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -79,7 +80,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         # With no targets at all the gradient is 0, not absent: ranks wait for each other's.
         weight_gradient = None if len(hidden) else torch.zeros_like(weight)
         nats = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        rows, entries = chunk_rows(head), len(weight)
+        rows, entries = chunk_rows(len(head), head.device), len(weight)
         for chunk in range(0, len(hidden), rows):
             states = hidden[chunk : chunk + rows]
             logits = F.linear(states, head, added)  # [rows, vocabulary]

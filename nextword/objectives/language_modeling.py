@@ -77,7 +77,7 @@ def score_hidden_tokens(model: Transformer, batch: Batch) -> tuple[Tensor, Tenso
     is the right one, bool [targets]."""
     hidden, targets = target_states(model, batch)
     losses, correct = [], []
-    rows = chunk_rows(model.output_weight)
+    rows = chunk_rows(len(model.output_weight), hidden.device)
     for states, ids in zip(hidden.split(rows), targets.split(rows), strict=True):
         logits = model.logits(states).float()
         losses.append(F.cross_entropy(logits, ids, reduction="none"))

@@ -1,0 +1,1 @@
+"""Runs on one page: curves, data, samples and results."""

@@ -1,0 +1,1 @@
+"""A run's directory: what it was asked for, what it has done, what may change on resuming."""

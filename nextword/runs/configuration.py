@@ -21,7 +21,7 @@ import nextword
 from nextword.errors import UserError
 from nextword.files import PARTIAL, read_json, write_atomically, write_json
 from nextword.settings import FinetuneSettings, PretrainSettings, resolve
-from nextword.tasks import task_file
+from nextword.tasks.opening import TASK_FILE
 from nextword.tasks.training import FinetunePlan
 from nextword.training.machine import Precision
 from nextword.training.planning import PretrainPlan
@@ -29,7 +29,7 @@ from nextword.training.planning import PretrainPlan
 FILE = "run.json"
 LENGTH = ("steps", "epochs", "budget")
 FREE_ON_RESUME = {"resume", "threads", "keep_checkpoints", "log_to", "on_nonfinite", "shard"}
-FREE_WHILE_PRETRAINING = {*FREE_ON_RESUME, "change_length", "workers", *LENGTH}
+FREE_WHILE_PRETRAINING = {*FREE_ON_RESUME, "change_length", "workers", "cluster", *LENGTH}
 # Settings that a model's config and a plan have under the same names.
 SHAPE = ["family", "layers", "width", "heads", "kv_heads", "mlp_width", "context_length", "tied"]
 PLANNED = ("batch_size", "micro_batch", "learning_rate", "eval_every", "save_every")
@@ -223,7 +223,7 @@ def _processor() -> str:
 def check_new(run: Path, settings: FinetuneSettings) -> None:
     """Raise UserError unless a new run can be written there, before anything costs time."""
     begun = {
-        *("config.yaml", task_file.NAME),
+        *("config.yaml", TASK_FILE),
         *(f".{name}{PARTIAL}" for name in ("run.json", "config.yaml", SEEDS, SEARCH)),
     }
     if (run / SEARCH).is_file():  # its best trial's files, before the runs of several seeds

@@ -8,6 +8,7 @@ from pathlib import Path
 from nextword.errors import UserError
 from nextword.runs.configuration import FILE, SEARCH, SEEDS
 from nextword.runs.record import is_run, read_object
+from nextword.tokens.remote_store import local_place
 from nextword.tokens.store import MANIFEST, is_store
 
 MEND = "name the store itself: nextword trace STORE TEXT"
@@ -19,7 +20,7 @@ def find_store(place: str | Path) -> Path:
 
     Raises UserError where none is known, it is gone, or it is another by now.
     """
-    path = Path(place).expanduser()
+    path = local_place(place).expanduser()
     if is_store(path):
         return path
     run = run_of(path)

@@ -140,7 +140,7 @@ async def chat_completions(body: ChatRequest, http: HttpRequest) -> Response:
     requests = [
         Request(
             prompt,
-            body.settings(min(body.limit or room, room)),
+            body.settings(min(body.limit or room, room), served.sampling),
             sample,
             **stopping(body, served),
             logprobs=(body.top_logprobs or 0) if body.logprobs else None,

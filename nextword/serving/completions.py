@@ -139,7 +139,7 @@ def _request(
 ) -> Request:
     return Request(
         prompt.ids,
-        body.settings(body.room(served, prompt.ids)),
+        body.settings(body.room(served, prompt.ids), served.sampling),
         sample,
         **stopping(body, served),
         logprobs=body.logprobs,

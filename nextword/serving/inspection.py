@@ -25,6 +25,7 @@ from nextword.inference.inspection.inspector import (
     describe,
 )
 from nextword.inference.inspection.reading import MOST_TOKENS
+from nextword.inference.loading import sampling_of
 from nextword.reports.examples import is_wrong, read_held_out
 from nextword.runs.record import HELD_OUT
 from nextword.runs.training_text import find_store, run_of
@@ -36,7 +37,7 @@ from nextword.serving.errors import ApiError, of_user
 from nextword.serving.models import Served
 from nextword.serving.writing import while_there
 from nextword.settings import GenerateSettings
-from nextword.tasks import task_file
+from nextword.tasks.opening import read_task_file
 from nextword.verbs.explain import explain
 
 router = APIRouter(route_class=JsonRoute)
@@ -100,6 +101,7 @@ class ModelFacts(Answer):
     source_reason: str
     held_out: bool
     model: dict[str, Any] | None = None
+    sampling: dict[str, float] | None = None
 
 
 class Inspectable(Answer):
@@ -233,13 +235,15 @@ def _facts(id: str, place: str | Path, served: Served | None) -> ModelFacts:
         if (model := served.language_model or served.masked) is not None:
             facts.model = describe(model)
     with suppress(UserError):  # what cannot be read is told where the model is opened
-        config = read_config(find_directory(place) / "config.json")
+        directory = find_directory(place)
+        config = read_config(directory / "config.json")
+        facts.sampling = sampling_of(place, directory)
         facts.kind = "decoder" if config.is_generative else "encoder"
         if config.decoder_layers:
             facts.kind = "encoder–decoder"
         facts.family, facts.layers = config.family, config.layers
         facts.context_length = config.context_length
-        if (learned := task_file.read(Path(place).expanduser())) is not None:
+        if (learned := read_task_file(Path(place).expanduser())) is not None:
             facts.task = learned.task
             columns = learned.columns.items()
             facts.columns = [column for name, column in columns if name in GIVEN_COLUMNS]

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nextword.errors import UserError, nearest
 from nextword.hub.config import read_config
 from nextword.hub.model_files import find_directory
 from nextword.inference.engine.engine import Engine, EngineOptions
 from nextword.inference.language_model import LanguageModel, load_language_model
-from nextword.inference.loading import boundary_ids
+from nextword.inference.loading import boundary_ids, sampling_of
 from nextword.inference.masked_model import MaskedLanguageModel, load_masked_model
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
 from nextword.models.heads import ModelWithHead
@@ -72,6 +72,11 @@ class Served:
     def context(self) -> int:
         """How many tokens the model sees at once."""
         return self.body.config.context_length
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How the model's makers have it write, for what a request leaves open."""
+        return {} if self.language_model is None else self.language_model.sampling
 
     @functools.cached_property
     def end_ids(self) -> frozenset[int]:
@@ -134,7 +139,8 @@ def _open_trained(id: str, place: str | Path, directory: Path, settings: ServeSe
     if isinstance(trained.model, ModelWithHead):
         return Served(id, str(place), trained.body, trained.tokenizer, trained=trained)
     start_id, end_ids = boundary_ids(directory, trained.tokenizer)
-    model = LanguageModel(str(place), trained.model, trained.tokenizer, start_id, end_ids)
+    sampling = sampling_of(place, directory)
+    model = LanguageModel(str(place), trained.model, trained.tokenizer, start_id, end_ids, sampling)
     return _generating(id, model, settings, trained)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from nextword.serving.bodies import Body, Int, TokenId
-from nextword.settings import GenerateSettings
+from nextword.settings import SAMPLING, GenerateSettings
 
 MOST_STOPS, LONGEST_STOP = 64, 256
 Stop = Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)]
@@ -115,16 +116,21 @@ class Sampling(Body):
     def includes_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def settings(self, max_new_tokens: int) -> GenerateSettings:
-        """Return the engine's settings; without a seed, one of their own."""
+    def settings(self, max_new_tokens: int, own: Mapping[str, Any]) -> GenerateSettings:
+        """Return the engine's settings; without a seed, one of their own. What is not asked for is
+        as the model's `own` sampling says, as in vLLM."""
         seed = random.getrandbits(62) if self.seed is None else self.seed % 2**63
+        chosen = {
+            name: own[name] if name in own and name not in self.model_fields_set else value
+            for name, value in self.model_dump(include=set(SAMPLING)).items()
+        }
         return GenerateSettings(
             max_new_tokens=max(max_new_tokens, 1),
-            temperature=self.temperature,
-            top_k=max(self.top_k, 0),
-            top_p=max(self.top_p, 1e-9),
-            min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
+            temperature=chosen["temperature"],
+            top_k=max(chosen["top_k"], 0),
+            top_p=max(chosen["top_p"], 1e-9),
+            min_p=chosen["min_p"],
+            repetition_penalty=chosen["repetition_penalty"],
             presence_penalty=self.presence_penalty,
             frequency_penalty=self.frequency_penalty,
             seed=seed,

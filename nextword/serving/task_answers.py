@@ -77,22 +77,19 @@ async def classify(body: ClassifyRequest, http: HttpRequest) -> Response:
 @router.post("/tag", response_model=Results, responses=REFUSALS)
 async def tag(body: TextsRequest, http: HttpRequest) -> Response:
     """Return the entities of each text, with their places in characters."""
-    served = await _chosen(http, body.model, "tag")
-    return await _predicted(http, served, _rows(served, body.input, "text"))
+    return await _of_texts(http, body, "tag", "text")
 
 
 @router.post("/summarize", response_model=Results, responses=REFUSALS)
 async def summarize(body: TextsRequest, http: HttpRequest) -> Response:
     """Return the summary of each document."""
-    served = await _chosen(http, body.model, "summarize")
-    return await _predicted(http, served, _rows(served, body.input, "document"))
+    return await _of_texts(http, body, "summarize", "document")
 
 
 @router.post("/translate", response_model=Results, responses=REFUSALS)
 async def translate(body: TextsRequest, http: HttpRequest) -> Response:
     """Return the translation of each text."""
-    served = await _chosen(http, body.model, "translate")
-    return await _predicted(http, served, _rows(served, body.input, "source"))
+    return await _of_texts(http, body, "translate", "source")
 
 
 @router.post("/answer", response_model=Results, responses=REFUSALS)
@@ -135,10 +132,14 @@ async def _chosen(http: HttpRequest, model: str | None, ability: str) -> Served:
     return served
 
 
-def _rows(served: Served, given: str | list[str], column: str) -> list[dict[str, str]]:
+async def _of_texts(http: HttpRequest, body: TextsRequest, ability: str, column: str) -> Response:
+    """Return what a model says of each text; `column` is where it reads one, unless it learned from
+    another."""
+    served = await _chosen(http, body.model, ability)
     assert served.trained is not None
     name = served.trained.settings.text_column or column
-    return [{name: text} for text in ([given] if isinstance(given, str) else given)]
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    return await _predicted(http, served, [{name: text} for text in texts])
 
 
 async def _predicted(

@@ -5,7 +5,7 @@ these classes, so a setting is named, typed, explained and given its default her
 `None` means "chosen for this corpus and this machine". Nothing heavy is imported here.
 """
 
-from nextword.settings.base import Settings, resolve, with_overrides
+from nextword.settings.base import Settings, resolve, with_defaults, with_overrides
 from nextword.settings.labelled import (
     ColumnSettings,
     CompareSettings,
@@ -22,6 +22,7 @@ from nextword.settings.pretraining import (
     PretrainSettings,
 )
 from nextword.settings.using import (
+    SAMPLING,
     ChatSettings,
     DoctorSettings,
     EvaluateSettings,
@@ -36,6 +37,7 @@ from nextword.settings.using import (
 )
 
 __all__ = [
+    "SAMPLING",
     "ChatSettings",
     "ColumnSettings",
     "CompareSettings",
@@ -60,5 +62,6 @@ __all__ = [
     "TraceSettings",
     "WritingSettings",
     "resolve",
+    "with_defaults",
     "with_overrides",
 ]

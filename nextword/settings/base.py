@@ -92,6 +92,11 @@ def resolve(
         raise UserError(f"{found}: {_expected(first)}", where=place) from None
 
 
+def with_defaults(settings: SettingsKind, defaults: dict[str, Any]) -> SettingsKind:
+    """Return settings with other defaults for those that nobody set."""
+    return resolve(type(settings), defaults | settings.model_dump(exclude_unset=True))
+
+
 def with_overrides(
     kind: type[SettingsKind], settings: Settings | None, overrides: dict[str, Any]
 ) -> SettingsKind:

@@ -73,7 +73,10 @@ class PrepareSettings(Settings):
         return value
 
     workers: int | None = Field(
-        None, ge=1, le=256, description="number of processes; by default one per core"
+        None, ge=1, le=65536, description="number of processes; by default one per core"
+    )
+    cluster: str | None = Field(
+        None, description="prepare on a Ray cluster: its address, or auto for this machine's"
     )
 
 

@@ -10,6 +10,8 @@ from nextword.settings.base import Precision, Settings
 from nextword.settings.labelled import ColumnSettings, Task
 from nextword.settings.pretraining import HidingSettings
 
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+
 
 class WritingSettings(Settings):
     """How a text is written: how long it may be, and how its tokens are chosen."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from torch import Tensor
 
-from nextword.errors import UserError, nearest
+from nextword.errors import UserError
 from nextword.evaluation.classification import Bin, ClassReport
 from nextword.evaluation.metrics import Direction, Floats, Ints, Metric, ratio
 from nextword.models.encoder_decoder import GenerativeModel
@@ -24,7 +24,6 @@ from nextword.models.heads import ModelWithHead
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks.dataset import Dataset, E, Encoded, ExampleReader, I
 from nextword.tasks.records import Columns, Record, TextFiles, fit_settings, read_alike, whole
-from nextword.tasks.task_file import TaskFile
 from nextword.terminal import warn
 from nextword.tokens import losses
 from nextword.tokens.packing import ROW_LENGTH
@@ -54,6 +53,28 @@ class Outputs:
     @property
     def loss(self) -> Metric:
         return ratio(self.losses, self.targets)
+
+
+@dataclass(frozen=True)
+class TaskFile:
+    """RUN/task.json: the task that a model has learned and how data is read for it.
+
+    `columns` are those of the training data under the settings' names; `format` is what the task
+    has found out about its data and its model has learned, such as the prompt.
+    """
+
+    task: str
+    columns: dict[str, str] = field(default_factory=dict)
+    prompt: str | None = None
+    max_length: int | None = None
+    num_beams: int = 1
+    format: dict[str, Any] | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `evaluate` and `predict` take over, unless they are told otherwise."""
+        kept = {"prompt": self.prompt, "max_length": self.max_length, "num_beams": self.num_beams}
+        return self.columns | {name: value for name, value in kept.items() if value is not None}
 
 
 @dataclass
@@ -265,21 +286,6 @@ class Task(ABC, Generic[E, I, O]):
         """Tokens of a packed row."""
         return min(ROW_LENGTH, self.body.config.context_length)
 
-    def metric_named(self, asked: str | None) -> str:
-        """Return the metric that decides which model is the best: the one asked for, in any
-        spelling, else the task's usual one. Raises UserError where there is none such."""
-        names = [name for name, better in self.directions.items() if better != "neither"]
-        if asked is None:
-            return names[0]
-        for name in names:
-            if _plain(name) == _plain(asked):
-                return name
-        raise UserError(
-            f"no metric {asked!r}",
-            where="--metric",
-            mend=f"{nearest(asked, names)}; known here are {', '.join(names)}",
-        )
-
 
 @dataclass(frozen=True)
 class Opening:
@@ -289,7 +295,3 @@ class Opening:
     settings: TaskSettings
     asked: frozenset[str]
     batch_size: int
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", " ").replace("_", " ")

@@ -23,7 +23,8 @@ from nextword.evaluation.contamination import normalize
 from nextword.evaluation.metrics import Ints
 from nextword.tasks.records import Columns, Record
 from nextword.terminal import count_of
-from nextword.text.cells import holds, is_empty, printed_as, read_value
+from nextword.text.cells import read_value
+from nextword.text.columns import holds, is_empty, printed_as
 from nextword.text.duplicates import text_digest
 
 E = TypeVar("E")  # an example of a data set

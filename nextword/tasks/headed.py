@@ -16,10 +16,9 @@ from nextword.inference.loading import boundary_ids
 from nextword.models.transformer import Transformer
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import base
-from nextword.tasks.base import Opening, Task
+from nextword.tasks.base import Opening, Task, TaskFile
 from nextword.tasks.dataset import Dataset, ExampleReader
 from nextword.tasks.records import Record, fit_settings, read_alike, whole
-from nextword.tasks.task_file import TaskFile
 
 E = TypeVar("E")
 I = TypeVar("I")  # noqa: E741

@@ -1,0 +1,1 @@
+"""Files to documents: read, cleaned, freed of duplicates, split."""

@@ -13,9 +13,9 @@ import warnings
 from typing import Any, NoReturn
 
 from nextword.errors import UserError
+from nextword.text.columns import CLOSERS, has_list_structure
 
 _MAX_DEPTH = 100  # of lists and objects
-_CLOSERS = {"[": "]", "{": "}", "(": ")"}
 _TOKEN = re.compile(
     r"""(?P<string>[bu]?(?:'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*"))
     | (?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
@@ -36,48 +36,6 @@ _SETS = ("set", "frozenset")
 _CALLED = re.compile(r"array|(?:np|numpy)\.\w+|(?:frozen)?set")  # array(['a'], dtype=object)
 
 _CALL = re.compile(r"(?:(?:np|numpy)\.)?array\(\s*\[|(?:frozen)?set\(\s*[\[{)]")
-# What programs write where there is no value: pandas, and the errors of spreadsheets.
-_NO_VALUES = frozenset(
-    ["nan", "NaN", "<NA>", "NaT", "#N/A", "#NAME?", "#NULL!", "#REF!", "#VALUE!", "#DIV/0!"]
-)
-
-_BYTES = re.compile(r"b(?P<quote>['\"]).*(?P=quote)", re.S)
-_BRACKET = re.compile(r"[\[\]{}]")
-_OPENERS = re.compile(r"[\[{](?:\s*[\[{])*")
-_OBJECT = re.compile(r"\{\s*(?:(?:'[^']*'|\"[^\"]*\"|\d+)\s*:|\})")
-_QUOTED_LIST = re.compile(r"\[\s*[bu]?['\"].*['\"]\s*(?:,\s*)?\]", re.S)
-_BETWEEN_QUOTES = re.compile(
-    r"['\"]\s*,\s*[bu]?['\"]|['\"]\s+(?:\.\.\.\s+)?['\"]|\A\[\s*(?:'[^']*'|\"[^\"]*\")\s*,"
-)
-_BEGINS_AS_LIST = re.compile(r"\[\s*(?:'[^']*'|\"[^\"]*\")\s*,\s*[bu]?['\"]")
-_ONE_QUOTED = re.compile(r"\[\s*['\"](?:[^'\"]|(?<=\w)['\"](?=\w))*['\"]\s*\]")
-_SHORTENED_NUMBERS = re.compile(r"\[[\s\d.,eE+-]*\d\.?,?\s+\.\.\.,?\s+[\s\d.,eE+-]*\]")
-
-
-def is_no_value(value: Any) -> bool:
-    """Return whether there is no value: null, NaN, or what programs write for it, nan or #N/A."""
-    return (
-        value.strip() in _NO_VALUES if isinstance(value, str) else value is None or value != value
-    )
-
-
-def is_empty(value: Any) -> bool:
-    """Return whether a cell holds nothing but spaces, or no value."""
-    return is_no_value(value) or (isinstance(value, str) and not value.strip())
-
-
-def holds(value: Any) -> bool:
-    """Return whether there is anything in a value, spaces too: not in a list or an object without
-    items."""
-    return not is_no_value(value) and value not in ("", [], {})
-
-
-def printed_as(text: str) -> str:
-    """Return what a text is that Python printed in its place: "bytes" or "a list"; "" for none."""
-    text = text.strip()
-    if _BYTES.fullmatch(text):
-        return "bytes"
-    return "a list" if text[:1] == "[" and has_list_structure(text) else ""
 
 
 def read_cell(text: str) -> Any:
@@ -89,7 +47,7 @@ def read_cell(text: str) -> Any:
     start = _SPACES.match(text).end()  # type: ignore[union-attr]  # it matches everywhere
     called = _CALL.match(text, start)
     opener = "(" if called else text[start : start + 1]
-    if opener not in _CLOSERS or not text[-100:].rstrip().endswith(_CLOSERS[opener]):
+    if opener not in CLOSERS or not text[-100:].rstrip().endswith(CLOSERS[opener]):
         return text
     printed = text.strip()
     if opener != "(":
@@ -118,35 +76,6 @@ def read_value(value: Any, place: str, name: str = "") -> Any:
         return read_cell(value) if isinstance(value, str) else value
     except UserError as error:
         raise UserError(f"{name}{error.what}", where=place, mend=error.mend) from None
-
-
-def has_list_structure(text: str) -> bool:
-    """Return whether `text` is built like a list or an object, be it damaged.
-
-    Brackets alone are no list: "[Applause] Thank you [laughs]" and "[[Image]]" are prose.
-    """
-    text = text.strip()
-    openers = _OPENERS.match(text)
-    if not openers or text[-1] != _CLOSERS[text[0]] or _first_group(text) != text:
-        return False
-    innermost = _first_group(text[openers.end() - 1 :])
-    if innermost[0] == "{":
-        return _OBJECT.match(innermost) is not None
-    if _BEGINS_AS_LIST.match(innermost) or _ONE_QUOTED.fullmatch(innermost):
-        return True
-    if _SHORTENED_NUMBERS.fullmatch(innermost):
-        return True
-    return bool(_QUOTED_LIST.fullmatch(innermost) and _BETWEEN_QUOTES.search(innermost))
-
-
-def _first_group(text: str) -> str:
-    """Return `text` as far as its first bracket is open; all of it if that is never closed."""
-    depth = 0
-    for bracket in _BRACKET.finditer(text):
-        depth += 1 if bracket.group() in "[{" else -1
-        if depth == 0:
-            return text[: bracket.end()]
-    return text
 
 
 class _Printed:
@@ -194,11 +123,11 @@ class _Printed:
             return int(text) if text.lstrip("+-").isdigit() else float(text)
         if kind == "name":
             return self._named(text, depth)
-        if text not in _CLOSERS:
+        if text not in CLOSERS:
             self._fail(text, f"expected a value, found {text!r}")
         if depth == _MAX_DEPTH:
             raise ValueError("it is nested too deep")
-        return self._object(depth) if text == "{" else self._list(_CLOSERS[text], depth)
+        return self._object(depth) if text == "{" else self._list(CLOSERS[text], depth)
 
     def _list(self, closer: str, depth: int) -> list[Any]:
         """Return the values up to `closer`; numpy prints them with spaces in place of commas."""

@@ -1,7 +1,9 @@
-"""The fields of a record: which names say that a field holds text, and what counts as text."""
+"""The fields of a record: which names say that a field holds text; what counts as text, as nothing,
+and as a list or an object written as text."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +13,24 @@ _FEED = ["content_text", "content_html"]
 _LAST = ["caption", "abstract", "description", "summary"]
 TEXT_COLUMNS = [*_USUAL, *_LESS_USUAL, *_FEED, *_LAST]  # in order of preference
 DESCRIBING_COLUMNS = frozenset(_LAST)  # as often what describes the text as the text itself
+# What programs write where there is no value: pandas, and the errors of spreadsheets.
+_NO_VALUES = frozenset(
+    ["nan", "NaN", "<NA>", "NaT", "#N/A", "#NAME?", "#NULL!", "#REF!", "#VALUE!", "#DIV/0!"]
+)
+
+# How a list or an object that is written as text begins and ends.
+CLOSERS = {"[": "]", "{": "}", "(": ")"}
+_BYTES = re.compile(r"b(?P<quote>['\"]).*(?P=quote)", re.S)
+_BRACKET = re.compile(r"[\[\]{}]")
+_OPENERS = re.compile(r"[\[{](?:\s*[\[{])*")
+_OBJECT = re.compile(r"\{\s*(?:(?:'[^']*'|\"[^\"]*\"|\d+)\s*:|\})")
+_QUOTED_LIST = re.compile(r"\[\s*[bu]?['\"].*['\"]\s*(?:,\s*)?\]", re.S)
+_BETWEEN_QUOTES = re.compile(
+    r"['\"]\s*,\s*[bu]?['\"]|['\"]\s+(?:\.\.\.\s+)?['\"]|\A\[\s*(?:'[^']*'|\"[^\"]*\")\s*,"
+)
+_BEGINS_AS_LIST = re.compile(r"\[\s*(?:'[^']*'|\"[^\"]*\")\s*,\s*[bu]?['\"]")
+_ONE_QUOTED = re.compile(r"\[\s*['\"](?:[^'\"]|(?<=\w)['\"](?=\w))*['\"]\s*\]")
+_SHORTENED_NUMBERS = re.compile(r"\[[\s\d.,eE+-]*\d\.?,?\s+\.\.\.,?\s+[\s\d.,eE+-]*\]")
 
 
 def text_name_rank(name: Any) -> int | None:
@@ -105,3 +125,58 @@ def name_kind(value: Any) -> str:
     if isinstance(value, Mapping):
         return "an object"
     return {list: "a list", type(None): "null"}.get(type(value), f"a {type(value).__name__}")
+
+
+def is_no_value(value: Any) -> bool:
+    """Return whether there is no value: null, NaN, or what programs write for it, nan or #N/A."""
+    return (
+        value.strip() in _NO_VALUES if isinstance(value, str) else value is None or value != value
+    )
+
+
+def is_empty(value: Any) -> bool:
+    """Return whether a cell holds nothing but spaces, or no value."""
+    return is_no_value(value) or (isinstance(value, str) and not value.strip())
+
+
+def holds(value: Any) -> bool:
+    """Return whether there is anything in a value, spaces too: not in a list or an object without
+    items."""
+    return not is_no_value(value) and value not in ("", [], {})
+
+
+def printed_as(text: str) -> str:
+    """Return what a text is that Python printed in its place: "bytes" or "a list"; "" for none."""
+    text = text.strip()
+    if _BYTES.fullmatch(text):
+        return "bytes"
+    return "a list" if text[:1] == "[" and has_list_structure(text) else ""
+
+
+def has_list_structure(text: str) -> bool:
+    """Return whether `text` is built like a list or an object, be it damaged.
+
+    Brackets alone are no list: "[Applause] Thank you [laughs]" and "[[Image]]" are prose.
+    """
+    text = text.strip()
+    openers = _OPENERS.match(text)
+    if not openers or text[-1] != CLOSERS[text[0]] or _first_group(text) != text:
+        return False
+    innermost = _first_group(text[openers.end() - 1 :])
+    if innermost[0] == "{":
+        return _OBJECT.match(innermost) is not None
+    if _BEGINS_AS_LIST.match(innermost) or _ONE_QUOTED.fullmatch(innermost):
+        return True
+    if _SHORTENED_NUMBERS.fullmatch(innermost):
+        return True
+    return bool(_QUOTED_LIST.fullmatch(innermost) and _BETWEEN_QUOTES.search(innermost))
+
+
+def _first_group(text: str) -> str:
+    """Return `text` as far as its first bracket is open; all of it if that is never closed."""
+    depth = 0
+    for bracket in _BRACKET.finditer(text):
+        depth += 1 if bracket.group() in "[{" else -1
+        if depth == 0:
+            return text[: bracket.end()]
+    return text

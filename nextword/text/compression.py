@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from nextword.addresses import is_address, open_address
 from nextword.errors import UserError
 from nextword.text.document import explaining
 
@@ -28,10 +29,13 @@ def open_decompressed(path: str | Path, compression: str | None = None) -> Binar
     Raises UserError if it cannot be opened. Reading raises UserError for a damaged or truncated
     archive and for a decompression bomb.
     """
-    try:
-        file = open(path, "rb")  # noqa: SIM115 (closed by whoever reads it)
-    except OSError as error:
-        raise UserError(f"cannot be opened ({error.strerror})", where=path) from None
+    if is_address(path):
+        file = open_address(str(path))
+    else:
+        try:
+            file = open(path, "rb")  # noqa: SIM115 (closed by whoever reads it)
+        except OSError as error:
+            raise UserError(f"cannot be opened ({error.strerror})", where=path) from None
     if compression is None:
         return file
     chunks = _bounded(_DECOMPRESSORS[compression](file), file, path, compression)

@@ -25,10 +25,11 @@ QUARANTINED_CHARACTERS = 4000  # of one item; a line this long is still appended
 class Source:
     """A file to read, or a data set of the Hub (kind "hub", its size in bytes unknown: 0)."""
 
-    path: str  # as the person wrote it
+    path: str  # as the person wrote it, or an address
     kind: str  # a key of nextword.text.sources.DOCUMENT_READERS
     compression: str | None = None  # gz, zst, xz
     size: int = 0  # bytes on the disk
+    version: str = ""  # of a file at an address: another one where its content changed
 
 
 @dataclass(slots=True)

@@ -1,11 +1,11 @@
-"""Repeated text: exact duplicates, near duplicates, and paragraphs that many documents have.
+"""Repeated text: what tells duplicates of a text, and paragraphs that many documents have.
 
-Near duplicates are found by MinHash (Broder 1997) with banded locality-sensitive hashing, over
-hashes of every window of a text. Windows run over letters and digits alone, in lower case, so that
-line breaks, spacing, punctuation and capitals make no difference. Writing without spaces says more
-in a character, hence its windows are shorter. A document costs 272 bytes, however long it is: its
-signature is made of the windows with the smallest hashes, which similar documents choose alike (a
-bottom-k sketch, Cohen and Kaplan 2007).
+Near duplicates are found by MinHash (Broder 1997) with banded locality-sensitive hashing
+(`near_duplicates`), over hashes of every window of a text. Windows run over letters and digits
+alone, in lower case, so that line breaks, spacing, punctuation and capitals make no difference.
+Writing without spaces says more in a character, hence its windows are shorter. A signature has 256
+bytes, however long the text is: it is made of the windows with the smallest hashes, which similar
+documents choose alike (a bottom-k sketch, Cohen and Kaplan 2007).
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-Indices = NDArray[np.int64]  # of documents
-
 PERMUTATIONS = 128  # the similarity is known to ±0.035 at 0.8
 
 _CJK_SHARE = 0.3  # of Chinese, Japanese or Korean characters: then windows are short
@@ -27,8 +25,6 @@ _FACTOR = np.uint32(0x9E3779B1)  # odd, 2^32 over the golden ratio
 _SEED = 1
 _BOTTOM = 2048  # windows of a document at most
 _WIDTH, _CJK_WIDTH = 12, 3  # letters in a window
-_NEIGHBORS = 8  # documents of one bucket that each is compared with
-_PAIRS = 2**14  # compared at once
 _PARAGRAPH_BREAK = re.compile(r"(\n[ \t]*\n\s*)")
 _SHORTEST = 16  # letters and digits; shorter paragraphs, such as headings, may repeat
 _PENDING = 100_000  # hashes held aside before they are merged into the sorted ones
@@ -124,81 +120,6 @@ def _bottom(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
         if len(smallest) >= _BOTTOM:
             return smallest[:_BOTTOM]
     return np.unique(hashes)[:_BOTTOM]
-
-
-class DuplicateFinder:
-    """Collects documents in order, then tells which of them repeat an earlier one.
-
-    Signatures are cut into 32 bands of four numbers; documents that agree in one are compared.
-    Of pairs with similarity 0.8 all but one in 10 million agree in some band; at 0.4, half do.
-    """
-
-    def __init__(self, similarity: float = 0.8) -> None:
-        self.similarity = similarity
-        self._digests, self._signatures = bytearray(), bytearray()
-        self._count = 0
-
-    def add(self, digest: bytes, signature: NDArray[np.uint16] | None) -> None:
-        """Take the next document; without a signature it is only compared exactly."""
-        self._digests += digest
-        if signature is None:
-            signature = np.zeros(PERMUTATIONS, np.uint16)
-        self._signatures += signature.tobytes()
-        self._count += 1
-
-    def exact(self) -> Indices:
-        """Return the first document with the same text as each, [documents]: maybe itself."""
-        digests = np.frombuffer(self._digests, "V16")
-        _, first, group = np.unique(digests, return_index=True, return_inverse=True)
-        return first[group].astype(np.int64)
-
-    def clusters(self) -> Indices:
-        """Return the first document of each one's cluster, [documents].
-
-        A cluster holds exact and near duplicates, transitively.
-        """
-        parent = self.exact()
-        firsts = np.flatnonzero(parent == np.arange(self._count))
-        signatures = np.frombuffer(self._signatures, np.uint16).reshape(-1, PERMUTATIONS)
-        distinct = signatures[firsts]
-        signed = distinct.any(axis=1)
-        firsts, distinct = firsts[signed], distinct[signed]
-        bands = distinct.view(np.uint64)  # [documents, bands]: the 16-bit rows of one as a number
-        for keys in bands.T:
-            order = np.argsort(keys, kind="stable")
-            for step in range(1, _NEIGHBORS + 1):
-                meet = np.flatnonzero(keys[order[:-step]] == keys[order[step:]])
-                left, right = order[meet], order[meet + step]
-                apart = parent[firsts[left]] != parent[firsts[right]]
-                left, right = left[apart], right[apart]
-                alike = _similarity(distinct, left, right) >= self.similarity
-                parent = _join(parent, firsts[left[alike]], firsts[right[alike]])
-        return parent
-
-
-def _similarity(
-    signatures: NDArray[np.uint16], left: Indices, right: Indices
-) -> NDArray[np.float64]:
-    """Estimate the Jaccard similarity of each pair, [pairs]."""
-    shares = [
-        (signatures[left[at : at + _PAIRS]] == signatures[right[at : at + _PAIRS]]).mean(axis=1)
-        for at in range(0, len(left), _PAIRS)
-    ]
-    return np.concatenate(shares) if shares else np.empty(0)
-
-
-def _join(parent: Indices, left: Indices, right: Indices) -> Indices:
-    """Return `parent` (the first member of each item's cluster) with the pairs' clusters joined."""
-    while True:
-        left, right = parent[left], parent[right]
-        apart = left != right
-        if not apart.any():
-            return parent
-        left, right = left[apart], right[apart]
-        parent = parent.copy()
-        np.minimum.at(parent, np.maximum(left, right), np.minimum(left, right))
-        while not np.array_equal(parent, shorter := parent[parent]):
-            parent = shorter
 
 
 def _split_paragraphs(text: str) -> list[str]:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from nextword.addresses import RemoteFile, is_address, list_files
 from nextword.errors import UserError
 from nextword.terminal import count_of, warn
 from nextword.text.columns import is_text, text_name_rank
@@ -92,8 +93,13 @@ def find_sources(data: Sequence[str]) -> list[Source]:
             datasets.parse_dataset_name(name)
             sources.setdefault(name, Source(name, "hub"))
             continue
+        if is_address(name):
+            for file in _files_at(name, not_text):
+                sources.setdefault(file.address, _source(file.address, file.size, file.version))
+            continue
         for path in _files(name, not_text):
-            sources.setdefault(os.path.realpath(path), _file_source(path))
+            size = Path(path).stat().st_size
+            sources.setdefault(os.path.realpath(path), _source(path, size))
     if not sources:
         raise UserError("no data given", mend="name files, folders, patterns or hf:// data sets")
     if not_text:
@@ -132,6 +138,25 @@ def _files(name: str, not_text: dict[str, None]) -> list[str]:
     raise UserError("no such file or folder", where=name, mend=_similar_name(path))
 
 
+def _files_at(address: str, not_text: dict[str, None]) -> list[RemoteFile]:
+    """Return the files of an address, as `_files` does."""
+    root = address.rstrip("/")
+    found = list_files(root)
+    if not found:
+        raise UserError("no such file or folder", where=address, mend="check the address")
+    if {file.address for file in found} == {root}:
+        return found
+    files = [
+        file
+        for file in found
+        if not any(part.startswith(".") for part in file.address.removeprefix(root).split("/"))
+        and _is_readable(file.address, not_text, file.size)
+    ]
+    if not files:
+        raise UserError("has no file of text in it", where=address)
+    return files
+
+
 def _similar_name(path: Path) -> str:
     try:
         names = [file.name for file in path.parent.iterdir()]
@@ -165,10 +190,10 @@ def _files_inside(folder: Path, not_text: dict[str, None]) -> Iterator[str]:
                 yield path
 
 
-def _is_readable(path: str, not_text: dict[str, None]) -> bool:
+def _is_readable(path: str, not_text: dict[str, None], size: int | None = None) -> bool:
     if _suffixes(path)[0] in _KINDS or _looks_like_text(path):
         return True
-    if Path(path).stat().st_size:
+    if size if size is not None else Path(path).stat().st_size:
         not_text[path] = None
     return False
 
@@ -181,10 +206,10 @@ def _suffixes(path: str) -> tuple[str, str | None]:
     return suffix, None
 
 
-def _file_source(path: str) -> Source:
+def _source(path: str, size: int, version: str = "") -> Source:
     suffix, compression = _suffixes(path)
     kind = _KINDS.get(suffix) or ("jsonl" if _has_json_lines(path, compression) else "text")
-    return Source(path, kind, compression, Path(path).stat().st_size)
+    return Source(path, kind, compression, size, version)
 
 
 def _has_json_lines(path: str, compression: str | None) -> bool:
@@ -216,7 +241,9 @@ def fingerprint(sources: Iterable[Source]) -> str:
     """Return the SHA-256 of names, sizes and times of change: another value means other data."""
     digest = hashlib.sha256()
     for source in sources:
-        changed = 0 if source.kind == "hub" else Path(source.path).stat().st_mtime_ns
+        changed: int | str = source.version
+        if not source.version:
+            changed = 0 if source.kind == "hub" else Path(source.path).stat().st_mtime_ns
         line = f"{source.path}\0{source.kind}\0{source.size}\0{changed}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
@@ -229,8 +256,8 @@ def digest_contents(sources: Iterable[Source]) -> str:
         if source.kind == "hub":
             digest.update(source.path.encode())
             continue
-        with explaining(source.path, _FAILED), open(source.path, "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        with explaining(source.path, _FAILED), open_decompressed(source.path) as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())  # type: ignore[arg-type]
     return digest.hexdigest()
 
 

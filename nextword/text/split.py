@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -90,19 +90,36 @@ def plan_split(
         return SplitPlan(np.zeros(len(lengths), np.int8), {}, exact=True)
     if how == "position":
         return _by_position(lengths, fraction)
-    _, members = np.unique(np.asarray(clusters), return_inverse=True)
+    members = _numbered(np.asarray(clusters))
     sizes = np.bincount(members, weights=lengths).astype(np.int64)
     large = sizes > min(fraction, _LARGEST_SHARE) * lengths.sum()
     target = fraction * sizes[~large].sum()
-    held_out = _choose_clusters(np.where(large, 0, sizes), target, seed)
+    sizes[large] = 0
+    held_out = _choose_clusters(sizes, target, seed)
     if sizes[held_out].sum() < target / 2 and target > _NEGLIGIBLE_SHARE * lengths.sum():
         large[:] = True  # too few to choose from
-    whole = np.where(large[members], -1, held_out[members]).astype(np.int8)
+    whole = held_out[members].astype(np.int8)
+    whole[large[members]] = -1
     cuts = {
         int(index): _passages(int(lengths[index]), fraction, (seed, int(members[index])))
         for index in np.flatnonzero(whole < 0)
     }
     return SplitPlan(whole, cuts, exact=False)
+
+
+def _numbered(clusters: NDArray[Any]) -> NDArray[np.int64]:
+    """Number clusters from 0 on, in the order of their names, [documents].
+
+    np.unique does so too; where names are numbers of documents this takes half of the memory.
+    """
+    if len(clusters) == 0 or clusters.min() < 0 or clusters.max() > 4 * len(clusters):
+        members: NDArray[np.int64] = np.unique(clusters, return_inverse=True)[1]
+        return members
+    is_there = np.zeros(int(clusters.max()) + 1, np.bool_)
+    is_there[clusters] = True
+    numbers = np.cumsum(is_there, dtype=np.int64)
+    numbers -= 1
+    return numbers[clusters]
 
 
 def _by_position(lengths: NDArray[np.int64], fraction: float) -> SplitPlan:
@@ -126,7 +143,10 @@ def _choose_clusters(sizes: NDArray[np.int64], target: float, seed: int) -> NDAr
     for _ in range(_ATTEMPTS):
         order = random.permutation(len(sizes))
         order = order[sizes[order] > 0]
-        filled = int(np.searchsorted(np.cumsum(sizes[order]), target, side="right"))
+        ends = sizes[order]
+        np.cumsum(ends, out=ends)
+        filled = int(np.searchsorted(ends, target, side="right"))
+        del ends
         chosen = np.zeros(len(sizes), np.bool_)
         chosen[order[:filled]] = True
         room = target - int(sizes[chosen].sum())

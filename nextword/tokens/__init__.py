@@ -1,0 +1,1 @@
+"""Documents to tokens: the tokenizer, the store, and batches out of it."""

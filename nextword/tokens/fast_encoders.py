@@ -13,13 +13,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.errors import UserError
 from nextword.tokens.control_tokens import to_json
 
 if TYPE_CHECKING:
@@ -70,24 +68,6 @@ _PROBE = (
 )
 
 
-def build_backend(definition: str, where: Path | None) -> tokenizers.Tokenizer:
-    """Build the tokenizer of a definition. Raises UserError where that is damaged."""
-    import tokenizers
-
-    try:
-        return tokenizers.Tokenizer.from_str(definition)
-    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
-        raise
-    except BaseException as error:  # a panic of Rust is no Exception
-        what = f"is not a tokenizer that can be used ({first_line(error)})"
-        raise UserError(what, where=where) from None
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says, on one short line."""
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-
-
 def byte_alphabet() -> dict[str, int]:
     """Return GPT-2's printable stand-ins for the 256 bytes: character to byte."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -97,25 +77,29 @@ def byte_alphabet() -> dict[str, int]:
     }
 
 
-def fast_encoder(plain: dict[str, Any], where: Path | None = None) -> Encoder | None:
-    """Return an encoder with the ids of `tokenizers`, for a tokenizer.json whose control tokens
-    are hidden; None where no faster one is proven."""
+def fast_encoder(
+    plain: dict[str, Any], reference: Callable[[], tokenizers.Tokenizer]
+) -> Encoder | None:
+    """Return an encoder with the ids of the `reference`, the tokenizer of a tokenizer.json whose
+    control tokens are hidden; None where no faster one is proven."""
     table = byte_encoder(plain) or character_encoder(plain)
-    return table or byte_pair_encoder(plain, build_backend(to_json(plain), where))
+    return table or byte_pair_encoder(plain, reference)
 
 
-def byte_pair_encoder(plain: dict[str, Any], reference: tokenizers.Tokenizer) -> Encoder | None:
+def byte_pair_encoder(
+    plain: dict[str, Any], reference: Callable[[], tokenizers.Tokenizer]
+) -> Encoder | None:
     """Return gigatoken's, if this is byte-level BPE of a proven kind and the probe's ids agree."""
     if not _is_proven_kind(plain):
         return None
     import gigatoken
 
-    is_nfc = plain.get("normalizer") == {"type": "NFC"}
+    slow, is_nfc = reference(), plain.get("normalizer") == {"type": "NFC"}
     plain = {**plain, "normalizer": None}
     try:
         backend = gigatoken.Tokenizer.from_json(to_json(plain))._backend
         probe = unicodedata.normalize("NFC", _PROBE) if is_nfc else _PROBE
-        agrees = backend.encode(probe).tolist() == reference.encode(probe).ids
+        agrees = backend.encode(probe).tolist() == slow.encode(probe).ids
     except Exception:
         return None
     if not agrees:

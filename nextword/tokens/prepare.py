@@ -8,12 +8,15 @@ under its name only when all of it is there.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nextword.addresses import is_address
 from nextword.errors import UserError, nearest
 from nextword.files import read_json, whole_directory
+from nextword.resources import available_cores
 from nextword.settings import PrepareSettings, with_overrides
 from nextword.terminal import say, table, warn
 from nextword.text.cleaning import LANGUAGES
@@ -21,30 +24,29 @@ from nextword.text.document import Source
 from nextword.text.sources import digest_contents, find_sources, fingerprint, list_items
 from nextword.tokens import losses, stages
 from nextword.tokens.control_tokens import control_tokens_for
+from nextword.tokens.encode import encode_shards, lost_in_encoding, write_splits
+from nextword.tokens.remote_store import manifest_at, publish, staging_place
 from nextword.tokens.select import Corpus, SelectedShard, select_documents, split_documents
-from nextword.tokens.stages import (
-    encode_shards,
-    lost_in_encoding,
-    measure_overlap,
-    read_shards,
-    write_splits,
-)
+from nextword.tokens.stages import measure_overlap, read_shards
 from nextword.tokens.store import MANIFEST, TOKENIZER, Store, write_manifest
 from nextword.tokens.summary import summarize, summary_rows
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.tokenizer_training import byte_tokenizer, character_tokenizer, check_vocab_size
 from nextword.tokens.workers import (
     WorkerPool,
-    available_cores,
+    Workers,
     explain_disk_errors,
     interruptible,
     remove_leftovers,
     work_directory,
 )
 
-RELEVANT = PrepareSettings.model_fields.keys() - {"workers"}  # settings that change the result
+# Settings that change the result.
+RELEVANT = PrepareSettings.model_fields.keys() - {"workers", "cluster"}
 SMALL_CORPUS = 1_000_000  # bytes; less text is not worth starting processes for
 
+_OTHER_STORE = "holds a store made from other data, or with other settings"
+_OTHER_PLACE = "remove it, or name another place with --out"
 _OWN_TOKENIZER = "leave out --tokenizer: one that knows every character is trained on the text"
 
 
@@ -63,15 +65,48 @@ def prepare(
         kind = type(settings) if settings else PrepareSettings
         settings = with_overrides(kind, settings, overrides)
     _check(settings)
-    out = Path(out) if Path(out).name not in ("", "..") else Path(out).resolve()
     names = list_items(data)
-    sources = _outside(find_sources(names), out)
-    given = _given_tokenizer(settings)
-    identity = {
+    if is_address(out):
+        store = _prepare_at(str(out).rstrip("/"), names, settings)
+    else:
+        out = Path(out) if Path(out).name not in ("", "..") else Path(out).resolve()
+        store = _prepare(names, _outside(find_sources(names), out), out, settings)
+    return store
+
+
+def _prepare_at(address: str, names: list[str], settings: PrepareSettings) -> Store:
+    """Make a store in the cache, and write it at an address; a run that was stopped while it wrote
+    does so again."""
+    sources = _outside(find_sources(names), address)
+    identity = _identity(sources, settings, _given_tokenizer(settings))
+    if (manifest := manifest_at(address)) is not None:
+        if not _is_of(manifest, identity):
+            raise UserError(_OTHER_STORE, where=address, mend=_OTHER_PLACE)
+        say(f"{address} is prepared already")
+        return Store.open(address)
+    place = staging_place(address)
+    if (place / MANIFEST).is_file() and not _is_of(read_json(place / MANIFEST), identity):
+        shutil.rmtree(place)  # made of what the data was when it could not be written
+    return Store.open(publish(_prepare(names, sources, place, settings).path, address))
+
+
+def _identity(
+    sources: list[Source], settings: PrepareSettings, given: Tokenizer | None
+) -> dict[str, Any]:
+    """Return what a store is made of."""
+    return {
         "fingerprint": fingerprint(sources),
         "settings": settings.model_dump(mode="json", include=RELEVANT),
         "given_tokenizer": given.sha256 if given else None,
     }
+
+
+def _prepare(
+    names: list[str], sources: list[Source], out: Path, settings: PrepareSettings
+) -> Store:
+    """Make a store of `sources`, which are what the data's `names` stand for."""
+    given = _given_tokenizer(settings)
+    identity = _identity(sources, settings, given)
     with explain_disk_errors(out):
         store = _finished_store(out, identity)
     if store is not None:
@@ -80,12 +115,11 @@ def prepare(
         return store
     contents = digest_contents(sources)
     size = sum(source.size for source in sources)
-    count = settings.workers or (1 if 0 < size < SMALL_CORPUS else available_cores())
     with (
         interruptible("What is done is kept: the same command goes on from there"),
         explain_disk_errors(out),
         work_directory(out, identity) as work,
-        WorkerPool(count) as workers,
+        _start_workers(settings, size, work) as workers,
     ):
         if store := _finished_store(out, identity):  # by a process that was waited for
             return store
@@ -162,11 +196,16 @@ def refuse_changed_text(store: Store, names: Sequence[str]) -> None:
         )
 
 
-def _outside(sources: list[Source], out: Path) -> list[Source]:
-    """Return the sources without the store's own files, where it lies within the data."""
+def _outside(sources: list[Source], out: Path | str) -> list[Source]:
+    """Return the sources without the store's own files, where it lies within the data; `out` is its
+    path or address."""
+    if isinstance(out, str):
+        return [source for source in sources if not source.path.startswith(f"{out}/")]
     inside = os.path.realpath(out) + os.sep
     return [
-        s for s in sources if s.kind == "hub" or not os.path.realpath(s.path).startswith(inside)
+        s
+        for s in sources
+        if s.kind == "hub" or is_address(s.path) or not os.path.realpath(s.path).startswith(inside)
     ]
 
 
@@ -176,11 +215,15 @@ def _finished_store(out: Path, identity: dict[str, Any]) -> Store | None:
         return None
     what = "exists and is not a token store"
     if out.is_dir() and (out / MANIFEST).is_file():
-        manifest = read_json(out / MANIFEST)
-        if isinstance(manifest, dict) and all(manifest.get(k) == v for k, v in identity.items()):
+        if _is_of(read_json(out / MANIFEST), identity):
             return Store.open(out)
-        what = "holds a store made from other data, or with other settings"
-    raise UserError(what, where=out, mend="remove it, or name another place with --out")
+        what = _OTHER_STORE
+    raise UserError(what, where=out, mend=_OTHER_PLACE)
+
+
+def _is_of(manifest: Any, identity: dict[str, Any]) -> bool:
+    """Return whether a store's manifest says that it is of this very work."""
+    return isinstance(manifest, dict) and all(manifest.get(k) == v for k, v in identity.items())
 
 
 def _given_tokenizer(settings: PrepareSettings) -> Tokenizer | None:
@@ -196,13 +239,22 @@ def _given_tokenizer(settings: PrepareSettings) -> Tokenizer | None:
     return tokenizer
 
 
+def _start_workers(settings: PrepareSettings, size: int, work: Path) -> Workers:
+    """Return the workers for so many bytes of sources."""
+    if settings.cluster is not None:
+        from nextword.tokens.cluster import RayWorkers
+
+        return RayWorkers(settings.cluster, settings.workers, work)
+    return WorkerPool(settings.workers or (1 if 0 < size < SMALL_CORPUS else available_cores()))
+
+
 def _start_training(
     corpus: Corpus,
     parts: list[SelectedShard],
     settings: PrepareSettings,
     given: Tokenizer | None,
     saved: Path,
-    workers: WorkerPool,
+    workers: Workers,
 ) -> Callable[[], Tokenizer]:
     """Start making the tokenizer; the function returned waits for it.
 

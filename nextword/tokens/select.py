@@ -6,8 +6,10 @@ megabytes, each whole or absent. They hold all that a killed run needs to go on.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,9 +22,11 @@ from numpy.typing import NDArray
 
 from nextword.errors import UserError
 from nextword.files import read_json, write_atomically
+from nextword.resources import give_back
 from nextword.settings import PrepareSettings
 from nextword.text.document import ReadStats
-from nextword.text.duplicates import DuplicateFinder, SeenParagraphs
+from nextword.text.duplicates import SeenParagraphs
+from nextword.text.near_duplicates import DuplicateFinder
 from nextword.text.split import SplitPlan, plan_split
 
 
@@ -54,11 +58,11 @@ class Shard:
 
 
 def write_shard(path: Path, arrays: dict[str, NDArray[Any]], notes: dict[str, Any]) -> None:
-    """Write a shard in one step; `notes` are what JSON can hold."""
+    """Write a shard in one step, whoever else writes it; `notes` are what JSON can hold."""
     from safetensors.numpy import save
 
     metadata = {name: json.dumps(value) for name, value in notes.items()}
-    write_atomically(path, save(arrays, metadata))
+    write_atomically(path, save(arrays, metadata), writer=f".{uuid.uuid4().hex}")
 
 
 def strings_to_arrays(name: str, strings: Iterable[str]) -> dict[str, NDArray[Any]]:
@@ -70,7 +74,7 @@ def strings_to_arrays(name: str, strings: Iterable[str]) -> dict[str, NDArray[An
 
 @dataclass
 class Corpus:
-    """What is known of all documents while a store is made: a few hundred bytes of each."""
+    """What is known of all documents while a store is made: about twenty bytes of each."""
 
     shards: list[Path]
     keep: list[NDArray[np.bool_]] = field(default_factory=list)  # of each shard, [documents]
@@ -112,29 +116,29 @@ def select_documents(shards: list[Path], settings: PrepareSettings, work: Path) 
     corpus = Corpus(shards)
     for path in sorted((work / "text").glob("*.json")):
         corpus.stats.merge(ReadStats.from_json(read_json(path)["tally"]))
-    duplicates = DuplicateFinder(settings.similarity)
     counts = []
-    for path in shards:
-        shard = Shard(path)
-        corpus.stats.merge(ReadStats.from_json(shard.notes["tally"]))
-        digests = shard["digest"].tobytes()
-        counts.append(len(digests) // 16)
-        signatures = shard["signature"] if shard.notes["signed"] else [None] * counts[-1]
-        for number, signature in enumerate(signatures):
-            duplicates.add(digests[16 * number : 16 * number + 16], signature)
-    everything = np.arange(sum(counts))
-    clusters, exact = duplicates.clusters(), duplicates.exact()
-    first = {"near": clusters, "exact": exact, "none": everything}[settings.deduplicate]
-    kept, distinct = first == everything, exact == everything
+    with contextlib.closing(DuplicateFinder(settings.similarity, work)) as duplicates:
+        for path in shards:
+            shard = Shard(path)
+            corpus.stats.merge(ReadStats.from_json(shard.notes["tally"]))
+            digests = shard["digest"].tobytes()
+            counts.append(len(digests) // 16)
+            duplicates.add_all(digests, shard["signature"] if shard.notes["signed"] else None)
+        distinct = _is_first(duplicates.exact())
+        clusters = duplicates.clusters()
+    kept = {"near": _is_first(clusters), "exact": distinct.copy(), "none": np.ones_like(distinct)}[
+        settings.deduplicate
+    ]
     ends = np.cumsum(counts)
     corpus.keep = np.split(kept, ends[:-1])
-    _, sizes = np.unique(clusters[distinct], return_counts=True)
+    sizes = np.bincount(clusters[distinct])
     several = sizes[sizes > 1]  # distinct texts in a cluster
     corpus.near_clusters = {"count": len(several), "documents": int(several.sum())}
     _report_duplicates(corpus, np.split(distinct, ends[:-1]))
     if settings.deduplicate_paragraphs:
         corpus.shards = _drop_paragraphs(corpus, work)
     corpus.clusters = clusters[np.concatenate(corpus.keep)]
+    del clusters
     _count_kept(corpus)
     if corpus.characters == 0:
         reasons = ", ".join(f"{r.count:,} {name}" for name, r in corpus.stats.reasons.items())
@@ -143,7 +147,13 @@ def select_documents(shards: list[Path], settings: PrepareSettings, work: Path) 
             + (f" (left out: {reasons})" if reasons else ""),
             mend="give other data, or looser filters",
         )
+    give_back()
     return corpus
+
+
+def _is_first(of: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which documents are the first of those that are named with them."""
+    return of == np.arange(len(of))
 
 
 def _report_duplicates(corpus: Corpus, distinct: list[NDArray[np.bool_]]) -> None:
@@ -199,6 +209,7 @@ def split_documents(corpus: Corpus, settings: PrepareSettings) -> list[SelectedS
     plan = plan_split(
         corpus.lengths, corpus.clusters, settings.val_fraction, settings.seed, settings.split
     )
+    corpus.clusters = np.empty(0, np.int64)  # they have told what they can
     parts = []
     start = 0
     for path, keep in zip(corpus.shards, corpus.keep, strict=True):

@@ -1,4 +1,4 @@
-"""The stages of `prepare` around the selection: reading, training the tokenizer, encoding.
+"""The stages of `prepare` around the selection: reading, overlap, training the tokenizer.
 
 Each goes from shards on the disk to shards on the disk. A worker process runs a function named
 `*_stage`: one shard in, one shard out. The functions that give out the tasks leave out shards that
@@ -7,16 +7,17 @@ a killed run has made already.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+import contextlib
+import itertools
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.errors import UserError
 from nextword.files import read_json, write_json
 from nextword.settings import PrepareSettings
 from nextword.terminal import Progress
@@ -26,12 +27,10 @@ from nextword.text.sources import read_documents
 from nextword.text.split import Overlap, overlap_windows
 from nextword.text.traces import traces
 from nextword.tokens.control_tokens import control_tokens_for
-from nextword.tokens.losses import Losses
 from nextword.tokens.select import SelectedShard, Shard, strings_to_arrays, write_shard
-from nextword.tokens.store import SPLITS, SplitWriter, id_dtype
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.tokenizer_training import choose_vocab_size, common_characters, train_bpe
-from nextword.tokens.workers import WorkerPool
+from nextword.tokens.workers import Workers
 
 SHARD_SIZE = 1_400_000  # bytes of sources, or characters of documents, in a shard
 MAX_SHARD_FILES = 5_000
@@ -39,15 +38,14 @@ LARGE_FILE = 16_000_000  # bytes; a larger file is read here and its documents s
 SAMPLED_PASSAGE = 4096  # characters of a passage that the tokenizer is trained on
 SAMPLED_SHARDS = 256  # read for the sample at most, evenly spread
 
-_load_tokenizer = lru_cache(maxsize=1)(Tokenizer.load)
-
-# A shard to be: its name, the sources or documents for it, and how many bytes they are.
-ShardInput = tuple[str, Sequence[Source | Document], int]
+# What is read into a shard: sources, documents, or a shard of documents as they were found.
+Items = Sequence[Source | Document] | Path
+ShardInput = tuple[str, Items, int]  # a shard's name, what is read into it, how many bytes that is
 Parts = list[SelectedShard]
 
 
 def read_shards(
-    sources: list[Source], settings: PrepareSettings, work: Path, workers: WorkerPool
+    sources: list[Source], settings: PrepareSettings, work: Path, workers: Workers
 ) -> list[Path]:
     """Read sources into shards, in order, and return their paths.
 
@@ -58,7 +56,7 @@ def read_shards(
     with Progress("Reading", sum(sizes) if all(sizes) else None, "B") as progress:
 
         def tasks() -> Iterator[tuple[Any, ...]]:
-            for name, items, size in shard_inputs(sources, settings, work):
+            for name, items, size in shard_inputs(sources, settings, work, workers):
                 paths.append(_shard_path(work, name))
                 if not paths[-1].is_file():
                     yield paths[-1], items, settings, work / "quarantine" / f"{name}.jsonl"
@@ -74,17 +72,24 @@ def _shard_path(work: Path, name: str) -> Path:
 
 
 def shard_inputs(
-    sources: list[Source], settings: PrepareSettings, work: Path
+    sources: list[Source], settings: PrepareSettings, work: Path, workers: Workers
 ) -> Iterator[ShardInput]:
     """Yield several small files at a time, or some of the documents of a large one.
 
-    They are the same ones whenever the same work is done.
+    They are the same ones whenever the same work is done, and whoever the workers are.
     """
+    large = (
+        (number, source, settings, work)
+        for number, source in enumerate(sources)
+        if not _is_small(source)
+    )
+    carved: Iterator[Iterable[ShardInput]] = itertools.starmap(_document_batches, large)
+    if not workers.shares_memory:
+        carved = workers.map(carve_stage, large)
     small: list[Source] = []
     size = 0  # bytes of them
     for number, source in enumerate(sources):
-        limit = LARGE_FILE // 8 if source.compression else LARGE_FILE
-        is_small = source.kind != "hub" and source.size <= limit
+        is_small = _is_small(source)
         if is_small:
             small.append(source)
             size += source.size
@@ -95,12 +100,17 @@ def shard_inputs(
             yield f"{last:08d}-files", tuple(small), size
             small, size = [], 0
         if not is_small:
-            yield from _document_batches(number, source, settings, work)
+            yield from next(carved)
+
+
+def _is_small(source: Source) -> bool:
+    limit = LARGE_FILE // 8 if source.compression else LARGE_FILE
+    return source.kind != "hub" and source.size <= limit
 
 
 def _document_batches(
     number: int, source: Source, settings: PrepareSettings, work: Path
-) -> Iterator[ShardInput]:
+) -> Iterator[tuple[str, list[Document], int]]:
     record = work / "text" / f"{number:08d}.json"  # what was found, once all has been read
     if record.is_file():
         names = read_json(record)["names"]
@@ -108,20 +118,18 @@ def _document_batches(
         if all(_shard_path(work, name).is_file() for name in names):
             yield from ((name, [], source.size // len(names)) for name in names)
             return
-    quarantine = work / "quarantine" / f"{number:08d}.jsonl"
-    quarantine.unlink(missing_ok=True)
-    stats = ReadStats(quarantine)
     names = []
     batch: list[Document] = []
     held = done = 0  # characters of the batch, bytes reported before
-    for document in _read(source, settings, stats):
-        if held >= SHARD_SIZE:
-            size = min(held, max(source.size - done, 0)) if source.size else held
-            names.append(f"{number:08d}-{len(names):08d}")
-            yield names[-1], batch, size
-            batch, held, done = [], 0, done + size
-        batch.append(document)
-        held += len(document.text)
+    with _counting(work / "quarantine" / f"{number:08d}.jsonl") as stats:
+        for document in _read(source, settings, stats):
+            if held >= SHARD_SIZE:
+                size = min(held, max(source.size - done, 0)) if source.size else held
+                names.append(f"{number:08d}-{len(names):08d}")
+                yield names[-1], batch, size
+                batch, held, done = [], 0, done + size
+            batch.append(document)
+            held += len(document.text)
     if batch:
         names.append(f"{number:08d}-{len(names):08d}")
         yield names[-1], batch, max(source.size - done, 0)
@@ -134,23 +142,58 @@ def _read(source: Source, settings: PrepareSettings, stats: ReadStats) -> Iterat
     )
 
 
-def read_stage(
-    target: Path, items: Sequence[Source | Document], settings: PrepareSettings, quarantine: Path
-) -> None:
+@contextlib.contextmanager
+def _counting(quarantine: Path) -> Iterator[ReadStats]:
+    """Yield the counts of what is read in the block; the file of what is rejected appears under its
+    name when the block ends well, whoever else reads the same."""
+    aside = quarantine.with_suffix(f".{uuid.uuid4().hex}")
+    try:
+        yield ReadStats(aside)
+        quarantine.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(aside, quarantine)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def carve_stage(
+    number: int, source: Source, settings: PrepareSettings, work: Path
+) -> list[ShardInput]:
+    """Read a large source into shards of documents as they are found, for others to take from."""
+    carved: list[ShardInput] = []
+    for name, documents, size in _document_batches(number, source, settings, work):
+        path = work / "raw" / f"{name}.safetensors"
+        if not _shard_path(work, name).is_file():
+            texts = strings_to_arrays("text", (document.text for document in documents))
+            places = strings_to_arrays("source", (document.source for document in documents))
+            write_shard(path, texts | places, {})
+        carved.append((name, path, size))
+    return carved
+
+
+def read_stage(target: Path, items: Items, settings: PrepareSettings, quarantine: Path) -> None:
     """Read sources, or take documents already read; clean and judge each; write a shard."""
-    quarantine.unlink(missing_ok=True)
-    stats = ReadStats(quarantine)
+    if isinstance(items, Path):
+        if not target.is_file():  # else this ran before, and its worker was lost when it was done
+            shard = Shard(items)
+            pairs = zip(shard.strings("text"), shard.strings("source"), strict=True)
+            read_stage(target, list(itertools.starmap(Document, pairs)), settings, quarantine)
+        items.unlink(missing_ok=True)
+        return
     kept = []
-    for item in items:
-        documents = [item] if isinstance(item, Document) else _read(item, settings, stats)
-        for document in documents:
-            done = process_document(document, settings, always_sign=settings.deduplicate != "near")
-            if done.reason is None:
-                kept.append(done)
-                for trace in traces(done.text):
-                    stats.note(trace)
-            else:
-                stats.drop(done.reason, done.source, done.text[:80])
+    with _counting(quarantine) as stats:
+        for item in items:
+            documents = [item] if isinstance(item, Document) else _read(item, settings, stats)
+            for document in documents:
+                done = process_document(
+                    document, settings, always_sign=settings.deduplicate != "near"
+                )
+                if done.reason is None:
+                    kept.append(done)
+                    for trace in traces(done.text):
+                        stats.note(trace)
+                else:
+                    stats.drop(done.reason, done.source, done.text[:80])
     _write_documents(target, kept, stats)
 
 
@@ -170,7 +213,7 @@ def _write_documents(path: Path, documents: list[ProcessedDocument], stats: Read
     write_shard(path, arrays, notes)
 
 
-def measure_overlap(parts: Parts, workers: WorkerPool) -> dict[str, Any]:
+def measure_overlap(parts: Parts, workers: Workers) -> dict[str, Any]:
     """Return how much of the held-out text is in the training text."""
     overlap = Overlap()
     with Progress("Comparing held-out with training text", 2 * len(parts), "shards") as progress:
@@ -221,77 +264,3 @@ def tokenizer_stage(
     most = settings.tokenizer_sample
     sample = sample_text(parts, characters, most)
     return train_bpe(sample, vocab_size, most, control_tokens_for(settings))
-
-
-def encode_shards(parts: Parts, tokenizer: Path, work: Path, workers: WorkerPool) -> list[Path]:
-    """Encode shards with the tokenizer in a directory, and return the paths of their ids."""
-    targets = [work / "ids" / part.path.name for part in parts]
-    with Progress("Encoding", len(parts), "shards") as progress:
-        tasks = [
-            (target, part, tokenizer)
-            for target, part in zip(targets, parts, strict=True)
-            if not target.is_file()
-        ]
-        progress.advance(len(parts) - len(tasks))
-        for _ in workers.map(encode_stage, tasks):
-            progress.advance()
-    return targets
-
-
-def encode_stage(target: Path, part: SelectedShard, tokenizer: Path) -> None:
-    """Encode a shard's pieces, each followed by the end token."""
-    encoder = _load_tokenizer(tokenizer)
-    encoder.take_losses()  # of a shard that failed
-    end = np.array([encoder.end_id], np.uint32)
-    arrays: dict[str, NDArray[Any]] = {}
-    notes: dict[str, Any] = {}
-    pieces = list(part.pieces())
-    for number, name in enumerate(SPLITS, start=1):
-        ids, lengths, sizes, sources = [np.empty(0, np.uint32)], [], list[int](), []
-        for source, texts in ((piece[0], piece[number]) for piece in pieces):
-            try:
-                flat, counts = encoder.encode_batch(texts)
-            except UserError as error:
-                raise UserError(error.what, where=error.where or source, mend=error.mend) from None
-            for piece_ids in np.split(flat, np.cumsum(counts)[:-1]) if texts else []:
-                ids += [piece_ids, end]
-                lengths.append(len(piece_ids) + 1)
-                sources.append(source)
-            sizes += [len(text.encode()) for text in texts]
-        flat = np.concatenate(ids)
-        arrays[f"{name}.ids"] = flat.astype(id_dtype(encoder.vocab_size))
-        arrays[f"{name}.lengths"] = np.array(lengths, np.int32)
-        arrays[f"{name}.sizes"] = np.array(sizes, np.int32)
-        arrays |= strings_to_arrays(f"{name}.source", sources)
-        everything = "".join(text for piece in pieces for text in piece[number])
-        notes[name] = {
-            "documents": len(lengths),
-            "tokens": len(flat),
-            "characters": len(everything),
-            "bytes": sum(sizes),
-        }
-    write_shard(target, arrays, notes | {"losses": encoder.take_losses().to_json()})
-
-
-def lost_in_encoding(encoded: list[Path]) -> Losses:
-    """Return what the tokenizer lost of all encoded shards."""
-    losses = Losses()
-    for path in encoded:
-        losses.add(Losses.from_json(Shard(path).notes["losses"]))
-    return losses
-
-
-def write_splits(
-    encoded: list[Path], tokenizer: Tokenizer, directory: Path
-) -> dict[str, dict[str, int]]:
-    """Join the encoded shards into train and val, and return their counts."""
-    counts: dict[str, Counter[str]] = {name: Counter() for name in SPLITS}
-    for name in SPLITS:
-        with SplitWriter(directory, name, tokenizer.vocab_size, tokenizer.end_id) as writer:
-            for path in encoded:
-                shard = Shard(path)
-                ids, lengths = shard[f"{name}.ids"], shard[f"{name}.lengths"]
-                sources = shard.strings(f"{name}.source")
-                writer.append(ids, lengths, sources, shard[f"{name}.sizes"])
-                counts[name].update(shard.notes[name])
-    return {name: dict(count) for name, count in counts.items()}

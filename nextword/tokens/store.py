@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 from nextword.errors import UserError
 from nextword.files import read_json, sha256, write_json
+from nextword.tokens.remote_store import MANIFEST, local_place
 from nextword.tokens.tokenizer import Tokenizer
 
 FORMAT, VERSION = "nextword token store", 1
-MANIFEST, TOKENIZER = "manifest.json", "tokenizer"
+TOKENIZER = "tokenizer"
 SPLITS = ("train", "val")
 
 MAGIC = b"MMIDIDX\x00\x00"
@@ -212,7 +213,7 @@ def _damaged(what: str, file: Path) -> UserError:
 
 def is_store(path: str | Path) -> bool:
     """Return whether a directory says that it is a store; it may still be damaged."""
-    return (Path(path) / MANIFEST).is_file()
+    return (local_place(path) / MANIFEST).is_file()
 
 
 @dataclass(frozen=True)
@@ -226,8 +227,11 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
-        """Open a store. Raises UserError naming a file that is missing, damaged or not its own."""
-        path = Path(path)
+        """Open a store; one at an address is fetched first, once.
+
+        Raises UserError naming a file that is missing, damaged or not its own.
+        """
+        path = local_place(path)
         if not is_store(path):
             raise UserError(
                 "is not a token store", where=path, mend="make one with `nextword prepare`"

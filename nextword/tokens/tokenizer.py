@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from nextword.errors import UserError
 from nextword.text.document import lone_surrogate
 from nextword.tokens.control_tokens import FIM_TOKENS, SENTINELS, hide_control_tokens, to_json
-from nextword.tokens.fast_encoders import SPLIT_CHARACTERS, Encoder, build_backend, fast_encoder
+from nextword.tokens.fast_encoders import SPLIT_CHARACTERS, Encoder, fast_encoder
 from nextword.tokens.losses import Losses
-from nextword.tokens.vocabulary import Vocabulary
+from nextword.tokens.vocabulary import Vocabulary, build_backend
 
 if TYPE_CHECKING:
     import tokenizers
@@ -66,7 +66,7 @@ class Tokenizer(Vocabulary):
     @functools.cached_property
     def fast_encoder(self) -> Encoder | None:
         """The proven faster encoder of text, None where there is none."""
-        return fast_encoder(hide_control_tokens(self._parse()), self.where)
+        return fast_encoder(hide_control_tokens(self._parse()), lambda: self._plain)
 
     @functools.cached_property
     def _characters(self) -> frozenset[str] | None:

@@ -5,11 +5,10 @@ A tokenizer is two files, as transformers writes them: tokenizer.json and tokeni
 
 from __future__ import annotations
 
-import codecs
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 from nextword.errors import UserError
 from nextword.files import read_json, write_atomically
 from nextword.tokens.control_tokens import END_OF_TEXT, control_tokens
-from nextword.tokens.fast_encoders import build_backend, byte_alphabet, first_line
+from nextword.tokens.decoding import ByteStream, CharacterStream
+from nextword.tokens.fast_encoders import byte_alphabet
 
 if TYPE_CHECKING:
     import tokenizers
@@ -32,8 +32,6 @@ ENCODER_TOKENS = {
     "sep_token": ("[SEP]", "</s>"),
     "pad_token": ("[PAD]", "<pad>"),
 }
-_REPLACEMENT = "\ufffd"  # what an unfinished character decodes to
-_LONGEST_CHARACTER = 4  # tokens: a character has at most 4 bytes
 
 
 class Vocabulary:
@@ -104,9 +102,9 @@ class Vocabulary:
         ids = [int(id) for id in ids]
         return str(self._whole.decode(ids, skip_special_tokens=skip_special))
 
-    def stream(self) -> TextStream | ByteStream:
+    def stream(self) -> CharacterStream | ByteStream:
         """Return what decodes ids as they are generated."""
-        return ByteStream(self.token_bytes) if self.is_byte_level else TextStream(self.decode)
+        return ByteStream(self.token_bytes) if self.is_byte_level else CharacterStream(self.decode)
 
     @functools.cached_property
     def vocab_size(self) -> int:
@@ -228,6 +226,24 @@ class Vocabulary:
         return values
 
 
+def build_backend(definition: str, where: Path | None) -> tokenizers.Tokenizer:
+    """Build the tokenizer of a definition. Raises UserError where that is damaged."""
+    import tokenizers
+
+    try:
+        return tokenizers.Tokenizer.from_str(definition)
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:  # a panic of Rust is no Exception
+        what = f"is not a tokenizer that can be used ({first_line(error)})"
+        raise UserError(what, where=where) from None
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, on one short line."""
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
 def find_definition(place: str | Path) -> Path:
     """Return the tokenizer.json meant by a file, a directory (of a tokenizer, model, store or run)
     or a name on the Hub. Raises UserError where there is none."""
@@ -260,56 +276,3 @@ def find_definition(place: str | Path) -> Path:
     if not (Path(folder) / DEFINITION_FILE).is_file():
         raise UserError(f"{name} has no {DEFINITION_FILE} on the Hub")
     return Path(folder) / DEFINITION_FILE
-
-
-class TextStream:
-    """Text as it is generated, token by token, never half a character.
-
-    The pieces that `feed` and `flush` return join to what `decode` gives at once. A character whose
-    bytes are spread over several tokens is held back until it is whole; bytes that never become
-    one come out as U+FFFD. The last few tokens are decoded again with each new one, as their text
-    may depend on those before.
-    """
-
-    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
-        self._decode = decode
-        self._ids: list[int] = []
-        self._done = 0  # of these ids, whose text is out already
-
-    def feed(self, id: int) -> str:
-        """Return the text that this token completes; "" while a character is unfinished."""
-        self._ids.append(id)
-        before, whole = self._decoded()
-        if whole.endswith(_REPLACEMENT) and len(self._ids) - self._done < _LONGEST_CHARACTER:
-            return ""
-        text = whole[len(before) :]
-        if not text:  # a control token; without any text before it the next space would be lost
-            self._done = len(self._ids)
-            return ""
-        self._ids, self._done = self._ids[self._done :], len(self._ids) - self._done
-        return text
-
-    def flush(self) -> str:
-        """Return what is left at the end, unfinished characters as U+FFFD."""
-        before, whole = self._decoded()
-        self._ids, self._done = [], 0
-        return whole[len(before) :]
-
-    def _decoded(self) -> tuple[str, str]:
-        return self._decode(self._ids[: self._done]), self._decode(self._ids)
-
-
-class ByteStream:
-    """A TextStream for tokens that stand for the same bytes wherever they are."""
-
-    def __init__(self, bytes_of: Callable[[int], bytes | None]) -> None:
-        self._bytes_of = bytes_of
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def feed(self, id: int) -> str:
-        """Return the text that this token completes; "" while a character is unfinished."""
-        return self._utf8.decode(self._bytes_of(id) or b"")
-
-    def flush(self) -> str:
-        """Return what is left at the end, unfinished characters as U+FFFD."""
-        return self._utf8.decode(b"", final=True)

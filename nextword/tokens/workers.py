@@ -10,6 +10,8 @@ import collections
 import contextlib
 import fcntl
 import glob
+import hashlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -17,6 +19,7 @@ import signal
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,8 +28,8 @@ from types import FrameType
 from typing import IO, Any, Self, TypeVar
 
 from nextword.errors import UserError
-from nextword.files import DISK_FULL, read_json, write_json
-from nextword.memory import give_back
+from nextword.files import DISK_FULL
+from nextword.resources import give_back
 from nextword.terminal import quantity, say
 
 POLL_SECONDS = 0.5  # after which a worker at most ends when its parent is gone
@@ -35,17 +38,47 @@ _LOCK_SECONDS = 2.5  # for which another run's lock is waited for
 Result = TypeVar("Result")
 
 
-def available_cores() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class WorkerPool:
+class Workers(ABC):
     """`with WorkerPool(2) as workers: for result in workers.map(function, tasks): ...`
 
-    With one worker everything runs in this process. Tasks and results are pickled between
-    processes of this run; nothing pickled is ever stored.
+    Tasks and results are pickled between processes of this run; nothing pickled is ever stored.
     """
+
+    count: int  # of tasks that run at once
+    shares_memory = True  # else what is read here is better read where it is used
+
+    def __enter__(self) -> Self:
+        return self
+
+    @abstractmethod
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        """End what still runs."""
+
+    @abstractmethod
+    def submit(self, function: Callable[..., Result], *arguments: Any) -> Callable[[], Result]:
+        """Start a task, and return a function that waits for its result."""
+
+    def map(
+        self, function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]]
+    ) -> Iterator[Result]:
+        """Yield results in the tasks' order; only a few tasks wait in memory at a time.
+
+        Raises UserError where a worker was killed, and whatever a task raises.
+        """
+        # What waits when a task fails is not cancelled here: the pool's own thread, which learns of
+        # its workers' end, cannot bear a cancelled task (CPython 3.11). `__exit__` ends them all.
+        waiting: collections.deque[Callable[[], Result]] = collections.deque()
+        most = 2 * self.count if self.count > 1 else 0
+        for task in tasks:
+            waiting.append(self.submit(function, *task))
+            if len(waiting) > most:
+                yield waiting.popleft()()
+        while waiting:
+            yield waiting.popleft()()
+
+
+class WorkerPool(Workers):
+    """Processes of this machine; with one worker everything runs in this process."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -68,34 +101,15 @@ class WorkerPool:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def submit(self, function: Callable[..., Result], *arguments: Any) -> Callable[[], Result]:
-        """Start a task, and return a function that waits for its result."""
         if self._pool is None:
             result = function(*arguments)
             return lambda: result
         with _explaining_lost_workers():
-            future = self._pool.submit(_run_task, function, *arguments)
+            future = self._pool.submit(run_task, function, *arguments)
         return lambda: _result(future)
 
-    def map(
-        self, function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]]
-    ) -> Iterator[Result]:
-        """Yield results in the tasks' order; only a few tasks wait in memory at a time.
 
-        Raises UserError where a worker was killed, and whatever a task raises.
-        """
-        # What waits when a task fails is not cancelled here: the pool's own thread, which learns of
-        # its workers' end, cannot bear a cancelled task (CPython 3.11). `__exit__` ends them all.
-        waiting: collections.deque[Callable[[], Result]] = collections.deque()
-        most = 2 * self.count if self._pool else 0
-        for task in tasks:
-            waiting.append(self.submit(function, *task))
-            if len(waiting) > most:
-                yield waiting.popleft()()
-        while waiting:
-            yield waiting.popleft()()
-
-
-def _run_task(function: Callable[..., Result], *arguments: Any) -> Result:
+def run_task(function: Callable[..., Result], *arguments: Any) -> Result:
     """Run a task in a worker, and give the memory it took back to the system: the C library would
     keep the holes that tasks leave, more and more of them."""
     try:
@@ -169,7 +183,8 @@ def work_path(out: Path) -> Path:
 
 @contextlib.contextmanager
 def work_directory(out: Path, identity: dict[str, Any]) -> Iterator[Path]:
-    """Hold `.NAME.work` beside the store, with what a killed run of the same work left in it.
+    """Hold `.NAME.work` beside the store; yield the folder in it with what a killed run of the same
+    work left.
 
     It is removed when the block ends well. A lock keeps a second run out: UserError. Worker
     processes hold it too, so that those of a killed run, which end soon after it, never write where
@@ -182,17 +197,14 @@ def work_directory(out: Path, identity: dict[str, Any]) -> Iterator[Path]:
             raise UserError("is being prepared by another process", where=out)
         time.sleep(POLL_SECONDS / 4)
     with lock:
-        identity_file = work / "identity.json"
-        if not identity_file.is_file() or read_json(identity_file) != identity:
-            for item in work.iterdir():
-                if item.is_dir():
-                    shutil.rmtree(item)
-                elif item.name != "lock":
-                    item.unlink()
-            write_json(identity_file, identity)
-        for stage in ("text", "distinct", "ids", "quarantine"):
-            (work / stage).mkdir(exist_ok=True)
-        yield work
+        # A worker that outlives its run finds its folder gone, and writes nothing into another's.
+        own = work / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+        for other in work.iterdir():
+            if other.is_dir() and other != own:
+                shutil.rmtree(other, ignore_errors=True)
+        for stage in ("raw", "text", "distinct", "ids", "quarantine"):
+            (own / stage).mkdir(parents=True, exist_ok=True)
+        yield own
         # Under another name first: whoever waits for the lock makes a new directory at once.
         gone = work.with_name(f"{work.name}.{os.getpid()}.{threading.get_ident()}")
         work.rename(gone)

@@ -20,14 +20,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from nextword.memory import FreedMemory, give_back
+from nextword.resources import FreedMemory, give_back
 from nextword.terminal import Progress
 from nextword.tokens.loader import AnyBatch
 from nextword.training import periodic
+from nextword.training.background import Prefetcher
 from nextword.training.optimizers import Optimizers
 from nextword.training.out_of_memory import within_memory
 from nextword.training.parallel import Group
-from nextword.training.prefetch import Prefetcher
 from nextword.training.sharding import Root, accumulating, squared_norm
 from nextword.training.state import State, StepResult
 from nextword.training.trainer import Trainer, update_average

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from nextword.memory import give_back, is_out_of_memory
+from nextword.resources import give_back, is_out_of_memory
 from nextword.terminal import warn
 from nextword.tokens.loader import AnyBatch
 from nextword.training.trainer import Trainer

@@ -16,6 +16,7 @@ from nextword.settings import FinetuneSettings, PretrainSettings
 from nextword.terminal import say
 from nextword.training import checkpoint, metrics_log
 from nextword.training.loop import train
+from nextword.training.machine import threads_given_back
 from nextword.training.metrics_log import MetricsLog
 from nextword.training.parallel import (
     Group,
@@ -26,7 +27,6 @@ from nextword.training.parallel import (
     signal_name,
 )
 from nextword.training.state import State
-from nextword.training.threads import threads_given_back
 from nextword.training.trainer import Trainer
 
 Ended = TypeVar("Ended")

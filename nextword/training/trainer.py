@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from nextword.settings import FinetuneSettings, PretrainSettings
+from nextword.training.background import Saver
+from nextword.training.machine import ThreadWatch
 from nextword.training.metrics_log import MetricsLog
 from nextword.training.optimizers import Optimizers
 from nextword.training.owners import local
 from nextword.training.parallel import Group, Interrupt
-from nextword.training.saver import Saver
 from nextword.training.schedule import Plan
 from nextword.training.sharding import Root, is_spread
 from nextword.training.state import Loader, State, Validator
-from nextword.training.threads import ThreadWatch
 
 
 @dataclass(frozen=True)

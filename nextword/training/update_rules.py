@@ -25,6 +25,7 @@ POLAR_EXPRESS = (
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
 AT_ONCE = 1 << 24  # numbers that are orthogonalised together: their copies take memory
+WIDE = 1.7  # columns a row, from which the Gram matrix is cheaper to iterate than the matrix
 ADAMW_SHARE_OF_RMS = 0.2  # Muon's update is scaled to AdamW's usual root mean square
 
 Member = tuple[Tensor, dict[str, Any]]  # a parameter and its group
@@ -40,11 +41,34 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT.contiguous() if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-6)
-    for a, b, c in POLAR_EXPRESS:
-        gram = x @ x.mT
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial, x, beta=a)
+    if x.shape[-1] >= WIDE * x.shape[-2] and dtype.itemsize >= 4:
+        x = _through_gram(x)
+    else:
+        for a, b, c in POLAR_EXPRESS:
+            gram = x @ x.mT
+            polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+            x = torch.baddbmm(x, polynomial, x, beta=a)
     return x.mT if tall else x
+
+
+def _through_gram(x: Tensor) -> Tensor:
+    """Compute the same of wide matrices: all factors are polynomials of x xᵀ, so that they are
+    multiplied up among themselves, [rows, rows], and x is multiplied once. In bf16 the Gram
+    matrix's small eigenvalues would be noise that grows."""
+    gram = x @ x.mT
+    polynomial = product = _polynomial(gram, *POLAR_EXPRESS[0])
+    for coefficients in POLAR_EXPRESS[1:]:
+        gram = polynomial @ gram @ polynomial
+        polynomial = _polynomial(gram, *coefficients)
+        product = polynomial @ product
+    return product @ x
+
+
+def _polynomial(gram: Tensor, a: float, b: float, c: float) -> Tensor:
+    """Return a + b·gram + c·gram², [n, rows, rows]."""
+    polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+    return polynomial
 
 
 class Muon(PlainOptimizer):

@@ -17,7 +17,7 @@ from nextword.evaluation.significance import Difference, compare_metrics
 from nextword.settings import CompareSettings, with_overrides
 from nextword.tasks.dataset import resampler_of
 from nextword.tasks.opening import AnyTask, open_task
-from nextword.tasks.records import read_records
+from nextword.tasks.records import Record, read_records
 from nextword.text.sources import list_items
 from nextword.verbs.evaluate import training_duplicates, warn_of_seen
 
@@ -86,6 +86,7 @@ def compare(
     settings = with_overrides(CompareSettings, settings, overrides)
     items = list_items(data)
     outcomes: list[Outcome] = []
+    records: list[Record] = []
     for model in (first, second):  # one after the other: two may not fit into memory
         task = open_task(model, settings) if isinstance(model, str | Path) else model
         if outcomes and task.name != outcomes[0].task:
@@ -94,7 +95,8 @@ def compare(
                 f"{task.name}",
                 mend="compare two models for the same task, or name one with --task",
             )
-        outcomes.append(outcome_of(task, items))
+        records = records or read_records(items, task.text_files)
+        outcomes.append(outcome_of(task, records))
         del task
     one, other = outcomes
     if one.truth != other.truth:
@@ -127,9 +129,8 @@ def compare(
     return Comparison(places, one.task, count, units, differences, one.directions, remarks)
 
 
-def outcome_of(task: AnyTask, items: Sequence[str]) -> Outcome:
+def outcome_of(task: AnyTask, records: Sequence[Record]) -> Outcome:
     """Let a model do its task on labelled data."""
-    records = read_records(items, task.text_files)
     dataset, outputs, metrics = task.measure_more(records)
     duplicates = training_duplicates(task, dataset) or []
     return Outcome(

@@ -12,7 +12,7 @@ from nextword.inference.engine.engine import Engine, EngineOptions
 from nextword.inference.engine.request import Finished, Request, Token
 from nextword.inference.language_model import LanguageModel, load_language_model
 from nextword.inference.text_stream import TextStream
-from nextword.settings import ChatSettings, GenerateSettings
+from nextword.settings import ChatSettings, GenerateSettings, with_defaults
 from nextword.tasks.generate.chat_template import ChatTemplate, choose_template, has_template
 from nextword.tasks.generate.conversation_encoding import without_oldest
 from nextword.tasks.generate.messages import Message
@@ -47,7 +47,7 @@ class Conversation:
         if has_template(model.tokenizer) and not settings.plain:
             text = choose_template(model.tokenizer, model.start_id, "en")
             template = ChatTemplate(model.tokenizer, text)
-        opened = cls(model, engine, settings, template)
+        opened = cls(model, engine, with_defaults(settings, model.sampling), template)
         if settings.system:
             opened.tell(settings.system)
         return opened

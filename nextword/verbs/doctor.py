@@ -8,13 +8,15 @@ import platform
 import shutil
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import nextword
-from nextword.training.machine import TYPES, WORTHWHILE, allowed_cores, product_rate
+from nextword.resources import available_cores, memory
+from nextword.training.machine import TYPES, WORTHWHILE, product_rate
 from nextword.training.planning import REFERENCE_WIDTH
 
 Facts = dict[str, Any]
@@ -45,7 +47,6 @@ VARIABLES = (
 LITTLE_DISK = 5e9  # bytes: a few checkpoints of a small model
 LITTLE_MEMORY = 2e9  # bytes: PyTorch, a tokenizer's training and a small model
 PROC = Path("/proc")
-CGROUP = Path("/sys/fs/cgroup")
 
 
 def doctor(folder: str | Path = ".", *, measure: bool = True) -> Facts:
@@ -58,7 +59,7 @@ def doctor(folder: str | Path = ".", *, measure: bool = True) -> Facts:
     facts: Facts = {
         "software": _software(),
         "processor": _processor(),
-        "memory": _memory(),
+        "memory": asdict(memory()),
         "disk": _disk(Path(folder)),
         "accelerators": _accelerators(),
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
@@ -116,24 +117,10 @@ def _processor() -> Facts:
         "name": _line("model name", PROC / "cpuinfo") or platform.processor() or platform.machine(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
-        "cores usable": usable_cores(),
+        "cores usable": available_cores(),
         "threads": torch.get_num_threads(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
-
-
-def usable_cores() -> int:
-    """Return how many whole processors this process may use."""
-    return max(1, int(allowed_cores()))
-
-
-def _memory() -> Facts:
-    found: Facts = {"total": _kilobytes("MemTotal"), "free": _kilobytes("MemAvailable")}
-    try:
-        limit = (CGROUP / "memory.max").read_text(encoding="ascii").strip()
-        return found | {"limit": None if limit == "max" else int(limit)}
-    except (OSError, ValueError):
-        return found | {"limit": None}
 
 
 def _disk(folder: Path) -> Facts:
@@ -165,11 +152,6 @@ def _accelerators() -> list[Facts]:
     if torch.backends.mps.is_available():
         found.append({"kind": "MPS", "name": platform.processor(), "memory": None})
     return found
-
-
-def _kilobytes(name: str) -> int | None:
-    value = _line(name, PROC / "meminfo")
-    return None if value is None else int(value.split()[0]) * 1024
 
 
 def _line(name: str, file: Path) -> str | None:

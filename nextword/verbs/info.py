@@ -26,11 +26,12 @@ def info(path: str | Path) -> Record:
 
     Raises UserError where the path is none of them, or is damaged.
     """
+    from nextword.tokens.remote_store import local_place
     from nextword.tokens.store import Store
 
     if str(path) == "sizes":
         return describe_sizes()
-    path = Path(path)
+    path = local_place(path)
     is_adapter = (path / "adapter_config.json").is_file()
     is_other = is_adapter and not (path / "config.json").is_file()
     if path.is_file():

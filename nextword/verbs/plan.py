@@ -15,14 +15,13 @@ from nextword.settings import PrepareSettings, PretrainSettings, with_overrides
 from nextword.terminal import say
 from nextword.text.sources import list_items
 from nextword.tokens.prepare import prepare
-from nextword.tokens.store import Store
-from nextword.training import footprint, forecast, planning
-from nextword.training.machine import Precision, choose_precision
-from nextword.training.objective import Objective, check_objective, objective_of
+from nextword.tokens.store import Store, is_store
+from nextword.training import costs, forecast, planning
+from nextword.training.machine import Precision, threads_given_back
+from nextword.training.objective import check_objective, objective_of
 from nextword.training.parallel import Group, processes
 from nextword.training.planning import PretrainPlan
-from nextword.training.speed import SpeedTest
-from nextword.training.threads import threads_given_back
+from nextword.verbs.pretrain_run import decide
 
 NOTHING_TO_PLAN = ("resume", "change_length", "log_to")
 
@@ -87,29 +86,10 @@ def plan(
         return _planned(settings, store, found, precision, group)
 
 
-def decide(
-    settings: PretrainSettings, store: Store, objective: Objective, group: Group, spent: float
-) -> tuple[PretrainPlan, Precision]:
-    """Choose what the settings leave open. The same on every rank: what they measure is averaged
-    before anything depends on it. `spent` are seconds of the budget that are gone."""
-    width = planning.width_to_time(settings)
-    precision = choose_precision(settings.precision, group, width, settings.threads)
-    machine = planning.Machine(
-        peak=precision.peak * group.size,
-        measure=SpeedTest(store, objective, settings, precision, group),
-        gpu=group.device.type == "cuda",
-        ranks=group.size,
-        fitting=lambda config, rows: footprint.fitting_micro_batch(
-            config, rows, precision, settings.optimizer, footprint.free_memory(group)
-        ),
-    )
-    return planning.plan(settings, store.train, machine, spent=group.mean(spent)), precision
-
-
 def open_or_prepare(items: list[str], folder: Path, settings: PretrainSettings) -> Store:
     """Return the store that was given, or one made of the text, into a folder."""
-    if len(items) == 1 and (Path(items[0]) / "manifest.json").is_file():
-        return Store.open(Path(items[0]))
+    if len(items) == 1 and is_store(items[0]):
+        return Store.open(items[0])
     say("Preparing the text in a temporary folder (a store from `nextword prepare` saves this)")
     own = settings.model_dump(include=set(PrepareSettings.model_fields))
     return prepare(items, folder / "store", PrepareSettings(**own))
@@ -124,12 +104,13 @@ def _planned(
 ) -> Planned:
     config, train, steps = found.config, store.train, found.schedule.steps
     seen = steps * found.batch_size * config.context_length
-    needed = footprint.predict(
+    needed = costs.predict_memory(
         config,
         found.micro_batch,
         precision,
         settings.optimizer,
         accumulates=found.micro_batch < -(-found.batch_size // group.size),
+        device=group.device,
     )
     bits, estimate = None, "none, since the run does not predict the next token"
     if settings.objective == "causal":
@@ -155,7 +136,7 @@ def _planned(
         seconds=round(found.expected_seconds, 1),
         tokens_per_second=round(seen / found.expected_seconds, 1),
         memory=needed.total,
-        free=footprint.free_memory(group),
+        free=costs.free_memory(group),
         bits_per_byte=bits,
         estimate=estimate,
         reasons=[f"activations in {precision.name}: {precision.reason}", *found.reasons],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -24,19 +25,18 @@ from nextword.settings import PrepareSettings, PretrainSettings
 from nextword.terminal import duration, say, warn
 from nextword.tokens import losses
 from nextword.tokens.prepare import prepare, refuse_changed_text
+from nextword.tokens.remote_store import local_place
 from nextword.tokens.store import Store
-from nextword.training import metrics_log, periodic, planning, session
-from nextword.training.machine import Precision
+from nextword.training import costs, metrics_log, periodic, planning, session
+from nextword.training.costs import SpeedTest
+from nextword.training.machine import Precision, choose_precision, watch_threads
 from nextword.training.objective import Objective, check_objective, objective_of
 from nextword.training.optimizers import OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.planning import PretrainPlan
 from nextword.training.sharding import choose_sharding, spread
-from nextword.training.speed import SpeedTest
 from nextword.training.state import State
-from nextword.training.threads import watch_threads
 from nextword.training.trainer import Session, Subject, Trainer, build_trainer
-from nextword.verbs.plan import decide
 from nextword.verbs.pretrain_hooks import PretrainHooks, describe_source
 
 
@@ -126,10 +126,10 @@ class PretrainRun:
         for aside in (self.path / "checkpoints").glob(".step-*"):
             recover(aside.with_name(aside.name[1:].rsplit(".", 1)[0]))
 
-    @property
+    @cached_property
     def _given_store(self) -> Path | None:
-        """The store that was given as data, if it was."""
-        given = Path(self.data[0]) if len(self.data) == 1 else None
+        """The store that was given as data, if it was; one at an address is fetched."""
+        given = local_place(self.data[0]) if len(self.data) == 1 else None
         return given if given and (given / "manifest.json").is_file() else None
 
     def _store(self) -> Store:
@@ -244,3 +244,27 @@ class PretrainRun:
             ),
             log,
         )
+
+
+def decide(
+    settings: PretrainSettings, store: Store, objective: Objective, group: Group, spent: float
+) -> tuple[PretrainPlan, Precision]:
+    """Choose what the settings leave open. The same on every rank: what they measure is averaged
+    before anything depends on it. `spent` are seconds of the budget that are gone."""
+    width = planning.width_to_time(settings)
+    precision = choose_precision(settings.precision, group, width, settings.threads)
+    machine = planning.Machine(
+        peak=precision.peak * group.size,
+        measure=SpeedTest(store, objective, settings, precision, group),
+        gpu=group.device.type == "cuda",
+        ranks=group.size,
+        fitting=lambda config, rows: costs.fitting_micro_batch(
+            config,
+            rows,
+            precision,
+            settings.optimizer,
+            costs.free_memory(group),
+            group.device,
+        ),
+    )
+    return planning.plan(settings, store.train, machine, spent=group.mean(spent)), precision

@@ -21,11 +21,11 @@ from nextword.runs import configuration
 from nextword.runs.configuration import SEEDS, check_new, has_begun
 from nextword.runs.record import EVALUATION, HELD_OUT
 from nextword.settings import FinetuneSettings, resolve
-from nextword.tasks import task_file
+from nextword.tasks.opening import TASK_FILE
 from nextword.terminal import say
 from nextword.verbs.finetune_run import Finetuned, Work, check_same_start, finetune_once
 
-PUBLISHED = (configuration.FILE, task_file.NAME, "metrics.jsonl", EVALUATION, HELD_OUT)
+PUBLISHED = (configuration.FILE, TASK_FILE, "metrics.jsonl", EVALUATION, HELD_OUT)
 
 
 @dataclass

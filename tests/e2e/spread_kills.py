@@ -17,7 +17,7 @@ from torch.distributed import checkpoint as dcp
 
 from nextword.cli.main import main
 from nextword.training import checkpoint, spread_checkpoint, trainer
-from nextword.training.saver import Saver
+from nextword.training.background import Saver
 
 POINTS = {
     "before parts are written": (dcp, "save"),

@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nextword.hub.adapter import load_adapter, save_adapter
+from nextword.hub.adapter import save_adapter
 from nextword.hub.heads import CLASSIFIER, Outputs
 from nextword.hub.reading import load_headed
 from nextword.hub.writing import save_headed
@@ -31,6 +31,7 @@ from nextword.training.optimizers import OptimizerSettings, build_optimizers
 BATCH, RATE, DECAY, CLIP = 4, 1e-3, 0.1, 1.0
 WORDS = ["the", "oak", "fell", "on", "a", "quiet", "road", "while", "nobody", "saw", "or", "heard"]
 STEPS = 8
+UPDATES: dict[str, Any] = {"rank": 4, "alpha": 8, "seed": 3}
 
 
 def examples() -> list[tuple[str, int]]:
@@ -73,11 +74,11 @@ def labels_of(kind: str, numbers: list[int]) -> Tensor:
 
 
 def train_here(
-    directory: Path, kind: str, adapter: Path | None = None
+    directory: Path, kind: str, *, low_rank: bool = False
 ) -> tuple[list[float], SequenceClassificationModel]:
     model, tokenizer, outputs = load_headed(directory, CLASSIFIER)
-    if adapter is not None:
-        load_adapter(adapter, model)
+    if low_rank:
+        add_lora(model, **UPDATES)
     model.train()
     chosen = TaskSettings(task="classify")
     task = Classify(str(directory), model, tokenizer, chosen, outputs=outputs)
@@ -180,9 +181,9 @@ def test_an_epoch_here_is_an_epoch_of_their_trainer(kind: str, tmp_path: Path) -
 def test_an_epoch_of_low_rank_updates_is_an_epoch_of_peft(tmp_path: Path) -> None:
     start(tmp_path / "model")
     begun, _, _ = load_headed(tmp_path / "model", CLASSIFIER)
-    add_lora(begun, rank=4, alpha=8, seed=3)
+    add_lora(begun, **UPDATES)
     save_adapter(tmp_path / "begun", begun)
-    losses, ours = train_here(tmp_path / "model", "single", tmp_path / "begun")
+    losses, ours = train_here(tmp_path / "model", "single", low_rank=True)
     base = transformers.AutoModelForSequenceClassification.from_pretrained(
         tmp_path / "model", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0
     )

@@ -8,7 +8,7 @@ also read padded batches and two kinds of tokens.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -209,14 +209,6 @@ def compare(directory: Path, record: Callable[[str, object], None], **saving: An
     assert read < TOLERANCE and written < TOLERANCE
     assert load_model(directory / "ours").config == ours.config
     return ours
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # small matrices: a second costs more than it gives
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])

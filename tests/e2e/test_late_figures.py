@@ -14,7 +14,7 @@ import torch
 from nextword.errors import UserError
 from nextword.files import sha256
 from nextword.training import checkpoint, loop, trainer
-from nextword.training.saver import Saver
+from nextword.training.background import Saver
 from nextword.verbs.pretrain import RunSummary, run_pretraining
 
 SETTINGS: dict[str, Any] = {

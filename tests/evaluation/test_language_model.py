@@ -35,11 +35,6 @@ DOCUMENTS = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module", params=["llama", "gpt2"])  # rotary and learned positions
 def directory(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     tokenizer = byte_tokenizer()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import transformers
 
 import nextword as nw
 from nextword.errors import UserError
-from nextword.hub import stand_ins
 from nextword.hub.gguf.tokenizer_writing import TextEnds
 from nextword.hub.gguf.writing import write_gguf
 from nextword.hub.heads import CLASSIFIER, TAGS, Outputs
@@ -40,14 +38,6 @@ TARGETS: dict[Family, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def cache_is_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    stand_ins.cache.cache_clear()
-    yield
-    stand_ins.cache.cache_clear()
-
-
 def body(family: Family) -> Transformer:
     shape: dict[str, Any] = {
         "vocab_size": 260,
@@ -68,10 +58,11 @@ def adapted(base: Path, out: Path, auto: Any, task: str, family: Family, **setti
     config = peft.LoraConfig(
         r=3,
         lora_alpha=7,
-        init_lora_weights=False,
+        init_lora_weights=False,  # random A and B
         task_type=task,  # type: ignore[arg-type]
         **TARGETS[family] | settings,
     )
+    torch.manual_seed(5)
     model = peft.get_peft_model(auto.from_pretrained(base), config).eval()
     model.save_pretrained(out)
     return model
@@ -96,7 +87,7 @@ def test_a_decoder_with_an_adapter_writes_what_peft_writes(family: Family, tmp_p
     with torch.no_grad():
         for _ in range(12):
             ids.append(int(ours.logits(ours(torch.tensor([ids])))[0, -1].argmax()))
-    assert ids[5:] == written
+    assert len(written) > 4 and ids[5 : 5 + len(written)] == written  # theirs may end it there
     assert isinstance(model.generate("ab", temperature=0, max_new_tokens=4), str)
 
 
@@ -128,7 +119,12 @@ def test_a_head_comes_with_the_adapter(
         assert (ours(hidden) - theirs(ROW).logits).abs().max() < 1e-4
 
 
-def test_the_base_may_be_a_gguf_file_or_lie_beside(tmp_path: Path) -> None:
+def test_the_base_may_be_a_gguf_file_or_lie_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere" / "base").mkdir(parents=True)  # what is not meant by "../base"
+    (tmp_path / "elsewhere" / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere" / "here")
     own = byte_tokenizer()
     save(tmp_path / "base", body("llama"), own)
     auto = transformers.AutoModelForCausalLM

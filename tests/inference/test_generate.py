@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +66,6 @@ def greedy_of_transformers(theirs: Any, prompt: list[int], **settings: Any) -> l
 def prompts(*lengths: int) -> list[list[int]]:
     generator = torch.Generator().manual_seed(5)
     return [torch.randint(0, VOCABULARY, (n,), generator=generator).tolist() for n in lengths]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small matrices: a second thread costs more than it gives."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import openai
 import pytest
 import torch
 import transformers
-from support.servers import client
+from support.servers import client, served
 
 from nextword.inference.language_model import load_language_model
 
@@ -239,3 +240,25 @@ def test_a_stream_is_server_sent_events(address: str) -> None:
         lines = [line for line in answer.iter_lines() if line]
     assert lines[-1] == "data: [DONE]"
     assert all(json.loads(line.removeprefix("data: "))["object"] for line in lines[:-1])
+
+
+def test_what_a_request_leaves_open_is_as_the_models_makers_have_it(
+    writer: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(writer, own)
+    file = own / "generation_config.json"
+    values = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps(values | {"temperature": 0.5, "top_k": 1}))
+    with served(own) as address:
+        [facts] = httpx.get(f"{address}/inspect").json()["models"]
+        assert facts["sampling"] == {"temperature": 0.5, "top_k": 1}
+
+        def text(**asked: Any) -> str:
+            body = {"prompt": "The old ", "max_tokens": 12} | asked
+            answer = httpx.post(f"{address}/v1/completions", json=body).json()
+            return str(answer["choices"][0]["text"])
+
+        greedy = text(temperature=0)
+        assert text(seed=1) == text(seed=2) == greedy
+        assert {text(seed=1, top_k=0), text(seed=2, top_k=0)} != {greedy}

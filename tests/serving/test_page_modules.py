@@ -103,3 +103,12 @@ def test_letters_typed_in_a_row_are_undone_together(run: Callable[[str], Any]) -
         return states;"""
     )
     assert seen == ["ab!", "ab", "", "", "ab", "ab!", "ab!c", "ab!c"]
+
+
+def test_a_change_of_a_share_is_in_points_and_a_share_in_percent(run: Callable[[str], Any]) -> None:
+    shown = run(
+        """const ui = await import('/page/ui.js');
+        return [[0.42, 0.0074, 0.00051, 0.00001, 0].map(ui.percent),
+          [0.42, -0.42, 0.0074, -0.00051].map(ui.points)];"""
+    )
+    assert shown == [["42 %", "0.74 %", "0.05 %", "≈ 0", "0"], ["+42", "−42", "+0.74", "−0.05"]]

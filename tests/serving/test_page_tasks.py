@@ -109,6 +109,7 @@ def test_words_that_made_the_difference_are_shaded_for_any_label(open_page: Open
         "before => document.querySelector('.mirror').innerHTML !== before", arg=before
     )
     assert page.locator(".panel .rows").count() == 2
+    assert "percentage points" in page.locator(".panel section .quiet").inner_text()
 
 
 def test_held_out_examples_are_a_click_away(open_page: OpenPage) -> None:

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors.numpy import load_file
+
 IGNORED = {  # keys of JSON at any depth, by their names before: times and speeds
     *("seconds", "tokens_per_second", "words_per_second", "examples_per_second", "matmul_share"),
 }
@@ -32,6 +35,7 @@ ADDED = [  # paths of JSON that only the AFTER side has: not differences, but co
         r"predictions\.jsonl\[\d+\]\.(data\.|is_impossible$)",  # what stands beside a question
     )
 ]
+TINY = 0.01  # less than that is noise: a bias that nothing depends on
 HASHED = {"tokenizer.json", "tokenizer_config.json"}  # JSON, but compared as bytes
 
 
@@ -45,8 +49,10 @@ MISSING = _Missing()
 
 @dataclass
 class Comparison:
-    """How many values were compared, and those that differ as (path, before, after)."""
+    """How many values were compared, and those that differ as (path, before, after). Fractions may
+    differ by the share `within`; so may weights then, which are compared by each tensor's norm."""
 
+    within: float = 0.0
     values: int = 0
     added: int = 0
     differences: list[tuple[str, str, str]] = field(default_factory=list)
@@ -64,8 +70,14 @@ class Comparison:
             self.added += 1
         else:
             self.values += 1
-            if repr(before) != repr(after):
+            if repr(before) != repr(after) and not self._close(before, after):
                 self.differences.append((path, repr(before)[:200], repr(after)[:200]))
+
+    def _close(self, before: Any, after: Any) -> bool:
+        """Whether these are fractions that differ by less than they may."""
+        if not (self.within and isinstance(before, float) and isinstance(after, float)):
+            return False
+        return abs(before - after) <= self.within * max(abs(before), abs(after), TINY)
 
     def add_files(self, name: str, before: Path, after: Path) -> None:
         """Compare a file, or all files of a folder, that both sides wrote.
@@ -79,9 +91,15 @@ class Comparison:
             raise ValueError(f"no command wrote {name}")
         for path in sorted(ours.keys() | theirs.keys()):
             file = ours[path].name if path in ours else Path(path).name
-            old = in_new_words(_read(ours[path]), file) if path in ours else MISSING
-            new = _without_ignored(_read(theirs[path]), file) if path in theirs else MISSING
+            old = in_new_words(self._read(ours[path]), file) if path in ours else MISSING
+            new = _without_ignored(self._read(theirs[path]), file) if path in theirs else MISSING
             self.add(old, new, path)
+
+    def _read(self, path: Path) -> Any:
+        if self.within and path.suffix == ".safetensors":
+            norms = load_file(path)
+            return {name: float(np.linalg.norm(value)) for name, value in norms.items()}
+        return _read(path)
 
 
 def renamed_command(words: Sequence[str]) -> list[str]:

@@ -73,6 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--before", type=Path, required=True, metavar="CHECKOUT")
     parser.add_argument("--after", type=Path, required=True, metavar="CHECKOUT")
+    parser.add_argument(
+        "--within",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="by which fractions and tensors' norms may differ: rounding in another order",
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="cases whose names begin so")
     parser.add_argument("--out", type=Path, metavar="TABLE.md", help="write the table there too")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave all files there")
@@ -81,9 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not cases:
         parser.error(f"no such case; there are {', '.join(case.name for case in CASES)}")
     with tempfile.TemporaryDirectory() as temporary:
+        checkouts = parsed.before.resolve(), parsed.after.resolve()
         work = (parsed.keep or Path(temporary) / "work").resolve()
         try:
-            outcomes = run_cases(cases, parsed.before.resolve(), parsed.after.resolve(), work)
+            outcomes = run_cases(cases, checkouts, work, parsed.within)
         except CommandError as error:
             parser.exit(1, f"{error}\n")
     report = to_markdown(outcomes)
@@ -93,15 +101,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(not all(outcome.is_good for outcome in outcomes))
 
 
-def run_cases(cases: Sequence[Case], before: Path, after: Path, work: Path) -> list[Outcome]:
+def run_cases(
+    cases: Sequence[Case], checkouts: tuple[Path, Path], work: Path, within: float
+) -> list[Outcome]:
     """Run every case with both checkouts. Raises CommandError where no base can be pretrained."""
+    before, after = checkouts
     _begin(work, before)
     text = " ".join(command for case in cases for command in case.commands)
     bases = [name for name in BASES if f"{{bases}}/{name}/" in text]
     with ThreadPoolExecutor(WORKERS) as pool:
         print(f"pretraining what is fine-tuned: {', '.join(bases) or 'nothing'}", flush=True)
         list(pool.map(lambda name: _pretrain(name, before, work), bases))
-        futures = [pool.submit(run_case, case, before, after, work) for case in cases]
+        futures = [pool.submit(run_case, case, before, after, work, within) for case in cases]
         for count, future in enumerate(as_completed(futures), 1):
             done = future.result()
             line = f"[{count:2}/{len(cases)}] {done.case.name:32} {done.seconds:5.1f} s"
@@ -128,9 +139,9 @@ def _pretrain(name: str, before: Path, work: Path) -> None:
     _run([("1-pretrain", _filled(BASES[name], work))], before, work / "bases" / name, again=False)
 
 
-def run_case(case: Case, before: Path, after: Path, work: Path) -> Outcome:
+def run_case(case: Case, before: Path, after: Path, work: Path, within: float) -> Outcome:
     """Run a case's commands with both checkouts, and compare what they wrote and printed."""
-    outcome, started = Outcome(case), time.monotonic()
+    outcome, started = Outcome(case, found=Comparison(within)), time.monotonic()
     if case.needs_bf16 and not _computes_in_bf16():
         outcome.skipped = "this processor does not compute in bf16"
         return outcome

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,16 @@ def client(address: str, key: str = "none", strict: bool = True) -> OpenAI:
 
 
 @contextmanager
-def process(model: Path, *words: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """`nextword serve` in a process of its own: its address, and the process."""
-    command = [sys.executable, "-m", "nextword.cli.main", "serve", str(model), "--port", "0"]
-    running = subprocess.Popen(
-        [*command, "--name", "tiny", *words], stderr=subprocess.PIPE, text=True
-    )
+def process(
+    model: Path,
+    *words: str,
+    nextword: Sequence[str | Path] = (sys.executable, "-m", "nextword.cli.main"),
+    **options: Any,
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`nextword serve` in a process of its own: its address, and the process. `nextword` is how the
+    command is called, `options` are Popen's."""
+    command = [*nextword, "serve", str(model), "--port", "0", "--name", "tiny", *words]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
     assert running.stderr is not None
     line = ""
     while "http://" not in line:

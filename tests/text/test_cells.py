@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nextword.errors import UserError
-from nextword.text.cells import holds, is_empty, read_cell, read_value
+from nextword.text.cells import read_cell, read_value
 
 VALUES: list[Any] = [
     [],
@@ -161,14 +161,6 @@ def test_hostile_cells_take_bounded_time(text: str) -> None:
     with contextlib.suppress(UserError):
         read_cell(text)
     assert time.process_time() - started < 10  # a quadratic search takes minutes
-
-
-def test_nothing_and_spaces_and_what_programs_write_for_nothing_are_told_apart() -> None:
-    nothing = [None, math.nan, "", "nan", " NaN ", "<NA>", "#N/A"]
-    assert not any(map(holds, [*nothing, [], {}])) and all(map(is_empty, nothing))
-    assert holds(" \n") and is_empty(" \n")
-    assert not any(map(is_empty, [[], {}, 0, False, "0", "none"]))
-    assert all(map(holds, [0, False, "0", "none", [None], {"a": None}]))
 
 
 def test_a_damaged_cell_is_refused_by_its_name_and_place() -> None:

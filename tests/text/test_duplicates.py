@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from nextword.text.duplicates import (
-    DuplicateFinder,
     SeenParagraphs,
     is_cjk,
     letters_and_digits,
@@ -15,6 +14,7 @@ from nextword.text.duplicates import (
     text_digest,
     window_hashes,
 )
+from nextword.text.near_duplicates import DuplicateFinder
 
 CHANCE = random.Random(7)
 WORDS = ["".join(CHANCE.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(5000)]

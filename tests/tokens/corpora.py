@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from nextword.addresses import upload
 from nextword.files import sha256
 from nextword.tokens.store import Store
 
@@ -31,3 +32,10 @@ def texts_of(store: Store, name: str) -> list[str]:
 
 def content_of(path: Path) -> dict[str, str]:
     return {str(file.relative_to(path)): sha256(file) for file in path.rglob("*") if file.is_file()}
+
+
+def put(folder: Path, address: str) -> str:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            upload(file, f"{address}/{file.relative_to(folder).as_posix()}")
+    return address

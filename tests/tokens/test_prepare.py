@@ -314,7 +314,7 @@ def stopped_at(stage: str, number: int, books: Path, out: Path) -> list[str]:
     program = f"""
 import os, signal, time
 from nextword.cli.main import main
-from nextword.tokens import prepare as p, stages
+from nextword.tokens import encode, prepare as p, stages
 stages.SHARD_SIZE = 30_000
 p.SMALL_CORPUS = 0
 def stop(*_):
@@ -325,7 +325,7 @@ def stop(*_):
         pass
     time.sleep(600)
 {{parent}} = os.getpid()
-stages.{stage} = stop
+{stage} = stop
 raise SystemExit(main(["prepare", {str(books)!r}, "--out", {str(out)!r}, "--workers", "2",
                        "--vocab-size", "600"]))
 """.format(parent="parent")
@@ -337,10 +337,10 @@ def test_a_signal_in_any_stage_ends_it_at_once_and_it_goes_on(tmp_path: Path) ->
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     out, sent = tmp_path / "store", tmp_path / "store.sent"
     for stage, number in (
-        ("read_stage", signal.SIGINT),
-        ("tokenizer_stage", signal.SIGTERM),
-        ("windows_stage", signal.SIGTERM),
-        ("encode_stage", signal.SIGINT),
+        ("stages.read_stage", signal.SIGINT),
+        ("stages.tokenizer_stage", signal.SIGTERM),
+        ("stages.windows_stage", signal.SIGTERM),
+        ("encode.encode_stage", signal.SIGINT),
     ):
         sent.unlink(missing_ok=True)
         process = subprocess.Popen(

@@ -62,7 +62,7 @@ def test_very_many_small_files_are_grouped_in_a_time_that_grows_as_they_do(work:
     seconds = []
     for count in (20_000, 200_000):
         begin = time.process_time()
-        units = list(stages.shard_inputs(sources[:count], PrepareSettings(), work))
+        units = list(stages.shard_inputs(sources[:count], PrepareSettings(), work, WorkerPool(1)))
         seconds.append(time.process_time() - begin)
     assert [source for _, found, _ in units for source in found] == sources
     assert len({name for name, _, _ in units}) == len(units) > 1
@@ -77,5 +77,6 @@ def test_progress_of_a_large_file_adds_up_to_its_size(
     monkeypatch.setattr(stages, "SHARD_SIZE", 500)
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": "é" * 90}) for _ in range(60)))
     [source] = find_sources([str(tmp_path / "a.jsonl")])
-    sizes = [size for _, _, size in stages.shard_inputs([source], PrepareSettings(), work)]
+    units = stages.shard_inputs([source], PrepareSettings(), work, WorkerPool(1))
+    sizes = [size for _, _, size in units]
     assert sum(sizes) == source.size and len(sizes) > 5 and max(sizes[:-1]) < source.size / 5

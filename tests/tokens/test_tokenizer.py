@@ -100,10 +100,12 @@ def test_a_tokenizer_with_nfc_is_fast_and_identical() -> None:
 def test_an_encoder_whose_probe_differs_is_not_used(trained: Tokenizer) -> None:
     plain = json.loads(trained.definition) | {"added_tokens": []}
     other = tokenizers.Tokenizer.from_str(train_bpe(["zz zz zz qq"], 262, 100).definition)
-    assert fast_encoders.byte_pair_encoder(plain, other) is None
+    assert fast_encoders.byte_pair_encoder(plain, lambda: other) is None
     plain["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"\p{L}+|\P{L}"
     assert (
-        fast_encoders.byte_pair_encoder(plain, tokenizers.Tokenizer.from_str(json.dumps(plain)))
+        fast_encoders.byte_pair_encoder(
+            plain, lambda: tokenizers.Tokenizer.from_str(json.dumps(plain))
+        )
         is None
     )
 

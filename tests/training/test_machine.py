@@ -97,7 +97,7 @@ def test_a_container_that_may_use_one_core_and_a_half_has_two(
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     limit = tmp_path / "cpu.max"
-    monkeypatch.setattr("nextword.training.machine.CPU_LIMIT", limit)
+    monkeypatch.setattr("nextword.resources.CGROUP", tmp_path)
     assert thread_counts(None, Group()) == [1, 2, 4, 8, 16, 32, 64]
     limit.write_text("150000 100000\n")
     assert thread_counts(None, Group()) == [1, 2]

@@ -191,3 +191,18 @@ def test_muon_takes_the_matrices_inside_the_blocks_and_nothing_else() -> None:
     for name, parameter in model.named_parameters():
         inside = name.startswith("blocks.") and parameter.ndim == 2
         assert (id(parameter) in mine, id(parameter) in theirs) == (inside, not inside), name
+
+
+def test_wide_matrices_are_orthogonalised_through_their_gram_matrix_alike() -> None:
+    """Also where singular values fall to a thousandth of the largest."""
+    torch.manual_seed(0)
+    left, _, right = torch.linalg.svd(torch.randn(2, 24, 64).double(), full_matrices=False)
+    wide = left @ torch.diag_embed(torch.logspace(0, -3, 24).double().expand(2, 24)) @ right
+    x = wide / (wide.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-6)
+    for a, b, c in update_rules.POLAR_EXPRESS:
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    torch.testing.assert_close(orthogonalize(wide, torch.float64), x)
+    torch.testing.assert_close(orthogonalize(wide.mT, torch.float64), x.mT)
+    single = orthogonalize(wide.float(), torch.float32).double()
+    assert (single - x).norm() < 1e-3 * x.norm()

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from nextword.training.machine import Precision
+from nextword.training.machine import Precision, ThreadWatch, threads_given_back, watch_threads
 from nextword.training.parallel import Group
-from nextword.training.threads import ThreadWatch, threads_given_back, watch_threads
 
 IDLE, BUSY = {1: 100.0, 2: 190.0}, {1: 100.0, 2: 45.0}  # one of two cores taken
 

@@ -20,6 +20,7 @@ from nextword.tasks.classify.data import LabelledText
 from nextword.tasks.classify.task import Classify, LabelledExample, LabelOutputs
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.generate.task import Generate
+from nextword.tasks.records import read_records
 from nextword.tokens.tokenizer_training import character_tokenizer
 from nextword.verbs.compare import compare, outcome_of
 from nextword.verbs.evaluate import evaluate_task
@@ -107,6 +108,16 @@ def test_models_may_number_the_same_labels_differently(labelled: Path) -> None:
     assert accuracy.difference == 0 and accuracy.discordant == (0, 0) and accuracy.p == 1
 
 
+def test_the_data_is_read_once_for_both_models(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f"text,label\n{'河边的灯很亮。' * 9},no", *(f"第{n}盏灯,yes" for n in range(59))]
+    (tmp_path / "lamps.csv").write_bytes("\n".join(lines).encode("gb18030"))
+    right = guesses(np.arange(60) < 40)
+    compare(labelling(right), labelling(right, "B"), tmp_path / "lamps.csv")
+    assert capsys.readouterr().err.count("in GB18030") == 1
+
+
 def test_models_that_take_different_columns_for_the_truth_are_not_compared(tmp_path: Path) -> None:
     rows = [
         {"text": str(n), "label": ("no", "yes")[n % 2], "other": ("no", "yes")[n // 3 % 2]}
@@ -160,7 +171,7 @@ def test_bleu_and_chrf_of_chosen_sentences_are_sacrebleus_of_those_sentences(
     answers = WRITTEN if language == "de" else [f"老人{n}在窗前看书。" for n in range(12)]
     rows = [{"en": e, language: target} for e, target in zip(ENGLISH, targets, strict=True)]
     data = write(tmp_path / "pairs.jsonl", rows)
-    metrics = outcome_of(writing("translate", answers), [str(data)]).metrics
+    metrics = outcome_of(writing("translate", answers), read_records([str(data)])).metrics
     for chosen in ([0, 1, 2, 3], [5, 5, 5, 2, 11], list(range(12))):
         some, truth = [answers[i] for i in chosen], [[targets[i] for i in chosen]]
         values = {name: metric.compute(np.array(chosen)) for name, metric in metrics.items()}

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from nextword.cli.main import main
-from nextword.training import machine
-from nextword.verbs.doctor import doctor, remarks, usable_cores
+from nextword.resources import available_cores
+from nextword.verbs.doctor import doctor, remarks
 
 
 def run(*words: str, **environment: str) -> dict:
@@ -39,30 +39,9 @@ def test_rates_are_measured_for_both_types() -> None:
 
 
 def test_more_threads_than_processors_are_remarked_on() -> None:
-    facts = run("--no-measure", OMP_NUM_THREADS=str(4 * usable_cores()))
+    facts = run("--no-measure", OMP_NUM_THREADS=str(4 * available_cores()))
     assert any("OMP_NUM_THREADS" in remark for remark in facts["remarks"])
-    assert facts["environment"]["OMP_NUM_THREADS"] == str(4 * usable_cores())
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a system without affinities")
-def test_processors_that_are_not_ours_are_not_counted() -> None:
-    first = min(os.sched_getaffinity(0))
-    code = f"import os; os.sched_setaffinity(0, {{{first}}})\n"
-    code += "from nextword.verbs.doctor import usable_cores; print(usable_cores())"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "1"
-
-
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [("150000 100000", 1), ("max 100000", None), ("900000000 100000", None), ("", None)],
-)
-def test_a_containers_quota_limits_the_cores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, expected: int | None
-) -> None:
-    everything = usable_cores()
-    (tmp_path / "cpu.max").write_text(written)
-    monkeypatch.setattr(machine, "CPU_LIMIT", tmp_path / "cpu.max")
-    assert usable_cores() == (expected or everything)
+    assert facts["environment"]["OMP_NUM_THREADS"] == str(4 * available_cores())
 
 
 def test_what_may_cause_trouble_is_said() -> None:

@@ -51,9 +51,9 @@ FIRST_ONLY = (
 @pytest.fixture(autouse=True)
 def cache_is_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    stand_ins.cache.cache_clear()
+    stand_ins.cache_folder.cache_clear()
     yield
-    stand_ins.cache.cache_clear()
+    stand_ins.cache_folder.cache_clear()
 
 
 def saved(directory: Path, tokenizer: Tokenizer, family: str = "qwen3", scale: float = 2.0) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nextword.errors import UserError
-from nextword.tasks import task_file
+from nextword.tasks.opening import read_task_file
 from nextword.verbs.compare import compare
 from nextword.verbs.evaluate import evaluate_task
 from nextword.verbs.finetune import finetune
@@ -283,7 +283,7 @@ def test_long_texts_are_cut_and_counted(
     assert "columns: text 'text', label 'label'" in shown
     predict(tmp_path / "run", tmp_path / "d.csv")
     assert "1 of 21 texts are cut at 256 tokens" in capsys.readouterr().err
-    kept = task_file.read(tmp_path / "run")
+    kept = read_task_file(tmp_path / "run")
     assert kept is not None and kept.max_length == 256
 
 

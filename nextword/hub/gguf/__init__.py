@@ -1,0 +1,1 @@
+"""GGUF files, as llama.cpp and Ollama have them, read and written."""

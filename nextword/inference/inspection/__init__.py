@@ -1,0 +1,1 @@
+"""What goes on in a model: surprise, layers, attention."""

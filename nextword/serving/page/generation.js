@@ -1,12 +1,6 @@
 /** A continuation as it is written, token by token. */
 import { stream } from "./api.js";
 
-const NEUTRAL = { top_k: 0, top_p: 1, min_p: 0 };
-
-/** Return the settings of sampling that change something; those that do not are not sent. */
-export const samplingOf = (sampling) =>
-  Object.fromEntries(Object.entries(sampling).filter(([name, value]) => value !== NEUTRAL[name]));
-
 /** Have the model go on after `prompt`, ids, with at most `count` tokens. `onTokens` is given those
  * that have arrived since the page was last drawn. Returns why it ended. */
 export async function generate({ model, prompt, count, sampling }, signal, onTokens) {
@@ -14,7 +8,7 @@ export async function generate({ model, prompt, count, sampling }, signal, onTok
     model,
     prompt,
     max_tokens: count,
-    ...samplingOf(sampling),
+    ...sampling,
     seed: Math.floor(Math.random() * 2 ** 31),
     stream: true,
     logprobs: 0,

@@ -9,7 +9,7 @@ import { Predict } from "./predict.js";
 import { start as startQuestion } from "./question.js";
 import { Read } from "./read.js";
 import { Runs } from "./runs.js";
-import { enter, measure, readModels, start } from "./session.js";
+import { enter, measure, ownSampling, readModels, start } from "./session.js";
 import { Header } from "./shell.js";
 import { get, set, subscribe, useStore } from "./store.js";
 import { Trouble } from "./ui.js";
@@ -114,7 +114,8 @@ async function begin() {
   try {
     await loadRuns();
     const models = await readModels();
-    set({ models, model: firstOf(models), ready: true });
+    const model = firstOf(models);
+    set({ models, model, ...ownSampling(models, model), ready: true });
     if (models.length) await measure();
   } catch (error) {
     set({ ready: true, failed: { status: error.status, message: error.message } });

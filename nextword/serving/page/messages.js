@@ -122,7 +122,11 @@ const MESSAGES = {
   entities: ["What was found", "找到的实体"],
   answers: ["Answers, with their probabilities", "答案及概率"],
   why: ["Words that made the difference for “{label}”", "影响“{label}”的词"],
-  whyNote: ["How much more likely it is with the word than without it.", "有这个词比没有这个词，概率高多少。"],
+  whyNote: [
+    "By how many percentage points it is more likely with the word than without it.",
+    "有这个词比没有这个词，概率高多少个百分点。",
+  ],
+  whyAmountNote: ["How much larger the amount is with the word than without it.", "有这个词比没有这个词，数值大多少。"],
   answer: ["Answer", "作答"],
   heldOutTitle: ["Held-out examples: {wrong} of {total} wrong", "留出样本：{total} 个中错 {wrong} 个"],
   onlyWrong: ["only wrong ones", "只看错的"],

@@ -6,7 +6,7 @@ import * as question from "./question.js";
 import { modelOf } from "./session.js";
 import { useStore } from "./store.js";
 import { Editor, shade } from "./textview.js";
-import { BarRow, fixed, percent, Rows, Trouble } from "./ui.js";
+import { BarRow, fixed, percent, points, Rows, signed, Trouble } from "./ui.js";
 
 const STRONGEST = 0.5; // change of a probability by one word where the shade is darkest
 
@@ -91,9 +91,10 @@ function Classes({ answer }) {
     <${Why} answer=${answer} />`;
 }
 
-/** The words that made the difference: without each, how the probability changes. */
-function Why({ answer: { words } }) {
+/** The words that made the difference: without each, how the probability or the amount changes. */
+function Why({ answer: { prediction, words } }) {
   if (!words) return null;
+  const isAmount = prediction.amount !== undefined;
   const strongest = [...words.words]
     .sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect))
     .slice(0, 8)
@@ -109,11 +110,11 @@ function Why({ answer: { words } }) {
             label=${html`<span class="token">${word.text}</span>`}
             share=${Math.abs(word.effect) / most}
             against=${word.effect < 0}
-            value=${`${word.effect < 0 ? "−" : "+"}${percent(Math.abs(word.effect))}`}
+            value=${isAmount ? signed(word.effect, fixed(Math.abs(word.effect), 3)) : points(word.effect)}
           />`,
       )}
     <//>
-    <p class="quiet">${t("whyNote")}</p>
+    <p class="quiet">${t(isAmount ? "whyAmountNote" : "whyNote")}</p>
   </section>`;
 }
 

@@ -1,6 +1,5 @@
 /** The one text and the one place in it: what can be done to them, and what is asked about them. */
 import { call, latest, paced } from "./api.js";
-import { samplingOf } from "./generation.js";
 import { get, set } from "./store.js";
 import * as tokenize from "./tokens.js";
 import * as trees from "./tree.js";
@@ -8,11 +7,13 @@ import * as trees from "./tree.js";
 const CANDIDATES = 12;
 const PAUSE = 180; // milliseconds without typing after which the text is measured
 
+const PLAIN = { temperature: 1, top_k: 0, top_p: 1, min_p: 0 }; // what the model itself says
+
 export const start = () => ({
   history: trees.record(trees.begin()),
   caret: 0, // the selected place of the text
   panel: "odds",
-  sampling: { temperature: 1, top_k: 0, top_p: 1, min_p: 0 },
+  sampling: PLAIN,
   length: 100,
   layer: null, // null: the last
   head: null, // null: the mean of all
@@ -142,7 +143,7 @@ export const ask = paced(counted(async () => {
 
 const QUESTIONS = {
   async odds(state) {
-    const { odds } = await inspect(state, { want: ["odds"], sampling: samplingOf(state.sampling) });
+    const { odds } = await inspect(state, { want: ["odds"], sampling: state.sampling });
     if (odds) set({ odds: { ...odds, at: selectedOf(state) } });
   },
   async layers(state) {
@@ -263,12 +264,19 @@ export async function readModels() {
   return models.map(({ model, id, ...facts }) => ({ ...facts, ...model, name: id }));
 }
 
+/** Return how a model writes before anybody moves a slider: as its makers have it write. */
+export function ownSampling(models, name) {
+  const own = models.find((model) => model.name === name)?.sampling ?? {};
+  const known = Object.entries(own).filter(([key]) => key in PLAIN);
+  return { sampling: { ...PLAIN, ...Object.fromEntries(known) } };
+}
+
 /** Begin anew with another model, with the same text. */
 export async function useModel(name) {
   stop();
   isTyped = true;
   const nothing = { odds: null, lens: null, attention: null, source: null, layer: null, head: null };
-  set({ model: name, desks: {}, ...nothing });
+  set((state) => ({ model: name, desks: {}, ...ownSampling(state.models, name), ...nothing }));
   await measure();
   try {
     set({ models: await readModels() }); // more is known of it, now that it is open

@@ -3,11 +3,14 @@ import { html, useEffect, useRef } from "./vendor/preact-htm.js";
 import { t } from "./messages.js";
 
 /** Return a number for people: a share in percent, with more digits where it is small. */
-export function percent(share) {
-  if (share >= 0.1) return `${Math.round(share * 100)} %`;
-  if (share >= 0.0095) return `${(share * 100).toFixed(1)} %`;
-  if (share >= 0.00005) return `${(share * 100).toFixed(2)} %`;
-  return share > 0 ? "≈ 0" : "0";
+export const percent = (share) => (share >= 0.00005 ? `${hundredths(share)} %` : share > 0 ? "≈ 0" : "0");
+
+/** Return how much a share changes, in percentage points: of a change "%" would say something else. */
+export const points = (change) => signed(change, hundredths(Math.abs(change)));
+export const signed = (number, shown) => `${number < 0 ? "−" : "+"}${shown}`;
+
+function hundredths(share) {
+  return (share * 100).toFixed(share >= 0.1 ? 0 : share >= 0.0095 ? 1 : 2);
 }
 
 export const count = (number) => Math.round(number).toLocaleString("en-US");

@@ -1,0 +1,1 @@
+"""Texts get labels: one of several classes, several at once, or an amount."""

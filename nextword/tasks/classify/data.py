@@ -1,9 +1,10 @@
-"""Texts with labels: one of several classes, several at once, or an amount."""
+"""Texts with labels, one of several classes, several at once, or an amount: which columns hold
+them, and what is read of them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +13,87 @@ from numpy.typing import NDArray
 
 from nextword.errors import UserError, nearest
 from nextword.hub.heads import OutputKind, Outputs
-from nextword.tasks.classify.columns import NUMBERED, separator_of
-from nextword.tasks.classify.formats import find_format, notes_of
-from nextword.tasks.classify.labels import Label, LabelFormat
+from nextword.settings import TaskSettings
+from nextword.tasks.classify.columns import label_by_values, separator_of, text_by_values
+from nextword.tasks.classify.formats import LabelFormat, find_format, notes_of
+from nextword.tasks.classify.labels import Label
 from nextword.tasks.dataset import ExampleReader, emptiness, printed_error
-from nextword.tasks.records import Columns, Record, has_any
-from nextword.text.cells import is_empty, printed_as
+from nextword.tasks.records import Columns, Record, choose_column, columns_of, has_any
+from nextword.text.columns import DESCRIBING_COLUMNS, is_empty, printed_as
+from nextword.text.columns import TEXT_COLUMNS as TEXT_NAMES
 
+_USUAL = ("label", "labels", "class", "category", "target", "sentiment", "tag", "score", "y")
+LABEL_NAMES = (*_USUAL, "gold_label", "cats")
+PAIRS = [  # the usual names of a first text and of its second
+    *[("text_a", "text_b"), ("sentence1", "sentence2"), ("premise", "hypothesis")],
+    *[("text1", "text2"), ("question1", "question2"), ("first", "second")],
+    *[("question", "sentence"), ("question", "passage"), ("#1 string", "#2 string")],
+]
+NUMBERED = {"idx", "index"}  # columns of GLUE's data sets, in which -1 is a label not known
 MOST_CLASSES = 1000
 LARGE_AMOUNT = 30.0
 MOST_OF_THE_DATA = 0.8
+
+
+def find_columns(records: Sequence[Record], settings: TaskSettings, *, labelled: bool) -> Columns:
+    """Return which columns hold text, second text and label: as named, or by their usual names, or
+    by their values.
+
+    Raises UserError that lists the columns where it is not clear which is meant.
+    """
+    names = columns_of(records)
+    if names == ["1", "2"] and not (settings.text_column or settings.label_column):
+        longer = max(names, key=lambda name: sum(len(str(r[name])) for r in records[:200]))
+        other = "2" if longer == "1" else "1"
+        return Columns({"text": longer}, [other] if labelled else [], "label_column")
+    lower = {name.lower() for name in names}
+    usual_pair = next((pair for pair in PAIRS if {*pair} <= lower), None)
+    is_pair = settings.pair_column is not None or (
+        settings.text_column is None and usual_pair is not None
+    )
+    label = _usual(names, LABEL_NAMES) if settings.label_column is None else settings.label_column
+    inputs = {}
+    if is_pair:
+        firsts = [usual_pair[0]] if usual_pair else [one for one, _ in PAIRS]
+        seconds = [usual_pair[1]] if usual_pair else []
+        inputs["text"] = choose_column(records, "text", settings.text_column, firsts, "text_column")
+        inputs["pair"] = choose_column(
+            records, "second text", settings.pair_column, seconds, "pair_column"
+        )
+    else:
+        inputs["text"] = _find_text(records, settings, () if label is None else (label,))
+    targets = []
+    if labelled:
+        taken = {name.lower() for name in inputs.values()}
+        usual = [name for name in LABEL_NAMES if name not in taken]
+        targets = [_find_label(records, settings, usual, list(inputs.values()))]
+    return Columns(inputs, targets, "label_column")
+
+
+def _usual(names: Iterable[str], usual: Sequence[str]) -> str | None:
+    """Return the first column with a usual name, None for none."""
+    by_lower = {name.strip().lower(): name for name in reversed(list(names))}
+    return next((by_lower[name] for name in usual if name in by_lower), None)
+
+
+def _find_text(records: Sequence[Record], settings: TaskSettings, taken: Collection[str]) -> str:
+    usual = _usual(columns_of(records), TEXT_NAMES)
+    is_describing = usual is not None and usual.strip().lower() in DESCRIBING_COLUMNS
+    if settings.text_column is None and (usual is None or is_describing):
+        found = text_by_values(records, taken, usual)
+        if found is not None:
+            return found
+    return choose_column(records, "text", settings.text_column, TEXT_NAMES, "text_column")
+
+
+def _find_label(
+    records: Sequence[Record], settings: TaskSettings, usual: Sequence[str], taken: Sequence[str]
+) -> str:
+    if settings.label_column is None and _usual(columns_of(records), usual) is None:
+        found = label_by_values(records, taken)
+        if found is not None:
+            return found
+    return choose_column(records, "label", settings.label_column, usual, "label_column")
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,13 @@ from nextword.objectives.heads import SequenceBatch
 from nextword.settings import FinetuneSettings, TaskSettings
 from nextword.tasks import base
 from nextword.tasks.base import CONVERGED
-from nextword.tasks.classify.columns import find_columns
 from nextword.tasks.classify.data import (
     LabelledText,
     LabelledTextReader,
     balanced_weights,
     describe_targets,
     encode_label,
+    find_columns,
     label_reader,
     labels_of,
 )

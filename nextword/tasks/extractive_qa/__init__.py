@@ -1,0 +1,1 @@
+"""Questions are answered by a passage of the text."""

@@ -20,8 +20,8 @@ from nextword.models.heads import QuestionAnsweringModel
 from nextword.objectives import heads as objective
 from nextword.objectives.heads import TokenBatch
 from nextword.settings import FinetuneSettings, TaskSettings
-from nextword.tasks import base, task_file
-from nextword.tasks.base import CONVERGED, Opening, Prediction
+from nextword.tasks import base
+from nextword.tasks.base import CONVERGED, Opening, Prediction, TaskFile
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.extractive_qa.answers import Span, best_answers
 from nextword.tasks.extractive_qa.data import (
@@ -35,8 +35,8 @@ from nextword.tasks.extractive_qa.data import (
 from nextword.tasks.generate.columns import find_columns
 from nextword.tasks.generate.data import PromptedExample, PromptedReader, present_prompted
 from nextword.tasks.headed import HeadTask
+from nextword.tasks.opening import read_format
 from nextword.tasks.records import Columns, Record
-from nextword.tasks.task_file import TaskFile
 from nextword.tokens.packing import pack
 
 SHOWN = 3  # other answers that a prediction names
@@ -89,7 +89,7 @@ class ExtractiveQA(HeadTask[PromptedExample, Window, SpanOutputs]):
     def open(cls, directory: Path, saved: TaskFile | None, base: Opening) -> Self:
         opened = super().open(directory, saved, base)
         if saved is not None:
-            opened.format = task_file.read_format(SpanFormat, saved, base.place)
+            opened.format = read_format(SpanFormat, saved, base.place)
         return opened
 
     def task_file(self, columns: Columns) -> TaskFile:

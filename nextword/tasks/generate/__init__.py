@@ -1,0 +1,1 @@
+"""Answers, summaries, translations and conversations are written."""

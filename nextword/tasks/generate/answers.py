@@ -15,7 +15,7 @@ from nextword.tasks.generate.instructions import quoted
 from nextword.tasks.generate.messages import parse_text
 from nextword.tasks.generate.options import AS_LETTER, Options
 from nextword.tasks.records import Columns, Record
-from nextword.text.cells import holds
+from nextword.text.columns import holds
 
 NEAR = 2  # characters by which a place may be wrong: some data sets count a space or quote more
 TRUE, FALSE = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")

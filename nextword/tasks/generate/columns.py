@@ -12,7 +12,7 @@ from nextword.settings import TaskSettings
 from nextword.tasks.generate.prompts import fields_of
 from nextword.tasks.generate.translation import columns_of_translation
 from nextword.tasks.records import Columns, Record, choose_column, has_any, numbered_columns
-from nextword.text.cells import holds
+from nextword.text.columns import holds
 
 CONTEXTS = ("context", "passage", "paragraph", "text", "document", "article", "story")
 QUESTIONS = ("question", "query", "q")

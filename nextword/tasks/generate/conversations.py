@@ -28,7 +28,7 @@ from nextword.tasks.generate.options import Options
 from nextword.tasks.generate.printed import check_printed
 from nextword.tasks.generate.trees import REPLIES, best_path, is_tree
 from nextword.tasks.records import Columns, Record
-from nextword.text.cells import holds
+from nextword.text.columns import holds
 
 MESSAGES = ("messages", "conversation", "conversations")
 MORE_MESSAGES = ("dialogue", "dialog", "turns", "chat", "items", "data")

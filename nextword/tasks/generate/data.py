@@ -17,7 +17,7 @@ from nextword.tasks.generate.options import Options
 from nextword.tasks.generate.prompts import fields_of
 from nextword.tasks.generate.translation import parse_translation
 from nextword.tasks.records import Columns, Record
-from nextword.text.cells import holds
+from nextword.text.columns import holds
 
 _UNSPACED = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")  # no space follows
 JOINED = "lists of sentences that were held as text are joined"

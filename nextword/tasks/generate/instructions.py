@@ -19,7 +19,7 @@ from nextword.tasks.generate.messages import (
     read_messages,
 )
 from nextword.tasks.records import Record
-from nextword.text.cells import holds
+from nextword.text.columns import holds
 
 SYSTEMS = ("system", "system_prompt", "system_message", "systemprompt")
 # What an instruction is about: in Alpaca's and in Dolly's format, then as others call it.

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nextword.errors import UserError, nearest
-from nextword.text.cells import holds, read_value
+from nextword.text.cells import read_value
+from nextword.text.columns import holds
 
 ROLES = ("system", "user", "assistant")
 ROLE_OF = {

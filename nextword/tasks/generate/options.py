@@ -14,7 +14,7 @@ from typing import Any
 from nextword.errors import UserError
 from nextword.tasks.generate.messages import parse_text
 from nextword.tasks.records import SAMPLE, Record
-from nextword.text.cells import holds
+from nextword.text.columns import holds
 
 LISTS = ("options", "choices", "answer_choices", "endings")
 COLUMNS = (

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from nextword.tasks.dataset import printed_error
 from nextword.tasks.generate.messages import messages_in
 from nextword.tasks.records import Record
-from nextword.text.cells import holds, printed_as
+from nextword.text.columns import holds, printed_as
 
 PRINTED = "texts in column {!r} that Python printed of a list, read as they stand"
 

@@ -29,8 +29,7 @@ from nextword.inference.loading import boundary_ids, require_generative
 from nextword.models.encoder_decoder import GenerativeModel, build_model
 from nextword.objectives import language_modeling
 from nextword.settings import FinetuneSettings, TaskSettings
-from nextword.tasks import task_file
-from nextword.tasks.base import CONVERGED, Opening, Outputs, Task
+from nextword.tasks.base import CONVERGED, Opening, Outputs, Task, TaskFile
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.generate.columns import find_columns
 from nextword.tasks.generate.data import PromptedExample, PromptedReader, present_prompted
@@ -42,8 +41,8 @@ from nextword.tasks.generate.encoding import (
     mark_targets,
 )
 from nextword.tasks.generate.writing import example_losses, write_answers
+from nextword.tasks.opening import read_format
 from nextword.tasks.records import Columns, Record, TextFiles
-from nextword.tasks.task_file import TaskFile
 from nextword.tokens.packing import collate_examples
 from nextword.tokens.tokenizer import Tokenizer
 
@@ -90,7 +89,7 @@ class Generate(Task[E, GenerationExample, TextOutputs]):
         require_generative(model, base.place)
         format: PromptFormat | None = None
         if saved is not None and saved.task == base.settings.task:
-            format = task_file.read_format(PromptFormat, saved, base.place)
+            format = read_format(PromptFormat, saved, base.place)
         if format is not None and "prompt" in base.asked and base.settings.prompt is not None:
             format = replace(format, template=base.settings.prompt)
         start_id = start_id_of(model, tokenizer, directory)

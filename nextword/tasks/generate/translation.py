@@ -16,7 +16,7 @@ from nextword.errors import UserError
 from nextword.settings import TaskSettings
 from nextword.tasks.generate.messages import parse_text
 from nextword.tasks.records import Columns, Record, choose_column
-from nextword.text.cells import holds
+from nextword.text.columns import holds
 
 SOURCES = ("source", "src")
 TARGETS = ("target", "tgt")

@@ -1,0 +1,1 @@
+"""Of two answers the better one is learned (direct preference optimisation)."""

@@ -32,7 +32,7 @@ from nextword.tasks.generate.messages import (
 from nextword.tasks.generate.printed import check_printed
 from nextword.tasks.prefer.scores import check_scores, score_columns
 from nextword.tasks.records import Columns, Record, choose_column
-from nextword.text.cells import holds
+from nextword.text.columns import holds
 
 PROMPTS = ("prompt", "question", "instruction", "input")
 WITH_INPUT = ("question", "instruction")  # beside which an input or a context is a part of it

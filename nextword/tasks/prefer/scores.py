@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from nextword.errors import UserError
 from nextword.tasks.records import Record
-from nextword.text.cells import holds
+from nextword.text.columns import holds
 
 TIED = "pairs of answers with the same score"
 _SCORED = re.compile(r"score|rating|reward|grade")  # where more is better

@@ -22,8 +22,7 @@ from nextword.models.transformer import Transformer
 from nextword.objectives import preference as objective
 from nextword.objectives.preference import PreferenceBatch
 from nextword.settings import FinetuneSettings, TaskSettings
-from nextword.tasks import task_file
-from nextword.tasks.base import CONVERGED, Opening, Outputs, Task
+from nextword.tasks.base import CONVERGED, Opening, Outputs, Task, TaskFile
 from nextword.tasks.dataset import Dataset, Encoded
 from nextword.tasks.generate.chat_template import (
     ChatTemplate,
@@ -35,10 +34,10 @@ from nextword.tasks.generate.encoding import MOST_DROPPED, mark_targets
 from nextword.tasks.generate.prompts import main_language
 from nextword.tasks.generate.task import start_id_of
 from nextword.tasks.generate.writing import write_answers
+from nextword.tasks.opening import read_format
 from nextword.tasks.prefer.data import Preference, PreferenceReader, find_columns
 from nextword.tasks.prefer.encoding import EncodedPair, PairEncoder
 from nextword.tasks.records import Columns, Record
-from nextword.tasks.task_file import TaskFile
 from nextword.tokens.loader import Batch
 from nextword.tokens.packing import pack
 
@@ -117,7 +116,7 @@ class Prefer(Task[Preference, EncodedPair, PreferenceOutputs]):
         start_id = start_id_of(model, tokenizer, directory)
         format, reference = None, None
         if saved is not None and saved.task == cls.name:
-            format = task_file.read_format(PreferenceFormat, saved, base.place)
+            format = read_format(PreferenceFormat, saved, base.place)
         if format is not None:
             try:
                 found = load_model(find_directory(format.reference))

@@ -1,0 +1,1 @@
+"""Words get tags, and texts the entities that these name."""

@@ -16,7 +16,8 @@ from nextword.tasks.tag.data import TaggedText, joined, words_of
 from nextword.tasks.tag.formats import read_spans
 from nextword.tasks.tag.offsets import AS_GIVEN, Offsets, Span, find_offsets, offsets_of
 from nextword.tasks.tag.schemes import TagScheme, find_scheme
-from nextword.text.cells import is_empty, read_cell
+from nextword.text.cells import read_cell
+from nextword.text.columns import is_empty
 
 
 class TaggedTextReader(ExampleReader[TaggedText]):

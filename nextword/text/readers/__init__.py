@@ -1,0 +1,1 @@
+"""Readers of file formats: a source in, documents or records out."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import gguf
@@ -291,6 +293,29 @@ def test_a_file_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     model, _ = load(path)
     assert isinstance(model, Transformer) and model.config.family == "llama"
     assert find_directory(path) != first
+
+
+def test_who_opens_a_file_at_once_finds_one_directory_and_all_of_it(tmp_path: Path) -> None:
+    path, everyone = written(tmp_path / "model.gguf", transformer("qwen3")), Barrier(8)
+
+    def open_at_once(_: int) -> tuple[Path, set[str]]:
+        everyone.wait()
+        directory = find_directory(path)
+        return directory, {file.name for file in directory.iterdir()}
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(open_at_once, range(8)))
+    assert found == found[:1] * 8 and {"config.json", "weights.table.json"} <= found[0][1]
+    assert list(found[0][0].parent.iterdir()) == [found[0][0]]  # nothing is left beside it
+
+
+def test_a_directory_of_which_a_part_was_deleted_is_made_anew(tmp_path: Path) -> None:
+    path = written(tmp_path / "model.gguf", transformer("qwen3"))
+    directory = find_directory(path)
+    whole = {file.name: file.read_bytes() for file in directory.iterdir()}
+    (directory / "config.json").unlink()
+    assert find_directory(path) == directory
+    assert {file.name: file.read_bytes() for file in directory.iterdir()} == whole
 
 
 def test_other_files_are_no_models(tmp_path: Path) -> None:

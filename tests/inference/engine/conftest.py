@@ -81,15 +81,6 @@ def answer(stream: Any) -> Answer:
     return Answer(tokens, events[-1], scores[0] if scores else None)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small matrices: a second thread costs more than it gives."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pair]:
     """Models with weights large enough that greedy answers do not repeat themselves."""

@@ -7,7 +7,7 @@ import pytest
 
 from nextword.errors import UserError
 from nextword.inference.engine.engine import Engine
-from nextword.memory import resident
+from nextword.resources import resident
 from tests.inference.engine.conftest import Pair, answer, prompts, request
 
 Serve = Callable[..., Engine]

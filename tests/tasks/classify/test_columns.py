@@ -8,7 +8,7 @@ import pytest
 
 from nextword.errors import UserError
 from nextword.settings import TaskSettings
-from nextword.tasks.classify.columns import find_columns
+from nextword.tasks.classify.data import find_columns
 from nextword.tasks.classify.task import Classify
 from nextword.tasks.records import Columns, Record
 

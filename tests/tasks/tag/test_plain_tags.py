@@ -11,7 +11,7 @@ import pytest
 import transformers
 
 from nextword.cli.main import main
-from nextword.tasks import task_file
+from nextword.tasks.opening import read_task_file
 from nextword.verbs.finetune import finetune
 from nextword.verbs.load_task import load_task
 from nextword.verbs.predict import predict
@@ -57,7 +57,7 @@ def test_words_are_measured_one_by_one(run: Path, capsys: pytest.CaptureFixture[
     said = capsys.readouterr().err
     assert "Tags" in said and "Kinds of entities" not in said
     assert main(["report", str(run)]) == 0
-    saved = task_file.read(run)
+    saved = read_task_file(run)
     assert saved is not None and saved.columns["label_column"] == "tags"
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from nextword.training.prefetch import Prefetcher
+from nextword.training.background import Prefetcher
 
 
 def test_items_come_in_the_order_they_are_taken_each_made_once() -> None:

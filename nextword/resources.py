@@ -1,19 +1,71 @@
-"""How this process holds memory that it has freed, and how a lack of it shows."""
+"""What this process has of the machine: cores and memory that it may use, memory that it holds."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # names of the GNU C library's <malloc.h>
 NEVER = -1
 WARM = 10  # steps, after which memory is about as large as it has to be
 GROWN = 1.3  # times that: then what is free goes back to the system
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")  # a container's share of the processor, and of memory
 _STATM = Path("/proc/self/statm")
 _LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def available_cores() -> int:
+    """Return how many processors this process may keep busy, as its affinity and its container's
+    quota say; the last of them perhaps for a part of the time only."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = (CGROUP / "cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(cores or 1, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # there is no such file, or it says "max"
+        return cores or 1
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of memory: the machine's, those that this process may still take, and its container's
+    limit; None where the system does not say."""
+
+    total: int | None
+    free: int | None
+    limit: int | None
+
+
+def memory() -> Memory:
+    """Return how much memory there is now."""
+    try:
+        lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+    except (OSError, ValueError):
+        lines = {}
+    total, free = (_first_number(lines.get(name, "")) for name in ("MemTotal", "MemAvailable"))
+    limit, used = (_limit(CGROUP / name) for name in ("memory.max", "memory.current"))
+    total, free = (None if number is None else 1024 * number for number in (total, free))
+    if free is not None and limit is not None and used is not None:
+        free = max(0, min(free, limit - used))
+    return Memory(total, free, limit)
+
+
+def _limit(file: Path) -> int | None:
+    """Return a number of bytes that a container has; None for "max"."""
+    try:
+        return _first_number(file.read_text(encoding="ascii"))
+    except OSError:
+        return None
+
+
+def _first_number(text: str) -> int | None:
+    first = text.split()[:1]
+    return int(first[0]) if first and first[0].isdecimal() else None
 
 
 class FreedMemory:
