@@ -222,8 +222,8 @@ def measure_overlap(parts: Parts, work: Path, workers: Workers) -> dict[str, Any
             for windows in pieces:
                 overlap.add_val(windows)
             progress.advance()
-        file = work / f"windows-{uuid.uuid4().hex}.npy"
-        np.save(file, overlap.index().known)
+        file = work / f"windows-{uuid.uuid4().hex}"
+        overlap.index().known.tofile(file)
         for places in workers.map(seen_stage, ((part, file) for part in parts)):
             overlap.add_places(places)
             progress.advance()
@@ -243,7 +243,7 @@ def seen_stage(part: SelectedShard, known: Path) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=1)
 def _load_index(known: Path) -> WindowIndex:
-    return WindowIndex(np.load(known, allow_pickle=False))
+    return WindowIndex(np.fromfile(known, np.uint32))
 
 
 def sample_text(parts: Parts, characters: int, most: int) -> Iterator[str]:
