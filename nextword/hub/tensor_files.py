@@ -13,7 +13,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nextword.errors import UserError
-from nextword.hub.tables import open_table
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"  # in a directory of low-rank updates alone
@@ -49,6 +48,8 @@ def open_tensors(path: Path) -> Any:
     """Open a safetensors file, or what a table says of other files. Raises UserError for a damaged
     one or a pickle in its place."""
     if path.name == TABLE:
+        from nextword.hub.tables import open_table
+
         return open_table(path, open_tensors)
     try:
         with open(path, "rb") as file:

@@ -131,12 +131,14 @@ class KVCache:
         self._equal = len(set(lengths)) <= 1
 
     def _reserve(self, slots: int) -> None:
-        room = self.keys.shape[3]
-        if slots <= room:
-            return
-        grown = min(max(slots + FIRST_ROOM if not room else 2 * room, slots), self.limit)
+        room = self.values.shape[3]
+        if slots > room:
+            grown = min(max(slots + FIRST_ROOM if not room else 2 * room, slots), self.limit)
+            self._grow(grown - room)
+
+    def _grow(self, slots: int) -> None:
         # Zeros, not uninitialised memory: masked slots still enter the product, and 0 x NaN is NaN.
-        padding = (0, 0, 0, grown - room)
+        padding = (0, 0, 0, slots)
         self.keys, self.values = F.pad(self.keys, padding), F.pad(self.values, padding)
 
 

@@ -26,6 +26,7 @@ from nextword.models.encoder_decoder import GenerativeModel
 from nextword.settings import GenerateSettings
 
 ROWS_AT_ONCE = 32
+PART = 128  # scores of which the highest is found at once
 MIN_TEMPERATURE = 1e-30  # smaller ones are 0 in fp32
 Finish = Literal["end", "stop", "length", "context"]
 
@@ -226,17 +227,35 @@ def warp(logits: Tensor, settings: GenerateSettings) -> Tensor:
     return logits
 
 
-def draw_tokens(logits: Tensor, uniforms: Sequence[float]) -> Tensor:
+def likeliest(logits: Tensor) -> Tensor:
+    """Return the first of the likeliest tokens of each row, [batch].
+
+    On a CPU argmax looks at one number after another and amax at many at once, so first the part
+    with the highest number is found.
+    """
+    size = logits.shape[-1]
+    if logits.is_cuda or size < 4 * PART:
+        return logits.argmax(dim=-1)
+    firsts = torch.arange(0, size, PART).clamp_(max=size - PART)  # the last part overlaps
+    whole = logits[:, : size // PART * PART].unflatten(1, (-1, PART)).amax(dim=-1)
+    highest = torch.cat((whole, logits[:, -PART:].amax(dim=-1, keepdim=True)), dim=-1)
+    firsts = firsts[highest[:, : len(firsts)].argmax(dim=-1)]
+    within = logits.gather(1, firsts[:, None] + torch.arange(PART)).argmax(dim=-1)
+    return firsts + within
+
+
+def draw_tokens(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Sample tokens [batch] by inversion: each is where its row's cumulative probability passes the
     row's uniform number.
 
-    uniforms [batch] are in [0, 1). A row's token depends on its own logits and number alone.
+    uniforms [batch], fp64, are in [0, 1). A row's token depends on its own logits and number alone.
     """
     cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
     total = cumulative[:, -1:]
-    points = torch.tensor(uniforms, dtype=torch.float64, device=logits.device)[:, None] * total
+    points = uniforms[:, None] * total
     points = torch.minimum(points, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, points, right=True).squeeze(1)
+    tokens = torch.searchsorted(cumulative, points, right=True).squeeze(1)
+    return tokens.clamp_(max=logits.shape[-1] - 1)  # beyond it only where they are not numbers
 
 
 def sample(logits: Tensor, settings: GenerateSettings, uniforms: Sequence[float]) -> Tensor:
@@ -249,8 +268,15 @@ def sample(logits: Tensor, settings: GenerateSettings, uniforms: Sequence[float]
             "the model's scores are not finite numbers",
             mend="its weights may be damaged; --precision fp32 helps where bf16 overflows",
         )
+    points = torch.tensor(uniforms, dtype=torch.float64, device=logits.device)
+    return pick(logits, settings, points)
+
+
+def pick(logits: Tensor, settings: GenerateSettings, uniforms: Tensor) -> Tensor:
+    """As `sample`, of logits that are known to be finite, with fp64 uniforms [batch]; where they
+    are not finite, any tokens are returned."""
     if settings.temperature == 0:
-        return logits.argmax(dim=-1)
+        return likeliest(logits)
     return draw_tokens(warp(logits, settings), uniforms)
 
 

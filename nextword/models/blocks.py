@@ -56,10 +56,17 @@ class Attention(nn.Module):
         query, key, value = self.project(x, rotation)
         if cache is not None:
             key, value = cache.update(self.layer, key, value)
-        output = attention(
+        output = self.attend(query, key, value, bias)
+        return self.output(output.transpose(1, 2).flatten(2))
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | BlockMask | None = None
+    ) -> Tensor:
+        """Return what queries [batch, heads, time, head] see of keys and values, [batch, kv_heads,
+        seen, head]."""
+        return attention(
             query, key, value, bias, causal=self.causal, window=self.window, scale=self.scale
         )
-        return self.output(output.transpose(1, 2).flatten(2))
 
     def project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries [batch, heads, time, head]; keys, values [batch, kv_heads, time, head]."""

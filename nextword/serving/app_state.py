@@ -26,9 +26,10 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     503: {"model": Refusal, "description": "The engine has stopped, or is closing"},
 }
 
-# The same where an answer may come in pieces.
+# The same where an answer may come in pieces: of a stream, OpenAPI 3.1 describes each event.
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
 STREAMED: dict[int | str, dict[str, Any]] = REFUSALS | {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    200: {"content": {"text/event-stream": {"schema": _EVENT}}}
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
-from nextword.models.lora import count_trainable
+from nextword.models.lora import add_lora, count_trainable
 from nextword.registry import TASKS
 from nextword.settings import FinetuneSettings
 from nextword.tasks.base import Task
@@ -20,6 +20,7 @@ from nextword.tasks.dataset import Dataset, Encoded, groups_of
 from nextword.tasks.opening import task_class
 from nextword.tasks.preview import preview, preview_encoded, show
 from nextword.terminal import count_of, quantity, say
+from nextword.training import optimizers
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.planning import MOMENTUM
 from nextword.training.schedule import Plan, Schedule
@@ -139,6 +140,20 @@ def check(settings: FinetuneSettings) -> None:
             )
         if settings.extract and name not in task_class("qa", extract=True).settings_used:
             raise UserError(f"{flag} does nothing with --extract: no answer is written")
+
+
+def choose_parameters(task: Task[Any, Any, Any], settings: FinetuneSettings) -> None:
+    """Add low-rank updates, or freeze layers, as the settings ask."""
+    if settings.lora:
+        add_lora(
+            task.model,
+            rank=settings.lora_rank,
+            alpha=settings.lora_alpha,
+            dropout=settings.lora_dropout,
+            seed=settings.seed,
+        )
+    if settings.freeze:
+        optimizers.freeze(task.model, settings.freeze)
 
 
 def usual_epochs(examples: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,13 +20,11 @@ from nextword.evaluation.held_out import open_held_out, run_store
 from nextword.evaluation.language_model import Evaluation, evaluate_language_model
 from nextword.evaluation.masked import HiddenEvaluation, evaluate_hidden
 from nextword.evaluation.metrics import Estimate, estimate
-from nextword.files import write_atomically, write_json
 from nextword.inference.language_model import LanguageModel, load
 from nextword.inference.masked_model import MaskedLanguageModel
 from nextword.models.encoder_decoder import EncoderDecoder
 from nextword.runs import configuration
 from nextword.runs.configuration import FinetuneConfiguration, seed_runs
-from nextword.runs.record import EVALUATION, HELD_OUT
 from nextword.settings import (
     EvaluateSettings,
     FinetuneSettings,
@@ -72,9 +69,6 @@ def evaluate(
     if isinstance(model, MaskedLanguageModel) or isinstance(model.transformer, EncoderDecoder):
         return evaluate_hidden(model, held_out, settings)
     return evaluate_language_model(model, held_out, store, settings)
-
-
-MOST_TALKS = 50  # conversations answered at the end of a run, which are not scored but read
 
 
 @dataclass(frozen=True)
@@ -169,36 +163,3 @@ def warn_of_seen(exact: int | None, near: int | None, examples: int) -> str:
         f"of {examples:,} examples {seen} are in the data that the model was "
         "fine-tuned with: these figures say too little about new ones"
     )
-
-
-def evaluate_held_out(
-    run: Path, task: AnyTask, train: Dataset[Any], val: Dataset[Any], step: int
-) -> dict[str, Estimate]:
-    """Measure the best model on all that was held out, into RUN/evaluation.json and
-    RUN/held_out.jsonl."""
-    encoded = task.encode(val)
-    outputs = task.measure(encoded, val)
-    estimates = estimate(task.all_metrics(outputs, val), resampler_of(val, task.settings.seed))
-    values = {name: found.to_json() for name, found in estimates.items()}
-    kept = {"step": step, "task": task.name, "examples": len(val), "metrics": values}
-    if task.name != "text":
-        if not outputs.predictions:
-            val = val.select(range(min(len(val), MOST_TALKS)))
-            encoded = task.encode(val)
-            outputs = task.predict(encoded, val)
-        _write_held_out(run, task.held_out_rows(outputs, encoded, val), train, val)
-    write_json(run / EVALUATION, kept)
-    return estimates
-
-
-def _write_held_out(
-    run: Path, rows: list[dict[str, Any]], train: Dataset[Any], val: Dataset[Any]
-) -> None:
-    """Write each held-out example beside what the best model predicts, one JSON object a line, with
-    its "twin": the same example, or nearly, of the training data; null where it has none."""
-    duplicates = find_duplicates(train.inputs, train.places, val.inputs)
-    lines = [
-        json.dumps(row | {"twin": found and found.to_json()}, ensure_ascii=False)
-        for row, found in zip(rows, duplicates, strict=True)
-    ]
-    write_atomically(run / HELD_OUT, "\n".join(lines) + "\n")

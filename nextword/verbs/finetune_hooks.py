@@ -1,25 +1,31 @@
-"""What is logged of fine-tuning, said of its model, and saved."""
+"""What is logged of fine-tuning, said of its model, saved, and measured at its end."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nextword.evaluation.contamination import find_duplicates
+from nextword.evaluation.metrics import Estimate, estimate
+from nextword.files import write_atomically, write_json
 from nextword.hub.adapter import save_adapter
 from nextword.hub.model_files import find_directory
 from nextword.models.heads import ModelWithHead
 from nextword.models.sizes import flops_per_pair, flops_per_token
+from nextword.runs.record import EVALUATION, HELD_OUT
 from nextword.settings import FinetuneSettings
 from nextword.tasks.base import Task
-from nextword.tasks.dataset import Encoded
+from nextword.tasks.dataset import Dataset, Encoded, resampler_of
 from nextword.tasks.training import FinetunePlan
 from nextword.terminal import count_of, duration, quantity
 from nextword.training.state import State
 from nextword.training.trainer import LogValues
 
 AnyTask = Task[Any, Any, Any]
+MOST_TALKS = 50  # conversations answered at the end of a run, which are not scored but read
 GiveUp = Callable[[State], str]  # after a validation: why a run is to end, "" for going on
 
 
@@ -91,3 +97,36 @@ def work_per_target(task: AnyTask, encoded: Encoded[Any]) -> float:
     if isinstance(task.model, ModelWithHead):
         scored = 0.0  # a head of a few outputs in the vocabulary's place
     return flops_per_token(config, read // count, scored) * read / encoded.targets
+
+
+def evaluate_held_out(
+    run: Path, task: AnyTask, train: Dataset[Any], val: Dataset[Any], step: int
+) -> dict[str, Estimate]:
+    """Measure the best model on all that was held out, into RUN/evaluation.json and
+    RUN/held_out.jsonl."""
+    encoded = task.encode(val)
+    outputs = task.measure(encoded, val)
+    estimates = estimate(task.all_metrics(outputs, val), resampler_of(val, task.settings.seed))
+    values = {name: found.to_json() for name, found in estimates.items()}
+    kept = {"step": step, "task": task.name, "examples": len(val), "metrics": values}
+    if task.name != "text":
+        if not outputs.predictions:
+            val = val.select(range(min(len(val), MOST_TALKS)))
+            encoded = task.encode(val)
+            outputs = task.predict(encoded, val)
+        _write_held_out(run, task.held_out_rows(outputs, encoded, val), train, val)
+    write_json(run / EVALUATION, kept)
+    return estimates
+
+
+def _write_held_out(
+    run: Path, rows: list[dict[str, Any]], train: Dataset[Any], val: Dataset[Any]
+) -> None:
+    """Write each held-out example beside what the best model predicts, one JSON object a line, with
+    its "twin": the same example, or nearly, of the training data; null where it has none."""
+    duplicates = find_duplicates(train.inputs, train.places, val.inputs)
+    lines = [
+        json.dumps(row | {"twin": found and found.to_json()}, ensure_ascii=False)
+        for row, found in zip(rows, duplicates, strict=True)
+    ]
+    write_atomically(run / HELD_OUT, "\n".join(lines) + "\n")

@@ -20,7 +20,6 @@ from nextword.evaluation.bootstrap import SeedStats
 from nextword.evaluation.contamination import count_duplicates, describe_counts, find_duplicates
 from nextword.evaluation.metrics import Direction, Estimate, choose_metric
 from nextword.files import recover
-from nextword.models.lora import add_lora
 from nextword.runs import configuration, training_text
 from nextword.runs.configuration import FinetuneConfiguration, check_new
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
@@ -33,14 +32,13 @@ from nextword.terminal import warn
 from nextword.tokens import losses
 from nextword.tokens.packing import ExampleLoader
 from nextword.training import metrics_log, optimizers, periodic, session
-from nextword.training.machine import choose_precision, watch_threads
+from nextword.training.machine import Precision, choose_precision, watch_threads
 from nextword.training.optimizers import Optimizers, OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.sharding import choose_sharding, spread
 from nextword.training.state import State
-from nextword.training.trainer import Session, Subject, build_trainer
-from nextword.verbs.evaluate import evaluate_held_out
-from nextword.verbs.finetune_hooks import AnyTask, FinetuneHooks, GiveUp
+from nextword.training.trainer import Session, Subject, Trainer, build_trainer
+from nextword.verbs.finetune_hooks import AnyTask, FinetuneHooks, GiveUp, evaluate_held_out
 
 Data = Dataset[Any]
 
@@ -82,6 +80,22 @@ class Work:
     interrupt: Interrupt
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a run begins with: the examples, also in tokens (`validated` is None where none are held
+    out), the task's model, and what was decided."""
+
+    task: AnyTask
+    train: Data
+    val: Data
+    encoded: Encoded[Any]
+    validated: Encoded[Any] | None
+    unknown_share: float
+    precision: Precision
+    plan: FinetunePlan
+    metric: str
+
+
 def finetune_once(
     work: Work, run: Path, settings: FinetuneSettings, give_up: GiveUp | None = None
 ) -> Finetuned:
@@ -96,6 +110,46 @@ def finetune_once(
     else:
         check_new(run, settings)
     group.barrier()
+    made = _prepare(work, run, settings, saved)
+    group.barrier()
+    point, log = session.open_log(run, settings, group, saved is not None)
+    trainer = _trainer(work, run, settings, made, log, give_up)
+    if point is None:
+        state = State(made.plan.schedule, seconds=time.monotonic() - started)
+    else:
+        state = periodic.restore(trainer, point)
+    state = session.train_to_end(trainer, state, resumed=point is not None)
+    measured: dict[str, Estimate] = {}
+    is_over = state.finished and group.is_main and state.best_loss is not None
+    if is_over and len(made.val) and give_up is None:
+        opened = open_task(run, PredictSettings(precision=made.precision.name))
+        measured = evaluate_held_out(run, opened, made.train, made.val, state.best_step)
+    values = {name: found.value for name, found in measured.items() if name != "loss"}
+    return Finetuned(
+        run=str(run),
+        task=settings.task,
+        examples=len(made.encoded.items),
+        steps=state.step,
+        seconds=round(state.seconds, 2),
+        loss=state.best_loss,
+        metrics=state.best_metrics | values,
+        intervals={n: found.interval for n, found in measured.items() if found.interval},
+        best_step=state.best_step,
+        unknown_share=made.unknown_share,
+        finished=state.finished,
+        signal=0 if state.finished else work.interrupt.requested,
+        metric=made.metric,
+        direction=made.task.directions[made.metric],
+        score=state.best_score,
+    )
+
+
+def _prepare(
+    work: Work, run: Path, settings: FinetuneSettings, saved: FinetuneConfiguration | None
+) -> Prepared:
+    """Read the data, open the model, decide what is left open, and write all of it down, unless it
+    was `saved` before."""
+    group = work.group
     kind = task_class(settings.task, extract=settings.extract)
     train, val, fingerprints = _read(kind, work, settings, saved)
     task = kind.start(work.model, train, settings)
@@ -108,7 +162,7 @@ def finetune_once(
     if group.is_main or lost.share > losses.TOO_MUCH:
         losses.check(lost, work.model)
         losses.say_what_is_folded(task.tokenizer)
-    _choose_parameters(task, settings)
+    training.choose_parameters(task, settings)
     width = task.body.config.width
     precision = (
         saved.precision
@@ -123,13 +177,11 @@ def finetune_once(
         for note in validated.notes if validated else []:
             warn(f"held out: {note}")
         if saved is None:
-            now = configuration.environment()
-            asked = settings.model_dump(mode="json", exclude_unset=True)
             found = FinetuneConfiguration(
                 work.items,
-                asked,
+                settings.model_dump(mode="json", exclude_unset=True),
                 precision,
-                now,
+                configuration.environment(),
                 plan,
                 work.model,
                 fingerprints,
@@ -137,55 +189,7 @@ def finetune_once(
             )
             write_task_file(run, task.task_file(train.columns))
             configuration.write(run, found)
-    group.barrier()
-    point, log = session.open_log(run, settings, group, saved is not None)
-    task.model.to(group.device).train()  # with what was added to it
-    task.body.activation_dtype = precision.dtype
-    task.body.set_dropout(settings.dropout)
-    peak = precision.peak * group.size
-    hooks = FinetuneHooks(run, work.model, task, encoded, plan, settings, peak, give_up)
-    subject = _subject(task, encoded, TaskValidator(task, validated, val, metric), hooks, group)
-    trainer = build_trainer(
-        run,
-        subject,
-        _optimizers(task, plan, settings, precision.dtype, group.size),
-        plan,
-        settings,
-        Session(
-            group,
-            work.interrupt,
-            watch_threads(settings.threads, precision, group, width),
-        ),
-        log,
-    )
-    if point is None:
-        state = State(plan.schedule, seconds=time.monotonic() - started)
-    else:
-        state = periodic.restore(trainer, point)
-    state = session.train_to_end(trainer, state, resumed=point is not None)
-    measured: dict[str, Estimate] = {}
-    is_over = state.finished and group.is_main and state.best_loss is not None
-    if is_over and len(val) and give_up is None:
-        opened = open_task(run, PredictSettings(precision=precision.name))
-        measured = evaluate_held_out(run, opened, train, val, state.best_step)
-    values = {name: found.value for name, found in measured.items() if name != "loss"}
-    return Finetuned(
-        run=str(run),
-        task=settings.task,
-        examples=len(encoded.items),
-        steps=state.step,
-        seconds=round(state.seconds, 2),
-        loss=state.best_loss,
-        metrics=state.best_metrics | values,
-        intervals={n: found.interval for n, found in measured.items() if found.interval},
-        best_step=state.best_step,
-        unknown_share=lost.share,
-        finished=state.finished,
-        signal=0 if state.finished else work.interrupt.requested,
-        metric=metric,
-        direction=task.directions[metric],
-        score=state.best_score,
-    )
+    return Prepared(task, train, val, encoded, validated, lost.share, precision, plan, metric)
 
 
 def resume_settings(
@@ -241,34 +245,39 @@ def _read(
     return train, val, fingerprints
 
 
-def _choose_parameters(task: AnyTask, settings: FinetuneSettings) -> None:
-    """Add low-rank updates, or freeze layers, where asked to."""
-    if settings.lora:
-        add_lora(
-            task.model,
-            rank=settings.lora_rank,
-            alpha=settings.lora_alpha,
-            dropout=settings.lora_dropout,
-            seed=settings.seed,
-        )
-    if settings.freeze:
-        optimizers.freeze(task.model, settings.freeze)
+def _trainer(
+    work: Work,
+    run: Path,
+    settings: FinetuneSettings,
+    made: Prepared,
+    log: session.MetricsLog,
+    give_up: GiveUp | None,
+) -> Trainer:
+    """Place and type the model, and put together what trains it."""
+    task, group, items = made.task, work.group, made.encoded.items
+    task.model.to(group.device).train()  # with what was added to it
+    task.body.activation_dtype = made.precision.dtype
+    task.body.set_dropout(settings.dropout)
 
-
-def _subject(
-    task: AnyTask,
-    encoded: Encoded[Any],
-    validator: TaskValidator,
-    hooks: FinetuneHooks,
-    group: Group,
-) -> Subject:
     def collate(numbers: list[int], samples: list[tuple[int, int]]) -> Any:
-        return task.collate([encoded.items[number] for number in numbers], samples)
+        return task.collate([items[number] for number in numbers], samples)
 
-    loader = ExampleLoader(encoded.sources, hooks.settings.seed, collate)
-    sharding = choose_sharding(hooks.settings.shard, task.model, group)
+    peak = made.precision.peak * group.size
+    hooks = FinetuneHooks(run, work.model, task, made.encoded, made.plan, settings, peak, give_up)
+    validator = TaskValidator(task, made.validated, made.val, made.metric)
+    loader = ExampleLoader(made.encoded.sources, settings.seed, collate)
+    sharding = choose_sharding(settings.shard, task.model, group)
     root = spread(task.model, task.loss, sharding, group)
-    return Subject(task.model, root, loader, validator, hooks)
+    threads = watch_threads(settings.threads, made.precision, group, task.body.config.width)
+    return build_trainer(
+        run,
+        Subject(task.model, root, loader, validator, hooks),
+        _optimizers(task, made.plan, settings, made.precision.dtype, group.size),
+        made.plan,
+        settings,
+        Session(group, work.interrupt, threads),
+        log,
+    )
 
 
 def _optimizers(

@@ -14,6 +14,7 @@ from nextword.inference.generate import (
     keep_min_p,
     keep_top_k,
     keep_top_p,
+    likeliest,
     penalize_repetition,
     sample,
     warp,
@@ -82,7 +83,8 @@ def test_draws_follow_the_distribution() -> None:
     weights = torch.tensor([0.5, 0.0, 0.3, 0.15, 0.05])
     rng = random.Random(7)
     uniforms = [rng.random() for _ in range(40_000)]
-    drawn = draw_tokens(weights.log().expand(len(uniforms), -1), uniforms)
+    points = torch.tensor(uniforms, dtype=torch.float64)
+    drawn = draw_tokens(weights.log().expand(len(uniforms), -1), points)
     observed = torch.bincount(drawn, minlength=5).double()
     expected = weights.double() * len(uniforms)
     possible = expected > 0
@@ -95,7 +97,20 @@ def test_draws_follow_the_distribution() -> None:
 def test_a_token_ruled_out_is_never_drawn(chance: float) -> None:
     logits = torch.full((1, 1000), -math.inf)
     logits[0, [200, 600]] = 0.0
-    assert draw_tokens(logits, [chance]).item() in (200, 600)
+    points = torch.tensor([chance], dtype=torch.float64)
+    assert draw_tokens(logits, points).item() in (200, 600)
+
+
+@pytest.mark.parametrize("size", [7, 512, 513, 640, 5_257])
+def test_the_likeliest_token_is_the_first_of_the_highest_scores(size: int) -> None:
+    logits = torch.randn(6, size, generator=torch.Generator().manual_seed(size))
+    logits[0] = 1.0
+    logits[1, -1] = 50.0
+    logits[2, size // 3 :] = 9.0
+    logits[3] = logits[3].round()
+    logits[4] = -math.inf
+    logits[4, 5] = 0.0
+    assert likeliest(logits).tolist() == logits.numpy().argmax(-1).tolist()
 
 
 @pytest.mark.parametrize("temperature", [1e-9, 1e-300, 5e-324])

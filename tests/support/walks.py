@@ -13,8 +13,9 @@ the package it counts
 - lines: each function whole, from `def` to its end, since that is what is read, whether all of it
   runs or not. A nested function's lines are counted with it and with the one around it.
 
-A step of training goes from entering STEP's first function to leaving its second, without the loop
-that calls them. Where these functions are renamed or moved, so are STEP and TRAINING.
+A step of training is what makes its batch, ahead and in a thread of its own (BATCH), and what goes
+from entering STEP's first function to leaving its second, without the loop that calls them. Where
+these functions are renamed or moved, so are BATCH, STEP and TRAINING.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from typing import Any
 
 PACKAGE = "nextword"
 # Functions as `file:name`, from entering the first to leaving the second.
-STEP = ("training/loop.py:micro_batches", "training/loop.py:ThroughputMeter.log")
+BATCH = ("training/loop.py:micro_batches", "training/loop.py:micro_batches")
+STEP = ("training/loop.py:take_step", "training/loop.py:ThroughputMeter.log")
 TRAINING = ("verbs/pretrain.py:run_pretraining", "verbs/pretrain.py:run_pretraining")
 MIDDLE = 10  # the step that is counted, of STEPS
 STEPS = 20
@@ -66,11 +68,11 @@ class Tracer:
     """Notes which functions of the package are entered, in all and within the windows."""
 
     def __init__(self, package: Path, windows: dict[str, tuple[tuple[str, str], int]]) -> None:
-        """`windows` are (first and last function, which call of the first) by name."""
+        """`windows` are (first and last function, which call of either) by name."""
         self._package, self._windows = f"{package}{os.sep}", windows
-        self._calls = dict.fromkeys(windows, 0)
-        self.open: set[str] = set()
-        self._ends: dict[str, FrameType] = {}  # of windows that end with their own first call
+        self._begun, self._ended = dict.fromkeys(windows, 0), dict.fromkeys(windows, 0)
+        self.open: dict[str, int] = {}  # and the threads that they began in
+        self._ends: dict[str, FrameType] = {}  # the calls that they end with
         self._importing = 0
         self.entered: set[Function] = set()
         self.within: dict[str, set[Function]] = {name: set() for name in windows}
@@ -98,15 +100,18 @@ class Tracer:
         watched = False
         for window, ((first, last), number) in self._windows.items():
             if name == first:
-                self._calls[window] += 1
-                if self._calls[window] == number:
-                    self.open.add(window)
-                    if first == last:
-                        self._ends[window] = frame
-            watched |= name == last and window in self.open
+                self._begun[window] += 1
+                if self._begun[window] == number:
+                    self.open[window] = threading.get_ident()
+            if name == last:
+                self._ended[window] += 1
+                if self._ended[window] == number:
+                    self._ends[window] = frame
+                    watched = True
         self.entered.add(self._function(code))
-        for window in self.open:
-            self.within[window].add(self._function(code))
+        for window, thread in tuple(self.open.items()):
+            if window == "training" or thread == threading.get_ident():
+                self.within[window].add(self._function(code))
         if watched:
             frame.f_trace_lines = False
             return self._left
@@ -119,9 +124,9 @@ class Tracer:
 
     def _left(self, frame: FrameType, event: str, argument: object) -> Any:
         if event == "return":
-            for window, ((_, last), _) in self._windows.items():
-                if last == self._name(frame.f_code) and self._ends.get(window, frame) is frame:
-                    self.open.discard(window)
+            for window, end in self._ends.items():
+                if end is frame:
+                    self.open.pop(window, None)
         return self._left
 
     def _name(self, code: CodeType) -> str:
@@ -140,7 +145,7 @@ def trace(root: Path, arguments: list[str]) -> dict[str, list[Function]]:
     package = Path(sys.modules[PACKAGE].__file__ or "").parent
     if package != root / PACKAGE:
         sys.exit(f"{package} is imported, not {root / PACKAGE}")
-    windows = {"step": (STEP, MIDDLE), "training": (TRAINING, 1)}
+    windows = {"batch": (BATCH, MIDDLE), "step": (STEP, MIDDLE), "training": (TRAINING, 1)}
     with Tracer(package, windows if arguments[0] == "pretrain" else {}) as tracer:
         status = main(arguments)
     if status:
@@ -148,7 +153,10 @@ def trace(root: Path, arguments: list[str]) -> dict[str, list[Function]]:
     for name, ((first, last), _) in windows.items():
         if arguments[0] == "pretrain" and (not tracer.within[name] or name in tracer.open):
             sys.exit(f"{first} was not entered, or {last} not left: correct {__file__}")
-    return {name: sorted(found) for name, found in (tracer.within | {"": tracer.entered}).items()}
+    found = tracer.within | {"": tracer.entered}
+    if arguments[0] == "pretrain":
+        found["step"] |= found.pop("batch")
+    return {name: sorted(functions) for name, functions in found.items()}
 
 
 def measure(root: Path) -> dict[str, list[Function]]:

@@ -7,11 +7,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from nextword.inference.engine.attending import slot_cache
 from nextword.inference.engine.choosing import choose, score_all
 from nextword.inference.engine.prefixes import PrefixStore
 from nextword.inference.engine.request import Token
 from nextword.inference.engine.row import Row
-from nextword.inference.engine.slots import SlotCache
+from nextword.inference.engine.slots import on_device
 from nextword.inference.engine.tuning import PROBED_ROWS, Served
 
 
@@ -35,7 +36,7 @@ class Batch:
         self.least_rows = served.setup.least_rows
         device, dtype = self.model.embedding.weight.device, self.model.activation_dtype
         slots = max(slots, self.least_rows or 1)
-        self.cache = SlotCache(self.model.config, slots, cache_bytes, dtype, device)
+        self.cache = slot_cache(self.model.config, slots, cache_bytes, dtype, device)
         self.prefixes, self.rows = prefixes, rows
         self.decoding = 0
         self.looked_up = 0  # tokens that were guessed
@@ -52,36 +53,76 @@ class Batch:
         for _ in range(row.cached // self.chunk):
             next(row.chunk_keys)
 
-    def prefill(self) -> tuple[Row, int]:
-        """Compute the next chunk of the prompt that is first in order; return its row and the
-        number of tokens. With its last chunk, the first token is generated."""
-        index = min(range(self.decoding, len(self.rows)), key=lambda i: self.rows[i].order)
+    def prefill(self) -> tuple[int, int]:
+        """Compute the next chunks of prompts. With the last chunk of one, its first token is
+        generated. Return the numbers of tokens that were generated and computed."""
+        chunks = self._next_chunks()
+        counts = {index: len(tokens) for index, tokens in chunks.items()}
+        total = sum(counts.values())
+        padding = max((self.least_rows or 0) - total, 0)
+        positions = self.cache.extend(counts, padding)
+        ids = [token for tokens in chunks.values() for token in tokens] + [0] * padding
+        tokens = on_device(ids, torch.int64, positions.device)[None]
+        hidden = self.model(tokens, positions=positions, cache=self.cache)[0]  # [tokens, width]
+        done, end = [], 0
+        for index, count in counts.items():
+            end += count
+            row = self.rows[index]
+            self._read_on(index, hidden[end - count : end])
+            if row.seen == len(row.prompt):
+                row.send_prompt_scores()
+                done.append((row, end - 1))
+        return self._begin(done, hidden), total
+
+    def _next_chunks(self) -> dict[int, list[int]]:
+        """Return the tokens to read next, by row: the next chunk of the prompt that is first in
+        order, and those of others that fit into one pass with it."""
+        waiting = sorted(range(self.decoding, len(self.rows)), key=lambda i: self.rows[i].order)
+        chunks: dict[int, list[int]] = {}
+        room = min(self.chunk, self.model.config.context_length)
+        if self.least_rows is None or self.chunk > PROBED_ROWS[-1]:
+            waiting = waiting[:1]  # more rows in a product would change its bits
+        for index in waiting:
+            row = self.rows[index]
+            tokens = row.prompt[row.seen : row.seen + self.chunk]
+            if chunks and len(tokens) > room:
+                break
+            chunks[index] = tokens
+            room -= len(tokens)
+        return chunks
+
+    def _read_on(self, index: int, hidden: Tensor) -> None:
+        """Take note that a row's next tokens were read; their hidden states are [tokens, width]."""
         row, start = self.rows[index], self.rows[index].seen
-        tokens = row.prompt[start : start + self.chunk]
-        positions = self.cache.extend(index, len(tokens))
-        ids = torch.tensor([tokens], device=positions.device)
-        hidden = self.model(ids, positions=positions, cache=self.cache)[0]  # [tokens, width]
-        row.seen += len(tokens)
-        if len(tokens) == self.chunk:
+        row.seen += len(hidden)
+        if len(hidden) == self.chunk:
             key = next(row.chunk_keys)
             if key not in self.prefixes:
                 self.prefixes.add(key, self.cache.read(index, start, row.seen))
-        is_done = row.seen == len(row.prompt)
         if (count := row.request.prompt_logprobs) is not None:
             targets = row.prompt[start + 1 : row.seen + 1]
             if targets:
                 logits = self.logits(hidden[: len(targets)])
                 row.prompt_scores += score_all(logits, targets, count)
-        if is_done:
-            row.send_prompt_scores()
+
+    def _begin(self, done: list[tuple[Row, int]], hidden: Tensor) -> int:
+        """Generate the first tokens of the rows whose prompts end at these places of `hidden`;
+        return their number."""
+        first, places = self.decoding, []
+        for row, place in done:
+            index = self.rows.index(row)
             if row.request.prompt_only:
                 row.stream.put(row.finish("length"))
                 self.remove(index)
             else:
                 self._swap(index, self.decoding)
                 self.decoding += 1
-                self._emit(self.logits(hidden[-1:]), self.decoding - 1)
-        return row, len(tokens)
+                places.append(place)
+        if places:
+            count, padding = len(places), max((self.least_rows or 0) - len(places), 0)
+            at = on_device(places + [0] * padding, torch.int64, hidden.device)
+            self._emit(self.logits(hidden[at])[:count], first)
+        return len(places)
 
     def decode(self) -> int:
         """Generate one token in every decoding row, or several in the only one; return their
@@ -133,7 +174,7 @@ class Batch:
         unused = range(rows.stop, padded.stop)
         tokens = [row.last for row in self.rows[rows]] + [0] * len(unused)
         positions, mask = self.cache.advance_rows(padded)
-        ids = torch.tensor(tokens, device=positions.device)[:, None]
+        ids = on_device(tokens, torch.int64, positions.device)[:, None]
         hidden = self.model(ids, positions=positions, mask=mask, cache=self.cache)[:, 0]
         for row in unused:  # what was written there is overwritten
             self.cache.counts[row] -= 1

@@ -6,6 +6,7 @@ computed in chunks between the others' tokens (Agrawal et al. 2023).
 
 from __future__ import annotations
 
+import atexit
 import math
 import threading
 import time
@@ -25,6 +26,7 @@ from nextword.inference.engine.request import Request, check_request
 from nextword.inference.engine.row import Row
 from nextword.inference.engine.slots import half_of_memory
 from nextword.inference.engine.stream import Stream
+from nextword.inference.engine.threads import end_helpers
 from nextword.inference.engine.tuning import Quantize, prepare
 from nextword.inference.language_model import LanguageModel
 from nextword.models.encoder_decoder import EncoderDecoder
@@ -114,10 +116,12 @@ class Engine:
         self._last_step_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._ready = threading.Event()
+        end_helpers()
         self._thread.start()
         self._ready.wait()
         if self._error is not None:
             raise self._error
+        atexit.register(self.close)  # a thread that PyTorch computes in must not outlive Python
 
     def submit(self, request: Request) -> Stream:
         """Queue a request; return the stream of its events.
@@ -186,6 +190,7 @@ class Engine:
             self._wake.notify()
         if threading.current_thread() is not self._thread:
             self._thread.join()
+            atexit.unregister(self.close)
 
     def _notify(self) -> None:
         with self._wake:
@@ -273,9 +278,9 @@ class Engine:
         if not batch.rows:
             return
         while len(batch.rows) > batch.decoding and tokens < self.options.chunk:
-            row, count = batch.prefill()
+            generated, count = batch.prefill()
             tokens += count
-            self._generated += row.generated
+            self._generated += generated
         self._prompt_tokens += tokens
         if batch.decoding:
             self._generated += batch.decode()

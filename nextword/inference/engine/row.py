@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nextword.inference.engine.lookup import Lookup
 from nextword.inference.engine.request import Finished, PromptScores, Request, Token
+from nextword.inference.engine.slots import on_device
 from nextword.inference.engine.stream import Stream
 from nextword.inference.generate import TokenHistory
 
@@ -83,7 +84,7 @@ class Row:
         self.lookup.add(token.id)
         self.generated += 1
         if self._history is not None:
-            self._history.add(torch.tensor([token.id], device=self._device))
+            self._history.add(on_device([token.id], torch.int64, self._device))
         if request.constraint is not None:
             request.constraint.accept(token.id)
         self.stream.put(token)

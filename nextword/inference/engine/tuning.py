@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nextword.errors import UserError
-from nextword.inference.engine.attending import OneThreadAttention, is_steady
+from nextword.inference.engine.attending import attend_to_slots
 from nextword.inference.engine.linears import INT8, PACKED, UNQUANTIZED, Make, PlainLinear, rebuilt
 from nextword.inference.engine.lookup import AHEAD
 from nextword.models.blocks import Block
@@ -24,6 +24,7 @@ RACE_ROWS = (1, 8)
 RACE_SECONDS = 0.02  # for each candidate and number of rows
 WORTH = 1.25  # "auto" quantizes for at least this gain in speed
 MOST_DIVERGENCE = 0.02  # nats per token, above which "auto" does not quantize
+WORTH_MORE_ROWS = 1.1  # a step has more rows than it needs for at least this gain
 LEAST_ROWS = (2, 3, 4, 5, 8)
 PROBED_ROWS = (9, 17, 33, 48, 64)
 INTEGERS = ("fbgemm", "onednn")  # kinds of linear maps that add integers
@@ -35,10 +36,10 @@ TEXT = (
 
 @dataclass(frozen=True)
 class Setup:
-    """What was chosen. `kind` names the linear maps; `least_rows` are the rows of a product from
-    which on a row's bits do not depend on their number (None: they always do), and unless `exact`
-    nobody looked. A step with guesses takes as long as `lookup_cost` steps without. `divergence`
-    is the mean KL divergence of quantized from unquantized predictions, in nats per token."""
+    """What was chosen. `kind` names the linear maps. A step has at least `least_rows` rows: from
+    there on a row's bits do not depend on their number (None: they always do; unless `exact` nobody
+    looked). A step with guesses takes as long as `lookup_cost` steps without. `divergence` is the
+    mean KL divergence of quantized from unquantized predictions, in nats per token."""
 
     kind: str
     quantized: bool
@@ -83,7 +84,9 @@ def prepare(
         if quantize == "int8":
             raise UserError("int8 is for CPUs", mend="leave --quantize out")
         setup = Setup("plain", False, torch.get_num_threads())
-        return Served(*rebuilt(model, PlainLinear, vocab_size), setup)
+        served = Served(*rebuilt(model, PlainLinear, vocab_size), setup)
+        attend_to_slots(served.model)
+        return served
     # MKL's products, which "plain" is, differ in bits with the rows and threads.
     setup, seconds = _fastest(model, PACKED if exact else UNQUANTIZED, threads)
     if seconds == math.inf:
@@ -101,8 +104,10 @@ def prepare(
                 served = Served(made.model, made.head, setup)
     torch.set_num_threads(setup.threads)
     setup = replace(setup, lookup_cost=lookup_cost(served))
-    served = replace(served, setup=setup)
-    return steady(served) if exact else served
+    least = least_rows(served) if exact else 1
+    setup = replace(setup, least_rows=least and fastest_rows(served, least), exact=exact)
+    attend_to_slots(served.model)
+    return replace(served, setup=setup)
 
 
 @torch.inference_mode()
@@ -116,22 +121,6 @@ def divergence(served: Served, quantized: Served, tokenizer: Tokenizer) -> float
 
 
 @torch.inference_mode()
-def steady(served: Served) -> Served:
-    """Return a model in which a row's bits depend neither on the number of rows nor on its place
-    among them: with attention on one thread if need be, and with the rows that a step needs."""
-    model, threads = served.model, served.setup.threads
-    dtype = model.activation_dtype
-    least = least_rows(served)
-    if not is_steady(model.config, dtype):
-        for block in model.blocks:
-            assert isinstance(block, Block)
-            block.attention = OneThreadAttention(block.attention, threads)  # type: ignore[assignment]
-        torch.set_num_threads(1)
-        least = least if is_steady(model.config, dtype) else None
-        torch.set_num_threads(threads)
-    return replace(served, setup=replace(served.setup, least_rows=least, exact=True))
-
-
 def least_rows(served: Served) -> int | None:
     """Return the number of rows from which on the bits of a row's products depend neither on the
     number of rows nor on its place among them; None where there is none.
@@ -166,6 +155,25 @@ def least_rows(served: Served) -> int | None:
                 return None
             least = max(least, larger[0])
     return least
+
+
+@torch.inference_mode()
+def fastest_rows(served: Served, least: int) -> int:
+    """Return the number of rows from `least` on with which products take the least time: oneDNN
+    reads weights faster for four rows than for one."""
+    block = served.model.blocks[len(served.model.blocks) // 2]
+    assert isinstance(block, Block)
+    shape, dtype = (1, served.model.config.width), served.model.activation_dtype
+
+    def seconds(rows: int) -> float:
+        x = torch.ones(rows, *shape, dtype=dtype)
+        return sum(_seconds(each, x) for each in (block.mlp.input, served.head))
+
+    best, shortest = least, seconds(least)
+    for rows in LEAST_ROWS:
+        if rows > least and (taken := seconds(rows)) < shortest / WORTH_MORE_ROWS:
+            best, shortest = rows, taken
+    return best
 
 
 def _parts(x: Tensor, size: int) -> list[Tensor]:

@@ -15,8 +15,8 @@ from nextword.errors import UserError, nearest
 from nextword.hub.heads import OutputKind, Outputs
 from nextword.settings import TaskSettings
 from nextword.tasks.classify.columns import label_by_values, separator_of, text_by_values
-from nextword.tasks.classify.formats import find_format, notes_of
-from nextword.tasks.classify.labels import Label, LabelFormat
+from nextword.tasks.classify.formats import LabelFormat, find_format, notes_of
+from nextword.tasks.classify.labels import Label
 from nextword.tasks.dataset import ExampleReader, emptiness, printed_error
 from nextword.tasks.records import Columns, Record, choose_column, columns_of, has_any
 from nextword.text.columns import DESCRIBING_COLUMNS, is_empty, printed_as

@@ -6,42 +6,88 @@ where 3 and 5 come alone too.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from nextword.errors import UserError
 from nextword.hub.heads import OutputKind
+from nextword.tasks.classify.amounts import (
+    Notation,
+    find_amounts,
+    notes_of_amounts,
+    read_amount,
+    read_plain,
+)
 from nextword.tasks.classify.labels import (
     FLAGS,
     NO_LABEL,
-    LabelFormat,
-    Notation,
+    Label,
     Placed,
     apart,
     are_joined,
     as_list,
-    bare,
-    find_notations,
-    has_decimal_comma_only,
-    is_percentage,
     is_sound,
-    is_written_number,
     list_or_none,
     name_of,
-    read_plain,
-    spellings_of,
+    names_in,
     split_names,
     without_spelling,
 )
+from nextword.tasks.dataset import LeftOut
 
+BOOLEANS = ("true", "false")
 AS_CLASS = "none"  # in lower case people write it, and programs do not
 UNKNOWN_CLASS, DISAGREED = "-1", "-"  # the number of no class; SNLI's mark of no majority
 FEW_ALONE = 1  # names that no other record has, where all others are common
 ODD = 0.2  # of the labels with marks: so few may be mistakes
 RARE = 0.05  # of all labels: a class number -1 so rare, among classes from 0 on, is no class
-FEWEST_AMOUNTS = 3  # different fractional numbers, from which on a column is of amounts
+
+
+@dataclass(frozen=True)
+class LabelFormat:
+    """How the labels of a data set are read: `unknown` are names that stand for none, `spellings`
+    say how true and false are spelled."""
+
+    kind: OutputKind
+    notation: Notation = field(default_factory=lambda: Notation("."))
+    unknown: frozenset[str] = frozenset()
+    spellings: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, value: Any, place: str) -> Label:
+        """Return a label. Raises UserError, with the place, for what is none, and LeftOut for what
+        stands for none."""
+        if self.kind == "amount":
+            return read_amount(value, self.notation, place)
+        items = as_list(value, place)
+        if items is None and name_of(value) in self.unknown:
+            raise LeftOut(f"whose label {name_of(value)} stands for an unknown one")
+        names = split_names(name_of(value)) if items is None else names_in(items, place)
+        if self.kind == "several":
+            return list(dict.fromkeys(map(self._spelled, names)))
+        if items is not None and len(names) != 1:
+            raise UserError(
+                f"holds {len(names)} labels, where each text has one",
+                where=place,
+                mend="mend or remove the row, or say --labels several",
+            )
+        return self._spelled(names[0] if items else name_of(value))
+
+    def _spelled(self, name: str) -> str:
+        return self.spellings.get(name, name)
+
+
+def spellings_of(names: Iterable[str], classes: Collection[str]) -> dict[str, str]:
+    """Return for the spellings of true and false the one that is used: the classes', or the only
+    one that there is of each, or "true" and "false"."""
+    own = {word: [name for name in names if name.casefold() == word] for word in BOOLEANS}
+    known = {word: [name for name in classes if name.casefold() == word] for word in BOOLEANS}
+    if any(known.values()):
+        used = {word: found[0] for word, found in known.items() if len(found) == 1}
+    else:
+        used = {word: word for word in BOOLEANS if any(len(found) > 1 for found in own.values())}
+    return {name: used[word] for word, found in own.items() if word in used for name in found}
 
 
 def find_format(
@@ -64,7 +110,7 @@ def find_format(
     lists = [as_list(value, place) for value, place in given]
     _refuse_flags([items for items in lists if items is not None], given)
     scalars = [pair for pair, items in zip(given, lists, strict=True) if items is None]
-    if kind in (None, "amount"):
+    if kind == "amount" or (kind is None and any(_has_digit(value) for value, _ in scalars)):
         notation = find_amounts(scalars, separator, sure=kind == "amount")
         if notation is not None and kind is None and len(scalars) < len(given):
             value, place = next(pair for pair in given if pair not in scalars)
@@ -91,6 +137,10 @@ def find_format(
             mend="give labelled examples, or name another --label-column",
         )
     return LabelFormat(kind, unknown=unknown, spellings=spellings_of(names, classes))
+
+
+def _has_digit(value: Any) -> bool:
+    return any(map(str.isdigit, str(value)))
 
 
 def _refuse_flags(lists: Sequence[list[Any]], given: Sequence[Placed]) -> None:
@@ -135,16 +185,8 @@ def notes_of(format_: LabelFormat, labels: Iterable[Placed]) -> Counter[str]:
     """Count what people should know of how labels are read."""
     notes: Counter[str] = Counter()
     values = [value for value, _ in labels if is_sound(value)]
-    texts = [value for value in values if isinstance(value, str)]
     if format_.kind == "amount":
-        if percentages := sum(map(is_percentage, texts)):
-            notes["amounts in percent, read as they stand (12% is 12)"] = percentages
-        fitting = filter(format_.notation.fits, texts)
-        marked = [text for text in fitting if read_plain(bare(text)) is None]
-        if marked:
-            number = f"{format_.notation.read(marked[0]):.15g}"
-            notes[f"amounts with marks, as {marked[0]!r} is {number}"] = len(marked)
-        return notes
+        return notes_of_amounts(format_.notation, values)
     names = Counter(
         format_.spellings.get(name, name)
         for value in values
@@ -203,92 +245,3 @@ def _unknown(names: Counter[str], marks_unknown: bool) -> frozenset[str]:
             if marks_unknown or (len(others) > 2 and is_rare):
                 unknown.add(UNKNOWN_CLASS)
     return frozenset(unknown)
-
-
-def find_amounts(
-    labels: Sequence[Placed], separator: Callable[[], str], *, sure: bool
-) -> Notation | None:
-    """Return how numbers are written where labels are amounts, None where they are not: fewer than
-    three of them differ and have a fraction. Where that is `sure` they are amounts in any case.
-
-    Raises UserError where most are fractional numbers, and some are none; and where it is not clear
-    which number is meant.
-    """
-    values = [value for value, _ in labels]
-    written = [(v, p) for v, p in labels if isinstance(v, str) and is_written_number(v)]
-    texts = [text for text, _ in written]
-    first, *more = find_notations(texts)
-    fitting = set(filter(first.fits, texts))
-    notations = [first, *(notation for notation in more if all(map(notation.fits, fitting)))]
-    rest = [(v, p) for v, p in labels if not isinstance(v, str) or v not in fitting]
-    typed = [number for value, _ in rest if (number := read_plain(value)) is not None]
-    others = [(value, place) for value, place in rest if read_plain(value) is None]
-    if not sure:
-        fractions = [_count_fractions(n, fitting, typed) >= FEWEST_AMOUNTS for n in notations]
-        if not any(fractions) or len(others) > len(labels) / 2:
-            return None
-        if others and are_joined(values):
-            return None
-        if others:
-            raise UserError(
-                f"label {others[0][0]!r} is not a number, as most of the others are",
-                where=others[0][1],
-                mend="mend or remove the row, or say --labels single or several if they are names",
-            )
-        _check_percentages(labels)
-        if _may_be_several(written) and separator() != ";":
-            text, place = next((t, p) for t, p in written if "," in t)
-            one, _, other = text.partition(",")
-            raise UserError(
-                f"label {text!r} may be several labels ({one.strip()} and {other.strip()}) or the "
-                f"number {_readings(notations, text)}",
-                where=place,
-                mend="say --labels several or --labels amount",
-            )
-    return _choose_notation(notations, written, separator)
-
-
-def _check_percentages(labels: Sequence[Placed]) -> None:
-    """Raise UserError where some amounts are in percent, and others are not."""
-    others = [(value, place) for value, place in labels if not is_percentage(str(value))]
-    if 0 < len(others) < len(labels):
-        value, place = others[0]
-        raise UserError(
-            f"label {value!r} is not in percent, as others are",
-            where=place,
-            mend="write all of them alike",
-        )
-
-
-def _count_fractions(notation: Notation, texts: Iterable[str], numbers: Iterable[float]) -> int:
-    """Count the different numbers that have a fraction."""
-    values = {*map(notation.read, texts), *numbers}
-    return len({value for value in values if math.isfinite(value) and value % 1})
-
-
-def _may_be_several(written: Sequence[Placed]) -> bool:
-    texts = [text for text, _ in written if "," in text]
-    return are_joined([t for t, _ in written]) and not any(map(has_decimal_comma_only, texts))
-
-
-def _readings(notations: Sequence[Notation], text: str) -> str:
-    return " or ".join(f"{notation.read(text):.15g}" for notation in notations)
-
-
-def _choose_notation(
-    notations: Sequence[Notation], written: Sequence[Placed], separator: Callable[[], str]
-) -> Notation:
-    """Return the notation that is meant; where two fit, the separator of the columns tells."""
-    plain = Notation(".")
-    if len(notations) == 1 or (plain in notations and separator() != ";"):
-        return plain if plain in notations else notations[0]
-    decimal = {";": ",", ",": "."}.get(separator())
-    fitting = [n for n in notations if n.decimal == decimal and plain not in notations]
-    if len(fitting) == 1:
-        return fitting[0]
-    text, place = next((text, place) for text, place in written if notations[0].fits(text))
-    raise UserError(
-        f"label {text!r} may be the number {_readings(notations, text)}",
-        where=place,
-        mend="write numbers with a point before decimals and nothing between thousands",
-    )
