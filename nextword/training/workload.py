@@ -26,7 +26,7 @@ PREDICTED = {"causal": 1.0, "masked": 0.3, "denoise": 0.2}  # of the tokens read
 TOKENS_AT_ONCE = 8192  # in a micro-batch on a CPU: fits the caches, fills the cores
 SMALLEST_STEP, LARGEST_STEP = 256, 524_288  # tokens
 STEPS = 1500  # of a run that is not short
-SHORT = 3.2  # a short run's steps have so many times the root of its tokens
+SHORT = 4.0  # a short run's steps have so many times the root of its tokens
 ROWS = 32  # a step has at least so many sequences, or they are shorter
 SHORTEST_CONTEXT = 64
 
