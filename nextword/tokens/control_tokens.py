@@ -16,34 +16,10 @@ from nextword.settings import PrepareSettings
 END_OF_TEXT = "<|endoftext|>"
 FIM_TOKENS = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>")
 SENTINELS = tuple(f"<extra_id_{number}>" for number in range(100))  # as T5's tokenizer names them
-HTML = frozenset(  # of which Gemma has tokens
-    [
-        "table",
-        "caption",
-        "thead",
-        "tbody",
-        "tfoot",
-        "tr",
-        "th",
-        "td",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "blockquote",
-        "strong",
-        "em",
-        "b",
-        "i",
-        "u",
-        "s",
-        "sub",
-        "sup",
-        "code",
-    ]
-)
+# The elements of which Gemma has tokens.
+HTML = {"blockquote", "strong", "em", "b", "i", "u", "s", "sub", "sup", "code"}
+HTML |= {"table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td"}
+HTML |= {f"h{level}" for level in range(1, 7)}
 _UNTYPABLE = "\ufdd0"  # a noncharacter, in the names that hide control tokens from the model
 
 

@@ -26,7 +26,8 @@ PREDICTED = {"causal": 1.0, "masked": 0.3, "denoise": 0.2}  # of the tokens read
 TOKENS_AT_ONCE = 8192  # in a micro-batch on a CPU: fits the caches, fills the cores
 SMALLEST_STEP, LARGEST_STEP = 256, 524_288  # tokens
 STEPS = 1500  # of a run that is not short
-SHORT = 3.2  # a short run's steps have so many times the root of its tokens
+SHORT = 4.0  # a short run's steps have so many times the root of its tokens
+FEWEST = 150  # steps of the shortest, about
 ROWS = 32  # a step has at least so many sequences, or they are shorter
 SHORTEST_CONTEXT = 64
 
@@ -97,7 +98,8 @@ class Workload:
         """Return how many tokens a step is to have: the run's over STEPS. A short run has fewer
         and smaller steps, but not as small as gradients would suffer: each pays for an update."""
         seen = self.total_tokens(flops / self.work(config))
-        wanted = max(SMALLEST_STEP, SHORT * seen**0.5, seen / STEPS)
+        short = min(SHORT * seen**0.5, seen / FEWEST)
+        wanted = max(SMALLEST_STEP, short, seen / STEPS)
         return int(2 ** round(math.log2(min(wanted, LARGEST_STEP))))
 
     def config(self, context: int, flops: float) -> TransformerConfig:

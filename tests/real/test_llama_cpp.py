@@ -11,7 +11,12 @@ import pytest
 import torch
 
 import nextword as nw
+from nextword.hub.writing import save
 from nextword.inference.language_model import LanguageModel, load_language_model
+from nextword.models.config import Family, TransformerConfig
+from nextword.models.sizes import STYLES
+from nextword.models.transformer import Transformer
+from nextword.tokens.tokenizer_training import train_bpe
 
 Ask = Callable[..., dict[str, Any]]
 KINDS = {
@@ -115,6 +120,35 @@ def test_models_trained_here(
     place = run(kind)
     out = Path(nw.export(place, tmp_path / "my.gguf", quantize=quantize).path)
     same(load_language_model(place, precision="fp32"), out, quantize, llama_cpp, source, 1000)
+
+
+@pytest.mark.parametrize("family", ["smollm3", "gemma3_text"])
+def test_families_that_are_not_pretrained_here(
+    family: Family, llama_cpp: Ask, tmp_path: Path, source: str
+) -> None:
+    """With random weights; the passage that is scored is longer than Gemma's window."""
+    tokenizer = train_bpe([source], 400, 10**6)
+    own: dict[str, Any] = {"unrotated_layers": (3,)}
+    if family == "gemma3_text":
+        own = {"window": 9, "windowed_layers": (0, 1, 2, 3, 4, 6)}
+    shape = {"layers": 7, "width": 64, "heads": 4, "kv_heads": 2, "head_width": 16, "mlp_width": 96}
+    config = TransformerConfig(
+        family=family,
+        vocab_size=tokenizer.vocab_size,
+        context_length=256,
+        init_std=0.1,
+        **shape,
+        **STYLES[family] | own,
+    )
+    model = Transformer(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter += torch.randn(parameter.shape) * 0.1
+    save(tmp_path / "model", model, tokenizer)
+    out = Path(nw.export(tmp_path / "model", tmp_path / "my.gguf", quantize="f32").path)
+    loaded = load_language_model(tmp_path / "model", precision="fp32")
+    same(loaded, out, "f32", llama_cpp, source, 100)
 
 
 @pytest.mark.slow

@@ -82,6 +82,20 @@ PRETRAINED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "qwen3": ({"family": "qwen3", "kv_heads": 2}, {}),
     "qwen3, adamw": ({"family": "qwen3", "kv_heads": 2, "optimizer": "adamw"}, {}),
     "qwen3, sgd": ({"family": "qwen3", "kv_heads": 2, "optimizer": "sgd"}, {}),
+    "smollm3": (
+        {"family": "llama", "kv_heads": 2},
+        {"family": "smollm3", "unrotated_layers": (1,), **STYLES["smollm3"]},
+    ),
+    "gemma3": (
+        {"family": "llama", "kv_heads": 2},
+        {
+            "family": "gemma3_text",
+            "window": 8,
+            "windowed_layers": (0,),
+            "attention_scale": 0.25,
+            **STYLES["gemma3_text"],
+        },
+    ),
     "qwen3, infilling": ({"family": "qwen3", "fim_rate": 0.6}, {}),
     "modernbert": ({"family": "modernbert", "objective": "masked"}, {}),
     "bert": ({"family": "bert", "objective": "masked"}, {}),
@@ -90,6 +104,10 @@ PRETRAINED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "roberta": (
         {"family": "bert", "objective": "masked"},
         {"family": "roberta", **STYLES["roberta"]},
+    ),
+    "distilbert": (
+        {"family": "bert", "objective": "masked"},
+        {"family": "distilbert", **STYLES["distilbert"]},
     ),
     "t5": ({"family": "t5", "objective": "denoise"}, {}),
     "t5, adamw": ({"family": "t5", "objective": "denoise", "optimizer": "adamw"}, {}),

@@ -24,7 +24,6 @@ EPSILONS = {
 # What makes other computations of a known architecture; ignoring it would give wrong results.
 UNSUPPORTED = (
     "expert_count",
-    "attention.sliding_window",
     "attention.scale",
     "attention.clamp_kqv",
     "attention.max_alibi_bias",
@@ -40,7 +39,12 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
-ACTIVATIONS = {"gpt2": "gelu_tanh"}  # all others: swiglu
+ACTIVATIONS = {"gpt2": "gelu_tanh", "gemma3_text": "geglu_tanh"}  # all others: swiglu
+WINDOW = "attention.sliding_window"
+
+
+LAYERS: dict[Family, int] = {"smollm3": 4, "gemma3_text": 6}  # every so many one is different
+GEMMA3_27B = 62  # layers, by which llama.cpp knows that it scales scores in another way
 
 
 def family_of(fields: Fields) -> Family:
@@ -68,7 +72,7 @@ def read_config_fields(
     """
     family = family_of(fields)
     prefix = fields.get("general.architecture", str)
-    for key in UNSUPPORTED:
+    for key in (*UNSUPPORTED, *([] if family == "gemma3_text" else [WINDOW])):
         if value := fields.values.get(f"{prefix}.{key}"):
             raise UserError(f"{prefix}.{key} = {value} is not supported", where=fields.where)
     style = STYLES[family]
@@ -101,7 +105,26 @@ def read_config_fields(
     }
     if family != "gpt2":
         ours |= _read_rope(fields, prefix, ours, rope_factors) | _read_biases(shapes)
+    if family in LAYERS:
+        window = count(WINDOW, 0) if family == "gemma3_text" else 0
+        ours |= implied_fields(family, ours, window)
     return _checked(family, style | ours, fields.where)
+
+
+def implied_fields(family: Family, shape: dict[str, Any], window: int) -> dict[str, Any]:
+    """Return the fields of a Gemma 3's or a SmolLM3's config that no GGUF file holds, because
+    llama.cpp derives them from the model's `shape` and its `window` (0 for none)."""
+    layers, every = shape["layers"], LAYERS[family]
+    others = [layer for layer in range(layers) if (layer + 1) % every]
+    if family == "smollm3":
+        return {"unrotated_layers": tuple(n for n in range(layers) if n not in others)}
+    windowed = tuple(others) if window else ()
+    largest = layers == GEMMA3_27B
+    return {
+        "window": window if windowed else None,
+        "windowed_layers": windowed,
+        "attention_scale": (shape["width"] / shape["heads"]) ** -0.5 if largest else None,
+    }
 
 
 def write_config_fields(config: TransformerConfig, architecture: str) -> dict[str, Any]:
@@ -125,6 +148,8 @@ def write_config_fields(config: TransformerConfig, architecture: str) -> dict[st
         "rope.dimension_count": config.head_width,
         "rope.freq_base": float(config.rope_theta),
     }
+    if config.window is not None:
+        fields[WINDOW] = config.window
     scaling = config.rope_scaling or {}
     if scaling.get("rope_type") in ("linear", "yarn"):
         fields["rope.scaling.type"] = scaling["rope_type"]

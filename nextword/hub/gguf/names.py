@@ -2,6 +2,7 @@
 
 llama.cpp has its own names, keeps GPT-2's matrices the usual way round, and interleaves the rows of
 Llama's queries and keys, because it rotates neighbouring numbers where Hugging Face rotates halves.
+The weights of Gemma's norms are there what values are multiplied by, here their distance from 1.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ ARCHITECTURES: dict[str, Family] = {
     "llama": "llama",
     "qwen2": "qwen2",
     "qwen3": "qwen3",
+    "smollm3": "smollm3",
+    "gemma3": "gemma3_text",
 }
 TOP = {
     "embedding": "token_embd",
@@ -33,7 +36,9 @@ BLOCK = {
     "attention.query_norm": "attn_q_norm",
     "attention.key_norm": "attn_k_norm",
     "attention.output": "attn_output",
+    "attention_output_norm": "post_attention_norm",
     "mlp_norm": "ffn_norm",
+    "mlp_output_norm": "post_ffw_norm",
     "mlp.output": "ffn_down",
 }
 SPLIT = {"attention.qkv": "attn_q attn_k attn_v", "mlp.input": "ffn_gate ffn_up"}
@@ -45,14 +50,17 @@ _IN_BLOCK = re.compile(r"blk\.(\d+)\.(.+)\.(weight|bias)")
 
 @dataclass(frozen=True)
 class Layout:
-    """How a tensor is stored: its two dimensions `transposed`, or its rows interleaved within each
-    of so many `heads` (0 for neither)."""
+    """How a tensor is stored: its two dimensions `transposed`, its rows interleaved within each of
+    so many `heads` (0 for neither), or all its numbers larger by a `shift`."""
 
     transposed: bool = False
     heads: int = 0
+    shift: int = 0
 
     def to_hub(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return a GGUF file's values as Hugging Face stores them."""
+        if self.shift:
+            values = values - np.float32(self.shift)
         if self.heads:  # [heads, pairs, 2, …] to [heads, 2, pairs, …]
             split = values.reshape(self.heads, -1, 2, *values.shape[1:])
             values = split.swapaxes(1, 2).reshape(values.shape)
@@ -65,7 +73,7 @@ class Layout:
         if self.heads:
             split = values.reshape(self.heads, 2, -1, *values.shape[1:])
             values = split.swapaxes(1, 2).reshape(values.shape)
-        return values
+        return values + np.float32(self.shift) if self.shift else values
 
 
 def hub_name(family: Family, name: str) -> str | None:
@@ -99,7 +107,9 @@ def layout(family: Family, name: str, heads: int, kv_heads: int) -> Layout:
     """Return how the tensor that Hugging Face calls `name` is stored in a GGUF file."""
     if family == "gpt2":
         return Layout(transposed=".c_" in name and name.endswith(".weight"))
-    if family in ("llama", "mistral"):
+    if family == "gemma3_text":
+        return Layout(shift=int(name.endswith("norm.weight")))
+    if family in ("llama", "mistral", "smollm3"):
         return Layout(heads=heads * (".q_proj." in name) or kv_heads * (".k_proj." in name))
     return Layout()
 

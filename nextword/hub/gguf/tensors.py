@@ -63,7 +63,7 @@ class GgufTensors(TensorTable):
         """Return a tensor in fp32. Raises UserError where the file is shorter than it was."""
         entry = self.table[name]
         values = read_numbers(self.path, place_of(entry))
-        stored = Layout(entry["transposed"], entry["heads"])
+        stored = Layout(entry["transposed"], entry["heads"], entry.get("shift", 0))
         return torch.from_numpy(stored.to_hub(values))
 
 
@@ -92,6 +92,7 @@ def tensor_table(
             "bytes": place.bytes,
             "transposed": stored.transposed,
             "heads": stored.heads,
+            "shift": stored.shift,
         }
     return table
 

@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 
 from nextword.errors import UserError
 from nextword.files import PARTIAL
-from nextword.hub.gguf.config_fields import rope_factors, write_config_fields
-from nextword.hub.gguf.names import ROPE_FACTORS, gguf_name, layout
+from nextword.hub.gguf.config_fields import (
+    ACTIVATIONS,
+    LAYERS,
+    implied_fields,
+    rope_factors,
+    write_config_fields,
+)
+from nextword.hub.gguf.names import ARCHITECTURES, ROPE_FACTORS, gguf_name, layout
 from nextword.hub.gguf.tokenizer_writing import TextEnds, tokenizer_fields
 from nextword.hub.weight_map import model_tensors
 from nextword.models.config import TransformerConfig
@@ -30,6 +36,7 @@ FILE_TYPES: dict[Quantization, str] = {
     "q4_0": "MOSTLY_Q4_0",
 }
 GROUP = 32  # numbers that share a scale where they are quantised
+GEMMA3_LOCAL_THETA = 10_000.0
 PLAIN = ("position_embd.weight", ROPE_FACTORS)  # read as fp32 by llama.cpp
 SCORED = ("token_embd.weight", "output.weight")  # 4 bits of these would cost the most
 
@@ -94,13 +101,15 @@ def architecture_of(config: TransformerConfig) -> str:
     kind = "encoder–decoder" if config.decoder_layers else "encoder"
     if config.decoder_layers or not config.causal:
         raise UserError(f"is an {kind} ({config.family}): only decoders are exported to GGUF")
-    family = "llama" if config.family == "mistral" else config.family
+    names = {ours: theirs for theirs, ours in ARCHITECTURES.items()} | {"mistral": "llama"}
+    family = names[config.family]
     window = min((w for w in map(config.window_of, range(config.layers)) if w), default=None)
+    is_narrow = window is not None and window < config.context_length
     problems = {
-        f"a sliding window of {window} tokens": window and window < config.context_length,
-        f"the activation {config.mlp}": config.mlp
-        != ("gelu_tanh" if family == "gpt2" else "swiglu"),
-        "biases in attention": family == "qwen3" and config.attention_bias,
+        f"a sliding window of {window} tokens": is_narrow and family != "gemma3",
+        f"the activation {config.mlp}": config.mlp != ACTIVATIONS.get(config.family, "swiglu"),
+        "biases in attention": family in ("qwen3", "smollm3", "gemma3") and config.attention_bias,
+        **_other_than_implied(config),
         "rotary positions scaled by yarn with factors of its own": any(
             key in (config.rope_scaling or {})
             for key in ("attention_factor", "mscale", "mscale_all_dim")
@@ -110,6 +119,25 @@ def architecture_of(config: TransformerConfig) -> str:
         if is_so:
             raise UserError(f"has {what}, which llama.cpp does not have in a {family} model")
     return family
+
+
+def _other_than_implied(config: TransformerConfig) -> dict[str, bool]:
+    """Return what a Gemma 3 or a SmolLM3 may have that llama.cpp takes for granted otherwise."""
+    if config.family not in LAYERS:
+        return {}
+    implied = implied_fields(config.family, vars(config), config.window or 0)
+    names = {
+        "window": "windows in all layers but these",
+        "windowed_layers": "windows in other layers than every sixth's five before it",
+        "unrotated_layers": "positions in other layers than all but every fourth",
+        "attention_scale": "attention scores of another scale",
+    }
+    found = {names[key]: getattr(config, key) != value for key, value in implied.items()}
+    if config.family == "gemma3_text" and config.windowed_layers:
+        found["other rotary positions in layers with a window"] = (
+            config.local_rope_theta != GEMMA3_LOCAL_THETA or config.local_rope_scaling is not None
+        )
+    return found
 
 
 def _add(writer: Any, prefix: str, fields: dict[str, Any]) -> None:

@@ -41,6 +41,12 @@ def transformer(family: Family, **changes: Any) -> Transformer:
         shape |= {"context_length": 1024, "mlp_width": 4 * 64}
     if family == "qwen3":  # nor the width of heads
         shape["head_width"] = 128
+    if family == "smollm3":
+        shape |= {"layers": 5, "unrotated_layers": (3,)}
+    if family == "gemma3_text":
+        shape |= {"layers": 7, "window": 9, "windowed_layers": (0, 1, 2, 3, 4, 6)}
+        # transformers never derives this from a file: it has Gemma's 256 always.
+        shape |= {"head_width": 256, "init_std": 0.1}
     model = Transformer(TransformerConfig(family=family, **shape | STYLES[family] | changes)).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():

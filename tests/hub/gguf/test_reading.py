@@ -28,7 +28,7 @@ from nextword.models.config import Family
 from nextword.models.transformer import Transformer
 from nextword.tokens.tokenizer import Tokenizer
 
-FAMILIES: list[Family] = ["gpt2", "llama", "qwen2", "qwen3"]
+FAMILIES: list[Family] = ["gpt2", "llama", "qwen2", "qwen3", "gemma3_text"]
 ROW = torch.randint(0, 256, (2, 24), generator=torch.Generator().manual_seed(1))
 
 
@@ -55,6 +55,14 @@ def test_a_mistral_is_a_llama_there(tmp_path: Path) -> None:
     model = transformer("mistral")
     ours, _ = load(written(tmp_path / "model.gguf", model))
     assert ours.config.family == "llama"
+    assert (logits(ours, ROW) - logits(model, ROW)).abs().max() < 1e-5
+
+
+def test_a_smollm3_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Which transformers reads from no GGUF file; tests/real asks llama.cpp."""
+    model = transformer("smollm3", tied=False)
+    ours, _ = load(written(tmp_path / "model.gguf", model))
+    assert ours.config.unrotated_layers == model.config.unrotated_layers == (3,)
     assert (logits(ours, ROW) - logits(model, ROW)).abs().max() < 1e-5
 
 

@@ -119,6 +119,11 @@ def test_other_tokenizers_are_refused_by_name(refused: Tokenizer, sentence: str)
         ("gpt2", {"mlp": "relu"}, "the activation relu"),
         ("llama", {"mlp": "geglu_tanh"}, "the activation geglu_tanh"),
         ("qwen3", {"attention_bias": True}, "biases in attention"),
+        ("gemma3_text", {"windowed_layers": (0, 2, 4, 6)}, "windows in other layers"),
+        ("gemma3_text", {"attention_scale": 0.1}, "attention scores of another scale"),
+        ("gemma3_text", {"local_rope_theta": 500.0}, "other rotary positions in layers with"),
+        ("smollm3", {"unrotated_layers": (0,)}, "positions in other layers"),
+        ("smollm3", {"window": 9, "windowed_layers": (3,)}, "a sliding window of 9 tokens"),
     ],
 )
 def test_models_that_llama_cpp_computes_otherwise_are_refused(

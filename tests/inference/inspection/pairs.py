@@ -19,7 +19,7 @@ CORPUS = (
     "The cat sat on the mat, and the dog lay by the door. 床前明月光，疑是地上霜。\n"
     "It was a dark night; the old lamp burned low. 🙂 naïve café, and nobody came home.\n"
 )
-DECODERS = ("gpt2", "llama", "qwen3", "mistral")
+DECODERS = ("gpt2", "llama", "qwen3", "mistral", "gemma3_text")
 ENCODERS = ("modernbert", "bert")
 ENCODER_DECODERS = ("t5", "t5 v1.1")
 FAMILIES = DECODERS + ENCODERS + ENCODER_DECODERS
@@ -83,6 +83,9 @@ def _config(name: str, tokenizer: Tokenizer) -> Any:
         return transformers.Qwen3Config(**grouped, tie_word_embeddings=True)
     if name == "mistral":
         return transformers.MistralConfig(**grouped, tie_word_embeddings=False, sliding_window=6)
+    if name == "gemma3_text":
+        kinds = ["sliding_attention", "full_attention"] * (LAYERS // 2)
+        return transformers.Gemma3TextConfig(**grouped, sliding_window=6, layer_types=kinds)
     if name in ENCODERS:
         kind: Any = transformers.CONFIG_MAPPING[name]
         ids = {f"{role}_token_id": tokenizer.role_id(f"{role}_token") for role in ("pad", "cls")}
