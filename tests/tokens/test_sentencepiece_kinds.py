@@ -58,7 +58,7 @@ def gemma() -> Any:
     )
     made.add_tokens([transformers.AddedToken(name, normalized=False) for name in words[7:]])
     begins = transformers.AddedToken("<bos>")
-    made._tokenizer.post_processor = (
+    made.backend_tokenizer.post_processor = (
         transformers.convert_slow_tokenizer.processors.TemplateProcessing(
             single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[(str(begins), 2)]
         )
