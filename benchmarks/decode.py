@@ -77,6 +77,7 @@ def fastest(run: Callable[[int], None]) -> dict[str, float]:
 
 
 def run_nextword(folder: Path, precision: str, threads: int) -> dict[str, float]:
+    os.environ |= {"THP_MEM_ALLOC_ENABLE": "1", "GOMP_SPINCOUNT": "3000"}  # as `nextword` does
     import torch
 
     from nextword.inference.engine.engine import Engine, EngineOptions

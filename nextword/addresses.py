@@ -20,7 +20,7 @@ from nextword.errors import UserError
 
 _S3, _GOOGLE = ("s3", "s3a"), ("gs", "gcs")
 _AT_ONCE = 8  # ranges of files that are fetched together
-_RANGE = 2**25  # bytes of each
+RANGE = 2**25  # bytes of each
 _BUFFER = 2**20  # bytes asked for at once, where the client itself asks for what is read
 _CONNECT_SECONDS, _REQUEST_SECONDS = 10, 60
 _MEND = "check the address, the connection and the credentials"
@@ -76,7 +76,7 @@ def download(files: list[tuple[RemoteFile, Path]]) -> None:
     def fetch(file: RemoteFile, target: Path, start: int) -> None:
         with explaining_address(file.address):
             system, path = _file_system(file.address)
-            stop = min(start + _RANGE, file.size)
+            stop = min(start + RANGE, file.size)
             seekable = {"seekable": True} if _is_by_pyarrow(file.address) else {}
             content = system.cat_file(path, start=start, end=stop, **seekable)
             if len(content) != stop - start:
@@ -92,7 +92,7 @@ def download(files: list[tuple[RemoteFile, Path]]) -> None:
             target.touch()
             os.truncate(target, file.size)
             waiting += [
-                threads.submit(fetch, file, target, start) for start in range(0, file.size, _RANGE)
+                threads.submit(fetch, file, target, start) for start in range(0, file.size, RANGE)
             ]
         try:
             for one in waiting:
@@ -135,7 +135,7 @@ def _file_system(address: str) -> tuple[Any, str]:
 
     scheme, _, path = address.partition("://")
     if _is_by_pyarrow(address):
-        system = _pyarrow_system(scheme, path.partition("/")[0], os.getpid())
+        system = pyarrow_system(scheme, path.partition("/")[0], os.getpid())
         return system, path.rstrip("/")
     if scheme not in fsspec.available_protocols():
         raise UserError(f"no way to open {scheme}:// is known", where=address)
@@ -148,7 +148,7 @@ def _is_by_pyarrow(address: str) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _pyarrow_system(scheme: str, bucket: str, process: int) -> Any:
+def pyarrow_system(scheme: str, bucket: str, process: int) -> Any:
     """Return S3's or Google's file system; a `process` makes its own, for connections are not
     shared by one that is forked."""
     from fsspec.implementations.arrow import ArrowFSWrapper

@@ -35,7 +35,7 @@ def test_files_are_listed_read_and_written(scheme: str, tmp_path: Path) -> None:
 def test_ranges_of_a_file_are_fetched_to_their_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nextword.addresses._RANGE", 1000)
+    monkeypatch.setattr("nextword.addresses.RANGE", 1000)
     content = bytes(n % 251 for n in range(12_345))
     (tmp_path / "a").write_bytes(content)
     [file] = list_files(f"file://{tmp_path}/a")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nextword.errors import UserError
@@ -246,16 +247,31 @@ def likeliest(logits: Tensor) -> Tensor:
 
 def draw_tokens(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Sample tokens [batch] by inversion: each is where its row's cumulative probability passes the
-    row's uniform number.
+    row's uniform number. First the part of the vocabulary is found in which that is.
 
     uniforms [batch], fp64, are in [0, 1). A row's token depends on its own logits and number alone.
     """
-    cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
+    size = logits.shape[-1]
+    parts = F.pad(logits.softmax(dim=-1), (0, -size % PART)).unflatten(1, (-1, PART))
+    part, rest = _where_passed(parts.sum(dim=-1), uniforms[:, None])  # then within that part
+    chosen = parts.gather(1, part[:, :, None].expand(-1, -1, PART))[:, 0]
+    within, _ = _where_passed(chosen, rest)
+    tokens = (part * PART + within).squeeze(1)
+    return tokens.clamp_(max=size - 1)  # beyond it only where they are not numbers
+
+
+def _where_passed(masses: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return in which mass of each row a point lies, [batch, 1], and where within it.
+
+    masses [batch, masses] of a total size; points [batch, 1], fp64, are shares of it, in [0, 1).
+    """
+    cumulative = masses.double().cumsum(dim=-1)
     total = cumulative[:, -1:]
-    points = uniforms[:, None] * total
-    points = torch.minimum(points, torch.nextafter(total, torch.zeros_like(total)))
-    tokens = torch.searchsorted(cumulative, points, right=True).squeeze(1)
-    return tokens.clamp_(max=logits.shape[-1] - 1)  # beyond it only where they are not numbers
+    points = torch.minimum(points * total, torch.nextafter(total, torch.zeros_like(total)))
+    place = torch.searchsorted(cumulative, points, right=True).clamp_(max=masses.shape[-1] - 1)
+    mass = masses.gather(1, place).double()
+    share = (points - cumulative.gather(1, place) + mass) / mass
+    return place, share.clamp_(0, 1)
 
 
 def sample(logits: Tensor, settings: GenerateSettings, uniforms: Sequence[float]) -> Tensor:

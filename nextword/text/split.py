@@ -191,6 +191,23 @@ def overlap_windows(text: str) -> NDArray[np.uint32]:
     return hashes[hashes < np.uint32(_SAMPLED_HASHES)]
 
 
+class WindowIndex:
+    """Finds which windows are among some `known` ones, sorted and different, [known]."""
+
+    def __init__(self, known: NDArray[np.uint32]) -> None:
+        self.known = known
+        self._filter = np.zeros(2**_FILTER_BITS, np.bool_)  # by low bits: spares most searches
+        self._filter[known & np.uint32(len(self._filter) - 1)] = True
+
+    def places(self, windows: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """Return where in `known` those of the windows are that are there, each once, in order."""
+        if not len(self.known):
+            return np.empty(0, np.int64)
+        likely = windows[self._filter[windows & np.uint32(len(self._filter) - 1)]]
+        places = np.minimum(np.searchsorted(self.known, likely), len(self.known) - 1)
+        return np.unique(places[self.known[places] == likely])
+
+
 class Overlap:
     """How much held-out text the training text has too, in bounded memory.
 
@@ -203,11 +220,11 @@ class Overlap:
         self.window_count = 0
         self._pieces: list[NDArray[np.uint32]] = []  # windows of each held-out piece
         self._limit = _SAMPLED_HASHES
-        self._known: NDArray[np.uint32] | None = None  # all of them, sorted, once training begins
+        self._index: WindowIndex | None = None  # of all of them, once training begins
 
     def add_val(self, windows: NDArray[np.uint32]) -> None:
         """Take the windows of a held-out piece."""
-        assert self._known is None, "held-out pieces come before training pieces"
+        assert self._index is None, "held-out pieces come before training pieces"
         windows = np.unique(windows)
         self._pieces.append(windows[windows < self._limit])
         self.window_count += len(self._pieces[-1])
@@ -218,23 +235,24 @@ class Overlap:
 
     def add_train(self, windows: NDArray[np.uint32]) -> None:
         """Take windows of the training text."""
-        known = self._index()
-        likely = windows[self._filter[windows & np.uint32(len(self._filter) - 1)]]
-        if len(likely) and len(known):
-            places = np.minimum(np.searchsorted(known, likely), len(known) - 1)
-            self._seen[places[known[places] == likely]] = True
+        self.add_places(self.index().places(windows))
 
-    def _index(self) -> NDArray[np.uint32]:
-        if self._known is None:
-            self._known = np.unique(np.concatenate([np.empty(0, np.uint32), *self._pieces]))
-            self._seen = np.zeros(len(self._known), np.bool_)
-            self._filter = np.zeros(2**_FILTER_BITS, np.bool_)  # by low bits: spares most searches
-            self._filter[self._known & np.uint32(len(self._filter) - 1)] = True
-        return self._known
+    def add_places(self, places: NDArray[np.int64]) -> None:
+        """Take what the index finds of windows of the training text."""
+        self.index()
+        self._seen[places] = True
+
+    def index(self) -> WindowIndex:
+        """Return the index of the held-out windows; none can be added any more."""
+        if self._index is None:
+            known = np.unique(np.concatenate([np.empty(0, np.uint32), *self._pieces]))
+            self._index = WindowIndex(known)
+            self._seen = np.zeros(len(known), np.bool_)
+        return self._index
 
     def _seen_counts(self) -> list[tuple[int, int]]:
         """Return (windows seen, windows) of each piece."""
-        known = self._index()
+        known = self.index().known
         return [
             (int(self._seen[np.searchsorted(known, piece)].sum()), len(piece))
             for piece in self._pieces

@@ -127,7 +127,7 @@ def _prepare(
         corpus = select_documents(shards, settings, work)
         parts = split_documents(corpus, settings)
         training = _start_training(corpus, parts, settings, given, work / TOKENIZER, workers)
-        overlap = measure_overlap(parts, workers)  # while the tokenizer is trained
+        overlap = measure_overlap(parts, work, workers)  # while the tokenizer is trained
         tokenizer = training()
         if not (work / TOKENIZER).is_dir():
             with whole_directory(work / TOKENIZER) as aside:

@@ -12,6 +12,7 @@ import itertools
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from nextword.terminal import Progress
 from nextword.text.cleaning import ProcessedDocument, process_document
 from nextword.text.document import Document, ReadStats, Source
 from nextword.text.sources import read_documents
-from nextword.text.split import Overlap, overlap_windows
+from nextword.text.split import Overlap, WindowIndex, overlap_windows
 from nextword.text.traces import traces
 from nextword.tokens.control_tokens import control_tokens_for
 from nextword.tokens.select import SelectedShard, Shard, strings_to_arrays, write_shard
@@ -213,24 +214,36 @@ def _write_documents(path: Path, documents: list[ProcessedDocument], stats: Read
     write_shard(path, arrays, notes)
 
 
-def measure_overlap(parts: Parts, workers: Workers) -> dict[str, Any]:
+def measure_overlap(parts: Parts, work: Path, workers: Workers) -> dict[str, Any]:
     """Return how much of the held-out text is in the training text."""
     overlap = Overlap()
     with Progress("Comparing held-out with training text", 2 * len(parts), "shards") as progress:
-        for of_val, add in ((True, overlap.add_val), (False, overlap.add_train)):
-            for pieces in workers.map(windows_stage, ((part, of_val) for part in parts)):
-                for windows in pieces:
-                    add(windows)
-                progress.advance()
+        for pieces in workers.map(windows_stage, ((part,) for part in parts)):
+            for windows in pieces:
+                overlap.add_val(windows)
+            progress.advance()
+        file = work / f"windows-{uuid.uuid4().hex}"
+        overlap.index().known.tofile(file)
+        for places in workers.map(seen_stage, ((part, file) for part in parts)):
+            overlap.add_places(places)
+            progress.advance()
     return {"share": float(overlap.share), "documents_seen": int(overlap.documents_seen)}
 
 
-def windows_stage(part: SelectedShard, of_val: bool) -> list[NDArray[np.uint32]]:
-    """Return the windows of each held-out piece, or of all training pieces together."""
-    if of_val:
-        return [overlap_windows(piece) for _, _, val in part.pieces() for piece in val]
+def windows_stage(part: SelectedShard) -> list[NDArray[np.uint32]]:
+    """Return the windows of each held-out piece."""
+    return [overlap_windows(piece) for _, _, val in part.pieces() for piece in val]
+
+
+def seen_stage(part: SelectedShard, known: Path) -> NDArray[np.int64]:
+    """Return which of the known windows, by their places, all training pieces together have."""
     windows = [overlap_windows(piece) for _, train, _ in part.pieces() for piece in train]
-    return [np.concatenate([np.empty(0, np.uint32), *windows])]
+    return _load_index(known).places(np.concatenate([np.empty(0, np.uint32), *windows]))
+
+
+@lru_cache(maxsize=1)
+def _load_index(known: Path) -> WindowIndex:
+    return WindowIndex(np.fromfile(known, np.uint32))
 
 
 def sample_text(parts: Parts, characters: int, most: int) -> Iterator[str]:

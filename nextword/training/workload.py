@@ -26,8 +26,9 @@ PREDICTED = {"causal": 1.0, "masked": 0.3, "denoise": 0.2}  # of the tokens read
 TOKENS_AT_ONCE = 8192  # in a micro-batch on a CPU: fits the caches, fills the cores
 SMALLEST_STEP, LARGEST_STEP = 256, 524_288  # tokens
 STEPS = 1500  # of a run that is not short
-SHORT = 1.4  # a short run's steps have so many times the root of its tokens
-ROWS = 8  # a step has at least so many sequences, or they are shorter
+SHORT = 4.0  # a short run's steps have so many times the root of its tokens
+FEWEST = 150  # steps of the shortest, about
+ROWS = 32  # a step has at least so many sequences, or they are shorter
 SHORTEST_CONTEXT = 64
 
 Speed = Callable[[TransformerConfig, int, int], float]  # config, batch, micro-batch -> tokens/s
@@ -95,9 +96,10 @@ class Workload:
 
     def step_tokens(self, config: TransformerConfig, flops: float) -> int:
         """Return how many tokens a step is to have: the run's over STEPS. A short run has fewer
-        and smaller steps, which learn less from each token but do not waste their gradients."""
+        and smaller steps, but not as small as gradients would suffer: each pays for an update."""
         seen = self.total_tokens(flops / self.work(config))
-        wanted = max(SMALLEST_STEP, SHORT * seen**0.5, seen / STEPS)
+        short = min(SHORT * seen**0.5, seen / FEWEST)
+        wanted = max(SMALLEST_STEP, short, seen / STEPS)
         return int(2 ** round(math.log2(min(wanted, LARGEST_STEP))))
 
     def config(self, context: int, flops: float) -> TransformerConfig:

@@ -65,10 +65,10 @@ def bucket(
     for name, value in {**s3_settings, "XDG_CACHE_HOME": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
     cache_folder.cache_clear()
-    addresses._pyarrow_system.cache_clear()
+    addresses.pyarrow_system.cache_clear()
     name = "bucket-" + "".join(c for c in tmp_path.name if c.isdigit() or c.islower())[-40:]
     system = fs.S3FileSystem(endpoint_override=s3_server, allow_bucket_creation=True)
     system.create_dir(name)
     yield f"s3://{name}"
     cache_folder.cache_clear()
-    addresses._pyarrow_system.cache_clear()
+    addresses.pyarrow_system.cache_clear()

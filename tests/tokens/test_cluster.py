@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,14 @@ def test_errors_in_a_task_keep_their_words(cluster: Any, text: Path, tmp_path: P
 def test_a_cluster_that_is_not_there_is_named(text: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the Ray cluster 127\.0\.0\.1:9: cannot be reached"):
         prepare(text, tmp_path / "store", cluster="127.0.0.1:9")
+
+
+def test_what_is_missing_for_a_cluster_is_named(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"needs the package ray; pip install nextword\[cluster\]"):
+        prepare(text, tmp_path / "store", cluster="auto")
 
 
 @pytest.mark.slow

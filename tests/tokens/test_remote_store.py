@@ -121,7 +121,7 @@ def test_what_cannot_be_reached_is_one_sentence(
     with pytest.raises(UserError, match=r"no-such-bucket-here/.*cannot be reached.*credentials"):
         prepare(text, "s3://no-such-bucket-here/store", **SETTINGS)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    addresses._pyarrow_system.cache_clear()
+    addresses.pyarrow_system.cache_clear()
     with pytest.raises(UserError, match=r"cannot be reached.*check the address, the connection"):
         prepare("s3://bucket/text", tmp_path / "store")
 
