@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sentencepiece
+import tokenizers
 import transformers
 from kinds import PROSE, random_text, sentence_piece_bpe
 from sentencepiece import sentencepiece_model_pb2
@@ -57,11 +58,8 @@ def gemma() -> Any:
         additional_special_tokens=first[5:],
     )
     made.add_tokens([transformers.AddedToken(name, normalized=False) for name in words[7:]])
-    begins = transformers.AddedToken("<bos>")
-    made.backend_tokenizer.post_processor = (
-        transformers.convert_slow_tokenizer.processors.TemplateProcessing(
-            single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[(str(begins), 2)]
-        )
+    made.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", 2)]
     )
     return made
 
