@@ -49,10 +49,28 @@ def s3_server(s3_settings: dict[str, str]) -> Iterator[str]:
         while socket.socket().connect_ex(("127.0.0.1", int(port))):
             assert server.poll() is None, "moto_server ended"
             time.sleep(0.1)
+        require_uploads(endpoint, s3_settings)
         yield endpoint
     finally:
         server.terminate()
         server.wait()
+
+
+def require_uploads(endpoint: str, settings: dict[str, str]) -> None:
+    """Skip where this moto does not put together what pyarrow uploads in parts, as 5.2.5 does."""
+    from pyarrow import fs
+
+    keys = {
+        "access_key": settings["AWS_ACCESS_KEY_ID"],
+        "secret_key": settings["AWS_SECRET_ACCESS_KEY"],
+    }
+    system = fs.S3FileSystem(endpoint_override=endpoint, allow_bucket_creation=True, **keys)
+    system.create_dir("probe")
+    try:
+        with system.open_output_stream("probe/file") as stream:
+            stream.write(b"whole")
+    except OSError:
+        pytest.skip("this moto_server cannot complete an upload: 5.2.5 can")
 
 
 @pytest.fixture
