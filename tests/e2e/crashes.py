@@ -26,7 +26,7 @@ import torch
 from nextword.files import sha256
 from nextword.hub import writing
 from nextword.tokens.prepare import prepare
-from nextword.training import checkpoint, loop, speed, validators
+from nextword.training import checkpoint, costs, loop, validators
 from nextword.training.plain_optimizers import AdamW
 from nextword.training.sharding import LossModule
 from nextword.verbs import pretrain
@@ -230,7 +230,7 @@ def signals(folder: Path, data: Path, whole: dict[str, Any], every: int) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         points: dict[str, Hook] = {
             "prepare": at(pretraining, "prepare", 1, number, 0.05),
-            "plan": at(speed, "build_optimizers", 1, number, 0.005),
+            "plan": at(costs, "build_optimizers", 1, number, 0.005),
             "train": at(loop, "train_step", 7, number),
             "evaluate": at(validators, "make_batch", 3, number),
             "sample": at(validators, "generate", 1, number),
