@@ -28,6 +28,7 @@ SMALLEST_STEP, LARGEST_STEP = 256, 524_288  # tokens
 STEPS = 1500  # of a run that is not short
 SHORT = 4.0  # a short run's steps have so many times the root of its tokens
 FEWEST = 150  # steps of the shortest, about
+MEASURED = 4096  # tokens: the largest step that was compared with smaller ones
 ROWS = 32  # a step has at least so many sequences, or they are shorter
 SHORTEST_CONTEXT = 64
 
@@ -89,7 +90,8 @@ class Workload:
         """Return the model, sequences a step and sequences at once, for a speed in FLOP/s."""
         config = self.config(longest, flops)
         if not (self.settings.context_length or (self.settings.size or "").startswith("gpt2")):
-            a_row = self.step_tokens(config, flops) // ROWS
+            a_step = self.step_tokens(config, flops)
+            a_row = a_step // (ROWS if a_step < MEASURED else ROWS // 2)
             context = min(longest, max(SHORTEST_CONTEXT, a_row))
             config = replace(config, context_length=context)
         return config, *self.batch(config, flops, machine)
@@ -98,7 +100,7 @@ class Workload:
         """Return how many tokens a step is to have: the run's over STEPS. A short run has fewer
         and smaller steps, but not as small as gradients would suffer: each pays for an update."""
         seen = self.total_tokens(flops / self.work(config))
-        short = min(SHORT * seen**0.5, seen / FEWEST)
+        short = min(SHORT * seen**0.5, seen / FEWEST, MEASURED)
         wanted = max(SMALLEST_STEP, short, seen / STEPS)
         return int(2 ** round(math.log2(min(wanted, LARGEST_STEP))))
 
