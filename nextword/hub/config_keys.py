@@ -29,6 +29,33 @@ def _common(vocab_size: int | None, tied: bool) -> tuple[Field, ...]:
     )
 
 
+def _shape(
+    context: int,
+    width: int | None = None,
+    layers: int | None = None,
+    heads: int | None = None,
+    mlp_width: int | None = None,
+    shared: tuple[Field, ...] = (),
+) -> tuple[Field, ...]:
+    """Return what most families call their sizes, with a family's defaults; `shared` says how heads
+    share keys and values."""
+    return (
+        Field("context_length", "max_position_embeddings", "integer", context),
+        Field("width", "hidden_size", "integer", width),
+        Field("layers", "num_hidden_layers", "integer", layers),
+        Field("heads", "num_attention_heads", "integer", heads),
+        *shared,
+        Field("mlp_width", "intermediate_size", "integer", mlp_width),
+    )
+
+
+def _shared(kv_heads: int | None, head_width: int | None) -> tuple[Field, ...]:
+    return (
+        Field("kv_heads", "num_key_value_heads", "integer", kv_heads),
+        Field("head_width", "head_dim", "integer", head_width),
+    )
+
+
 ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -48,13 +75,7 @@ GPT2 = (
 )
 LLAMA_ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu", "gelu_pytorch_tanh": "geglu_tanh"}
 LLAMA_SHAPE = (
-    Field("context_length", "max_position_embeddings", "integer", 2048),
-    Field("width", "hidden_size", "integer"),
-    Field("layers", "num_hidden_layers", "integer"),
-    Field("heads", "num_attention_heads", "integer"),
-    Field("kv_heads", "num_key_value_heads", "integer"),
-    Field("head_width", "head_dim", "integer"),
-    Field("mlp_width", "intermediate_size", "integer"),
+    *_shape(2048, shared=_shared(None, None)),
     Field("mlp", "hidden_act", LLAMA_ACTIVATIONS, "silu"),
     Field("norm_epsilon", "rms_norm_eps", "positive", 1e-6),
 )
@@ -62,34 +83,17 @@ LLAMA = (*_common(None, tied=False), *LLAMA_SHAPE)
 SMOLLM3 = (*_common(None, tied=True), *LLAMA_SHAPE)
 GEMMA3 = (
     *_common(262_208, tied=True),
-    Field("context_length", "max_position_embeddings", "integer", 131_072),
-    Field("width", "hidden_size", "integer", 2304),
-    Field("layers", "num_hidden_layers", "integer", 26),
-    Field("heads", "num_attention_heads", "integer", 8),
-    Field("kv_heads", "num_key_value_heads", "integer", 4),
-    Field("head_width", "head_dim", "integer", 256),
-    Field("mlp_width", "intermediate_size", "integer", 9216),
+    *_shape(131_072, 2304, 26, 8, 9216, _shared(4, 256)),
     Field("mlp", "hidden_activation", LLAMA_ACTIVATIONS, "gelu_pytorch_tanh"),
     Field("norm_epsilon", "rms_norm_eps", "positive", 1e-6),
     Field("attention_bias", "attention_bias", "boolean", False),
 )
 
 
-def _encoder_fields(vocab_size: int, context: int, layers: int, mlp: int) -> tuple[Field, ...]:
-    """Return what BERT and its successors have under the same keys."""
-    return (
-        *_common(vocab_size, tied=True),
-        Field("context_length", "max_position_embeddings", "integer", context),
-        Field("width", "hidden_size", "integer", 768),
-        Field("layers", "num_hidden_layers", "integer", layers),
-        Field("heads", "num_attention_heads", "integer", 12),
-        Field("mlp_width", "intermediate_size", "integer", mlp),
-    )
-
-
 def _bert_fields(vocab_size: int, activations: dict[str, Any]) -> tuple[Field, ...]:
     return (
-        *_encoder_fields(vocab_size, 512, 12, 3072),
+        *_common(vocab_size, tied=True),
+        *_shape(512, 768, 12, 12, 3072),
         Field("mlp", "hidden_act", activations, "gelu"),
         Field("norm_epsilon", "layer_norm_eps", "positive", 1e-12),
         Field("token_types", "type_vocab_size", "integer", 2),
@@ -117,7 +121,8 @@ MODERNBERT_ACTIVATIONS = {
     "silu": "swiglu",
 }
 MODERNBERT = (
-    *_encoder_fields(50368, 8192, 22, 1152),
+    *_common(50368, tied=True),
+    *_shape(8192, 768, 22, 12, 1152),
     Field("mlp", "hidden_activation", MODERNBERT_ACTIVATIONS, "gelu"),
     Field("mlp", "classifier_activation", MODERNBERT_ACTIVATIONS, "gelu"),
     Field("norm_epsilon", "norm_eps", "positive", 1e-5),

@@ -5,38 +5,18 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from nextword.errors import UserError
 
 # By Hugging Face's model_type.
-Family = Literal[
-    "gpt2",
-    "llama",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "smollm3",
-    "gemma3_text",
-    "modernbert",
-    "bert",
-    "roberta",
-    "xlm-roberta",
-    "distilbert",
-    "t5",
-    "mt5",
-]
-DECODERS: tuple[Family, ...] = (
-    "gpt2",
-    "llama",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "smollm3",
-    "gemma3_text",
-)
-ENCODERS: tuple[Family, ...] = ("modernbert", "bert", "roberta", "xlm-roberta", "distilbert")
-ENCODER_DECODERS: tuple[Family, ...] = ("t5", "mt5")
+DecoderFamily = Literal["gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma3_text"]
+EncoderFamily = Literal["modernbert", "bert", "roberta", "xlm-roberta", "distilbert"]
+EncoderDecoderFamily = Literal["t5", "mt5"]
+Family = Literal[DecoderFamily, EncoderFamily, EncoderDecoderFamily]
+DECODERS: tuple[Family, ...] = get_args(DecoderFamily)
+ENCODERS: tuple[Family, ...] = get_args(EncoderFamily)
+ENCODER_DECODERS: tuple[Family, ...] = get_args(EncoderDecoderFamily)
 FAMILIES: tuple[Family, ...] = DECODERS + ENCODERS + ENCODER_DECODERS
 GATED = ("swiglu", "geglu", "geglu_tanh")  # the feed-forward network has a second, gating matrix
 ROPE_SCALINGS = ("linear", "llama3", "yarn")
