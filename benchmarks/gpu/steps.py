@@ -16,7 +16,7 @@ from torch._dynamo.utils import counters
 from gpu.machine import product_rate
 from gpu.models import VOCABULARY, Learner, Optimizer, config_of, new_learner, random_split
 from gpu.section import NO_CUDA, Section
-from nextword.models.blocks import Block
+from nextword.models.blocks import compile_blocks
 from nextword.models.config import TransformerConfig
 from nextword.models.sizes import flops_per_token
 from nextword.tokens.loader import Batch, BlockLoader
@@ -97,9 +97,7 @@ def started_run(section: Section, variant: Variant, rows: int) -> Run:
     config = config_of(variant.size, section.small, VOCABULARY)
     learner = new_learner(config, section.device, torch.bfloat16, variant.optimizer)
     if variant.compiled and section.on_gpu:
-        for module in learner.model.modules():
-            if isinstance(module, Block):
-                module.compile(dynamic=False)
+        compile_blocks(learner.model)
     split = random_split(config, 4 * rows * config.context_length, variant.packed)
     return Run(learner, BlockLoader(split, config.context_length, seed=0), rows)
 

@@ -160,3 +160,10 @@ class Block(nn.Module):
             x = x + drop(self.cross(self.cross_norm(x), source, source_bias, cache))
         computed = self.mlp(self.mlp_norm(x))
         return x + drop(self.mlp_output_norm(computed) if self.output_norm else computed)
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Have each block of a model compiled by itself: equal ones share what is made."""
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.compile(dynamic=False)

@@ -109,40 +109,35 @@ def _losses_(logits: Tensor, targets: Tensor, make_gradient: bool = False) -> Te
     exact = torch.promote_types(logits.dtype, torch.float32)
     losses = torch.empty(len(logits), dtype=exact, device=logits.device)
     if logits.is_cuda:
-        make = _kernel() if can_compile(logits.device) else _losses_of_block_
+        make = _kernel() if can_compile(logits.device) else losses_of_block_
         make(logits, targets[:, None], losses, make_gradient)
         return losses
     rows = max(1, BLOCK_LOGITS // logits.shape[1])
     for start in range(0, len(logits), rows):
         part = slice(start, start + rows)
-        _losses_of_block_(logits[part], targets[part, None], losses[part], make_gradient)
+        losses_of_block_(logits[part], targets[part, None], losses[part], make_gradient)
     return losses
 
 
-def _losses_of_block_(block: Tensor, ids: Tensor, losses: Tensor, make_gradient: bool) -> None:
+def losses_of_block_(block: Tensor, ids: Tensor, losses: Tensor, make_gradient: bool) -> None:
     """Write the losses, [rows], of logits [rows, vocabulary] and targets [rows, 1]; with
     `make_gradient` also the gradient in the place of the logits."""
     scores = block.to(losses.dtype)  # a copy, unless the logits are in full precision already
     normaliser = scores.logsumexp(dim=1, keepdim=True)
     losses.copy_((normaliser - scores.gather(1, ids)).squeeze(1))
-    if make_gradient:
+    if not make_gradient:
+        return
+    if torch.compiler.is_compiling():  # what scatters would have all of its operand in memory first
+        is_target = torch.arange(block.shape[1], device=block.device) == ids
+        scores = (scores - normaliser).exp() - is_target.to(losses.dtype)
+    else:
         scores = scores.sub_(normaliser).exp_()
         scores.scatter_add_(1, ids, torch.full_like(normaliser, -1.0))
-        block.copy_(scores)
-
-
-def fused_losses_(block: Tensor, ids: Tensor, losses: Tensor, make_gradient: bool) -> None:
-    """Do what _losses_of_block_ does, in a form of which a compiler makes one kernel that holds no
-    copy of the logits: what scatters has all of its operand in memory first."""
-    scores = block.to(losses.dtype)
-    normaliser = scores.logsumexp(dim=1, keepdim=True)
-    losses.copy_((normaliser - scores.gather(1, ids)).squeeze(1))
-    if make_gradient:
-        is_target = torch.arange(block.shape[1], device=block.device) == ids
-        block.copy_((scores - normaliser).exp() - is_target.to(losses.dtype))
+    block.copy_(scores)
 
 
 @cache
 def _kernel() -> Any:
-    """Compile the losses for a number of targets that may differ from step to step."""
-    return torch.compile(fused_losses_, dynamic=True)
+    """Return the same as one kernel, that reads and writes each logit once. The number of targets
+    may differ from step to step."""
+    return torch.compile(losses_of_block_, dynamic=True)

@@ -15,7 +15,7 @@ import torch
 
 from nextword.errors import UserError
 from nextword.files import recover
-from nextword.models.blocks import Block
+from nextword.models.blocks import compile_blocks
 from nextword.models.encoder_decoder import build_model
 from nextword.models.sizes import flops_per_token
 from nextword.objectives import language_modeling
@@ -26,7 +26,7 @@ from nextword.terminal import duration, say, warn
 from nextword.tokens import losses
 from nextword.tokens.prepare import prepare, refuse_changed_text
 from nextword.tokens.remote_store import local_place
-from nextword.tokens.store import Store
+from nextword.tokens.store import Store, is_store
 from nextword.training import costs, metrics_log, periodic, planning, session
 from nextword.training.costs import SpeedTest
 from nextword.training.machine import Precision, choose_precision, watch_threads
@@ -130,7 +130,7 @@ class PretrainRun:
     def _given_store(self) -> Path | None:
         """The store that was given as data, if it was; one at an address is fetched."""
         given = local_place(self.data[0]) if len(self.data) == 1 else None
-        return given if given and (given / "manifest.json").is_file() else None
+        return given if given and is_store(given) else None
 
     def _store(self) -> Store:
         """The store given as data, or the one prepared from it under the run."""
@@ -198,9 +198,7 @@ class PretrainRun:
             model = build_model(config, seed=None)
         model.activation_dtype = precision.dtype
         if plan.compile:
-            for module in model.modules():
-                if isinstance(module, Block):
-                    module.compile(dynamic=False)
+            compile_blocks(model)
         validator = objective.validator_for(store, plan, settings.seed)
         if not len(store.val.tokens) and group.is_main:
             warn("no text is held out: the model is not validated (--val-fraction 0)")
