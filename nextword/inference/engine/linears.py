@@ -93,10 +93,8 @@ class OneDnnLinear(Int8Linear):
         numbers, scales = to_int8(weight)
         self.bias, self.scales = bias, scales
         self.weight = torch.ops.onednn.qlinear_prepack(numbers, [ROWS, weight.shape[1]])
-        self.zeros, self.levels = (
-            torch.zeros(len(weight), dtype=torch.int32),
-            levels or onednn_levels(),
-        )
+        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
+        self.levels = levels or onednn_levels()
 
     def multiply(self, x: Tensor) -> Tensor:
         levels = self.levels
@@ -158,6 +156,7 @@ def fbgemm_levels() -> int:
     return 127 if torch.allclose(exact, torch.full_like(exact, 64.0)) else 63
 
 
+@cache
 def onednn_levels() -> int:
     """Return the same of oneDNN."""
     exact = OneDnnLinear(torch.ones(32, 64), None, levels=127).multiply(torch.ones(2, 64))

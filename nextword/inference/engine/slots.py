@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,9 @@ from nextword.errors import UserError
 from nextword.inference.cache import KVCache
 from nextword.models.blocks import Attention
 from nextword.models.config import TransformerConfig
+from nextword.resources import memory
 
+UNKNOWN_MEMORY = 8 * 2**30  # bytes that a machine is taken to have which does not say
 WIDTH = 64  # rows are padded to a multiple: attention then has the same bits at any width
 
 
@@ -199,7 +200,7 @@ class SlotCache(KVCache):
         """Find the places, in `_flat`, of a step's tokens: one in each of `rows`, which follow one
         another or are all the same."""
         heads, room = self.keys.shape[2:4]
-        first = torch.tensor(rows, device=positions.device) - rows[0]
+        first = on_device(rows, torch.int64, positions.device) - rows[0]
         places = first[:, None] * heads + torch.arange(heads, device=positions.device)
         self._new = (places * room + positions[:, None]).flatten()
 
@@ -231,7 +232,4 @@ def half_of_memory(device: torch.device) -> int:
     does not say."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0]) // 2
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, OSError, ValueError):
-        return 4 * 2**30
+    return (memory().total or UNKNOWN_MEMORY) // 2
