@@ -86,14 +86,15 @@ class DuplicateFinder:
         first[order] = np.repeat(order[is_first], counts)
         return first
 
-    def clusters(self) -> Indices:
+    def clusters(self, exact: Indices | None = None) -> Indices:
         """Return the first document of each one's cluster, [documents].
 
-        A cluster holds exact and near duplicates, transitively.
+        A cluster holds exact and near duplicates, transitively. What `exact` returned is made use
+        of, and changed, where it is given.
         """
         if self._pending:
             self._write()
-        parent = self.exact()
+        parent = self.exact() if exact is None else exact
         signed = _read(self._signed, np.bool_)
         signed &= parent == np.arange(self._count)
         firsts = np.flatnonzero(signed)

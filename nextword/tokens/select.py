@@ -124,8 +124,9 @@ def select_documents(shards: list[Path], settings: PrepareSettings, work: Path) 
             digests = shard["digest"].tobytes()
             counts.append(len(digests) // 16)
             duplicates.add_all(digests, shard["signature"] if shard.notes["signed"] else None)
-        distinct = _is_first(duplicates.exact())
-        clusters = duplicates.clusters()
+        exact = duplicates.exact()
+        distinct = _is_first(exact)
+        clusters = duplicates.clusters(exact)
     kept = {"near": _is_first(clusters), "exact": distinct.copy(), "none": np.ones_like(distinct)}[
         settings.deduplicate
     ]
