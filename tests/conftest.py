@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,17 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"needs published text at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture
+def cache_is_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What nextword keeps to make or fetch once is not kept beside what people have."""
+    from nextword.files import cache_folder
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cache_folder.cache_clear()
+    yield
+    cache_folder.cache_clear()
 
 
 @pytest.fixture(autouse=True)

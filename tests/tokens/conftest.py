@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from nextword import addresses
-from nextword.files import cache_folder
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -75,18 +74,20 @@ def require_uploads(endpoint: str, settings: dict[str, str]) -> None:
 
 @pytest.fixture
 def bucket(
-    s3_server: str, s3_settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3_server: str,
+    s3_settings: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cache_is_elsewhere: None,
 ) -> Iterator[str]:
     """An empty bucket, and an empty cache."""
     from pyarrow import fs
 
-    for name, value in {**s3_settings, "XDG_CACHE_HOME": str(tmp_path / "cache")}.items():
+    for name, value in s3_settings.items():
         monkeypatch.setenv(name, value)
-    cache_folder.cache_clear()
     addresses.pyarrow_system.cache_clear()
     name = "bucket-" + "".join(c for c in tmp_path.name if c.isdigit() or c.islower())[-40:]
     system = fs.S3FileSystem(endpoint_override=s3_server, allow_bucket_creation=True)
     system.create_dir(name)
     yield f"s3://{name}"
-    cache_folder.cache_clear()
     addresses.pyarrow_system.cache_clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import torch
 
 import nextword as nw
 from nextword.errors import UserError
-from nextword.hub import stand_ins
 from nextword.hub.writing import save
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
@@ -48,12 +46,7 @@ FIRST_ONLY = (
 )
 
 
-@pytest.fixture(autouse=True)
-def cache_is_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    stand_ins.cache_folder.cache_clear()
-    yield
-    stand_ins.cache_folder.cache_clear()
+pytestmark = pytest.mark.usefixtures("cache_is_elsewhere")
 
 
 def saved(directory: Path, tokenizer: Tokenizer, family: str = "qwen3", scale: float = 2.0) -> Path:
