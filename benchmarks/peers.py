@@ -60,7 +60,7 @@ def nextword(size: Size, kind: Kind, family: str = "gpt2", optimizer: str = "ada
     model = Transformer(config_for(settings, size.vocab_size), seed=0)
     model.activation_dtype = TYPES[kind]
     chosen = OptimizerSettings(optimizer, RATE, DECAY, 0.95, BETAS)  # type: ignore[arg-type]
-    optimizers = build_optimizers(model, chosen, TYPES[kind], model.fused_splits())
+    optimizers = build_optimizers(model, chosen, TYPES[kind], model.tiles(size.tokens))
     module = LossModule(model, language_modeling.loss)
 
     def step() -> None:

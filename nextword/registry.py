@@ -15,4 +15,5 @@ TASKS = {
     "tag": "tag.task:Tag",
     "prefer": "prefer.task:Prefer",
 }
+TASK_FILE = "task.json"  # in the directory of a model for a task
 EXTRACTIVE = {"qa": "extractive_qa.task:ExtractiveQA"}  # --extract

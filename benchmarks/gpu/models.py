@@ -119,5 +119,5 @@ def new_learner(
     loss = spread(model, language_modeling.loss, sharding, group or Group(device=device))
     momentum = 0.95 if kind == "muon" else 0.0
     settings = OptimizerSettings(kind, 6e-4, 0.1, momentum, (0.9, 0.95))
-    optimizers = build_optimizers(model, settings, dtype, model.fused_splits())
+    optimizers = build_optimizers(model, settings, dtype, model.tiles())
     return Learner(model, loss, optimizers, device)

@@ -171,7 +171,28 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     x [batch, time, heads, head]; cos, sin [batch or 1, time, 1, head] as `rotation` returns them.
     """
+    if not x.requires_grad:
+        return _rotate(x, cos, sin)
+    rotated: Tensor = _Rotate.apply(x, cos, sin)
+    return rotated
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
+
+
+class _Rotate(torch.autograd.Function):
+    """A rotation whose gradient is the rotation back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _rotate(x, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _rotate(gradients[0], cos, -sin), None, None
 
 
 def rotation(

@@ -90,12 +90,12 @@ class EncoderDecoder(nn.Module):
         self.encoder.set_dropout(dropout)
         self.decoder.set_dropout(dropout)
 
-    def fused_splits(self) -> dict[str, list[int]]:
-        """Return the splits of both stacks' fused matrices, as Transformer.fused_splits does."""
+    def tiles(self, tokens: int | None = None) -> dict[str, tuple[int, int]]:
+        """Return the tiles of both stacks' matrices, as Transformer.tiles does."""
         return {
-            f"{name}.{parameter}": rows
+            f"{name}.{parameter}": tile
             for name, stack in (("encoder", self.encoder), ("decoder", self.decoder))
-            for parameter, rows in stack.fused_splits().items()
+            for parameter, tile in stack.tiles(tokens).items()
         }
 
 

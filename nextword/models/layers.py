@@ -24,6 +24,11 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "geglu": F.gelu,
     "geglu_tanh": partial(F.gelu, approximate="tanh"),
 }
+SLOPES: dict[str, Callable[..., Tensor]] = {  # of those that gate: their gradients
+    "swiglu": torch.ops.aten.silu_backward.grad_input,
+    "geglu": torch.ops.aten.gelu_backward.grad_input,
+    "geglu_tanh": partial(torch.ops.aten.gelu_backward.grad_input, approximate="tanh"),
+}
 
 
 class Linear(nn.Module):
@@ -40,7 +45,32 @@ class Linear(nn.Module):
         bias: Tensor | None = self.bias
         if rows is not None:  # a slice of all would cost a copy of the gradient
             weight, bias = weight[rows], None if bias is None else bias[rows]
+        if x.dtype != weight.dtype and weight.requires_grad and torch.is_grad_enabled():
+            mapped: Tensor = _CastLinear.apply(x, weight, bias)
+            return mapped
         return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+
+class _CastLinear(torch.autograd.Function):
+    """A linear map whose weight is cast again for the backward pass, not kept until then."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.bias_type = None if bias is None else bias.dtype
+        return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        gradient = gradients[0].flatten(0, -2)  # [..., outputs] -> [rows, outputs]
+        x_gradient = None
+        if ctx.needs_input_grad[0]:
+            x_gradient = (gradient @ weight.to(x.dtype)).view_as(x)
+        weight_gradient = (gradient.mT @ x.flatten(0, -2)).to(weight.dtype)
+        if ctx.bias_type is None:
+            return x_gradient, weight_gradient, None
+        return x_gradient, weight_gradient, gradient.sum(0, dtype=ctx.bias_type)
 
 
 class Embedding(nn.Module):
@@ -171,6 +201,7 @@ class FeedForward(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.gated, self.activation = config.gated, ACTIVATIONS[config.mlp]
+        self.slope = SLOPES.get(config.mlp)
         inner = config.mlp_width * (2 if config.gated else 1)
         self.input = Linear(config.width, inner, config.mlp_bias)
         self.output = Linear(config.mlp_width, config.width, config.mlp_bias)
@@ -178,9 +209,33 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # [batch, time, width] -> the same
         inner = self.input(x)
         if self.gated:
-            gate, inner = inner.chunk(2, dim=-1)
-            return self.output(self.activation(gate) * inner)
+            inner = _Gate.apply(inner, self.activation, self.slope)
+            return self.output(inner)
         return self.output(self.activation(inner))
+
+
+class _Gate(torch.autograd.Function):
+    """activation(gate) · input, [..., 2 · width] -> [..., width]. Keeps neither factor, and writes
+    both gradients where they are needed."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, activation: Callable[[Tensor], Tensor], slope: Callable[..., Tensor]
+    ) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.activation, ctx.slope = activation, slope
+        gate, inner = x.chunk(2, dim=-1)
+        return activation(gate) * inner
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        gate, inner = x.chunk(2, dim=-1)
+        gradient = torch.empty_like(x)
+        of_gate, of_inner = gradient.chunk(2, dim=-1)
+        torch.mul(gradients[0], ctx.activation(gate), out=of_inner)
+        ctx.slope(gradients[0] * inner, gate, grad_input=of_gate)
+        return gradient, None, None
 
 
 class Transform(nn.Module):

@@ -21,6 +21,10 @@ from nextword.models.packed_attention import PackedDocuments
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
+# Tokens a step, as a multiple of the width, up to which orthogonalising whole feed-forward matrices
+# takes nearly half as many operations as all else in the step, or more.
+FEW = 6
+
 
 class Transformer(nn.Module):
     """A decoder or an encoder: tokens in, hidden states out; `logits` scores the vocabulary.
@@ -168,13 +172,19 @@ class Transformer(nn.Module):
             assert isinstance(block, Block)
             block.dropout = dropout
 
-    def fused_splits(self) -> dict[str, list[int]]:
-        """Return, by parameter name, the rows of the matrices that a fused matrix consists of."""
-        config = self.config
-        parts = {"attention.qkv": config.qkv_rows}
-        if config.cross:
-            parts["cross.qkv"] = config.qkv_rows
-        if config.gated:
-            parts["mlp.input"] = [config.mlp_width] * 2
+    def tiles(self, tokens: int | None = None) -> dict[str, tuple[int, int]]:
+        """Return, by parameter name, the rows and columns of the parts that an optimizer takes each
+        matrix for: heads' own queries, keys, values and outputs, a gate and its input.
+
+        With so few `tokens` a step that whole feed-forward matrices would cost much of it, as FEW
+        says, the neurons are taken in groups of a head's width.
+        """
+        config, neurons = self.config, self.config.mlp_width
+        if tokens is not None and tokens <= FEW * config.width and not neurons % config.head_width:
+            neurons = config.head_width
+        parts = {"mlp.input": (neurons, config.width), "mlp.output": (config.width, neurons)}
+        for attention in ("attention", "cross") if config.cross else ("attention",):
+            parts[f"{attention}.qkv"] = (config.head_width, config.width)
+            parts[f"{attention}.output"] = (config.width, config.head_width)
         layers = range(config.layers)
-        return {f"blocks.{n}.{part}.weight": rows for n in layers for part, rows in parts.items()}
+        return {f"blocks.{n}.{part}.weight": tile for n in layers for part, tile in parts.items()}

@@ -20,11 +20,11 @@ from pydantic import TypeAdapter, ValidationError
 import nextword
 from nextword.errors import UserError
 from nextword.files import PARTIAL, read_json, write_atomically, write_json
+from nextword.registry import TASK_FILE
 from nextword.settings import FinetuneSettings, PretrainSettings, resolve
-from nextword.tasks.opening import TASK_FILE
-from nextword.tasks.training import FinetunePlan
 from nextword.training.machine import Precision
 from nextword.training.planning import PretrainPlan
+from nextword.training.schedule import FinetunePlan
 
 FILE = "run.json"
 LENGTH = ("steps", "epochs", "budget")

@@ -18,11 +18,10 @@ from nextword.hub.config import head_of
 from nextword.hub.heads import HEADS, SPANS, Head
 from nextword.hub.model_files import find_directory
 from nextword.inference.loading import choose_dtype
-from nextword.registry import EXTRACTIVE, TASKS
+from nextword.registry import EXTRACTIVE, TASK_FILE, TASKS
 from nextword.settings import ColumnSettings, PredictSettings, TaskSettings, resolve
 from nextword.tasks.base import Opening, Task, TaskFile
 
-TASK_FILE = "task.json"
 DOES_NOT = {"classify": "is no classifier", "tag": "tags no words"}
 
 AnyTask = Task[Any, Any, Any]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,7 +22,7 @@ from nextword.terminal import count_of, quantity, say
 from nextword.training import optimizers
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.planning import MOMENTUM
-from nextword.training.schedule import Plan, Schedule
+from nextword.training.schedule import FinetunePlan, Schedule
 from nextword.training.state import Validation
 
 EPOCHS = 3.0  # passes over a few thousand examples; of fewer more, of very many fewer
@@ -38,13 +37,6 @@ DECAY = 0.4  # share of a run that wsd decays in
 UPDATES = ("lora_rank", "lora_alpha", "lora_dropout")
 
 D = TypeVar("D", bound=Dataset[Any])
-
-
-@dataclass
-class FinetunePlan(Plan):
-    """`epochs` are passes over the examples."""
-
-    epochs: float
 
 
 def plan(

@@ -53,7 +53,8 @@ class SpeedTest:
         model = build_model(part, seed=self.settings.seed).to(self.group.device)
         model.activation_dtype = self.precision.dtype
         nothing = OptimizerSettings(self.settings.optimizer, 0.0, 0.0, 0.9, (0.9, 0.95))
-        optimizers = build_optimizers(model, nothing, self.precision.dtype, model.fused_splits())
+        tiles = model.tiles(batch_size * config.context_length)
+        optimizers = build_optimizers(model, nothing, self.precision.dtype, tiles)
         batch: Any = self.objective.loader(self.store.train, time_steps).batch(0, rows)
         batch = batch.to(self.group.device)
         a_pass = self._seconds_of_a_pass(model, batch)
@@ -158,17 +159,16 @@ def kept_by_a_block(config: TransformerConfig, tokens: int, precision: Precision
     """Return the bytes that a block keeps of so many tokens for its backward pass.
 
     These are what autograd, and the gradients written out in models/, save: the inputs of norms and
-    products, query, key and value before and after they are rotated, the output of attention, the
-    feed-forward network's inner states, and the weights in the activations' type.
+    products, query, key and value before and after they are rotated, the output of attention, and
+    the feed-forward network's inner states.
     """
     size = precision.dtype.itemsize
     queries, keys = config.query_width, config.key_width
-    inner = config.mlp_width * (4 if config.gated else 2)
+    inner = config.mlp_width * (3 if config.gated else 2)
     rotated = queries + keys if config.positions == "rotary" else 0
     normed = queries + keys if config.qk_norm else 0
     numbers = 4 * config.width + 2 * queries + 2 * keys + rotated + normed + inner
-    weights = size * block_weights(config) if size < 4 else 0
-    return tokens * size * numbers + weights
+    return tokens * size * numbers
 
 
 def optimizer_bytes(config: TransformerConfig, optimizer: str) -> int:

@@ -109,16 +109,17 @@ def build_optimizers(
     model: nn.Module,
     settings: OptimizerSettings,
     dtype: torch.dtype,
-    fused_splits: dict[str, list[int]],
+    tiles: dict[str, tuple[int, int]],
     rate_shares: dict[str, float] | None = None,
     ranks: int = 1,
 ) -> Optimizers:
     """Return the optimizers of what a model learns. Weight decay is for matrices inside the blocks
     and heads. `dtype` is what Muon orthogonalises in; weights and states are fp32.
 
-    Muon takes the matrices inside the blocks, one group each, split along their rows where
-    `fused_splits` says so by the Transformer's own names; embeddings, norms, biases and heads are
-    AdamW's. `rate_shares` [by parameter name] are shares of the learning rate, 1 if not given.
+    Muon takes the matrices inside the model's blocks, one group each, and orthogonalises them in
+    `tiles` of so many rows and columns where these say so by the Transformer's own names;
+    embeddings, norms, biases and heads are AdamW's. `rate_shares` [by parameter name] are shares of
+    the learning rate, 1 if not given.
     Of several `ranks` each orthogonalises a part of the matrices.
     """
     members = list(trainable_parameters(model, rate_shares))
@@ -130,25 +131,24 @@ def build_optimizers(
         groups = _groups(members, rate, decay)
         sgd = SGD(groups, rate, settings.momentum)
         return Optimizers({"sgd": sgd}, parameters)
+    orthogonal = settings.kind == "muon"
+    matrices = [member for member in members if orthogonal and member.matrix]
+    rest = [member for member in members if not (orthogonal and member.matrix)]
     parts: dict[str, torch.optim.Optimizer] = {}
-    rest, epsilon = members, 1e-8
-    if settings.kind == "muon":
-        matrices = [
-            {
-                "params": [member.parameter],
-                "fused_splits": fused_splits.get(member.name),
-                "lr": rate * member.share,
-            }
-            for member in members
-            if member.matrix
-        ]
-        rest, epsilon = [member for member in members if not member.matrix], 1e-10
-        if matrices:
-            parts["muon"] = Muon(matrices, rate, settings.momentum, decay, dtype, ranks)
-    if rest:
+    if rest:  # first: its gradients are gone when Muon makes copies
         parts["adamw"] = AdamW(
-            _groups(rest, rate, decay), lr=rate, betas=settings.betas, eps=epsilon, fused=True
+            _groups(rest, rate, decay),
+            lr=rate,
+            betas=settings.betas,
+            eps=1e-10 if orthogonal else 1e-8,
+            fused=True,
         )
+    if matrices:
+        muon_groups = [
+            {"params": [m.parameter], "tile": tiles.get(m.name), "lr": rate * m.share}
+            for m in matrices
+        ]
+        parts["muon"] = Muon(muon_groups, rate, settings.momentum, decay, dtype, ranks)
     return Optimizers(parts, parameters)
 
 

@@ -64,3 +64,10 @@ class Plan:
     sample_every: int
     save_every: int
     log_every: int
+
+
+@dataclass
+class FinetunePlan(Plan):
+    """`epochs` are passes over the examples."""
+
+    epochs: float

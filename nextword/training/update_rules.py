@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nextword.training.owners import Owners, local
+from nextword.training.owners import Owners, Shape, local
 from nextword.training.plain_optimizers import PlainOptimizer
 
 # Quintic Newton–Schulz coefficients, one triple an iteration, from "The Polar Express"
@@ -24,7 +24,7 @@ POLAR_EXPRESS = (
     (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
-AT_ONCE = 1 << 24  # numbers that are orthogonalised together: their copies take memory
+AT_ONCE = 1 << 22  # numbers that are orthogonalised together: their copies take memory
 WIDE = 1.7  # columns a row, from which the Gram matrix is cheaper to iterate than the matrix
 ADAMW_SHARE_OF_RMS = 0.2  # Muon's update is scaled to AdamW's usual root mean square
 
@@ -75,10 +75,10 @@ class Muon(PlainOptimizer):
     """Momentum whose direction is orthogonalised, for weight matrices (Jordan et al. 2024).
 
     The update has the root mean square of an AdamW update ("Muon is Scalable for LLM Training",
-    Liu et al. 2025), so that both take the same learning rate. A parameter may be split along its
-    rows first: `fused_splits` in its group says into which sizes (fused query/key/value weights are
-    three matrices). Of several ranks each orthogonalises the matrices that it owns. `dtype` is the
-    type to orthogonalise in: what the machine multiplies fastest.
+    Liu et al. 2025), so that both take the same learning rate. A group's `tile` says into parts of
+    how many rows and columns its matrices are cut first; each is orthogonalised by itself. Of
+    several ranks each orthogonalises the matrices that it owns. `dtype` is the type to
+    orthogonalise in: what the machine multiplies fastest.
     """
 
     def __init__(
@@ -110,31 +110,24 @@ class Muon(PlainOptimizer):
 
     def _update(self, members: list[Member]) -> None:
         directions = [self._direction(parameter, group) for parameter, group in members]
-        blocks = [group.get("fused_splits") or [len(parameter)] for parameter, group in members]
-        rows = [slice(0, len(parameter)) for parameter, _ in members]
+        tiles = [_tile(parameter, group) for parameter, group in members]
         if self._ranks == 1:
-            updates = self._orthogonalized(directions, blocks)
+            updates = orthogonalize_tiles(directions, tiles, self._dtype)
         else:
             owners = Owners([parameter for parameter, _ in members], self._ranks)
-            rows = [owners.rows(number) for number in range(len(members))]
-            owned = [blocks[number] for number in owners.mine]
-            made = self._orthogonalized(owners.collect(directions), owned)
+            owned = [tiles[number] for number in owners.mine]
+            made = orthogonalize_tiles(owners.collect(directions), owned, self._dtype)
             updates = owners.hand_out(made, directions[0].new_empty(0, dtype=self._dtype))
-        for (parameter, group), sizes, held, update in zip(
-            members, blocks, rows, updates, strict=True
+        for (parameter, group), (rows, columns), update in zip(
+            members, tiles, updates, strict=True
         ):
-            weight, end = local(parameter), 0
+            weight = local(parameter)
             shrinking = group["lr"] * group["weight_decay"]
             weight.mul_(_unless(self.found_inf, 1 - shrinking, 1.0))
             if self.found_inf is not None:
                 update.masked_fill_(self.found_inf > 0, 0.0)
-            for size in sizes:
-                begin, end = end, end + size
-                first, last = max(begin, held.start) - held.start, min(end, held.stop) - held.start
-                if first < last:
-                    scale = ADAMW_SHARE_OF_RMS * max(size, parameter.shape[1]) ** 0.5
-                    part = update[first:last].to(weight.dtype)
-                    weight[first:last].add_(part, alpha=-group["lr"] * scale)
+            scale = ADAMW_SHARE_OF_RMS * max(rows, columns) ** 0.5
+            weight.add_(update.to(weight.dtype), alpha=-group["lr"] * scale)
 
     def _direction(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
         """Add a gradient to the momentum; return this rank's part of the direction to go."""
@@ -148,20 +141,32 @@ class Muon(PlainOptimizer):
         momentum.lerp_(gradient, 1 - group["momentum"])
         return gradient.lerp(momentum, group["momentum"])  # Nesterov
 
-    def _orthogonalized(self, matrices: list[Tensor], blocks: list[list[int]]) -> list[Tensor]:
-        """Orthogonalise each block of rows of each matrix, those of one shape together."""
-        pieces = [list(m.split(rows)) for m, rows in zip(matrices, blocks, strict=True)]
-        by_shape: dict[torch.Size, list[tuple[int, int]]] = {}
-        for number, parts in enumerate(pieces):
-            for place, part in enumerate(parts):
-                by_shape.setdefault(part.shape, []).append((number, place))
-        for places in by_shape.values():
-            together = torch.stack([pieces[number][place] for number, place in places])
-            for (number, place), made in zip(
-                places, orthogonalize(together, self._dtype), strict=True
-            ):
-                pieces[number][place] = made
-        return [parts[0] if len(parts) == 1 else torch.cat(parts) for parts in pieces]
+
+def _tile(parameter: Tensor, group: dict[str, Any]) -> Shape:
+    """Return the rows and columns of a parameter's tiles: all of it, where its group says none."""
+    rows, columns = group.get("tile") or parameter.shape
+    return int(rows), int(columns)
+
+
+def orthogonalize_tiles(
+    matrices: list[Tensor], tiles: list[Shape], dtype: torch.dtype
+) -> list[Tensor]:
+    """Orthogonalise each tile of each matrix, those of one shape together."""
+    made = list(matrices)
+    by_shape: dict[Shape, list[int]] = {}
+    for number, tile in enumerate(tiles):
+        by_shape.setdefault(tile, []).append(number)
+    for (rows, columns), numbers in by_shape.items():
+        cut = [  # each [rows of tiles, tiles in a row, rows, columns]
+            made[number].unflatten(0, (-1, rows)).unflatten(2, (-1, columns)).transpose(1, 2)
+            for number in numbers
+        ]
+        together = orthogonalize(torch.cat([part.flatten(0, 1) for part in cut]), dtype)
+        counts = [part.shape[0] * part.shape[1] for part in cut]
+        for number, part, own in zip(numbers, cut, together.split(counts), strict=True):
+            whole = own.unflatten(0, part.shape[:2]).transpose(1, 2)
+            made[number] = whole.reshape(matrices[number].shape)
+    return made
 
 
 class SGD(PlainOptimizer):

@@ -19,8 +19,8 @@ from nextword.runs.record import EVALUATION, HELD_OUT
 from nextword.settings import FinetuneSettings
 from nextword.tasks.base import Task
 from nextword.tasks.dataset import Dataset, Encoded, resampler_of
-from nextword.tasks.training import FinetunePlan
 from nextword.terminal import count_of, duration, quantity
+from nextword.training.schedule import FinetunePlan
 from nextword.training.state import State
 from nextword.training.trainer import LogValues
 

@@ -27,7 +27,7 @@ from nextword.tasks import training
 from nextword.tasks.dataset import Dataset, Encoded, fingerprint
 from nextword.tasks.opening import open_task, task_class, write_task_file
 from nextword.tasks.records import read_records
-from nextword.tasks.training import FinetunePlan, TaskValidator, hold_out
+from nextword.tasks.training import TaskValidator, hold_out
 from nextword.terminal import warn
 from nextword.tokens import losses
 from nextword.tokens.packing import ExampleLoader
@@ -35,6 +35,7 @@ from nextword.training import metrics_log, optimizers, periodic, session
 from nextword.training.machine import Precision, choose_precision, watch_threads
 from nextword.training.optimizers import Optimizers, OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group, Interrupt
+from nextword.training.schedule import FinetunePlan
 from nextword.training.sharding import choose_sharding, spread
 from nextword.training.state import State
 from nextword.training.trainer import Session, Subject, Trainer, build_trainer
@@ -289,4 +290,4 @@ def _optimizers(
     chosen = OptimizerSettings(
         settings.optimizer, plan.learning_rate, plan.weight_decay, plan.momentum, (0.9, 0.999)
     )
-    return build_optimizers(task.model, chosen, dtype, task.body.fused_splits(), shares, ranks)
+    return build_optimizers(task.model, chosen, dtype, task.body.tiles(), shares, ranks)

@@ -11,7 +11,6 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.files import write_json
-from nextword.reports.report import report
 from nextword.runs.record import EVALUATION, Record, Run, is_run, read_run
 from nextword.settings import HidingSettings, PretrainSettings, Settings, with_overrides
 from nextword.terminal import say, warn
@@ -19,7 +18,6 @@ from nextword.text.sources import list_items
 from nextword.training import session
 from nextword.training.loop import MEASURING
 from nextword.training.parallel import Group, Interrupt
-from nextword.verbs.evaluate import evaluate
 from nextword.verbs.pretrain_run import PretrainRun
 
 FEWEST_TOKENS = 4096  # fewer measure nothing
@@ -70,6 +68,9 @@ def pretrain(
     if summary.signal or not is_run(out):  # stopped, perhaps while it was still reading
         return FinishedRun(**asdict(summary))
     if int(os.environ.get("RANK", 0)) == 0:  # torchrun's other processes have nothing left to do
+        # Late, as all that a first step can do without.
+        from nextword.reports.report import report
+
         if summary.finished:
             measure(read_run(out))
         report(out)
@@ -127,6 +128,8 @@ def measure(run: Run) -> None:
     held_out = run.manifest.get("splits", {}).get("val", {}).get("tokens", 0)
     if run.best is None or not run.has_model or not held_out:
         return
+    from nextword.verbs.evaluate import evaluate
+
     # A token is scored in less time than it is learned from.
     affordable = int(MEASURING * (run.seconds or 0) * run.tokens_per_second)
     try:

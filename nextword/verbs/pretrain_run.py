@@ -230,7 +230,7 @@ class PretrainRun:
                     (settings.beta1, settings.beta2),
                 ),
                 precision.dtype,
-                model.fused_splits(),
+                model.tiles(plan.batch_size * config.context_length),
                 ranks=group.size,
             ),
             plan,

@@ -17,11 +17,11 @@ from typing import Any
 from nextword.errors import UserError
 from nextword.evaluation.bootstrap import seed_stats
 from nextword.files import read_json, whole_directory, write_atomically, write_json
+from nextword.registry import TASK_FILE
 from nextword.runs import configuration
 from nextword.runs.configuration import SEEDS, check_new, has_begun
 from nextword.runs.record import EVALUATION, HELD_OUT
 from nextword.settings import FinetuneSettings, resolve
-from nextword.tasks.opening import TASK_FILE
 from nextword.terminal import say
 from nextword.verbs.finetune_run import Finetuned, Work, check_same_start, finetune_once
 

@@ -60,8 +60,8 @@ def steps(case: str, group: Group) -> dict[str, torch.Tensor]:
     model.activation_dtype = torch.float64
     root = spread(model, language_modeling.loss, sharding, group)  # type: ignore[arg-type]
     settings = OptimizerSettings(kind, 0.02, 0.1, 0.9, (0.9, 0.95))  # type: ignore[arg-type]
-    splits = model.fused_splits()
-    learned = build_optimizers(model, settings, torch.float64, splits, ranks=group.size)
+    tiles = model.tiles()
+    learned = build_optimizers(model, settings, torch.float64, tiles, ranks=group.size)
     for step in range(STEPS):
         rows = group.shard(ROWS)
         batches = [

@@ -83,8 +83,8 @@ def train_here(
     chosen = TaskSettings(task="classify")
     task = Classify(str(directory), model, tokenizer, chosen, outputs=outputs)
     settings = OptimizerSettings("adamw", RATE, DECAY, momentum=0.0, betas=(0.9, 0.999))
-    fused_splits = model.transformer.fused_splits()
-    parts = build_optimizers(model, settings, torch.float32, fused_splits)
+    tiles = model.transformer.tiles()
+    parts = build_optimizers(model, settings, torch.float32, tiles)
     data, losses = examples(), []
     for begin in range(0, len(data), BATCH):
         members = data[begin : begin + BATCH]

@@ -19,10 +19,9 @@ from nextword.runs import configuration
 from nextword.runs.configuration import FinetuneConfiguration
 from nextword.runs.record import read_run
 from nextword.settings import FinetuneSettings
-from nextword.tasks.training import FinetunePlan
 from nextword.training import loop
 from nextword.training.machine import Precision
-from nextword.training.schedule import Schedule
+from nextword.training.schedule import FinetunePlan, Schedule
 from nextword.training.state import State
 from nextword.verbs.evaluate import evaluate_task
 from nextword.verbs.finetune import finetune

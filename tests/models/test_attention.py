@@ -14,6 +14,8 @@ from nextword.models.attention import (
     distances,
     document_mask,
     relative_bucket,
+    rotate,
+    rotation,
     score_bias,
     source_mask,
     visible,
@@ -164,3 +166,12 @@ def test_a_query_that_sees_nothing_gives_nothing_and_no_nan() -> None:
     torch.testing.assert_close(
         value.float(), weights.sum(2)[..., None].expand_as(value), atol=0.05, rtol=0.02
     )
+
+
+def test_the_gradient_of_a_rotation_is_that_of_its_formula() -> None:
+    x = torch.randn(2, 5, 3, 8, dtype=torch.float64, requires_grad=True)
+    cos, sin = rotation(torch.arange(5)[None], torch.rand(4), 1.0, torch.float64)
+    assert torch.autograd.gradcheck(lambda x: rotate(x, cos, sin), x)
+    with torch.no_grad():
+        alone = rotate(x, cos, sin)
+    assert torch.equal(alone, rotate(x, cos, sin))

@@ -59,7 +59,7 @@ def test_an_optimizers_states_are_counted(optimizer: str) -> None:
     config = config_for(ModelSettings(layers=2, width=64, heads=2), VOCABULARY)
     model = Transformer(config, seed=0)
     settings = OptimizerSettings(optimizer, 0.1, 0.0, 0.9, (0.9, 0.95))  # type: ignore[arg-type]
-    optimizers = build_optimizers(model, settings, torch.float32, model.fused_splits())
+    optimizers = build_optimizers(model, settings, torch.float32, model.tiles())
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizers.step(1.0)

@@ -160,7 +160,7 @@ def curve(
         betas=(0.9, 0.95),
     )
     rates = None if layer_decay is None else layer_rates(model, layer_decay)
-    optimizers = build_optimizers(model, settings, torch.float64, body.fused_splits(), rates)
+    optimizers = build_optimizers(model, settings, torch.float64, body.tiles(), rates)
     schedule = Schedule("wsd", STEPS, warmup=4, decay=8)
     loss_module = LossModule(model, loss)
     losses = []

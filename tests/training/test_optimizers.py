@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from nextword.models.encoder_decoder import build_model
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
@@ -45,7 +46,7 @@ def test_matrices_orthogonalised_in_parts_are_those_orthogonalised_together(
         shapes = [(8, 6), (6, 8), (8, 6), (24, 6)]
         weights = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
         groups = [{"params": [weight]} for weight in weights]
-        groups[3]["fused_splits"] = [8, 8, 8]  # type: ignore[assignment]
+        groups[3]["tile"] = (8, 6)  # type: ignore[assignment]
         muon = Muon(groups, 0.1, 0.9, 0.1)
         for _ in range(3):
             for weight in weights:
@@ -58,17 +59,43 @@ def test_matrices_orthogonalised_in_parts_are_those_orthogonalised_together(
         assert all(map(torch.allclose, learned(at_once), together))
 
 
-def test_fused_rows_are_orthogonalised_apart() -> None:
+@pytest.mark.parametrize("tile", [(16, 24), (48, 8), (16, 8)])
+def test_each_tile_is_updated_as_a_matrix_of_its_own(tile: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    gradient = torch.randn(48, 16)
-    fused = torch.nn.Parameter(torch.zeros(48, 16))
-    parts = [torch.nn.Parameter(torch.zeros(16, 16)) for _ in range(3)]
-    fused.grad = gradient.clone()
-    for part, piece in zip(parts, gradient.split(16), strict=True):
-        part.grad = piece.clone()
-    Muon([{"params": [fused], "fused_splits": [16, 16, 16]}], 0.1, 0.9, 0.0).step()
-    Muon([{"params": parts}], 0.1, 0.9, 0.0).step()
-    assert torch.allclose(fused, torch.cat(list(parts)), atol=1e-6)
+    whole = torch.nn.Parameter(torch.randn(48, 24))
+    rows, columns = tile
+
+    def cut(matrix: torch.Tensor) -> list[torch.Tensor]:
+        return [p for part in matrix.split(rows) for p in part.split(columns, dim=1)]
+
+    parts = [torch.nn.Parameter(part.clone()) for part in cut(whole.detach())]
+    muons = (
+        Muon([{"params": [whole], "tile": tile}], 0.1, 0.9, 0.1),
+        Muon([{"params": parts}], 0.1, 0.9, 0.1),
+    )
+    for _ in range(3):
+        whole.grad = torch.randn(48, 24)
+        for part, gradient in zip(parts, cut(whole.grad), strict=True):
+            part.grad = gradient.clone()
+        for muon in muons:
+            muon.step()
+    for part, wanted in zip(cut(whole), parts, strict=True):
+        assert torch.allclose(part, wanted, atol=1e-6)
+
+
+def test_the_tiles_of_a_model_fill_its_matrices() -> None:
+    """Queries, keys, values and outputs are cut by heads, the two stacks of T5 alike."""
+    shape = {"layers": 2, "width": 24, "heads": 4, "context_length": 16}
+    for family in ("gpt2", "qwen3", "modernbert", "t5"):
+        more = {"kv_heads": 2} if family == "qwen3" else {}
+        model = build_model(config_for(ModelSettings(family=family, **shape, **more), 40))  # type: ignore[arg-type]
+        for tokens in (None, 6 * 24, 6 * 24 + 1):
+            tiles, few = model.tiles(tokens), tokens == 6 * 24
+            for name, parameter in model.named_parameters():
+                if tile := tiles.pop(name, None):
+                    assert all(n % m == 0 for n, m in zip(parameter.shape, tile, strict=True))
+                    assert (6 in tile) == (few or "mlp" not in name)
+            assert not tiles
 
 
 @pytest.mark.parametrize("kind", ["muon", "adamw", "sgd"])
@@ -162,7 +189,7 @@ def test_every_step_is_that_of_the_textbook(kind: str, reference: object) -> Non
     settings = ModelSettings(layers=1, width=16, heads=2, context_length=16, tied=False)
     model = Transformer(config_for(settings, 40), seed=1)
     chosen = OptimizerSettings(kind, 0.01, 0.3, momentum=0.8, betas=(0.9, 0.95))  # type: ignore[arg-type]
-    optimizers = build_optimizers(model, chosen, torch.float32, model.fused_splits())
+    optimizers = build_optimizers(model, chosen, torch.float32, model.tiles())
     draw = np.random.default_rng(0)
     scales = [0.5, 1.0, 0.25]
     starts = {name: p.detach().double().numpy().copy() for name, p in model.named_parameters()}
@@ -185,7 +212,7 @@ def test_muon_takes_the_matrices_inside_the_blocks_and_nothing_else() -> None:
     settings = ModelSettings(layers=2, width=16, heads=2, context_length=16, tied=False)
     model = Transformer(config_for(settings, 40), seed=1)
     chosen = OptimizerSettings("muon", 0.01, 0.1, momentum=0.95, betas=(0.9, 0.95))
-    parts = build_optimizers(model, chosen, torch.float32, model.fused_splits()).parts
+    parts = build_optimizers(model, chosen, torch.float32, model.tiles()).parts
     mine = {id(p) for group in parts["muon"].param_groups for p in group["params"]}
     theirs = {id(p) for group in parts["adamw"].param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():

@@ -75,7 +75,7 @@ def built(
 ) -> Optimizers:
     body = model if isinstance(model, Transformer) else model.transformer
     settings = OptimizerSettings(kind, 0.01, 0.1, momentum=0.9, betas=(0.9, 0.95))
-    return build_optimizers(model, settings, torch.float32, body.fused_splits(), shares)
+    return build_optimizers(model, settings, torch.float32, body.tiles(), shares)
 
 
 def plain(name: str) -> str:
@@ -102,8 +102,8 @@ def reference(
         is_matrix = name.startswith("blocks.") and parameter.ndim == 2
         weight_decay = 0.1 if is_matrix or name in ("head.weight", "score.weight") else 0.0
         if kind == "muon" and is_matrix:
-            blocks = body.fused_splits().get(name)
-            muon.append({"params": [parameter], "fused_splits": blocks, "lr": rate})
+            tile = body.tiles().get(name)
+            muon.append({"params": [parameter], "tile": tile, "lr": rate})
         elif kind == "sgd":
             parts.append(
                 torch.optim.SGD([parameter], lr=rate, momentum=0.9, weight_decay=weight_decay)

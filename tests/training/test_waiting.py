@@ -103,8 +103,8 @@ def fake_step(case: str, optimizer: str, micro_batches: int) -> TakenStep:
             if isinstance(module, Embedding):
                 module.sparse = False  # as on a GPU
         settings = OptimizerSettings(optimizer, 0.01, 0.1, 0.9, (0.9, 0.95))  # type: ignore[arg-type]
-        splits = getattr(model, "transformer", model).fused_splits()
-        learned = build_optimizers(model, settings, torch.float32, splits)
+        tiles = getattr(model, "transformer", model).tiles()
+        learned = build_optimizers(model, settings, torch.float32, tiles)
         return train_step(LossModule(model, loss), learned, batches, 1.0, 1.0, Group())
 
 
