@@ -85,16 +85,16 @@ def test_each_tile_is_updated_as_a_matrix_of_its_own(tile: tuple[int, int]) -> N
 
 def test_the_tiles_of_a_model_fill_its_matrices() -> None:
     """Queries, keys, values and outputs are cut by heads, the two stacks of T5 alike."""
-    shape = {"layers": 2, "width": 24, "heads": 4, "context_length": 16}
+    shape = {"layers": 2, "width": 32, "heads": 4, "context_length": 16}
     for family in ("gpt2", "qwen3", "modernbert", "t5"):
         more = {"kv_heads": 2} if family == "qwen3" else {}
         model = build_model(config_for(ModelSettings(family=family, **shape, **more), 40))  # type: ignore[arg-type]
-        for tokens in (None, 6 * 24, 6 * 24 + 1):
-            tiles, few = model.tiles(tokens), tokens == 6 * 24
+        for tokens in (None, 6 * 32, 6 * 32 + 1):
+            tiles, few = model.tiles(tokens), tokens == 6 * 32
             for name, parameter in model.named_parameters():
                 if tile := tiles.pop(name, None):
                     assert all(n % m == 0 for n, m in zip(parameter.shape, tile, strict=True))
-                    assert (6 in tile) == (few or "mlp" not in name)
+                    assert (8 in tile) == (few or "mlp" not in name)
             assert not tiles
 
 
