@@ -21,8 +21,8 @@ from nextword.models.packed_attention import PackedDocuments
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
-# Tokens a step, as a multiple of the width, up to which orthogonalising whole feed-forward matrices
-# takes nearly half as many operations as all else in the step, or more.
+# Tokens a step, as a multiple of the width, up to which orthogonalising whole matrices takes so
+# much of its time that parts of them are no worse in the same time (docs/performance.md).
 FEW = 6
 
 
@@ -173,18 +173,17 @@ class Transformer(nn.Module):
             block.dropout = dropout
 
     def tiles(self, tokens: int | None = None) -> dict[str, tuple[int, int]]:
-        """Return, by parameter name, the rows and columns of the parts that an optimizer takes each
-        matrix for: heads' own queries, keys, values and outputs, a gate and its input.
-
-        With so few `tokens` a step that whole feed-forward matrices would cost much of it, as FEW
-        says, the neurons are taken in groups of a head's width.
+        """Return, by parameter name, the rows and columns of the parts that Muon takes a fused
+        matrix for: queries, keys and values (so many queries at once as there are keys), a gate and
+        its input. With FEW `tokens` a step, heads alone and neurons in groups as large as a head.
         """
-        config, neurons = self.config, self.config.mlp_width
-        if tokens is not None and tokens <= FEW * config.width and not neurons % config.head_width:
-            neurons = config.head_width
+        config, head = self.config, self.config.head_width
+        few = tokens is not None and tokens <= FEW * config.width
+        keys, queries = (head, head) if few else (config.key_width, config.query_width)
+        neurons = head if few and config.mlp_width % head == 0 else config.mlp_width
         parts = {"mlp.input": (neurons, config.width), "mlp.output": (config.width, neurons)}
         for attention in ("attention", "cross") if config.cross else ("attention",):
-            parts[f"{attention}.qkv"] = (config.head_width, config.width)
-            parts[f"{attention}.output"] = (config.width, config.head_width)
+            parts[f"{attention}.qkv"] = (keys, config.width)
+            parts[f"{attention}.output"] = (config.width, queries)
         layers = range(config.layers)
         return {f"blocks.{n}.{part}.weight": tile for n in layers for part, tile in parts.items()}

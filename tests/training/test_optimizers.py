@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -83,19 +85,21 @@ def test_each_tile_is_updated_as_a_matrix_of_its_own(tile: tuple[int, int]) -> N
         assert torch.allclose(part, wanted, atol=1e-6)
 
 
-def test_the_tiles_of_a_model_fill_its_matrices() -> None:
-    """Queries, keys, values and outputs are cut by heads, the two stacks of T5 alike."""
-    shape = {"layers": 2, "width": 32, "heads": 4, "context_length": 16}
-    for family in ("gpt2", "qwen3", "modernbert", "t5"):
-        more = {"kv_heads": 2} if family == "qwen3" else {}
-        model = build_model(config_for(ModelSettings(family=family, **shape, **more), 40))  # type: ignore[arg-type]
-        for tokens in (None, 6 * 32, 6 * 32 + 1):
-            tiles, few = model.tiles(tokens), tokens == 6 * 32
-            for name, parameter in model.named_parameters():
-                if tile := tiles.pop(name, None):
-                    assert all(n % m == 0 for n, m in zip(parameter.shape, tile, strict=True))
-                    assert (8 in tile) == (few or "mlp" not in name)
-            assert not tiles
+def test_a_step_of_few_tokens_orthogonalises_heads_and_groups_of_neurons() -> None:
+    """Of 8 each; other steps all queries, keys and values, a gate and its input."""
+    shape: dict[str, Any] = {"layers": 2, "width": 32, "heads": 4, "context_length": 16}
+    families: list[dict[str, Any]] = [{"family": f} for f in ("gpt2", "modernbert", "t5")]
+    for family in (*families, {"family": "qwen3", "kv_heads": 2}):
+        config = config_for(ModelSettings(**shape, **family), 40)
+        model = build_model(config)
+        few, many, sizes = model.tiles(6 * 32), model.tiles(6 * 32 + 1), model.state_dict()
+        assert many == model.tiles() and few.keys() == many.keys()
+        for name, tile in few.items():
+            for rows, columns in (tile, many[name]):
+                assert sizes[name].shape[0] % rows == sizes[name].shape[1] % columns == 0
+            assert sorted(tile) == [8, 32]
+            if name.endswith("qkv.weight"):
+                assert many[name] == (config.key_width, 32)
 
 
 @pytest.mark.parametrize("kind", ["muon", "adamw", "sgd"])
