@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import gc
 import math
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +95,18 @@ class FreedMemory:
         elif size > GROWN * self._usual:
             give_back()
             self._usual = max(self._usual, resident())  # what is left is in use
+
+
+@contextlib.contextmanager
+def lasting() -> Iterator[None]:
+    """Do not look for garbage while the block makes what lasts, such as large imports, nor in that
+    afterwards."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def give_back() -> None:

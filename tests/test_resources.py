@@ -4,6 +4,7 @@ next, without asking the system again."""
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nextword import resources
-from nextword.resources import available_cores
+from nextword.resources import available_cores, lasting
 
 STEP = """
 import sys
@@ -54,6 +55,17 @@ CAN = pytest.mark.skipif(
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a system without affinities")
+def test_what_lasts_is_not_looked_through_for_garbage() -> None:
+    frozen = gc.get_freeze_count()
+    try:
+        with lasting():
+            assert not gc.isenabled()
+            made = [[] for _ in range(100)]  # type: ignore[var-annotated]
+        assert gc.isenabled() and gc.get_freeze_count() >= frozen + len(made)
+    finally:
+        gc.unfreeze()
+
+
 def test_processors_that_are_not_ours_are_not_counted() -> None:
     first = min(os.sched_getaffinity(0))
     code = f"import os; os.sched_setaffinity(0, {{{first}}})\n"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from nextword.cli.evaluate import interval_text, show_seeds
 from nextword.cli.options import LABELLED, MODEL, OUT_RUN, TEXTS, Argument, command, print_json
 from nextword.errors import UserError
+from nextword.resources import lasting
 from nextword.settings import FinetuneSettings, PrepareSettings, PretrainSettings
 from nextword.terminal import duration, quantity, say, table
 
@@ -55,7 +56,8 @@ def plan(parsed: argparse.Namespace, settings: PretrainSettings) -> dict[str, An
         return dataclasses.asdict(found)
     if parsed.price:
         raise UserError("--price does nothing without --gpus", mend="give --gpus too")
-    from nextword.verbs.plan import plan
+    with lasting():
+        from nextword.verbs.plan import plan
 
     planned = plan(parsed.data, settings)
     show_plan(planned)
@@ -67,14 +69,16 @@ def pretrain(parsed: argparse.Namespace, settings: PretrainSettings) -> None:
     if not parsed.data and not settings.resume:
         raise UserError("no DATA was given", mend="nextword pretrain DATA... --out RUN")
 
-    from nextword.verbs.pretrain import pretrain
+    with lasting():
+        from nextword.verbs.pretrain import pretrain
 
     conclude(pretrain(parsed.data, parsed.out, settings), show_pretrained, parsed)
 
 
 @command(FinetuneSettings, MODEL, LABELLED, OUT_RUN)
 def finetune(parsed: argparse.Namespace, settings: FinetuneSettings) -> None:
-    from nextword.verbs.finetune import finetune
+    with lasting():
+        from nextword.verbs.finetune import finetune
 
     conclude(finetune(parsed.model, parsed.data, parsed.out, settings), show_finetuned, parsed)
 

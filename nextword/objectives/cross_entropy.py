@@ -90,8 +90,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if bias_gradient is not None:
                 bias_gradient += logits[:, :entries].sum(0, dtype=bias_gradient.dtype)
             if weight.requires_grad:  # without, a third of the work is saved
-                part = (logits.t() @ states)[:entries].to(weight.dtype)
-                weight_gradient = part if weight_gradient is None else weight_gradient.add_(part)
+                part = (logits.t() @ states)[:entries]
+                del logits  # the largest of all, before the gradient in full precision is made
+                if weight_gradient is None:
+                    weight_gradient = part.to(weight.dtype)
+                else:
+                    weight_gradient.add_(part)
         ctx.save_for_backward(hidden_gradient, weight_gradient, bias_gradient)
         return nats
 

@@ -1,4 +1,4 @@
-"""What training a model costs on this machine: its time, measured in about half a second, and its
+"""What training a model costs on this machine: its time, measured in a third of a second, and its
 memory, predicted from the model's shape."""
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nextword.training.objective import Objective
 from nextword.training.optimizers import OptimizerSettings, build_optimizers
 from nextword.training.parallel import Group
 
-PATIENCE = 0.4  # seconds that passes over micro-batches are timed for
+PATIENCE = 0.25  # seconds that passes over micro-batches are timed for
 ASSUMED_SHARE = 0.3  # of the matmul peak that training reaches, until it is measured
 LONGEST = 0.15  # seconds that one pass may take, by that: else a part stands for the whole
 FEWEST_LAYERS, FEWEST_TOKENS = 2, 64

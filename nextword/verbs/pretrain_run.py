@@ -24,7 +24,6 @@ from nextword.runs.configuration import PretrainConfiguration
 from nextword.settings import PrepareSettings, PretrainSettings
 from nextword.terminal import duration, say, warn
 from nextword.tokens import losses
-from nextword.tokens.prepare import prepare, refuse_changed_text
 from nextword.tokens.remote_store import local_place
 from nextword.tokens.store import Store, is_store
 from nextword.training import costs, metrics_log, periodic, planning, session
@@ -64,6 +63,8 @@ class PretrainRun:
             return
         if not self.data:
             raise UserError("no data was given", mend="nextword pretrain DATA... --out RUN")
+        from nextword.tokens.prepare import prepare, refuse_changed_text
+
         place, resumed = self.path / "store", (self.path / configuration.FILE).is_file()
         # The store of a run that was stopped before it began is used only if its data is the same.
         if resumed and (place / "manifest.json").is_file():

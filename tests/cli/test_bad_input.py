@@ -270,7 +270,7 @@ def test_a_model_that_cannot_be_is_refused_before_any_text_is_read(
     def read(*_: object) -> None:
         raise AssertionError("text was read")
 
-    monkeypatch.setattr("nextword.verbs.pretrain_run.prepare", read)
+    monkeypatch.setattr("nextword.tokens.prepare.prepare", read)
     line = f"pretrain {{text.txt}} --out {{new}} {flags}"
     assert main(words_of(line, place, tmp_path / "new")) == 2
     assert expected in capsys.readouterr().err
