@@ -7,7 +7,6 @@ result does not depend on its neighbours; sums of integers are exact in any orde
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -198,7 +197,8 @@ def _copy(module: nn.Module, make: Make | None) -> nn.Module:
         if isinstance(module, LowRankLinear):
             weight = weight + module.update().to(weight.dtype)
         return make(weight, module.bias)
-    made = copy.copy(module)
+    made: nn.Module = object.__new__(type(module))  # FSDP2's classes make another with copy.copy
+    made.__dict__.update(module.__dict__)
     made.__dict__.pop("_compiled_call_impl", None)  # it calls the module that was copied
     made.__dict__["_modules"] = {
         name: None if child is None else _copy(child, make)
