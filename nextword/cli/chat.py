@@ -23,7 +23,8 @@ HELP = """  /retry        another answer in place of the last one
   /undo         take back what you said last, and its answer
   /system TEXT  what the model is told before the conversation; without TEXT, nothing
   /save FILE    write the conversation to a file
-  /new          begin again
+  /new [SEED]   begin again; the same seed and words get the same answers
+  /seed         show the seed of this conversation
   /quit         leave; so does Ctrl-D. Ctrl-C stops an answer
   \\ at the end of a line goes on in the next; // at the beginning is a /"""
 
@@ -40,7 +41,8 @@ def chat(parsed: argparse.Namespace, settings: ChatSettings) -> dict[str, Any] |
         conversation.close()
     if not parsed.json:
         return None
-    return {"model": conversation.model.name, "messages": messages_of(conversation)}
+    seed, messages = conversation.seed, messages_of(conversation)
+    return {"model": conversation.model.name, "seed": seed, "messages": messages}
 
 
 def messages_of(conversation: Conversation) -> list[dict[str, str]]:
@@ -61,6 +63,7 @@ class Terminal:
             "system": lambda text: self.conversation.tell(text),
             "save": self._save,
             "new": self._new,
+            "seed": lambda _: say(f"seed {self.conversation.seed}"),
         }
 
     def run(self) -> None:
@@ -145,9 +148,10 @@ class Terminal:
     def _undo(self, _: str) -> None:
         say(f"taken back: {self.conversation.undo()}")
 
-    def _new(self, _: str) -> None:
-        kept = [message for message in self.conversation.messages if message.role == "system"]
-        self.conversation.messages = kept
+    def _new(self, seed: str) -> None:
+        if seed and not (seed.isascii() and seed.isdigit() and int(seed) < 2**63):
+            raise UserError(f"{seed[:30]!r} is no seed", mend="/new, or /new and a number")
+        self.conversation.begin(int(seed) if seed else None)
 
     def _save(self, name: str) -> None:
         from nextword.files import write_atomically

@@ -54,11 +54,6 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default that of the process, and return its exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # Large pages for PyTorch's tensors on a CPU: about a tenth faster; read when torch is loaded.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    # OpenMP's threads yield soon when they wait for each other: where another program runs too,
-    # training is three times as fast, and alone it loses next to nothing (docs/performance.md).
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
         status = _run(arguments)
         sys.stdout.flush()

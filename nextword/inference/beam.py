@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from nextword.inference.cache import Prompts, check_prompts, decode_step, decoder_prompts, prefill
-from nextword.inference.generate import Generation, batches
+from nextword.inference.generate import Generation
 from nextword.models.encoder_decoder import GenerativeModel
 
+PROMPTS_AT_ONCE = 32
 EXCLUDED = -1e9  # the score of what must not be chosen
 
 
@@ -45,7 +46,9 @@ def beam_search(
     """
     check_prompts(model, prompts)
     results: dict[int, Generation] = {}
-    for rows in batches(prompts):
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))  # little padding
+    for first in range(0, len(order), PROMPTS_AT_ONCE):
+        rows = order[first : first + PROMPTS_AT_ONCE]
         search = _Search(model, [prompts[row] for row in rows], settings, end_ids, vocab_size)
         while search.active:
             search.step()

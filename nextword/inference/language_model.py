@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from nextword.errors import UserError
 from nextword.hub.config import read_config
 from nextword.hub.model_files import find_directory
 from nextword.inference.cache import check_prompts, decoder_prompts
-from nextword.inference.generate import Finish, decoders
+from nextword.inference.engine.request import Finished, Token
+from nextword.inference.engine.tuning import Served, as_it_is, prepare
+from nextword.inference.engine.writing import Writing
+from nextword.inference.generate import Finish, requests
 from nextword.inference.loading import (
     Precision,
     boundary_ids,
@@ -23,7 +27,8 @@ from nextword.inference.loading import (
 )
 from nextword.inference.masked_model import MaskedLanguageModel, load_masked_model
 from nextword.inference.text_stream import StopFilter, TextStream
-from nextword.models.encoder_decoder import GenerativeModel
+from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
+from nextword.resources import memory
 from nextword.settings import GenerateSettings, with_defaults, with_overrides
 from nextword.terminal import say
 from nextword.tokens.fill_in_the_middle import fill_in_the_middle_for, infilling_prompt
@@ -134,26 +139,41 @@ class LanguageModel:
     def _generate_rows(
         self, prompts: Sequence[str], encoded: list[list[int]], settings: GenerateSettings
     ) -> Iterator[tuple[int, str | Completion]]:
-        model, vocab_size = self.transformer.eval(), self.tokenizer.vocab_size
-        for rows, decoder in decoders(model, encoded, settings, self.end_ids, vocab_size):
-            streams = [TextStream(self.tokenizer, text, settings.stop) for text in decoder.texts]
-            unfinished = list(range(len(rows)))
-            while unfinished:
-                for index, token in decoder.step():
-                    if piece := streams[index].feed(token):
-                        yield rows[index], piece
-                    if streams[index].stops.stopped:
-                        decoder.stop(index)
-                for index in list(unfinished):
-                    row, result, stream = rows[index], decoder.results[index], streams[index]
-                    if result.finish is None:
-                        continue
-                    unfinished.remove(index)
-                    if piece := stream.flush():
-                        yield row, piece
-                    finish = "stop" if stream.stops.stopped else result.finish
-                    text = "".join(stream.pieces)
-                    yield row, Completion(prompts[row], text, len(result.ids), finish)
+        writing = Writing(self.served, requests(encoded, settings, self.end_ids))
+        texts = decoder_prompts(self.transformer, encoded)
+        streams = [TextStream(self.tokenizer, text, settings.stop) for text in texts]
+        counts = [0] * len(prompts)
+        for row, event in writing.events():
+            stream = streams[row]
+            if stream.stops.stopped:
+                continue
+            finish: Any = "stop"
+            if isinstance(event, Token):
+                counts[row] += 1
+                if piece := stream.feed(event.id):
+                    yield row, piece
+                if not stream.stops.stopped:
+                    continue
+                writing.stop(row)
+            elif isinstance(event, Finished):
+                finish = event.reason
+            if piece := stream.flush():
+                yield row, piece
+            yield row, Completion(prompts[row], "".join(stream.pieces), counts[row], finish)
+
+    @cached_property
+    def served(self) -> Served:
+        """The model as it writes: on a CPU with weights arranged anew, where they fit twice."""
+        model, free = self.transformer.eval(), memory().free
+        size = sum(parameter.nbytes for parameter in model.parameters())
+        if (
+            isinstance(model, EncoderDecoder)
+            or model.embedding.weight.device.type != "cpu"
+            or (free is not None and size > free // 2)
+        ):
+            return as_it_is(model, self.tokenizer.vocab_size)
+        with torch.inference_mode():
+            return prepare(model, self.tokenizer, "none", torch.get_num_threads(), exact=True)
 
 
 def load(

@@ -53,6 +53,9 @@ class GenerateSettings(WritingSettings):
 class ChatSettings(WritingSettings):
     """Settings for a conversation."""
 
+    seed: int | None = Field(  # type: ignore[assignment]
+        None, ge=0, lt=2**63, description="seed of every random choice; by default one drawn anew"
+    )
     system: str | None = Field(None, description="what the model is told before the conversation")
     plain: bool = Field(
         False, description="go on with what is typed as one text, without the model's chat template"

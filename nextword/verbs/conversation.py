@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,13 +25,15 @@ LEAST_ROOM = 4  # an answer has room for max_new_tokens, or for this part of the
 class Conversation:
     """Messages so far, and the model that answers. Without a `template` they are one text, which
     the model goes on with. `left_out` counts the messages, or the tokens of a text, that the model
-    no longer sees: its context is too short for all."""
+    no longer sees: its context is too short for all. The same `seed` and the same words get the
+    same answers."""
 
     model: LanguageModel
     engine: Engine
     settings: ChatSettings
     template: ChatTemplate | None
     messages: list[Message] = field(default_factory=list)
+    seed: int = 0
     left_out: int = 0
     _tries: int = 0  # each has random numbers of its own
 
@@ -48,9 +51,16 @@ class Conversation:
             text = choose_template(model.tokenizer, model.start_id, "en")
             template = ChatTemplate(model.tokenizer, text)
         opened = cls(model, engine, with_defaults(settings, model.sampling), template)
+        opened.begin(settings.seed)
         if settings.system:
             opened.tell(settings.system)
         return opened
+
+    def begin(self, seed: int | None = None) -> None:
+        """Begin anew, with a seed or one that is drawn; what the model was told stays."""
+        self.seed = random.getrandbits(32) if seed is None else seed
+        self.messages = [message for message in self.messages if message.role == "system"]
+        self._tries = 0
 
     def tell(self, system: str) -> None:
         """Set the system message, from now on; an empty one removes it.
@@ -105,7 +115,9 @@ class Conversation:
             prompt, ends = self._prompt()
             values = self.settings.model_dump(include=set(GenerateSettings.model_fields))
             room = max(self.model.transformer.config.context_limit - len(prompt), 1)
-            settings = GenerateSettings(**values | {"max_new_tokens": min(self._most, room)})
+            settings = GenerateSettings(
+                **values | {"max_new_tokens": min(self._most, room), "seed": self.seed}
+            )
             request = Request(prompt, settings, sample=self._tries, end_ids=ends)
             stream = self.engine.submit(request)
         except UserError:

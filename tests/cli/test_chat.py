@@ -122,6 +122,26 @@ def test_what_no_longer_fits_is_left_out_and_said(
     assert status == 2 and "at once" in err
 
 
+def test_each_conversation_draws_a_seed_which_brings_its_answers_back(
+    talker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answers(lines: str, *words: str) -> tuple[list[str], int]:
+        _, out, _ = talk(monkeypatch, capsys, lines, str(talker), "--json", *words)
+        told = json.loads(out)
+        said = [one["content"] for one in told["messages"] if one["role"] == "assistant"]
+        return said, told["seed"]
+
+    first, seed = answers("one\ntwo\n")
+    other, another = answers("one\ntwo\n")
+    assert seed != another and first != other
+    assert answers("one\ntwo\n", "--seed", str(seed)) == (first, seed)
+    assert answers(f"one\n/new {seed}\none\ntwo\n") == (first, seed)
+    _, _, err = talk(monkeypatch, capsys, "/seed\n", str(talker), "--seed", "7")
+    assert "seed 7" in err
+    status, _, err = talk(monkeypatch, capsys, "/new seven\n", str(talker))
+    assert status == 2 and "is no seed" in err
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [("/undo\n", "nothing was said"), ("/retry\n", "nothing was said"),

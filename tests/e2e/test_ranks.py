@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import shutil
@@ -64,6 +65,21 @@ def test_two_ranks_give_the_weights_of_one(tmp_path: Path) -> None:
     one, two = (load_file(tmp_path / run / LAST) for run in ("run1", "run2"))
     for name, weight in one.items():
         assert torch.allclose(weight, two[name], rtol=1e-5, atol=1e-6), name
+
+
+@pytest.mark.slow
+def test_a_model_in_parts_writes_samples_as_a_whole_one_does(tmp_path: Path) -> None:
+    store = prepared(tmp_path)
+    flags = FLAGS.replace("--sample-every 0", "--sample-every 6").split(" ")
+    written = []
+    for count, shard in ((1, "none"), (2, "all")):
+        out = str(tmp_path / shard)
+        verb = ["-m", "nextword.cli.main", "pretrain", str(store), *flags, "--shard", shard]
+        ranks(count, *verb, "--out", out)
+        lines = (tmp_path / shard / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        records = map(json.loads, lines)
+        written.append([one["text"] for one in records if one["kind"] == "sample"])
+    assert written[0] == written[1] and len(written[0]) == 2
 
 
 def test_the_others_wait_for_what_the_main_process_prepares_longer_than_collectives_may_take(

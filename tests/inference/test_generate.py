@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +187,11 @@ def test_a_model_that_learned_short_answers_stops_after_them_every_time() -> Non
     rows = [[end, answer[0]] for answer in answers] * 20
     for prompt, result in zip(rows, generate(model, rows, settings, [end]), strict=True):
         assert (result.ids, result.finish) == (answers[prompt[1] - 10][1:-1], "end")
+
+
+def test_scores_that_are_not_numbers_are_refused(llama: tuple[Any, Transformer]) -> None:
+    ours = copy.deepcopy(llama[1])
+    with torch.no_grad():
+        ours.embedding.weight[5] = math.nan
+    with pytest.raises(UserError, match="not finite"):
+        generate(ours, [[1, 2]], GREEDY)

@@ -54,11 +54,11 @@ class Scripted:
         self.ids = [*model.tokenizer.encode(text), model.tokenizer.end_id]
         self.steps = 0
 
-        def sample(logits: torch.Tensor, *_: object) -> torch.Tensor:
+        def pick(logits: torch.Tensor, *_: object) -> torch.Tensor:
             self.steps += 1
             return torch.full((len(logits),), self.ids[self.steps - 1])
 
-        monkeypatch.setattr("nextword.inference.generate.sample", sample)
+        monkeypatch.setattr("nextword.inference.engine.choosing.pick", pick)
 
 
 def test_streamed_pieces_are_whole_characters_and_join_to_the_text(

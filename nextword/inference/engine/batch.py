@@ -7,12 +7,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from nextword.errors import UserError
 from nextword.inference.engine.attending import slot_cache
 from nextword.inference.engine.choosing import choose, score_all
 from nextword.inference.engine.prefixes import PrefixStore
-from nextword.inference.engine.request import Token
+from nextword.inference.engine.request import Request, Token
 from nextword.inference.engine.row import Row
 from nextword.inference.engine.slots import on_device
+from nextword.inference.engine.sources import Sources
 from nextword.inference.engine.tuning import PROBED_ROWS, Served
 
 
@@ -20,8 +22,8 @@ class Batch:
     """A model and its rows. The first `decoding` rows generate, the others' prompts are not yet
     computed; a row's place in `rows` is its place in the cache.
 
-    A step's products have at least `least_rows` rows: places that nobody uses are computed with
-    them. Where the bits of a row always depend on the others, each row has products of its own.
+    A step's products have at least `least_rows` rows: some that nobody uses are computed with them.
+    Where the bits of a row always depend on the others, each row has products of its own.
     """
 
     def __init__(
@@ -33,9 +35,9 @@ class Batch:
         cache_bytes: int,
     ) -> None:
         self.model, self.logits, self.chunk = served.model, served.logits, prefixes.chunk
-        self.least_rows = served.setup.least_rows
+        self.least_rows, self.exact = served.setup.least_rows, served.setup.exact
+        self.sources = None if served.sourced is None else Sources(served.sourced)
         device, dtype = self.model.embedding.weight.device, self.model.activation_dtype
-        slots = max(slots, self.least_rows or 1)
         self.cache = slot_cache(self.model.config, slots, cache_bytes, dtype, device)
         self.prefixes, self.rows = prefixes, rows
         self.decoding = 0
@@ -53,9 +55,38 @@ class Batch:
         for _ in range(row.cached // self.chunk):
             next(row.chunk_keys)
 
+    def check_room(self, request: Request) -> None:
+        """Raise UserError for a request that the cache has no room for."""
+        tokens = len(request.prompt) + request.settings.max_new_tokens * (not request.prompt_only)
+        tokens, limit = min(tokens, self.model.config.context_limit), self.cache.limit
+        if tokens > limit:
+            raise UserError(
+                f"prompt and answer may have {tokens:,} tokens, and the cache of "
+                f"{self.cache.values.shape[1]:,} slots has room for {limit:,} in each",
+                mend="ask for fewer tokens, or serve fewer requests at once",
+            )
+
+    def step(self) -> tuple[int, int]:
+        """Compute prompts, as many tokens as a chunk has, then one token for every other row.
+        Return the numbers of tokens that were generated and of the prompts'."""
+        generated = tokens = 0
+        while len(self.rows) > self.decoding and tokens < self.chunk:
+            begun, count = self.prefill()
+            generated, tokens = generated + begun, tokens + count
+        if self.decoding:
+            generated += self.decode()
+        return generated, tokens
+
     def prefill(self) -> tuple[int, int]:
         """Compute the next chunks of prompts. With the last chunk of one, its first token is
         generated. Return the numbers of tokens that were generated and computed."""
+        if self.sources is not None:
+            rows = self.rows[self.decoding :]
+            self.sources.read(rows)
+            for row in rows:
+                row.last = row.prompt[-1]
+            self.decoding = len(self.rows)
+            return 0, sum(len(row.source) for row in rows)
         chunks = self._next_chunks()
         counts = {index: len(tokens) for index, tokens in chunks.items()}
         total = sum(counts.values())
@@ -80,7 +111,7 @@ class Batch:
         waiting = sorted(range(self.decoding, len(self.rows)), key=lambda i: self.rows[i].order)
         chunks: dict[int, list[int]] = {}
         room = min(self.chunk, self.model.config.context_length)
-        if self.least_rows is None or self.chunk > PROBED_ROWS[-1]:
+        if self.exact and (self.least_rows is None or self.chunk > PROBED_ROWS[-1]):
             waiting = waiting[:1]  # more rows in a product would change its bits
         for index in waiting:
             row = self.rows[index]
@@ -170,15 +201,30 @@ class Batch:
     def _step(self, rows: slice) -> Tensor:
         """Return the scores of the next tokens of these rows, [rows, vocabulary]."""
         count = rows.stop - rows.start
-        padded = slice(rows.start, max(rows.stop, rows.start + (self.least_rows or 1)))
-        unused = range(rows.stop, padded.stop)
-        tokens = [row.last for row in self.rows[rows]] + [0] * len(unused)
-        positions, mask = self.cache.advance_rows(padded)
+        padding = max((self.least_rows or 1) - count, 0)
+        positions, mask = self.cache.advance_rows(rows, padding)
+        tokens = [row.last for row in self.rows[rows]] + [0] * padding
         ids = on_device(tokens, torch.int64, positions.device)[:, None]
-        hidden = self.model(ids, positions=positions, mask=mask, cache=self.cache)[:, 0]
-        for row in unused:  # what was written there is overwritten
-            self.cache.counts[row] -= 1
+        source = source_mask = None
+        if self.sources is not None:
+            self.cache.sources = self.sources.of(self.rows[rows])
+            source, source_mask = self.cache.sources.states, self.cache.sources.mask
+        hidden = self.model(
+            ids,
+            positions=positions,
+            mask=mask,
+            cache=self.cache,
+            source=source,
+            source_mask=source_mask,
+        )[:, 0]
         return self.logits(hidden)[:count]
+
+    def drop_cancelled(self) -> list[Row]:
+        """Remove the rows that were cancelled, and return them."""
+        cancelled = [row for row in self.rows if row.stream.is_cancelled]
+        for row in cancelled:
+            self.remove(self.rows.index(row))
+        return cancelled
 
     def remove(self, index: int) -> None:
         """Give a slot back; the last rows move up."""

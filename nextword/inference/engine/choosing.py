@@ -17,7 +17,7 @@ from nextword.errors import UserError
 from nextword.inference.engine.request import Token
 from nextword.inference.engine.row import Row
 from nextword.inference.engine.slots import on_device
-from nextword.inference.generate import pick
+from nextword.inference.sampling import pick
 
 
 def choose(logits: Tensor, rows: Sequence[Row]) -> list[Token | Exception]:

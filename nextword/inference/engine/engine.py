@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -28,8 +28,10 @@ from nextword.inference.engine.slots import half_of_memory
 from nextword.inference.engine.stream import Stream
 from nextword.inference.engine.threads import end_helpers
 from nextword.inference.engine.tuning import Quantize, prepare
-from nextword.inference.language_model import LanguageModel
 from nextword.models.encoder_decoder import EncoderDecoder
+
+if TYPE_CHECKING:
+    from nextword.inference.language_model import LanguageModel
 
 T = TypeVar("T")
 STEPS_BETWEEN_JOBS = 4  # a job waits for so many steps, so that jobs cannot stop all generating
@@ -130,7 +132,7 @@ class Engine:
         and EngineStopped where nobody would serve it.
         """
         check_request(request, self._transformer, self._vocab_size)
-        self._check_room(request)
+        self._batch.check_room(request)
         stream = Stream(self._notify)
         with self._wake:
             self._check_alive()
@@ -196,16 +198,6 @@ class Engine:
         with self._wake:
             self._wake.notify()
 
-    def _check_room(self, request: Request) -> None:
-        tokens = len(request.prompt) + request.settings.max_new_tokens * (not request.prompt_only)
-        tokens, limit = min(tokens, self._transformer.config.context_limit), self._batch.cache.limit
-        if tokens > limit:
-            raise UserError(
-                f"prompt and answer may have {tokens:,} tokens, and the cache of the engine's "
-                f"{self.options.slots:,} slots has room for {limit:,} in each",
-                mend="ask for fewer tokens, or serve fewer requests at once",
-            )
-
     def _check_alive(self) -> None:
         if self._error is not None:
             raise EngineStopped(f"the engine has stopped: {self._error}", mend="start it again")
@@ -247,11 +239,8 @@ class Engine:
                 self._wake.wait()
 
     def _drop_cancelled(self) -> None:
-        rows = self._rows
-        for index in reversed(range(len(rows))):
-            if rows[index].stream.is_cancelled:
-                self._cancel(rows[index])
-                self._batch.remove(index)
+        for row in self._batch.drop_cancelled():
+            self._cancel(row)
         with self._wake:
             dropped = [row for row in self._waiting if row.stream.is_cancelled]
             if dropped:
@@ -273,17 +262,11 @@ class Engine:
             self._prompt_tokens += row.cached
 
     def _step(self) -> None:
-        """Compute prompts, as many tokens as a chunk has, then one token for every other row."""
-        batch, tokens = self._batch, 0
-        if not batch.rows:
+        if not self._batch.rows:
             return
-        while len(batch.rows) > batch.decoding and tokens < self.options.chunk:
-            generated, count = batch.prefill()
-            tokens += count
-            self._generated += generated
-        self._prompt_tokens += tokens
-        if batch.decoding:
-            self._generated += batch.decode()
+        generated, read = self._batch.step()
+        self._generated += generated
+        self._prompt_tokens += read
         self._steps += 1
         self._steps_since_job += 1
         self._last_step_at = time.monotonic()

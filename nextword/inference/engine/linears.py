@@ -7,7 +7,6 @@ result does not depend on its neighbours; sums of integers are exact in any orde
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -16,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nextword.models.layers import Linear
+from nextword.models.layers import ACTIVATIONS, FeedForward, Linear
 from nextword.models.lora import LowRankLinear
 from nextword.models.transformer import Transformer
 
@@ -37,16 +36,18 @@ class PlainLinear(nn.Module):
 
 
 class PackedLinear(nn.Module):
-    """The weight as oneDNN likes to read it. Raises RuntimeError where it cannot be."""
+    """The weight as oneDNN likes to read it, and what is done to the product while it is at hand:
+    nothing, or `then`. Raises RuntimeError where it cannot be."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
+        self.then = ("none", "")
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
         self.bias = None if bias is None else bias.to(weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         product: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self.weight, self.bias, "none", [], ""
+            x, self.weight, self.bias, self.then[0], [], self.then[1]
         )
         return product
 
@@ -121,6 +122,11 @@ class WeightOnlyLinear(Int8Linear):
         return product if self.bias is None else product + self.bias
 
 
+FUSED = {  # activations that oneDNN computes with the product before them
+    ACTIVATIONS["gelu"]: ("gelu", "none"),
+    ACTIVATIONS["gelu_tanh"]: ("gelu", "tanh"),
+    ACTIVATIONS["relu"]: ("relu", ""),
+}
 INT8: dict[str, Make] = {
     "fbgemm": FbgemmLinear,
     "onednn": OneDnnLinear,
@@ -170,23 +176,40 @@ def rebuilt(model: Transformer, make: Make, vocab_size: int) -> tuple[Transforme
     weight = model.output_weight[:vocab_size]
     if weight.dtype != model.activation_dtype:
         weight = weight.to(model.activation_dtype)
-    head = make(weight, None if bias is None else bias[:vocab_size])
+    return copied(model, make), make(weight, None if bias is None else bias[:vocab_size])
+
+
+def copied(model: Transformer, make: Make | None = None) -> Transformer:
+    """Return a model without a head that shares its parts with `model`; linear maps are made anew
+    if `make` is given."""
     made = _copy(model, make)
     assert isinstance(made, Transformer)
     made.rotary = dict(model.rotary)
     made.head = None
-    return made, head
+    return made
 
 
-def _copy(module: nn.Module, make: Make) -> nn.Module:
-    if isinstance(module, LowRankLinear):
-        return make(module.weight + module.update().to(module.weight.dtype), module.bias)
-    if isinstance(module, Linear):
-        return make(module.weight, module.bias)
-    made = copy.copy(module)
+def _copy(module: nn.Module, make: Make | None) -> nn.Module:
+    if isinstance(module, LowRankLinear | Linear):
+        if make is None:
+            return module
+        weight: Tensor = module.weight
+        if isinstance(module, LowRankLinear):
+            weight = weight + module.update().to(weight.dtype)
+        return make(weight, module.bias)
+    made: nn.Module = object.__new__(type(module))  # FSDP2's classes make another with copy.copy
+    made.__dict__.update(module.__dict__)
+    made.__dict__.pop("_compiled_call_impl", None)  # it calls the module that was copied
     made.__dict__["_modules"] = {
         name: None if child is None else _copy(child, make)
         for name, child in module._modules.items()
         if name != "head"
     }
+    if isinstance(made, FeedForward) and isinstance(made.input, PackedLinear) and not made.gated:
+        made.input.then, made.activation = FUSED[made.activation], as_they_are
     return made
+
+
+def as_they_are(numbers: Tensor) -> Tensor:
+    """Return the argument."""
+    return numbers

@@ -13,7 +13,7 @@ from nextword.inference.engine.lookup import Lookup
 from nextword.inference.engine.request import Finished, PromptScores, Request, Token
 from nextword.inference.engine.slots import on_device
 from nextword.inference.engine.stream import Stream
-from nextword.inference.generate import TokenHistory
+from nextword.inference.sampling import TokenHistory
 
 
 class Row:
@@ -31,6 +31,8 @@ class Row:
         """Begin with nothing computed; rows of a smaller `order` are served first."""
         self.request, self.stream, self.order = request, stream, order
         self.prompt = list(request.prompt)
+        self.source: list[int] = []  # in an encoder–decoder, whose keys and values are by layer
+        self.source_keys_values: list[tuple[Tensor, Tensor]] = []
         self.lookup, self.vocab_size = lookup, vocab_size
         self.seen = self.cached = 0  # tokens of the prompt in the cache; found in the prefix store
         self.generated = 0

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nextword.errors import UserError
@@ -65,7 +66,7 @@ class SlotCache(KVCache):
         self._parts: list[Part] = []  # of `extend`
         self._rows = slice(0)
         self._new = torch.empty(0, dtype=torch.int64, device=device)  # places of a step's tokens
-        self._seen, self._ahead = 0, 1
+        self._seen, self._ahead, self._padding = 0, 1, 0
 
     def extend(self, counts: Mapping[int, int], padding: int = 0) -> Tensor:
         """Prepare for the next tokens of some rows, so many of each, and for padding after all of
@@ -82,8 +83,9 @@ class SlotCache(KVCache):
         self._reserve(-(-(max(positions) + 1) // WIDTH) * WIDTH)
         return on_device(positions + [0] * padding, torch.int64, self.keys.device)[None]
 
-    def advance_rows(self, rows: slice) -> tuple[Tensor, Tensor]:
-        """Prepare for one more token in each of these rows.
+    def advance_rows(self, rows: slice, padding: int = 0) -> tuple[Tensor, Tensor]:
+        """Prepare for one more token in each of these rows, and for so many rows after them that
+        see and leave nothing.
 
         Returns their positions, [rows, 1], and the mask, bool [rows, 1, 1, seen].
         """
@@ -92,8 +94,9 @@ class SlotCache(KVCache):
         positions = on_device(counts, torch.int64, self.keys.device)
         self._seen = -(-(max(counts) + 1) // WIDTH) * WIDTH
         self._reserve(self._seen)
-        self._parts, self._rows, self._ahead = [], rows, 1
+        self._parts, self._rows, self._ahead, self._padding = [], rows, 1, padding
         self._prepare(list(range(rows.start, rows.stop)), positions)
+        positions = F.pad(positions, (0, padding))
         slots = torch.arange(self._seen, device=self.keys.device)
         return positions[:, None], (slots <= positions[:, None])[:, None, None]
 
@@ -105,7 +108,7 @@ class SlotCache(KVCache):
         positions = torch.arange(start, start + count, device=self.keys.device)
         self._seen = -(-(start + count) // WIDTH) * WIDTH
         self._reserve(self._seen)
-        self._parts, self._rows, self._ahead = [], slice(row, row + 1), count
+        self._parts, self._rows, self._ahead, self._padding = [], slice(row, row + 1), count, 0
         self._prepare([row] * count, positions)
         slots = torch.arange(self._seen, device=self.keys.device)
         return positions[:, None], (slots <= positions[:, None])[:, None, None]
@@ -125,7 +128,10 @@ class SlotCache(KVCache):
         layer = attention.layer
         if not self._parts:
             assert bias is not None
-            return self._attend_in_step(attention, query, key, value, bias)
+            if not (padding := self._padding):
+                return self._attend_in_step(attention, query, key, value, bias)
+            used = (tensor[:-padding] for tensor in (query, key, value, bias))
+            return F.pad(self._attend_in_step(attention, *used), (0, 0, 0, 0, 0, 0, 0, padding))
         outputs = [
             attention.attend(query[:, :, part.tokens], *self._extended(layer, part, key, value))
             for part in self._parts

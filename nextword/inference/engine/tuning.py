@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from nextword.errors import UserError
 from nextword.inference.engine.attending import attend_to_slots
-from nextword.inference.engine.linears import INT8, PACKED, UNQUANTIZED, Make, PlainLinear, rebuilt
+from nextword.inference.engine.linears import (
+    INT8,
+    PACKED,
+    UNQUANTIZED,
+    Make,
+    PlainLinear,
+    copied,
+    rebuilt,
+)
 from nextword.inference.engine.lookup import AHEAD
 from nextword.models.blocks import Block
+from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
 from nextword.models.transformer import Transformer
 from nextword.resources import available_cores
 from nextword.tokens.tokenizer import Tokenizer
 
 Quantize = Literal["int8", "auto", "none"]
 RACE_ROWS = (1, 8)
-RACE_SECONDS = 0.02  # for each candidate and number of rows
+RACE_SECONDS, RACE_TURNS = 0.02, 20  # at most, for each candidate and number of rows
 WORTH = 1.25  # "auto" quantizes for at least this gain in speed
 MOST_DIVERGENCE = 0.02  # nats per token, above which "auto" does not quantize
-WORTH_MORE_ROWS = 1.1  # a step has more rows than it needs for at least this gain
+WORTH_MORE_ROWS = 1.05  # a step has more rows than it needs for at least this gain
+COLD_BYTES = 64 * 2**20  # more weights than caches hold, even in int8
+PASSES = 4
 LEAST_ROWS = (2, 3, 4, 5, 8)
 PROBED_ROWS = (9, 17, 33, 48, 64)
 INTEGERS = ("fbgemm", "onednn")  # kinds of linear maps that add integers
@@ -60,16 +73,35 @@ class Setup:
 
 @dataclass(frozen=True)
 class Served:
-    """A model as the engine runs it, and its output head."""
+    """A model as the engine runs it, and its output head. `model` is the decoder of `sourced`, if
+    that is given."""
 
     model: Transformer
-    head: nn.Module
+    head: Callable[[Tensor], Tensor]
     setup: Setup
+    vocab_size: int
+    sourced: EncoderDecoder | None = None
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the vocabulary's scores in fp32, [..., vocabulary]."""
-        scores: Tensor = self.head(self.model.to_output(hidden))
-        return scores.float()
+        return self.head(self.model.to_output(hidden)).float()
+
+
+def as_it_is(model: GenerativeModel, vocab_size: int | None = None) -> Served:
+    """Return a model to be served with the weights that it has at each moment, of the first
+    `vocab_size` tokens: one that is being trained, or an encoder–decoder."""
+    sourced = model if isinstance(model, EncoderDecoder) else None
+    decoder = model.decoder if isinstance(model, EncoderDecoder) else model
+    size = min(vocab_size or model.config.vocab_size, model.config.vocab_size)
+
+    def head(hidden: Tensor) -> Tensor:
+        weight, bias = decoder.output_weight[:size], decoder.vocabulary_bias
+        added = None if bias is None else bias[:size].to(hidden.dtype)
+        return F.linear(hidden, weight.to(hidden.dtype), added)
+
+    made = copied(decoder)
+    attend_to_slots(made)
+    return Served(made, head, Setup("plain", False, torch.get_num_threads()), size, sourced)
 
 
 def prepare(
@@ -84,14 +116,14 @@ def prepare(
         if quantize == "int8":
             raise UserError("int8 is for CPUs", mend="leave --quantize out")
         setup = Setup("plain", False, torch.get_num_threads())
-        served = Served(*rebuilt(model, PlainLinear, vocab_size), setup)
+        served = Served(*rebuilt(model, PlainLinear, vocab_size), setup, vocab_size)
         attend_to_slots(served.model)
         return served
     # MKL's products, which "plain" is, differ in bits with the rows and threads.
     setup, seconds = _fastest(model, PACKED if exact else UNQUANTIZED, threads)
     if seconds == math.inf:
         setup, seconds = _fastest(model, UNQUANTIZED, threads)
-    served = Served(*rebuilt(model, UNQUANTIZED[setup.kind], vocab_size), setup)
+    served = Served(*rebuilt(model, UNQUANTIZED[setup.kind], vocab_size), setup, vocab_size)
     if quantize != "none":
         int8, int8_seconds = _fastest(model, INT8, threads)
         if int8_seconds == math.inf and quantize == "int8":
@@ -101,11 +133,13 @@ def prepare(
             kl = divergence(served, made, tokenizer)
             if quantize == "int8" or kl <= MOST_DIVERGENCE:
                 setup = replace(int8, quantized=True, divergence=kl)
-                served = Served(made.model, made.head, setup)
+                served = replace(made, setup=setup)
     torch.set_num_threads(setup.threads)
-    setup = replace(setup, lookup_cost=lookup_cost(served))
     least = least_rows(served) if exact else 1
-    setup = replace(setup, least_rows=least and fastest_rows(served, least), exact=exact)
+    setup = replace(setup, least_rows=least, exact=exact)
+    if least is not None:
+        rows, cost = fastest_rows(served, least)
+        setup = replace(setup, least_rows=rows, lookup_cost=cost)
     attend_to_slots(served.model)
     return replace(served, setup=setup)
 
@@ -129,17 +163,9 @@ def least_rows(served: Served) -> int | None:
     Products of integers are the same from one row on; others may differ in rare numbers there.
     """
     generator = torch.Generator().manual_seed(0)
-    block = served.model.blocks[-1]
-    assert isinstance(block, Block)
     first = 1 if served.setup.kind in INTEGERS else LEAST_ROWS[0]
-    config, dtype, least = served.model.config, served.model.activation_dtype, first
-    for linear, width in (
-        (block.attention.qkv, config.width),
-        (block.attention.output, config.query_width),
-        (block.mlp.input, config.width),
-        (block.mlp.output, config.mlp_width),
-        (served.head, config.width),
-    ):
+    dtype, least = served.model.activation_dtype, first
+    for linear, width in linear_maps(served, 1):
         x = torch.randn(PROBED_ROWS[-1], 1, width, generator=generator).to(dtype)
         whole = linear(x)
         sizes = [1] if first == 1 else []
@@ -147,7 +173,7 @@ def least_rows(served: Served) -> int | None:
         unlike = [
             size
             for size in sizes
-            if not torch.equal(torch.cat([linear(part) for part in _parts(x, size)]), whole)
+            if not all(torch.equal(linear(x[rows]), whole[rows]) for rows in _places(size))
         ]
         if unlike:
             larger = [size for size in LEAST_ROWS if size > max(unlike)]
@@ -158,54 +184,52 @@ def least_rows(served: Served) -> int | None:
 
 
 @torch.inference_mode()
-def fastest_rows(served: Served, least: int) -> int:
-    """Return the number of rows from `least` on with which products take the least time: oneDNN
-    reads weights faster for four rows than for one."""
-    block = served.model.blocks[len(served.model.blocks) // 2]
-    assert isinstance(block, Block)
-    shape, dtype = (1, served.model.config.width), served.model.activation_dtype
+def fastest_rows(served: Served, least: int) -> tuple[int, float]:
+    """Return how many rows a step has, `least` or more if oneDNN reads weights faster for those,
+    and how many times as long a step takes that verifies guesses.
 
-    def seconds(rows: int) -> float:
-        x = torch.ones(rows, *shape, dtype=dtype)
-        return sum(_seconds(each, x) for each in (block.mlp.input, served.head))
-
-    best, shortest = least, seconds(least)
-    for rows in LEAST_ROWS:
-        if rows > least and (taken := seconds(rows)) < shortest / WORTH_MORE_ROWS:
-            best, shortest = rows, taken
-    return best
-
-
-def _parts(x: Tensor, size: int) -> list[Tensor]:
-    """Return rows in parts of this size; the last one takes the rest, so that none is smaller."""
-    count = len(x) // size
-    rest = len(x) - count * size
-    parts = list(x[: count * size].split(size))
-    if rest:
-        parts[-1] = x[(count - 1) * size :]
-    return parts
+    As in a step, each product finds its weights in memory and not in a cache.
+    """
+    maps, dtype = linear_maps(served, COLD_BYTES), served.model.activation_dtype
+    several = max(least, 1 + AHEAD)
+    seconds = {least: math.inf, several: math.inf}
+    for rows in [*seconds] * PASSES:
+        inputs = {width: torch.ones(rows, 1, width, dtype=dtype) for _, width in maps}
+        begin = time.perf_counter()
+        for linear, width in maps:
+            linear(inputs[width])
+        seconds[rows] = min(seconds[rows], time.perf_counter() - begin)
+    cost = seconds[several] / seconds[least]
+    return (several, 1.0) if cost < 1 / WORTH_MORE_ROWS else (least, cost)
 
 
-@torch.inference_mode()
-def lookup_cost(served: Served) -> float:
-    """Return how many times as long the linear maps take for a token and its guesses as for one."""
-    block = served.model.blocks[len(served.model.blocks) // 2]
-    assert isinstance(block, Block)
-    shape, dtype = (1, served.model.config.width), served.model.activation_dtype
-    one, several = (
-        sum(
-            _seconds(each, torch.ones(rows, *shape, dtype=dtype))
-            for each in (block.mlp.input, served.head)
-        )
-        for rows in (1, 1 + AHEAD)
-    )
-    return several / one
+def linear_maps(served: Served, most_bytes: int) -> list[tuple[Callable[[Tensor], Tensor], int]]:
+    """Return the linear maps of the last blocks, of about so many bytes but at least of one, and
+    the output head, each with the width of what it takes."""
+    config = served.model.config
+    maps: list[tuple[Callable[[Tensor], Tensor], int]] = []
+    size = config.width * (sum(config.qkv_rows) + 3 * config.mlp_width)
+    for block in served.model.blocks[-1 - most_bytes // size :]:
+        assert isinstance(block, Block)
+        maps += [
+            (block.attention.qkv, config.width),
+            (block.attention.output, config.query_width),
+            (block.mlp.input, config.width),
+            (block.mlp.output, config.mlp_width),
+        ]
+    return [*maps, (served.head, config.width)]
+
+
+def _places(size: int) -> list[slice]:
+    """Return a few places that so many of the probed rows may have among them."""
+    firsts = {(PROBED_ROWS[-1] - size) * n // 3 for n in range(4)}
+    return [slice(first, first + size) for first in sorted(firsts)]
 
 
 def _quantized(model: Transformer, vocab_size: int, setup: Setup) -> Served:
     made, head = rebuilt(model, INT8[setup.kind], vocab_size)
     made.activation_dtype = torch.float32
-    return Served(made, head, setup)
+    return Served(made, head, setup, vocab_size)
 
 
 def _fastest(
@@ -236,14 +260,17 @@ def _fastest(
 
 
 @torch.inference_mode()
-def _seconds(linear: nn.Module, x: Tensor) -> float:
+def _seconds(linear: Callable[[Tensor], Tensor], x: Tensor) -> float:
     """Return the shortest time that a product took."""
     linear(x)
     shortest, end = math.inf, time.perf_counter() + RACE_SECONDS
-    while shortest == math.inf or time.perf_counter() < end:
+    for _ in range(RACE_TURNS):
         begin = time.perf_counter()
         linear(x)
-        shortest = min(shortest, time.perf_counter() - begin)
+        done = time.perf_counter()
+        shortest = min(shortest, done - begin)
+        if done > end:
+            break
     return shortest
 
 

@@ -1,6 +1,6 @@
 """The odds of the next token, as the model gives them and as sampling makes them.
 
-What temperature, truncation and penalties do is the sampler's own code (inference/generate.py).
+What temperature, truncation and penalties do is the sampler's own code (inference/sampling.py).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from nextword.errors import UserError
-from nextword.inference.generate import TokenHistory, warp
 from nextword.inference.inspection.candidates import entropy, named, rank, rounded
+from nextword.inference.sampling import TokenHistory, warp
 from nextword.settings import GenerateSettings
 from nextword.tokens.tokenizer import Tokenizer
 

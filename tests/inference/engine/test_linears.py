@@ -3,14 +3,26 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from nextword.inference.engine.linears import INT8, UNQUANTIZED, Make, PlainLinear, rebuilt
+from nextword.inference.engine.linears import (
+    INT8,
+    PACKED,
+    UNQUANTIZED,
+    Make,
+    PlainLinear,
+    rebuilt,
+)
 from nextword.inference.engine.tuning import divergence, prepare
 from nextword.models.lora import add_lora
+from nextword.models.sizes import config_for
+from nextword.models.transformer import Transformer
+from nextword.settings import ModelSettings
 from tests.inference.engine.conftest import TOKENIZER, Pair, prompts
 
 WEIGHTS = torch.randn(96, 128, generator=torch.Generator().manual_seed(1)) / 11
@@ -32,6 +44,18 @@ def test_products_equal_those_of_the_weight_as_it_is(kind: str, bias: torch.Tens
     error = (product - F.linear(X, WEIGHTS, bias)).norm() / F.linear(X, WEIGHTS).norm()
     assert product.shape == (12, 1, 96) and product.dtype == torch.float32
     assert float(error) < (0.02 if kind in INT8 else 1e-6)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu"])
+def test_an_activation_computed_with_its_product_is_the_same(activation: Any) -> None:
+    size = ModelSettings(layers=1, width=64, heads=2, context_length=32)
+    config = replace(config_for(size, 50), mlp=activation)
+    model = Transformer(config, seed=1).requires_grad_(False)
+    packed, _ = rebuilt(model, PACKED["packed"], 50)
+    x = torch.randn(5, 1, 64, generator=torch.Generator().manual_seed(3))
+    expected, found = (each.blocks[0].mlp(x) for each in (model, packed))  # type: ignore[operator, union-attr]
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    assert packed.blocks[0].mlp.activation is not model.blocks[0].mlp.activation  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("kind", ["fbgemm", "onednn"])
