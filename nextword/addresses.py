@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,10 +22,15 @@ from nextword.errors import UserError
 
 _S3, _GOOGLE = ("s3", "s3a"), ("gs", "gcs")
 _AT_ONCE = 8  # ranges of files that are fetched together
-RANGE = 2**25  # bytes of each
+RANGE = 2**23  # bytes of each
+PAUSES = (0.5, 1, 2, 4, 8, 16, 32)  # seconds between tries to read
 _BUFFER = 2**20  # bytes asked for at once, where the client itself asks for what is read
 _CONNECT_SECONDS, _REQUEST_SECONDS = 10, 60
 _MEND = "check the address, the connection and the credentials"
+
+
+class Unreachable(UserError):
+    """An address did not answer, or not as it should: perhaps it does so later."""
 
 
 @dataclass(frozen=True)
@@ -71,35 +78,47 @@ def list_files(address: str) -> list[RemoteFile]:
 
 
 def download(files: list[tuple[RemoteFile, Path]]) -> None:
-    """Fetch files, several ranges of them at once. Raises UserError as `open_address` does."""
+    """Fetch files, several ranges of them at once. Raises UserError as `read_range` does."""
 
     def fetch(file: RemoteFile, target: Path, start: int) -> None:
-        with explaining_address(file.address):
-            system, path = _file_system(file.address)
-            stop = min(start + RANGE, file.size)
-            seekable = {"seekable": True} if _is_by_pyarrow(file.address) else {}
-            content = system.cat_file(path, start=start, end=stop, **seekable)
-            if len(content) != stop - start:
-                raise UserError("changed while it was fetched", where=file.address)
-            with open(target, "r+b") as whole:
-                whole.seek(start)
-                whole.write(content)
+        content = read_range(file, start, min(start + RANGE, file.size))
+        with open(target, "r+b") as whole:
+            whole.seek(start)
+            whole.write(content)
 
+    for file, target in files:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+        os.truncate(target, file.size)
+    ranges = (
+        (file, target, start) for file, target in files for start in range(0, file.size, RANGE)
+    )
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        waiting = []
-        for file, target in files:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch()
-            os.truncate(target, file.size)
-            waiting += [
-                threads.submit(fetch, file, target, start) for start in range(0, file.size, RANGE)
-            ]
+        # No more of them wait than are fetched: a process that ends waits for those.
+        waiting = [threads.submit(fetch, *one) for one in itertools.islice(ranges, _AT_ONCE)]
+        while waiting:
+            waiting.pop(0).result()
+            waiting += [threads.submit(fetch, *one) for one in itertools.islice(ranges, 1)]
+
+
+def read_range(file: RemoteFile, start: int, stop: int) -> bytes:
+    """Return bytes of a file. Tries again where the connection fails, after longer and longer
+    pauses; raises UserError, of kind Unreachable where it does not come back, and at once where the
+    file is gone or has another size."""
+    for pause in (*PAUSES, None):
         try:
-            for one in waiting:
-                one.result()
-        except BaseException:
-            threads.shutdown(wait=True, cancel_futures=True)
-            raise
+            with explaining_address(file.address):
+                system, path = _file_system(file.address)
+                seekable = {"seekable": True} if _is_by_pyarrow(file.address) else {}
+                content = bytes(system.cat_file(path, start=start, end=stop, **seekable))
+            break
+        except Unreachable:
+            if pause is None:
+                raise
+            time.sleep(pause)
+    if len(content) != stop - start:
+        raise UserError("changed while it was fetched", where=file.address)
+    return content
 
 
 def upload(source: Path, address: str) -> None:
@@ -126,7 +145,7 @@ def explaining_address(address: str) -> Iterator[None]:
         raise UserError(what, where=address) from None
     except Exception as error:  # of many kinds, one a client
         reason = " ".join(str(error).split())[:160].strip(" .:;") or type(error).__name__
-        raise UserError(f"cannot be reached ({reason})", where=address, mend=_MEND) from None
+        raise Unreachable(f"cannot be reached ({reason})", where=address, mend=_MEND) from None
 
 
 def _file_system(address: str) -> tuple[Any, str]:

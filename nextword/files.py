@@ -61,6 +61,12 @@ def write_atomically(path: Path, content: bytes | str, writer: str = "") -> None
     sync(path.parent)
 
 
+def put_file(aside: Path, path: Path) -> None:
+    """Give a file its name, once what it holds is on the disk."""
+    sync(aside)
+    os.replace(aside, path)
+
+
 def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 # Else each run takes as many threads as are fastest at that moment, and rounds in another order.
 # Of small matrices a second thread costs more than it gives.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+sys.path.insert(0, str(Path(__file__).parent))  # for what tests of several folders share
+
+from support.soak import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: F401
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -10,12 +10,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gpu.section import Section
 from nextword.tokens.control_tokens import CAUSAL, DENOISE, MASKED, ControlTokens
-from nextword.tokens.store import SplitWriter, write_manifest
+from nextword.tokens.shards import ShardWriter, shard_name
+from nextword.tokens.store import write_manifest
 from nextword.tokens.tokenizer_training import byte_tokenizer
 
 WORDS = [
@@ -104,16 +106,18 @@ def write_store(path: Path, objective: str, controls: ControlTokens, documents: 
     training does."""
     tokenizer, draw = byte_tokenizer(controls), random.Random(0)
     path.mkdir()
-    splits = {}
+    splits: dict[str, dict[str, Any]] = {}
     for name, count in (("train", documents), ("val", documents // 10)):
         texts = [" ".join(draw.choice(WORDS) for _ in range(40)) + "." for _ in range(count)]
         encoded = [np.array([*tokenizer.encode(text), tokenizer.end_id]) for text in texts]
         lengths = np.array(list(map(len, encoded)))
-        with SplitWriter(path, name, tokenizer.vocab_size, tokenizer.end_id) as writer:
+        shard = shard_name(name, 0)
+        with ShardWriter(path, shard, tokenizer.vocab_size, tokenizer.end_id) as writer:
             writer.append(np.concatenate(encoded), lengths, [f"text {n}" for n in range(count)])
         letters = sum(map(len, texts))
         splits[name] = {"documents": count, "tokens": int(lengths.sum())}
         splits[name] |= {"characters": letters, "bytes": letters}
+        splits[name]["shards"] = [{"name": shard} | writer.counts]
     tokenizer.save(path / "tokenizer")
     content = {"data": ["random sentences"], "settings": {"objective": objective}}
     write_manifest(path, tokenizer, content | {"splits": splits, "summary": {}}, "bytes")

@@ -22,7 +22,8 @@ from nextword.text.duplicates import window_hashes
 from nextword.text.sources import find_sources, read_documents
 from nextword.text.split import Overlap
 from nextword.tokens.losses import Losses
-from nextword.tokens.store import Split, Store, id_dtype, is_store
+from nextword.tokens.shards import id_dtype
+from nextword.tokens.store import Split, Store, is_store
 from nextword.tokens.tokenizer import Tokenizer
 
 ENCODED_AT_ONCE = 4_000_000  # characters
@@ -107,7 +108,10 @@ def _of_store(store: Store, tokenizer: Tokenizer) -> HeldOut:
     losses = Losses.from_json(saved) if saved else Losses()
     if tokenizer.unknown_id is not None:  # else what is lost has left no trace in the tokens
         losses.tokens = len(split) - len(split.starts) + 1
-        losses.unknown = int(np.count_nonzero(split.tokens == tokenizer.unknown_id))
+        losses.unknown = sum(
+            int(np.count_nonzero(split.tokens[start : start + CHUNK] == tokenizer.unknown_id))
+            for start in range(0, len(split), CHUNK)
+        )
     return HeldOut(f"held-out text of {path}", split, losses)
 
 

@@ -57,7 +57,7 @@ def part_of(split: Split, starts: NDArray[np.int64], stops: NDArray[np.int64]) -
     cuts = np.searchsorted(places, split.starts)
     documents = np.flatnonzero(np.diff(cuts))
     begins = cuts[documents]
-    tokens = split.tokens if len(places) == len(split) else split.tokens[places]
+    tokens = split.tokens[:] if len(places) == len(split) else split.tokens[places]
     part = replace(split, tokens=tokens, starts=np.append(begins, len(places)), sizes=None)
     return Part(part, documents, begins[places[begins] == split.starts[documents]], places)
 
@@ -68,7 +68,7 @@ def bytes_of_tokens(whole: Split, part: Part, tokenizer: Tokenizer) -> Ints:
     All are 0 where neither the split nor the vocabulary tells.
     """
     told, firsts = Told.by(tokenizer), part.split.starts
-    sizes = told.sizes[part.split.tokens]
+    sizes = told.sizes[part.split.tokens[:]]
     sizes[part.begins] -= np.minimum(told.space, sizes[part.begins])
     if whole.sizes is None:
         if tokenizer.tells_bytes:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import uuid
 from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,12 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
+from nextword.files import read_json, sha256, write_atomically
 from nextword.terminal import Progress
 from nextword.tokens.losses import Losses
 from nextword.tokens.select import SelectedShard, Shard, strings_to_arrays, write_shard
-from nextword.tokens.store import SPLITS, SplitWriter, id_dtype
+from nextword.tokens.shards import PARTS, ShardWriter, id_dtype, shard_name
+from nextword.tokens.store import SPLITS
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.workers import Workers
+
+SHARD_BYTES = 2**31  # of ids in a shard of a store, at most
+
+Piece = tuple[Path, int, int]  # a shard that is encoded, and documents of it: from, to
 
 _load_tokenizer = lru_cache(maxsize=1)(Tokenizer.load)
 
@@ -82,16 +92,81 @@ def lost_in_encoding(encoded: list[Path]) -> Losses:
 
 
 def write_splits(
-    encoded: list[Path], tokenizer: Tokenizer, directory: Path
-) -> dict[str, dict[str, int]]:
-    """Join the encoded shards into train and val, and return their counts."""
-    counts: dict[str, Counter[str]] = {name: Counter() for name in SPLITS}
-    for name in SPLITS:
-        with SplitWriter(directory, name, tokenizer.vocab_size, tokenizer.end_id) as writer:
-            for path in encoded:
-                shard = Shard(path)
-                ids, lengths = shard[f"{name}.ids"], shard[f"{name}.lengths"]
-                sources = shard.strings(f"{name}.source")
-                writer.append(ids, lengths, sources, shard[f"{name}.sizes"])
-                counts[name].update(shard.notes[name])
-    return {name: dict(count) for name, count in counts.items()}
+    encoded: list[Path], tokenizer: Tokenizer, directory: Path, work: Path, workers: Workers
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Join what is encoded into the shards of train and val, in order; return their counts and
+    shards for the manifest, and the SHA-256 of each file written.
+
+    A shard has whole documents, of at most SHARD_BYTES in all. Those that a run has written that
+    was killed are taken as they are.
+    """
+    vocabulary = tokenizer.vocab_size, tokenizer.end_id
+    most = SHARD_BYTES // id_dtype(tokenizer.vocab_size).itemsize
+    tasks = [
+        (work / "shards" / shard_name(name, number), name, pieces, vocabulary)
+        for name in SPLITS
+        for number, pieces in enumerate(_share_out(encoded, name, most))
+    ]
+    splits: dict[str, Any] = {name: Counter() for name in SPLITS}
+    for path in encoded:
+        for name in SPLITS:
+            splits[name].update(Shard(path).notes[name])
+    splits = {name: dict(counts) | {"shards": []} for name, counts in splits.items()}
+    sums: dict[str, str] = {}
+    done = list(workers.map(join_stage, tasks))  # all of them, before any leaves its place
+    for (path, name, *_), (counts, hashed) in zip(tasks, done, strict=True):
+        splits[name]["shards"].append({"name": path.name} | counts)
+        sums |= hashed
+        for file in hashed:
+            os.replace(path.with_name(file), directory / file)
+    return splits, sums
+
+
+def _share_out(encoded: list[Path], name: str, most: int) -> Iterator[list[Piece]]:
+    """Yield the documents of each shard of a split; only one longer than `most` tokens makes a
+    shard longer. There is always a shard, if an empty one."""
+    pieces: list[Piece] = []
+    held = made = 0  # tokens of the pieces, shards
+    for path in encoded:
+        ends = np.append(0, np.cumsum(Shard(path)[f"{name}.lengths"], dtype=np.int64))
+        first, documents = 0, len(ends) - 1
+        while first < documents:
+            last = int(np.searchsorted(ends, ends[first] + most - held, side="right")) - 1
+            last = max(last, first + (not held))
+            if last > first:
+                pieces.append((path, first, last))
+                held += int(ends[last] - ends[first])
+            if last < documents:
+                yield pieces
+                pieces, held, made = [], 0, made + 1
+            first = last
+    if pieces or not made:
+        yield pieces
+
+
+def join_stage(
+    path: Path, name: str, pieces: list[Piece], vocabulary: tuple[int, int]
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Write a shard of a split from pieces of what is encoded; return its counts, and the SHA-256
+    of each of its files."""
+    record = path.with_suffix(".json")  # written last
+    if record.is_file():
+        saved = read_json(record)
+        if all(path.with_name(file).is_file() for file in saved["files"]):
+            return saved["counts"], saved["files"]
+    with ShardWriter(path.parent, path.name, *vocabulary) as writer:
+        for encoded, first, last in pieces:
+            shard = Shard(encoded)
+            lengths = shard[f"{name}.lengths"]
+            begin, end = int(lengths[:first].sum()), int(lengths[:last].sum())
+            writer.append(
+                shard[f"{name}.ids"][begin:end],
+                lengths[first:last],
+                shard.strings(f"{name}.source")[first:last],
+                shard[f"{name}.sizes"][first:last],
+            )
+    files = [path.with_suffix(part) for part in PARTS]
+    hashed = {file.name: sha256(file) for file in files}
+    content = json.dumps({"counts": writer.counts, "files": hashed})
+    write_atomically(record, content, writer=f".{uuid.uuid4().hex}")
+    return writer.counts, hashed

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from nextword.errors import UserError
+from nextword.tokens.joined_ids import PartedIds
 from nextword.tokens.store import Split
 
 IGNORE_INDEX = -100  # the target of a place that has none
@@ -167,6 +168,16 @@ class ShuffledBlocks:
         skipped = np.maximum(0, starts + self.length - self.size)
         offsets = [derive_key(self.seed, epoch, "offset") % self.size for epoch, _ in samples]
         return (starts + offsets - skipped) % self.size, skipped
+
+    def expect(self, first: int, count: int) -> None:
+        """Have what `count` samples from `first` on need brought here, where it is elsewhere."""
+        if isinstance(self.split.tokens, PartedIds):
+            starts = self.places(self.samples(first, count))[0]
+            self.split.expect(self.tokens_at(starts), self.length)
+
+    def tokens_at(self, places: Ids) -> Ids:
+        """Return where in the split the tokens at places of the circle are, or just before."""
+        return places
 
     def keys(self, samples: Samples, purpose: str) -> list[int]:
         """Return the key of the random numbers that each sample takes for a purpose."""

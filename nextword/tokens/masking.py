@@ -168,6 +168,10 @@ class MaskedRows:
         """Return where the documents of the rows from `starts` on came from."""
         return self.split.sources(np.unique(self._locate(starts)[0]))
 
+    def tokens_at(self, places: Ids) -> Ids:
+        """Return where in the split the tokens at places are, or the one before a [CLS]."""
+        return np.maximum(places - np.searchsorted(self._firsts, places, side="right"), 0)
+
     def _locate(self, starts: Ids) -> tuple[Ids, Ids]:
         """Return which document each place of the rows is of, and where in it, [batch, stretch]."""
         places = (starts[:, None] + np.arange(self.stretch)) % self.size
@@ -194,6 +198,9 @@ class MaskedLoader(ShuffledBlocks):
     def __init__(self, split: Split, context_length: int, seed: int, masking: Masking) -> None:
         self.rows = MaskedRows(split, context_length, masking)
         super().__init__(split, self.rows.size, self.rows.stretch, seed)
+
+    def tokens_at(self, places: Ids) -> Ids:
+        return self.rows.tokens_at(places)
 
     def batch(self, first: int, count: int) -> Batch:
         """Return `count` rows: the samples numbered from `first`, counted on through the epochs."""

@@ -142,7 +142,7 @@ def _prepare(
         losses.say_what_is_folded(tokenizer)
         losses.check(lost, settings.tokenizer, _OWN_TOKENIZER)
         with whole_directory(out) as aside:
-            splits = write_splits(encoded, tokenizer, aside)
+            splits, sums = write_splits(encoded, tokenizer, aside, work, workers)
             _gather_quarantine(work, aside)
             tokenizer.save(aside / TOKENIZER)
             data_names = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]
@@ -151,7 +151,7 @@ def _prepare(
             lost.tokens = lost.tokens or of_text
             content = {"data": data_names, **identity, "contents": contents, "splits": splits}
             content |= {"summary": summary, "unknown_tokens": lost.to_json()}
-            write_manifest(aside, tokenizer, content, settings.tokenizer)
+            write_manifest(aside, tokenizer, content, settings.tokenizer, sums)
     if settings.val_fraction:
         for name, what in (("train", "training"), ("val", "held-out")):
             if not splits[name]["tokens"]:

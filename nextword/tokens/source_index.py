@@ -4,7 +4,7 @@ STORE/source-index/manifest.json   the SHA-256 of the store's manifest; written 
                    suffixes-N.bin  sorted suffixes of some documents, int32 or int64
                    firsts-N.bin    where those that begin with each id are, int64
                    text-N.bin      their ids, only where a document lacks its end token
-                   lines.bin       where each line of train.sources begins, int64
+                   lines.bin       where each line of the .sources of each shard begins, int64
 
 Each part holds whole documents, as many as make PART tokens, so that building takes bounded memory.
 A document ends with the end token, which no query holds: no match crosses documents.
@@ -12,6 +12,7 @@ A document ends with the end token, which no query holds: no match crosses docum
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import os
 import shutil
@@ -56,7 +57,7 @@ class SourceIndex:
 
     store: Store
     parts: list[Part]
-    lines: NDArray[np.int64] | None  # where those of train.sources begin, [documents + 1]
+    lines: NDArray[np.int64] | None  # where those of .sources begin, [documents + shards]
 
     @property
     def arrays(self) -> list[SuffixArray]:
@@ -84,10 +85,13 @@ class SourceIndex:
 
     def source(self, document: int) -> str:
         """Return where a document came from, its number where that is not known."""
-        file = self.store.path / "train.sources"
-        if self.lines is None or not file.is_file():
+        split = self.store.train
+        number = bisect.bisect_right(split.firsts, document) - 1
+        file = split.shards[number].sources
+        if self.lines is None or file is None:
             return f"train document {document}"
-        begin, end = (int(place) for place in self.lines[document : document + 2])
+        at = document + number  # each shard before it has one more place than documents
+        begin, end = (int(place) for place in self.lines[at : at + 2])
         with open(file, "rb") as lines:
             lines.seek(begin)
             return lines.read(end - begin).rstrip(b"\n").decode("utf-8", "surrogateescape")
@@ -96,9 +100,10 @@ class SourceIndex:
 def open_index(store: Store) -> SourceIndex:
     """Return the index of a store, built where there is none or the store is another by now.
 
-    It is kept beside the store; in memory alone where nothing can be written there. Raises
-    UserError where the store holds no training text.
+    It is kept beside the store; in memory alone where nothing can be written there. A store at an
+    address is fetched whole. Raises UserError where the store holds no training text.
     """
+    store = store.whole()
     if not len(store.train):
         raise UserError("holds no training text to search", where=store.path)
     folder = store.path / FOLDER
@@ -204,13 +209,18 @@ def _with_ends(split: Split, first: int, last: int) -> tuple[NDArray[Any], NDArr
 
 
 def _line_starts(store: Store) -> NDArray[np.int64] | None:
-    """Return where the lines of train.sources begin; None where it does not fit the documents."""
-    file = store.path / "train.sources"
-    if not file.is_file() or not file.stat().st_size:
-        return None
-    ends = np.flatnonzero(np.memmap(file, np.uint8, "r") == ord("\n")) + 1
-    starts = np.append(0, ends).astype(np.int64)
-    return starts if len(starts) == len(store.train.starts) else None
+    """Return where the lines of each shard's .sources begin and end, one shard after another; None
+    where they do not fit the documents."""
+    found = []
+    for shard in store.train.shards:
+        file = shard.sources
+        if file is None or not file.stat().st_size:
+            return None
+        ends = np.flatnonzero(np.memmap(file, np.uint8, "r") == ord("\n")) + 1
+        if len(ends) != len(shard.starts) - 1:
+            return None
+        found.append(np.append(0, ends).astype(np.int64))
+    return np.concatenate(found)
 
 
 def _lines(folder: Path) -> NDArray[np.int64] | None:

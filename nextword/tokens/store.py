@@ -1,44 +1,56 @@
 """The token store: ids of a corpus on the disk, in the layout of Megatron's indexed data sets.
 
-STORE/manifest.json   counts, SHA-256 of every file, tokenizer, settings; written last
-      tokenizer/      as AutoTokenizer opens it
-      train.bin       ids one after another, each document followed by the end token
-      train.idx       where each document lies (Megatron-LM, indexed_dataset.py)
-      train.sources   the place each document came from, a line each
-      train.sizes     how many bytes of text each document is, int32
-      val.bin ...     the same of the held-out text
+STORE/manifest.json       counts, shards in their order, SHA-256 of every file, tokenizer, settings;
+                          written last
+      tokenizer/          as AutoTokenizer opens it
+      train-00000.bin     a shard of the training text, with .idx, .sources and .sizes (shards.py)
+      train-00001.bin ... more of them, where there is much text; each holds whole documents
+      val-00000.bin ...   the same of the held-out text
+      origin.json         of a store in the cache: the address of what is not here yet
 """
 
 from __future__ import annotations
 
 import itertools
-import struct
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import UserError
 from nextword.files import read_json, sha256, write_json
-from nextword.tokens.remote_store import MANIFEST, local_place
+from nextword.tokens.joined_ids import Ids, JoinedIds, PartedIds
+from nextword.tokens.remote_store import MANIFEST, is_fetched_late, local_place, origin_of
+from nextword.tokens.shards import damaged, read_index, read_sizes
+from nextword.tokens.streaming import RemoteFiles, StreamedIds
 from nextword.tokens.tokenizer import Tokenizer
 
-FORMAT, VERSION = "nextword token store", 1
+FORMAT, VERSION = "nextword token store", 2
 TOKENIZER = "tokenizer"
 SPLITS = ("train", "val")
-
-MAGIC = b"MMIDIDX\x00\x00"
-HEADER = struct.Struct("<9sQBQQ")  # magic, version, code of the type, sequences, documents + 1
-DTYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}  # by Megatron's codes
 HASHED_ON_OPENING = 2**28  # bytes; a larger file is hashed by `verify` alone
 
 
-def id_dtype(vocab_size: int) -> np.dtype[Any]:
-    """Return uint16 up to 65,536 ids, else int32: the narrowest of Megatron's that holds them."""
-    return np.dtype("<u2" if vocab_size <= 2**16 else "<i4")
+@dataclass(frozen=True)
+class Shard:
+    """Some documents of a split, all in files of one name."""
+
+    path: Path  # of its files, without what they end in
+    tokens: Ids
+    starts: NDArray[np.int64]  # [documents + 1]
+    sizes: NDArray[np.int32] | None  # [documents]
+    remote: RemoteFiles | None = None  # where what is missing comes from
+
+    @property
+    def sources(self) -> Path | None:
+        """The file with a line for each document, the place it came from; None if there is none."""
+        file = self.path.with_suffix(".sources")
+        if self.remote is not None and file.name in self.remote.named:
+            return self.remote.fetch(file.name)
+        return file if file.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -46,27 +58,39 @@ class Split:
     """One part of a store; what other tools wrote may lack the end token."""
 
     name: str
-    tokens: NDArray[Any]  # [tokens], memory-mapped
+    tokens: Ids  # [tokens]: mapped from files, or brought here when they are asked for
     starts: NDArray[np.int64]  # [documents + 1]
     end_id: int
     vocab_size: int
-    path: Path | None = None  # of its .bin
+    path: Path | None = None  # of the store
     sizes: NDArray[np.int32] | None = None  # bytes of text, [documents]; None where not known
+    shards: tuple[Shard, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def expect(self, starts: NDArray[np.int64], length: int) -> None:
+        """Have rows of `length` tokens from `starts` on brought here, where they are elsewhere."""
+        if isinstance(self.tokens, PartedIds):
+            self.tokens.expect(starts, np.minimum(starts + length, len(self)))
 
     def sources(self, documents: NDArray[np.int64]) -> list[str]:
         """Return where some documents came from, or their numbers where that is unknown."""
         numbers = [int(number) for number in documents]
         names = {number: f"{self.name} document {number}" for number in numbers}
-        file = self.path.with_suffix(".sources") if self.path else None
-        if file is not None and file.is_file() and numbers:
-            with open(file, encoding="utf-8", errors="surrogateescape") as lines:
-                for number, line in enumerate(itertools.islice(lines, max(numbers) + 1)):
-                    if number in names:
-                        names[number] = line.rstrip("\n")
+        for shard, first in zip(self.shards, self.firsts, strict=False):
+            own = {n - first for n in numbers if first <= n < first + len(shard.starts) - 1}
+            if own and (file := shard.sources) is not None:
+                with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+                    for number, line in enumerate(itertools.islice(lines, max(own) + 1)):
+                        if number in own:
+                            names[first + number] = line.rstrip("\n")
         return [names[number] for number in numbers]
+
+    @property
+    def firsts(self) -> list[int]:
+        """The number of each shard's first document, and of all documents, [shards + 1]."""
+        return list(itertools.accumulate((len(s.starts) - 1 for s in self.shards), initial=0))
 
     def sources_of_rows(self, starts: NDArray[np.int64], length: int) -> list[str]:
         """Return where the documents in rows of `length` tokens from `starts` [rows] on came from.
@@ -77,138 +101,63 @@ class Split:
         return self.sources(np.unique(np.searchsorted(self.starts, places, side="right") - 1))
 
 
-class SplitWriter:
-    """Writes NAME.bin, .idx, .sources and .sizes; memory grows by eight bytes a document."""
-
-    def __init__(self, directory: Path, name: str, vocab_size: int, end_id: int) -> None:
-        self.path = directory / f"{name}.bin"
-        self.dtype = id_dtype(vocab_size)
-        self.vocab_size, self.end_id = vocab_size, end_id
-        self._lengths: list[NDArray[np.int32]] = []
-        self._sizes: list[NDArray[np.int32]] = []
-        self._ids = open(self.path, "wb")  # noqa: SIM115
-        self._sources = open(self.path.with_suffix(".sources"), "wb")  # noqa: SIM115
-
-    def append(
-        self,
-        ids: NDArray[Any],
-        lengths: NDArray[Any],
-        sources: list[str] | None = None,
-        sizes: NDArray[Any] | None = None,
-    ) -> None:
-        """Write documents one after another, each with its end token, counted in its length.
-
-        `sizes` are the bytes of their text.
-
-        Raises ValueError for ids that do not add up, lie outside the vocabulary, or do not end.
-        """
-        if int(np.sum(lengths)) != len(ids):
-            raise ValueError(f"documents of {int(np.sum(lengths))} ids in all, but {len(ids)} ids")
-        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self.vocab_size:
-            raise ValueError(f"id {int(ids.max())} is outside a vocabulary of {self.vocab_size}")
-        if len(ids) and (ids[np.cumsum(lengths) - 1] != self.end_id).any():
-            raise ValueError("a document lacks its end token")
-        self._ids.write(ids.astype(self.dtype).tobytes())
-        self._lengths.append(np.asarray(lengths, np.int32))
-        if sizes is not None:
-            self._sizes.append(np.asarray(sizes, np.int32))
-        for source in sources or []:
-            line = " ".join(source.splitlines()) + "\n"
-            self._sources.write(line.encode("utf-8", "surrogateescape"))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
-        self._ids.close()
-        self._sources.close()
-        if kind is None:
-            lengths = np.concatenate([np.empty(0, np.int32), *self._lengths])
-            write_index(self.path.with_suffix(".idx"), lengths, self.dtype)
-            sizes = np.concatenate([np.empty(0, np.int32), *self._sizes])
-            if len(sizes) == len(lengths):
-                self.path.with_suffix(".sizes").write_bytes(sizes.astype("<i4").tobytes())
-
-
-def write_index(path: Path, lengths: NDArray[np.int32], dtype: np.dtype[Any]) -> None:
-    """Write an .idx in which every document is one sequence; `lengths` int32 [documents]."""
-    code = next(code for code, name in DTYPES.items() if np.dtype(name) == dtype)
-    starts = np.append(0, np.cumsum(lengths, dtype=np.int64))
-    with open(path, "wb") as file:
-        file.write(HEADER.pack(MAGIC, 1, code, len(lengths), len(lengths) + 1))
-        file.write(lengths.astype("<i4").tobytes())
-        file.write((starts[:-1] * dtype.itemsize).astype("<i8").tobytes())
-        file.write(np.arange(len(lengths) + 1, dtype="<i8").tobytes())
-
-
-def read_index(path: Path) -> tuple[NDArray[np.int64], np.dtype[Any]]:
-    """Return where documents start, in ids, [documents + 1]; and the type of the ids.
-
-    Documents of several sequences, as other tools write them, are joined. Raises UserError for a
-    file that is not such an index, is cut short, or does not add up.
-    """
-    content = path.read_bytes()
-    if len(content) < HEADER.size or not content.startswith(MAGIC):
-        raise _damaged("is not an index of tokens", path)
-    _, version, code, sequences, documents = HEADER.unpack_from(content)
-    if version != 1 or code not in DTYPES:
-        raise UserError(
-            f"is an index of version {version}, type {code}; known are version 1 and integers",
-            where=path,
-        )
-    size = HEADER.size + 12 * sequences + 8 * documents
-    if len(content) < size or documents < 1:
-        raise _damaged(f"is damaged: {len(content)} bytes, expected {size}", path)
-    dtype = np.dtype(DTYPES[code])
-    lengths = np.frombuffer(content, "<i4", sequences, HEADER.size)
-    pointers = np.frombuffer(content, "<i8", sequences, HEADER.size + 4 * sequences)
-    firsts = np.frombuffer(content, "<i8", documents, HEADER.size + 12 * sequences)
-    ends = np.append(0, np.cumsum(lengths, dtype=np.int64))
-    is_sound = (
-        (lengths >= 0).all()
-        and (pointers == ends[:-1] * dtype.itemsize).all()
-        and firsts[0] == 0
-        and firsts[-1] == sequences
-        and (np.diff(firsts) >= 0).all()
-    )
-    if not is_sound:
-        raise _damaged("is damaged: its documents do not follow one another", path)
-    return ends[firsts], dtype
-
-
-def read_split(path: Path, end_id: int, vocab_size: int) -> Split:
-    """Return the documents of PATH.bin, found by PATH.idx.
+def read_shard(path: Path, vocab_size: int, remote: RemoteFiles | None = None) -> Shard:
+    """Return the documents of PATH.bin, found by PATH.idx; ids that are not here are `remote`.
 
     Raises UserError where either is missing or damaged, or they do not fit each other.
     """
     bin_path = path.with_suffix(".bin")
     for file in (bin_path, path.with_suffix(".idx")):
-        if not file.is_file():
-            raise _damaged("is missing from the store", file)
+        if not file.is_file() and (remote is None or file != bin_path):
+            raise damaged("is missing from the store", file)
     starts, dtype = read_index(path.with_suffix(".idx"))
     if np.iinfo(dtype).max < vocab_size - 1:
         bits = 8 * dtype.itemsize
-        raise _damaged(f"holds ids of {bits} bits, too few for {vocab_size:,} tokens", bin_path)
-    size, expected = bin_path.stat().st_size, int(starts[-1]) * dtype.itemsize
+        raise damaged(f"holds ids of {bits} bits, too few for {vocab_size:,} tokens", bin_path)
+    expected = int(starts[-1]) * dtype.itemsize
+    size = bin_path.stat().st_size if bin_path.is_file() else remote.named[bin_path.name].size  # type: ignore[union-attr]
     if size != expected:
-        raise _damaged(f"is damaged: {size:,} bytes, its index expects {expected:,}", bin_path)
-    tokens = np.memmap(bin_path, dtype, "r") if expected else np.empty(0, dtype)
-    return Split(path.stem, tokens, starts, end_id, vocab_size, bin_path, _read_sizes(path, starts))
+        raise damaged(f"is damaged: {size:,} bytes, its index expects {expected:,}", bin_path)
+    tokens: Ids
+    if not expected:
+        tokens = np.empty(0, dtype)
+    elif bin_path.is_file():
+        tokens = np.memmap(bin_path, dtype, "r")
+    else:
+        assert remote is not None
+        tokens = StreamedIds(remote, bin_path.name, dtype)
+    return Shard(path, tokens, starts, read_sizes(path, len(starts) - 1), remote)
 
 
-def _read_sizes(path: Path, starts: NDArray[np.int64]) -> NDArray[np.int32] | None:
-    """Return the bytes of each document's text; None where another tool wrote the store."""
-    file = path.with_suffix(".sizes")
-    if not file.is_file():
-        return None
-    sizes = np.fromfile(file, "<i4")
-    if len(sizes) != len(starts) - 1:
-        raise _damaged("is damaged: it does not fit the index", file)
-    return sizes
+def read_split(
+    directory: Path,
+    name: str,
+    shards: list[str],
+    tokenizer: tuple[int, int],
+    remote: RemoteFiles | None = None,
+) -> Split:
+    """Return the documents of the shards of a split, in order, as one sequence; `tokenizer` are its
+    end token and the size of its vocabulary.
 
-
-def _damaged(what: str, file: Path) -> UserError:
-    return UserError(what, where=file, mend="prepare the store again")
+    Raises UserError for a shard that is missing or damaged.
+    """
+    end_id, vocab_size = tokenizer
+    read = tuple(read_shard(directory / shard, vocab_size, remote) for shard in shards)
+    if not read:
+        raise damaged(f"names no shards of {name}", directory / MANIFEST)
+    sizes = [shard.sizes for shard in read]
+    ends = np.cumsum([0, *(shard.starts[-1] for shard in read)])
+    starts = [shard.starts[:-1] + end for shard, end in zip(read, ends[:-1], strict=True)]
+    return Split(
+        name,
+        read[0].tokens if len(read) == 1 else JoinedIds([shard.tokens for shard in read]),
+        np.concatenate([*starts, ends[-1:]]),
+        end_id,
+        vocab_size,
+        directory,
+        None if any(size is None for size in sizes) else np.concatenate(sizes),  # type: ignore[arg-type]
+        read,
+    )
 
 
 def is_store(path: str | Path) -> bool:
@@ -218,7 +167,7 @@ def is_store(path: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class Store:
-    """A token store on the disk."""
+    """A token store on the disk, or one whose ids come to the disk as they are asked for."""
 
     path: Path
     manifest: dict[str, Any]
@@ -227,7 +176,7 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
-        """Open a store; one at an address is fetched first, once.
+        """Open a store; of one at an address all but the ids is fetched first, once.
 
         Raises UserError naming a file that is missing, damaged or not its own.
         """
@@ -242,16 +191,20 @@ class Store:
         if manifest.get("version") != VERSION:
             version = manifest.get("version")
             what = f"is a store of version {version}, this nextword reads {VERSION}"
-            raise _damaged(what, path / MANIFEST)
+            raise damaged(what, path / MANIFEST)
         try:
-            tokenizer = manifest["tokenizer"]
-            end_id, vocab_size = tokenizer["end_id"], tokenizer["vocab_size"]
+            tokenizer = manifest["tokenizer"]["end_id"], manifest["tokenizer"]["vocab_size"]
+            shards = {
+                name: [str(shard["name"]) for shard in manifest["splits"][name]["shards"]]
+                for name in SPLITS
+            }
             sizes = {name: file["bytes"] for name, file in manifest["files"].items()}
             small = [name for name, size in sizes.items() if size <= HASHED_ON_OPENING]
         except (KeyError, TypeError, AttributeError):
             raise UserError("lacks what a store's manifest says", where=path / MANIFEST) from None
-        _verify(path, manifest, small)
-        splits = [read_split(path / name, end_id, vocab_size) for name in SPLITS]
+        remote = origin_of(path, manifest)
+        _verify(path, manifest, small, remote)
+        splits = [read_split(path, name, shards[name], tokenizer, remote) for name in SPLITS]
         return cls(path, manifest, *splits)
 
     @cached_property
@@ -260,38 +213,59 @@ class Store:
         tokenizer = Tokenizer.load(self.path / TOKENIZER)
         if tokenizer.sha256 != self.manifest["tokenizer"]["sha256"]:
             what = "is not the tokenizer that this store was made with"
-            raise _damaged(what, self.path / TOKENIZER)
+            raise damaged(what, self.path / TOKENIZER)
         return tokenizer
 
     def counts(self, split: str) -> dict[str, int]:
         """Return documents, tokens (end tokens included), characters and bytes of a split."""
-        counts: dict[str, int] = self.manifest["splits"][split]
-        return counts
+        saved = self.manifest["splits"][split]
+        return {name: count for name, count in saved.items() if name != "shards"}
+
+    def whole(self) -> Store:
+        """Return the store with all its files on the disk. Raises UserError where one cannot be
+        fetched, or is damaged."""
+        remote = origin_of(self.path, self.manifest)
+        missing = [n for n in self.manifest["files"] if not (self.path / n).is_file()]
+        if remote is None or not missing:
+            return self
+        for name in missing:
+            remote.fetch(name)
+        return Store.open(self.path)
 
     def verify(self) -> None:
         """Hash every file. Raises UserError naming the first that is not as it was written."""
-        _verify(self.path, self.manifest, list(self.manifest["files"]))
+        _verify(self.path, self.manifest, list(self.manifest["files"]), None)
 
 
-def _verify(path: Path, manifest: dict[str, Any], hashed: list[str]) -> None:
+def _verify(
+    path: Path, manifest: dict[str, Any], hashed: list[str], remote: RemoteFiles | None
+) -> None:
     for name, expected in manifest["files"].items():
         file = path / name
         if not file.is_file():
-            raise _damaged("is missing from the store", file)
+            if remote is not None and is_fetched_late(name):
+                continue
+            raise damaged("is missing from the store", file)
         if file.stat().st_size != expected["bytes"] or (
             name in hashed and sha256(file) != expected["sha256"]
         ):
-            raise _damaged("is damaged: not what the manifest says was written", file)
+            raise damaged("is damaged: not what the manifest says was written", file)
 
 
 def write_manifest(
-    directory: Path, tokenizer: Tokenizer, content: dict[str, Any], kind: str
+    directory: Path,
+    tokenizer: Tokenizer,
+    content: dict[str, Any],
+    kind: str,
+    sums: dict[str, str] | None = None,
 ) -> None:
     """Write the last file of a store; `content` are its "splits" and what else is worth keeping.
 
-    `kind` is how the tokenizer was named: bpe, bytes, chars, a path or a name on the Hub.
+    `kind` is how the tokenizer was named: bpe, bytes, chars, a path or a name on the Hub. `sums`
+    are SHA-256 of files that need not be hashed again.
     """
     files = sorted(f for f in directory.rglob("*") if f.is_file() and f.name != MANIFEST)
+    names = {file: file.relative_to(directory).as_posix() for file in files}
     manifest = {
         "format": FORMAT,
         "version": VERSION,
@@ -303,8 +277,8 @@ def write_manifest(
         },
         **content,
         "files": {
-            f.relative_to(directory).as_posix(): {"bytes": f.stat().st_size, "sha256": sha256(f)}
-            for f in files
+            name: {"bytes": file.stat().st_size, "sha256": (sums or {}).get(name) or sha256(file)}
+            for file, name in names.items()
         },
     }
     write_json(directory / MANIFEST, manifest)

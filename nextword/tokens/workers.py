@@ -202,7 +202,7 @@ def work_directory(out: Path, identity: dict[str, Any]) -> Iterator[Path]:
         for other in work.iterdir():
             if other.is_dir() and other != own:
                 shutil.rmtree(other, ignore_errors=True)
-        for stage in ("raw", "text", "distinct", "ids", "quarantine"):
+        for stage in ("raw", "text", "distinct", "ids", "shards", "quarantine"):
             (own / stage).mkdir(parents=True, exist_ok=True)
         yield own
         # Under another name first: whoever waits for the lock makes a new directory at once.

@@ -34,6 +34,7 @@ from nextword.training.trainer import Trainer, update_average
 
 SETTLED = 0.4  # share of a run for which the last step stands, where wsd's decay does not say
 LATE = 0.02  # share of a run by which it may end after its budget
+FETCHED_AHEAD = 8  # steps, of a store that is elsewhere
 MEASURING = 0.02  # share of a budget kept for measuring the finished model
 
 
@@ -209,6 +210,8 @@ def micro_batches(trainer: Trainer, step: int) -> list[AnyBatch]:
     """Make this rank's micro-batches of a step: a pure function of the step's number."""
     plan, group = trainer.plan, trainer.group
     rows, first = group.shard(plan.batch_size), step * plan.batch_size
+    coming = first + FETCHED_AHEAD * plan.batch_size + rows.start
+    trainer.loader.expect(coming, rows.stop - rows.start)
     made = [
         trainer.loader.batch(first + row, min(plan.micro_batch, rows.stop - row))
         for row in range(rows.start, rows.stop, plan.micro_batch)

@@ -21,6 +21,7 @@ from nextword.training.state import State
 from nextword.training.trainer import Trainer
 
 OVERFITTING_GAP = 0.05  # nats by which validation has risen above its best
+BLOCKED = 0.01  # share of a run that saving may stop, where no interval was asked for
 OVERFITTING_AFTER = 3  # validations in a row without a new best
 
 
@@ -57,9 +58,9 @@ def run_due(trainer: Trainer, state: State) -> None:
         sample(trainer, state)
     if ends and not state.finished:
         state.finished = f"the schedule's last step, {state.step:,}"
-    if not state.finished and due(
-        trainer.plan.save_every, state.saved
-    ):  # the loop saves what is finished
+    if state.finished or state.seconds < state.resting:  # the loop saves what is finished
+        return
+    if due(trainer.plan.save_every, state.saved):
         save(trainer, state)
 
 
@@ -171,6 +172,9 @@ def save(trainer: Trainer, state: State) -> None:
         checkpoint.Checkpoint(state.step, tensors, saved),
         trainer.settings.keep_checkpoints,
     )
+    if trainer.settings.save_every is None:
+        blocked = trainer.group.mean(time.monotonic() - since)
+        state.resting = state.seconds + blocked / BLOCKED
     if state.finished:
         trainer.saver.wait()
     # What it took to write counts as well: at the end of a run nothing goes on beside it.

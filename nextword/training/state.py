@@ -22,6 +22,10 @@ class Loader(Protocol):
         """`count` samples, numbered from `first` on through the epochs."""
         ...
 
+    def expect(self, first: int, count: int) -> None:
+        """Begin to bring here what these samples need, where it is elsewhere."""
+        ...
+
     def documents(self, first: int, count: int) -> list[str]:
         """Where these samples came from."""
         ...
@@ -82,6 +86,7 @@ class State:
     began: float = 0.0  # of these, before the second step
     validating: float = 0.0  # seconds the last validation took, with its sample
     saving: float = 0.0  # seconds the last checkpoint took
+    resting: float = 0.0  # seconds of the run until which the cost of saving forbids the next one
     best_loss: float | None = None
     best_score: float | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)

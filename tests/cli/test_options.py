@@ -74,7 +74,7 @@ def test_a_damaged_configuration_is_read_or_refused(tmp_path: Path) -> None:
     assert counts["refused"] > 50 and counts["longest"] < 5
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=10_000)
 def test_ten_thousand_damaged_configurations_are_read_or_refused(tmp_path: Path) -> None:
     read_damaged(100, tmp_path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -156,7 +156,7 @@ class Workshop:
 
 # Of a checkpoint's state.json, with its digest; of metrics.jsonl; of a result; and of run.json.
 CLOCK = {
-    *("began", "validating", "saving", "metrics_bytes", "state.json"),
+    *("began", "validating", "saving", "resting", "metrics_bytes", "state.json"),
     *(
         "seconds",
         "unlogged_seconds",

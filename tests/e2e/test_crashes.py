@@ -31,21 +31,21 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert cases(tmp_path, "signals", "4") == 2
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=11)
 def test_killed_in_every_kind_of_work(tmp_path: Path) -> None:
     assert cases(tmp_path, "phases", "1") == 11
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=12)
 def test_a_signal_in_every_phase(tmp_path: Path) -> None:
     assert cases(tmp_path, "signals", "1") == 12
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=200)
 def test_two_hundred_kills_in_chains_of_five(tmp_path: Path) -> None:
     assert cases(tmp_path, "kills", "48", "5") >= 200
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=50)
 def test_fifty_kills_inside_saves(tmp_path: Path) -> None:
     assert cases(tmp_path, "saves", "60") >= 50

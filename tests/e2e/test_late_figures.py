@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import signal
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from nextword.errors import UserError
 from nextword.files import sha256
 from nextword.training import checkpoint, loop, trainer
 from nextword.training.background import Saver
+from nextword.verbs import pretrain_run
 from nextword.verbs.pretrain import RunSummary, run_pretraining
 
 SETTINGS: dict[str, Any] = {
@@ -23,7 +26,7 @@ SETTINGS: dict[str, Any] = {
     **{"save_every": 3, "tokenizer": "bytes", "deduplicate": "none", "workers": 1, "ema": 0.5},
 }
 LAST = "checkpoints/step-00000012"
-TIMES = ("seconds", "validating", "saving", "began", "metrics_bytes", "unlogged_seconds")
+TIMES = ("seconds", "validating", "saving", "resting", "began", "metrics_bytes", "unlogged_seconds")
 
 
 @pytest.fixture
@@ -128,6 +131,32 @@ def test_what_could_not_be_written_beside_training_is_said(
     monkeypatch.setattr(checkpoint, "save", full)
     with pytest.raises(UserError, match="no space left"):
         train(text, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("asked", "steps"), [(None, [0, 12]), (1, list(range(13)))])
+def test_slow_saves_are_rare_unless_they_were_asked_for(
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int | None,
+    steps: list[int],
+) -> None:
+    """A save that takes a fifth of a second has to be followed by twenty seconds of training."""
+    real_save, real_decide, saved = checkpoint.save, pretrain_run.decide, list[int]()
+
+    def decide(*arguments: Any) -> Any:
+        plan, precision = real_decide(*arguments)
+        return replace(plan, save_every=1), precision
+
+    def save(folder: Path, point: checkpoint.Checkpoint, keep: int) -> None:
+        time.sleep(0.2)
+        saved.append(point.step)
+        real_save(folder, point, keep)
+
+    monkeypatch.setattr(pretrain_run, "decide", decide)
+    monkeypatch.setattr(checkpoint, "save", save)
+    train(text, tmp_path / "run", save_every=asked)
+    assert saved == steps
 
 
 def test_what_is_written_is_what_the_weights_were_when_it_was_asked_for(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_links_of_the_hubs_cache_are_followed_and_no_others(directory: Path) -> 
         load_language_model(snapshot)
 
 
-@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow(cases=10_000))])
 def test_damaged_headers_are_refused_or_harmless(directory: Path, count: int) -> None:
     """Bytes changed, inserted and cut, lengths and numbers made huge, names and types swapped."""
     path = directory / "model.safetensors"
@@ -268,7 +268,7 @@ ROPES: list[Any] = [None, {"rope_type": "yarn", "factor": 2.0}, {"type": "linear
 ROPES += [{"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 1.0, "high_freq_factor": 2.0}]
 
 
-@pytest.mark.parametrize("count", [600, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [600, pytest.param(10_000, marks=pytest.mark.slow(cases=10_000))])
 def test_damaged_configs_are_refused_or_give_finite_numbers(tmp_path: Path, count: int) -> None:
     for family in DECODERS:
         config = config_for(SETTINGS, 50)

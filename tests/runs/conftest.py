@@ -1,8 +1,1 @@
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from lifelike_run import make_run, metrics  # noqa: F401

@@ -35,7 +35,7 @@ def test_every_answer_fits_its_schema(address: str) -> None:
     check_schemas(address, 12, 150)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=200)
 def test_answers_fit_two_hundred_schemas(tmp_path: Path) -> None:
     from small_models import ours
 

@@ -33,7 +33,7 @@ def test_answers_are_as_described(talking: str, tmp_path: Path) -> None:
     assert check(talking, tmp_path, 1, "fuzzing") > 10
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=5_000)
 @pytest.mark.timeout(3600)
 def test_five_thousand_answers_are_as_described(talker: Path, tmp_path: Path) -> None:
     with served(talker) as at:

@@ -113,7 +113,7 @@ def test_patience_is_within_what_is_promised() -> None:
     assert server.SLOWEST == limits.SLOWEST
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=200)
 def test_two_hundred_slow_senders_are_closed_in_time_and_slow_nobody_down(writer: Path) -> None:
     def ninety_five(address: str, count: int = 200) -> float:
         seconds = []

@@ -64,7 +64,7 @@ def test_a_text_is_the_same_alone_and_among_sixty_three_others(address: str) -> 
     asyncio.run(check_company(address, 64))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=64)
 def test_sixty_four_streams_leave_health_fast(writer: Path) -> None:
     with process(writer) as (address, _):
         seconds = sorted(asyncio.run(check_company(address, 64)))
@@ -189,14 +189,14 @@ def test_mistakes_are_answered_as_openai_answers_them(address: str) -> None:
     make_mistakes(address, len(MISTAKES) * len(ROUTES) + 100)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=5_000)
 def test_five_thousand_mistakes(writer: Path) -> None:
     with process(writer) as (address, running):
         make_mistakes(address, 5000)
         assert running.poll() is None
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=500)
 def test_five_hundred_clients_leave(writer: Path) -> None:
     with process(writer) as (address, _):
         leave(address, 500)
@@ -225,7 +225,7 @@ def test_what_has_no_place_in_the_queue_is_told_to_come_again(writer: Path) -> N
         assert httpx.get(f"{at}/health").json()["engines"][0]["queued"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=10_000)
 @pytest.mark.timeout(3600)
 def test_memory_stays_through_ten_thousand_requests(writer: Path) -> None:
     def used(pid: int) -> int:

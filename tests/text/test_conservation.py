@@ -140,7 +140,7 @@ def test_every_character_is_used_named_or_refused(name: str, tmp_path: Path) -> 
     conserve(tmp_path / f"a.{name}", 150, MAKERS[name])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=10_000)
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_character_of_ten_thousand_files_is_accounted_for(name: str, tmp_path: Path) -> None:
     conserve(tmp_path / f"a.{name}", 10_000, MAKERS[name])

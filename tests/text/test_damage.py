@@ -101,7 +101,7 @@ def test_a_damaged_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
     assert found["memory"] - found["clean_memory"] < 150_000
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=10_000)
 @pytest.mark.parametrize("name", all_kinds())
 def test_ten_thousand_damaged_files_are_read_or_refused(name: str) -> None:
     """In a process of its own, whose memory is at most twice what the clean file takes."""

@@ -138,7 +138,7 @@ def test_what_a_document_says_is_used_counted_or_refused(kind: str, tmp_path: Pa
     conserve(tmp_path / f"a.{kind}", 60)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=10_000)
 @pytest.mark.parametrize("kind", MAKERS)
 def test_ten_thousand_documents_are_accounted_for(kind: str, tmp_path: Path) -> None:
     conserve(tmp_path / f"a.{kind}", 10_000)

@@ -118,7 +118,7 @@ def test_text_and_store_on_s3_change_nothing(
     assert content_of(store.path) == content_of(expected.path)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=2)
 def test_killed_workers_change_nothing(
     cluster: Any, text: Path, alone: Path, tmp_path: Path
 ) -> None:

@@ -193,7 +193,7 @@ def test_special_tokens_in_prompts_and_stops_stay_text(tmp_path: Path) -> None:
     check_prompts_and_stops(200, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=1_080)
 @pytest.mark.parametrize("place", PLACES)
 def test_a_thousand_special_tokens_in_each_kind_of_file_stay_text(
     place: str, tmp_path: Path

@@ -16,8 +16,9 @@ from nextword.settings import TraceSettings
 from nextword.tokens import source_index
 from nextword.tokens.passages import Trace, trace
 from nextword.tokens.prepare import prepare
+from nextword.tokens.shards import ShardWriter, id_dtype, write_index
 from nextword.tokens.source_index import FOLDER, is_current, open_index
-from nextword.tokens.store import SplitWriter, Store, id_dtype, write_index, write_manifest
+from nextword.tokens.store import Store, write_manifest
 from nextword.tokens.suffix_array import maximal_matches
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.tokenizer_training import train_bpe
@@ -50,17 +51,18 @@ def make_store(path: Path, tokenizer: Tokenizer, texts: dict[str, str], ends: bo
     splits = {}
     for name, part in (("train", texts), ("val", {"v": "held out"})):
         lists = [[*tokenizer.encode(text), tokenizer.end_id] for text in part.values()]
+        shard = f"{name}-00000"
         if ends:
-            with SplitWriter(path, name, tokenizer.vocab_size, tokenizer.end_id) as writer:
+            with ShardWriter(path, shard, tokenizer.vocab_size, tokenizer.end_id) as writer:
                 for source, ids in zip(part, lists, strict=True):
                     writer.append(np.array(ids), [len(ids)], [source])
         else:  # as another tool may write it
             dtype = id_dtype(tokenizer.vocab_size)
             lists = [ids[:-1] for ids in lists]
-            np.concatenate([np.array(ids, dtype) for ids in lists]).tofile(path / f"{name}.bin")
+            np.concatenate([np.array(ids, dtype) for ids in lists]).tofile(path / f"{shard}.bin")
             lengths = np.array([len(ids) for ids in lists], np.int32)
-            write_index(path / f"{name}.idx", lengths, dtype)
-        splits[name] = {"documents": len(part)}
+            write_index(path / f"{shard}.idx", lengths, dtype)
+        splits[name] = {"documents": len(part), "shards": [{"name": shard}]}
     tokenizer.save(path / "tokenizer")
     write_manifest(path, tokenizer, {"splits": splits}, "bpe")
     return Store.open(path)

@@ -33,7 +33,7 @@ def write_text(folder: Path) -> Path:
 def same(store: Path, other: Path) -> None:
     """Assert that all files but the manifest are the same, but for where the text was."""
     mine, others = content_of(store), content_of(other)
-    for name in ("manifest.json", "train.sources", "val.sources"):
+    for name in ("manifest.json", "train-00000.sources", "val-00000.sources"):
         del mine[name], others[name]
     assert mine == others
 
@@ -56,7 +56,7 @@ def test_a_store_of_text_on_s3_written_to_s3_is_that_of_local_files(
     same(prepare(f"{bucket}/text/**", tmp_path / "pattern", **SETTINGS).path, local.path)
 
 
-def test_a_store_on_s3_is_fetched_once_and_trains_as_a_local_one(
+def test_a_store_on_s3_is_streamed_and_trains_as_a_local_one(
     bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     local = prepare(write_text(tmp_path / "text"), tmp_path / "local", **SETTINGS)
@@ -66,18 +66,19 @@ def test_a_store_on_s3_is_fetched_once_and_trains_as_a_local_one(
     for data, out in ((str(local.path), "a"), (address, "b")):
         assert main(["pretrain", data, "--out", str(tmp_path / out), *flags.split()]) == 0
     said = capsys.readouterr().err
-    assert said.count("Fetching") == 1
+    assert said.count("are read from there") == 1
     weights = [(tmp_path / out / "model" / "model.safetensors").read_bytes() for out in "ab"]
     assert weights[0] == weights[1]
     assert main(["info", address, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kind"] == "store"
     assert main(["pretrain", address, "--out", str(tmp_path / "b"), "--resume"]) == 0
+    Store.open(address).whole().verify()
 
 
 def test_a_half_written_store_is_no_store_and_is_written_again(bucket: str, tmp_path: Path) -> None:
     text = write_books(tmp_path / "text")
     store = prepare(text, tmp_path / "local", **SETTINGS)
-    for name in ("train.bin", "train.idx"):
+    for name in ("train-00000.bin", "train-00000.idx"):
         upload(store.path / name, f"{bucket}/store/{name}")
     with pytest.raises(UserError, match=r"s3://.*/store: is a store that is half written"):
         Store.open(f"{bucket}/store")
@@ -98,15 +99,15 @@ def test_what_else_stands_there_is_not_written_over(bucket: str, tmp_path: Path)
 def test_a_damaged_or_missing_file_of_a_store_is_named(bucket: str, tmp_path: Path) -> None:
     store = prepare(write_books(tmp_path / "text"), tmp_path / "local", **SETTINGS)
     put(store.path, f"{bucket}/store")
-    damaged = bytearray((store.path / "train.bin").read_bytes())
+    damaged = bytearray((store.path / "train-00000.bin").read_bytes())
     damaged[100] ^= 1
     (tmp_path / "damaged").write_bytes(damaged)
-    upload(tmp_path / "damaged", f"{bucket}/store/train.bin")
-    with pytest.raises(UserError, match=r"/store/train\.bin: is damaged"):
-        Store.open(f"{bucket}/store")
-    (store.path / "train.idx").unlink()
+    upload(tmp_path / "damaged", f"{bucket}/store/train-00000.bin")
+    with pytest.raises(UserError, match=r"/store/train-00000\.bin: is damaged"):
+        Store.open(f"{bucket}/store").whole()
+    (store.path / "train-00000.idx").unlink()
     put(store.path, f"{bucket}/other")
-    with pytest.raises(UserError, match=r"/other/train\.idx: is missing from the store"):
+    with pytest.raises(UserError, match=r"/other/train-00000\.idx: is missing from the store"):
         Store.open(f"{bucket}/other")
 
 
@@ -132,4 +133,4 @@ def test_a_published_store_is_not_fetched_again(
     store = prepare(write_books(tmp_path / "text"), tmp_path / "local", **SETTINGS)
     place = publish(store.path, f"{bucket}/store")
     assert Store.open(f"{bucket}/store").path == place
-    assert "Fetching" not in capsys.readouterr().err
+    assert "are read from there" not in capsys.readouterr().err

@@ -78,7 +78,7 @@ def test_random_unicode_comes_back(kind: str) -> None:
     round_trips(kind, 1000)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=10**6)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_million_random_unicode_strings_come_back(kind: str) -> None:
     round_trips(kind, 10**6)

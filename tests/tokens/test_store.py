@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from nextword.errors import UserError
-from nextword.tokens.store import SplitWriter, Store, id_dtype, is_store, read_split, write_manifest
+from nextword.tokens.shards import ShardWriter, id_dtype
+from nextword.tokens.store import Store, is_store, read_shard, write_manifest
 from nextword.tokens.tokenizer_training import byte_tokenizer
 
 DOCUMENTS = {"train": ["one", "zwei", "三"], "val": ["four"]}
@@ -18,11 +19,12 @@ def make_store(path: Path) -> Path:
     path.mkdir()
     splits = {}
     for name, texts in DOCUMENTS.items():
-        with SplitWriter(path, name, tokenizer.vocab_size, tokenizer.end_id) as writer:
+        shard = f"{name}-00000"
+        with ShardWriter(path, shard, tokenizer.vocab_size, tokenizer.end_id) as writer:
             for text in texts:
                 ids = np.array([*tokenizer.encode(text), tokenizer.end_id])
                 writer.append(ids, [len(ids)], [f"{text}.txt"])
-        splits[name] = {"documents": len(texts)}
+        splits[name] = {"documents": len(texts), "shards": [{"name": shard} | writer.counts]}
     tokenizer.save(path / "tokenizer")
     write_manifest(path, tokenizer, {"splits": splits}, "bytes")
     return path
@@ -51,7 +53,7 @@ def read_as_megatron(path: Path) -> tuple[list[list[int]], list[int]]:
 
 def test_what_is_written_is_what_megatron_reads(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store")
-    sequences, bounds = read_as_megatron(store / "train")
+    sequences, bounds = read_as_megatron(store / "train-00000")
     assert sequences == [[*text.encode(), 256] for text in DOCUMENTS["train"]]
     assert bounds == [0, 1, 2, 3]
 
@@ -64,9 +66,9 @@ def test_what_megatron_writes_is_read_with_its_documents_of_many_sequences(tmp_p
         file.write(lengths.tobytes() + (np.array([0, 3, 5]) * 4).astype(np.int64).tobytes())
         file.write(bounds.tobytes())
     ids.tofile(tmp_path / "train.bin")
-    split = read_split(tmp_path / "train", 256, 260)
-    assert split.starts.tolist() == [0, 5, 9]
-    assert split.tokens.tolist() == ids.tolist()
+    shard = read_shard(tmp_path / "train", 260)
+    assert shard.starts.tolist() == [0, 5, 9]
+    assert shard.tokens.tolist() == ids.tolist()
 
 
 def test_a_store_opens_with_its_tokenizer_counts_and_sources(tmp_path: Path) -> None:
@@ -82,35 +84,36 @@ def test_a_store_opens_with_its_tokenizer_counts_and_sources(tmp_path: Path) -> 
 def test_the_width_of_ids_follows_the_vocabulary(tmp_path: Path) -> None:
     assert [id_dtype(size).itemsize for size in (260, 65_535, 65_536, 65_537)] == [2, 2, 2, 4]
     for size in (65_536, 65_537, 151_936):
-        with SplitWriter(tmp_path, "train", size, size - 1) as writer:
+        with ShardWriter(tmp_path, "train", size, size - 1) as writer:
             writer.append(np.array([0, size - 2, size - 1], np.uint32), [3])
-        split = read_split(tmp_path / "train", size - 1, size)
-        assert split.tokens.tolist() == [0, size - 2, size - 1]
+        shard = read_shard(tmp_path / "train", size)
+        assert shard.tokens.tolist() == [0, size - 2, size - 1]
 
 
 def test_ids_too_wide_are_refused_on_writing_and_on_reading(tmp_path: Path) -> None:
     with (
         pytest.raises(ValueError, match="outside a vocabulary"),
-        SplitWriter(tmp_path, "train", 260, 256) as writer,
+        ShardWriter(tmp_path, "train", 260, 256) as writer,
     ):
         writer.append(np.array([70_000, 256]), [2])
-    with SplitWriter(tmp_path, "train", 260, 256) as writer:
+    with ShardWriter(tmp_path, "train", 260, 256) as writer:
         writer.append(np.array([1, 256]), [2])
     with pytest.raises(UserError, match=r"train\.bin: holds ids of 16 bits, too few for 70,000"):
-        read_split(tmp_path / "train", 256, 70_000)
+        read_shard(tmp_path / "train", 70_000)
 
 
 def test_documents_without_an_end_are_refused_on_writing(tmp_path: Path) -> None:
     with (
         pytest.raises(ValueError, match="end token"),
-        SplitWriter(tmp_path, "train", 260, 256) as writer,
+        ShardWriter(tmp_path, "train", 260, 256) as writer,
     ):
         writer.append(np.array([1, 2]), [2])
 
 
 @pytest.mark.parametrize(
     "name",
-    ["manifest.json", "train.bin", "train.idx", "train.sources", "val.bin", "val.idx",
+    ["manifest.json", "train-00000.bin", "train-00000.idx", "train-00000.sources",
+     "val-00000.bin", "val-00000.idx",
      "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"],
 )  # fmt: skip
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "flipped", "zeroed"])
@@ -138,14 +141,14 @@ def test_a_damaged_file_is_found_and_named(name: str, damage: str, tmp_path: Pat
 
 @pytest.mark.parametrize("offset", range(0, 41))
 def test_a_flipped_bit_in_an_index_never_reads_outside(offset: int, tmp_path: Path) -> None:
-    path = make_store(tmp_path / "store") / "train"
+    path = make_store(tmp_path / "store") / "train-00000"
     content = bytearray(path.with_suffix(".idx").read_bytes())
     for bit in (1, 128):
         content[offset] ^= bit
         path.with_suffix(".idx").write_bytes(content)
-        with pytest.raises(UserError, match=r"train\."):
-            split = read_split(path, 256, 260)
-            raise UserError("train.: read all the same", where=split.path)
+        with pytest.raises(UserError, match=r"train-00000"):
+            shard = read_shard(path, 260)
+            raise UserError("read all the same", where=shard.path)
         content[offset] ^= bit
 
 

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import random
-import sys
 from pathlib import Path
 
 import pytest
 
 from nextword.settings import PrepareSettings
 from nextword.tokens.prepare import prepare
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 WORDS = [
     "the",

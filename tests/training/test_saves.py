@@ -49,7 +49,7 @@ def test_a_disk_full_at_any_offset_leaves_the_save_before(faults: Path, tmp_path
     assert trials(faults, tmp_path / "run", "full") == 25
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=81)
 @pytest.mark.parametrize("kind", ["torn", "faults apart", "kills apart", "torn apart"])
 def test_torn_writes_and_systems_that_cannot_swap_names(
     faults: Path, tmp_path: Path, kind: str

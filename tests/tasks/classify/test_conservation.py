@@ -122,7 +122,7 @@ def test_every_label_is_read_left_out_or_refused(part: int) -> None:
         check(seed)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=10_000)
 def test_every_label_of_very_many_data_sets_is_read_left_out_or_refused() -> None:
     for seed in range(1000, 11_000):
         check(seed)

@@ -272,7 +272,7 @@ def test_nothing_of_a_record_is_lost_whatever_its_format_and_damage(task: str) -
     assert refused > (0 if task == "text" else QUICK // 20) and kept > QUICK // 20
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=LONG)
 @pytest.mark.parametrize("task", FORMATS)
 def test_nothing_is_lost_of_ten_thousand_records(task: str) -> None:
     check(task, LONG)

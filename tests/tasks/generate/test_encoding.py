@@ -286,7 +286,7 @@ def hostile_text(chance: random.Random) -> str:
     return "x" + "".join(chance.choices(HOSTILE, k=chance.randrange(1, 8)))
 
 
-@pytest.mark.parametrize("cases", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [300, pytest.param(10_000, marks=pytest.mark.slow(cases=10_000))])
 def test_no_text_becomes_a_control_token(tokenizer: Tokenizer, cases: int) -> None:
     chance = random.Random(cases)
     control = np.array(sorted(tokenizer.special_ids))

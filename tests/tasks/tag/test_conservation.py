@@ -174,7 +174,7 @@ def test_every_entity_is_found_or_its_record_refused(part: int) -> None:
         check(seed)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(cases=10_000)
 def test_every_entity_of_very_many_data_sets_is_found_or_its_record_refused() -> None:
     for seed in range(1000, 11_000):
         check(seed)

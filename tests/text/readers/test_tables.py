@@ -14,7 +14,7 @@ from nextword.errors import UserError
 from nextword.text.document import ReadError, ReadStats
 from nextword.text.sources import find_sources, iter_records, read_documents
 
-CASES = [100, pytest.param(10_000, marks=pytest.mark.slow)]
+CASES = [100, pytest.param(10_000, marks=pytest.mark.slow(cases=10_000))]
 WORDS = ["kettle", "lovely", "山", "höre", "😀", "a\u2028b", "5'", "3.5", "it's", "\u3000", "(ok)"]
 MARKED = ["said, then", "no;yes", 'a "word" here', '"', "", '""', "x,y", "a | b", "#tag", "sep=;"]
 LABELS = ["praise", "complaint", "doubt"]
