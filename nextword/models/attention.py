@@ -171,7 +171,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     x [batch, time, heads, head]; cos, sin [batch or 1, time, 1, head] as `rotation` returns them.
     """
-    if not x.requires_grad:
+    if not x.requires_grad or torch.compiler.is_compiling():
         return _rotate(x, cos, sin)
     rotated: Tensor = _Rotate.apply(x, cos, sin)
     return rotated

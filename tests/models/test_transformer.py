@@ -282,3 +282,24 @@ def test_gpt2_says_when_a_text_is_longer_than_its_positions() -> None:
 def test_dimensions_that_do_not_fit_are_named(changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         tiny("qwen3", **changes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", STACKS)
+def test_blocks_compile_whole_and_learn_the_same(family: Family, dtype: torch.dtype) -> None:
+    model = Transformer(tiny(family), seed=0)
+    model.activation_dtype = dtype
+
+    def learn() -> list[Tensor]:
+        model.zero_grad()
+        hidden = model(tokens(2, 32)).float()
+        hidden.square().mean().backward()
+        return [hidden, *(p.grad for p in model.parameters() if p.grad is not None)]
+
+    before = learn()
+    torch._dynamo.reset()
+    for block in model.blocks:
+        block.compile(dynamic=False, fullgraph=True, backend="aot_eager")
+    near = 1e-5 if dtype == torch.float32 else 0.1
+    for made, expected in zip(learn(), before, strict=True):
+        assert (made - expected).norm() <= near * expected.norm() + 1e-6
