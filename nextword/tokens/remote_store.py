@@ -128,7 +128,7 @@ def staging_place(address: str) -> Path:
 def _fetch(address: str, manifest: bytes, files: list[RemoteFile]) -> Path:
     """Return the place in the cache of the store at an address, made where it is not there yet."""
     place = cache_folder() / _FOLDER / sha256_of(manifest)
-    if place.is_dir():
+    if (place / MANIFEST).is_file():
         if (place / ORIGIN).is_file() and read_json(place / ORIGIN) != {"address": address}:
             write_json(place / ORIGIN, {"address": address})  # the same store, elsewhere
         return place
@@ -136,7 +136,7 @@ def _fetch(address: str, manifest: bytes, files: list[RemoteFile]) -> Path:
     while (lock := lock_directory(work)) is None:  # another process fetches it
         time.sleep(POLL_SECONDS)
     with lock:
-        if not place.is_dir():
+        if not (place / MANIFEST).is_file():
             named = _named_files(address, manifest)
             known = {file.address.removeprefix(f"{address}/"): file for file in files}
             if missing := sorted(named.keys() - known.keys()):

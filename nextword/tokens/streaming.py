@@ -47,9 +47,9 @@ class RemoteFiles:
     def __init__(self, place: Path, address: str, named: dict[str, Named]) -> None:
         self.place, self.address, self.named = place, address, named
         self._pool = ThreadPoolExecutor(AT_ONCE, "pages")
-        self._pages: OrderedDict[tuple[str, int], Future[bytes]] = OrderedDict()
+        self.pages: OrderedDict[tuple[str, int], Future[bytes]] = OrderedDict()  # oldest first
         self._lock = threading.Lock()
-        self._filler: threading.Thread | None = None
+        self.filler: threading.Thread | None = None  # runs `fill`, from the first page on
         self._failure: UserError | None = None  # of what is fetched aside
 
     def fetch(self, name: str) -> Path:
@@ -74,9 +74,9 @@ class RemoteFiles:
     def page(self, name: str, number: int) -> bytes:
         """Return a page of a file. Raises UserError where it cannot be reached, or a file fetched
         meanwhile is damaged."""
-        if self._filler is None:
-            self._filler = threading.Thread(target=self._fill, name="shards", daemon=True)
-            self._filler.start()
+        if self.filler is None:
+            self.filler = threading.Thread(target=self.fill, name="shards", daemon=True)
+            self.filler.start()
         if self._failure is not None:
             raise self._failure
         page = self._ask(name, number)
@@ -84,7 +84,7 @@ class RemoteFiles:
             return page.result()
         except UserError:
             with self._lock:
-                self._pages.pop((name, number), None)  # whoever asks next asks anew
+                self.pages.pop((name, number), None)  # whoever asks next asks anew
             raise
 
     def expect(self, name: str, numbers: Iterable[int]) -> None:
@@ -95,13 +95,13 @@ class RemoteFiles:
     def _ask(self, name: str, number: int) -> Future[bytes]:
         key = name, number
         with self._lock:
-            if key in self._pages:
-                self._pages.move_to_end(key)
+            if key in self.pages:
+                self.pages.move_to_end(key)
             else:
-                self._pages[key] = self._pool.submit(self._fetch_page, name, number)
-                while len(self._pages) > KEPT:
-                    self._pages.popitem(last=False)
-            return self._pages[key]
+                self.pages[key] = self._pool.submit(self._fetch_page, name, number)
+                while len(self.pages) > KEPT:
+                    self.pages.popitem(last=False)
+            return self.pages[key]
 
     def _fetch_page(self, name: str, number: int) -> bytes:
         start = number * PAGE
@@ -110,7 +110,7 @@ class RemoteFiles:
     def _remote(self, name: str) -> RemoteFile:
         return RemoteFile(f"{self.address}/{name}", self.named[name].size, "")
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
         """Fetch shards that fit, one after another."""
         try:
             for name in self._fitting():

@@ -77,7 +77,7 @@ def shards_here(store: Store) -> list[str]:
 
 
 def wait_for_shards(store: Store) -> None:
-    filler = _files(store)._filler
+    filler = _files(store).filler
     assert filler is not None
     filler.join(60)
     assert not filler.is_alive()
@@ -150,13 +150,13 @@ def test_what_does_not_fit_the_cache_is_read_as_it_is_needed(
     assert len(shards_here(local)) > len(here) > 2 and "val-00000.bin" in here
     assert sum((store.path / name).stat().st_size for name in here) <= 4.5 * SHARD
     assert _same_batches(Store.open(address), local)
-    assert len(_files(store)._pages) <= 16
+    assert len(_files(store).pages) <= 16
 
 
 def test_pages_of_the_steps_to_come_are_here_when_they_are_asked_for(
     local: Store, address: str, ranges: Ranges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming.RemoteFiles, "_fill", lambda self: None)
+    monkeypatch.setattr(streaming.RemoteFiles, "fill", lambda self: None)
     loader = BlockLoader(Store.open(address).train, 32, seed=0)
     loader.expect(40, 8)
     loader.batch(40, 8)
@@ -164,7 +164,6 @@ def test_pages_of_the_steps_to_come_are_here_when_they_are_asked_for(
     loader.batch(40, 8)
     BlockLoader(local.train, 32, seed=0).expect(40, 8)  # nothing is to be brought
     assert len(ranges) == read
-    _files(Store.open(address))._pool.shutdown()
 
 
 def _same_batches(store: Store, other: Store) -> bool:
