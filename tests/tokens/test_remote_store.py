@@ -98,6 +98,12 @@ def test_what_else_stands_there_is_not_written_over(bucket: str, tmp_path: Path)
 
 def test_a_damaged_or_missing_file_of_a_store_is_named(bucket: str, tmp_path: Path) -> None:
     store = prepare(write_books(tmp_path / "text"), tmp_path / "local", **SETTINGS)
+    index = store.path / "train-00000.idx"
+    moved = index.rename(tmp_path / "index")
+    put(store.path, f"{bucket}/other")
+    with pytest.raises(UserError, match=r"/other/train-00000\.idx: is missing from the store"):
+        Store.open(f"{bucket}/other")
+    moved.rename(index)
     put(store.path, f"{bucket}/store")
     damaged = bytearray((store.path / "train-00000.bin").read_bytes())
     damaged[100] ^= 1
@@ -105,10 +111,6 @@ def test_a_damaged_or_missing_file_of_a_store_is_named(bucket: str, tmp_path: Pa
     upload(tmp_path / "damaged", f"{bucket}/store/train-00000.bin")
     with pytest.raises(UserError, match=r"/store/train-00000\.bin: is damaged"):
         Store.open(f"{bucket}/store").whole()
-    (store.path / "train-00000.idx").unlink()
-    put(store.path, f"{bucket}/other")
-    with pytest.raises(UserError, match=r"/other/train-00000\.idx: is missing from the store"):
-        Store.open(f"{bucket}/other")
 
 
 def test_what_cannot_be_reached_is_one_sentence(
