@@ -2,9 +2,9 @@
 import { html } from "./vendor/preact-htm.js";
 import { Drawn } from "./drawn.js";
 import { useFollowing } from "./follow.js";
+import { useModel } from "./keeping.js";
 import { t } from "./messages.js";
 import { between, duration, figureName, figureText, large, settingText, Status, Table, words } from "./runtable.js";
-import { useModel } from "./session.js";
 import { set, useStore } from "./store.js";
 import { count, Trouble } from "./ui.js";
 

@@ -1,12 +1,12 @@
 /** Writing: the model goes on, candidates are taken, branches are opened, all of it can be undone. */
 import { generate } from "./generation.js";
 import {
+  contextOf,
   fail,
   idsOf,
   isEncoder,
   isMeasured,
   measure,
-  modelOf,
   selectedOf,
   stop,
   stopTyping,
@@ -16,10 +16,6 @@ import {
 import { get, set } from "./store.js";
 import * as tokenize from "./tokens.js";
 import * as trees from "./tree.js";
-
-/** How many tokens the model can still write after so many. */
-const roomAfter = (state, tokens) =>
-  Math.max((modelOf(state)?.context_length ?? Infinity) - tokens, 0);
 
 /** Go on with a candidate instead of what stands at the selected place: on a new branch, where
  * something stands there. */
@@ -48,22 +44,37 @@ export async function write(count = get().length) {
     const caret = tokenize.textOf(trees.currentOf(tree).tokens).length;
     return { history: trees.step(state.history, tree), caret, writing: controller, ended: "" };
   });
-  const { model, sampling } = get();
-  const prompt = idsOf(get());
-  const room = roomAfter(get(), prompt.length);
-  const request = { model, sampling, prompt, count: Math.min(count, room) };
   try {
-    const ended = room
-      ? await generate(request, controller.signal, (more) => set((now) => append(now, more)))
-      : "context";
-    const isFull = ended === "length" && room <= count;
-    if (get().writing === controller) set({ ended: isFull ? "context" : ended });
+    const ended = await goOn(count, controller.signal);
+    if (get().writing === controller) set({ ended });
   } catch (error) {
     fail(error);
   }
   if (get().writing !== controller) return; // something else was begun
   set({ writing: null });
   await measure();
+}
+
+/** Have at most `count` tokens written at the end of the text. What the model sees at once is given
+ * to it; where the text grows longer than that, half of it makes room, so that each token has at
+ * least the other half before it. Returns why it ended. */
+async function goOn(count, signal) {
+  const { model, sampling } = get();
+  const context = contextOf(get());
+  let left = count;
+  let ended = "length";
+  while (left > 0 && ended === "length" && !signal.aborted) {
+    const ids = idsOf(get());
+    const isFull = ids.length >= context;
+    const seen = isFull ? Math.max(Math.ceil(context / 2), context - left) : ids.length;
+    const prompt = ids.slice(ids.length - seen);
+    const some = Math.min(left, context - seen);
+    set({ sight: ids.length - prompt.length });
+    const request = { model, sampling, prompt, count: some };
+    ended = await generate(request, signal, (more) => set((now) => append(now, more)));
+    left -= some;
+  }
+  return ended;
 }
 
 function append(state, more) {
