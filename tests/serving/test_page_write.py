@@ -97,7 +97,7 @@ def test_each_token_is_shaded_by_its_surprise(open_page: OpenPage, model: Langua
 
 def test_the_sliders_move_the_odds_as_sampling_does(open_page: OpenPage) -> None:
     page = open_page("tales", "write")
-    assert page.get_by_label("Temperature").input_value() == "1", "as the model itself says"
+    assert page.get_by_label("Temperature").input_value() == "0.8", "as `generate` begins"
     type_text(page, PROMPT)
     page.wait_for_selector(".odds .row")
     page.get_by_label("Temperature").fill("0.3")

@@ -172,6 +172,11 @@ const MESSAGES = {
     "Step {step} of {steps}, after {time}; {parameters} parameters.",
     "第 {step} 步，共 {steps} 步，用时 {time}；{parameters} 个参数。",
   ],
+  stepsTaken: [
+    "{step} steps in {time}; {parameters} parameters.",
+    "共 {step} 步，用时 {time}；{parameters} 个参数。",
+  ],
+  best: ["The best is that of step {step}: it writes and reads here.", "最好的是第 {step} 步的模型：这里续写和阅读的就是它。"],
   bestSoFar: ["The best so far is that of step {step}: it writes and reads here.", "目前最好的是第 {step} 步的模型：这里续写和阅读的就是它。"],
   training: ["training", "训练"],
   curves: ["Curves", "曲线"],

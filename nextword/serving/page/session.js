@@ -299,9 +299,9 @@ export async function readModels() {
   return models.map(({ model, id, ...facts }) => ({ ...facts, ...model, name: id }));
 }
 
-/** Return how a model writes before anybody moves a slider: as its makers have it write. */
+/** Return how a model writes before anybody moves a slider: as the command has it write. */
 export function ownSampling(models, name) {
-  const own = models.find((model) => model.name === name)?.sampling ?? {};
+  const own = models.find((model) => model.name === name)?.writing ?? {};
   const known = Object.entries(own).filter(([key]) => key in PLAIN);
   return { sampling: { ...PLAIN, ...Object.fromEntries(known) } };
 }
