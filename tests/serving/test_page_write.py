@@ -258,6 +258,26 @@ def test_writing_goes_on_where_the_context_is_full(open_page: OpenPage) -> None:
     assert pale.count() == 0, "here it sees all that stands before"
 
 
+def test_blanks_at_the_end_belong_to_the_word_that_follows(
+    open_page: OpenPage, model: LanguageModel
+) -> None:
+    page = open_page("tales", "write")
+    type_text(page, PROMPT + " ")
+    page.get_by_label("Temperature").fill("0")
+    page.get_by_label("up to").select_option("20")
+    text = write(page)
+    ids = [model.start_id, *model.tokenizer.encode(PROMPT)]
+    settings = GenerateSettings(temperature=0, max_new_tokens=20)
+    [expected] = generate(model.transformer, [ids], settings, model.end_ids)
+    assert text == PROMPT + model.tokenizer.decode(expected.ids), "as without the blank"
+    assert not text.startswith(PROMPT + "  ")
+    page.get_by_role("button", name="Undo", exact=True).click()
+    assert written(page) == PROMPT + " "
+    page.keyboard.press("Alt+Enter")
+    settle(page)
+    assert text.startswith(written(page)) and written(page) != PROMPT + " ", "one token as well"
+
+
 def test_everything_can_be_undone_and_done_again(open_page: OpenPage) -> None:
     page = open_page("tales", "write")
     type_text(page, PROMPT)

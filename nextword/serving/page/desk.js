@@ -1,5 +1,6 @@
 /** The text with the panel beside it: what Write, Read and Fill have in common. */
 import { html } from "./vendor/preact-htm.js";
+import { isCode } from "./code.js";
 import { Layers, weightsOf } from "./layers.js";
 import { t } from "./messages.js";
 import { Odds, Place } from "./odds.js";
@@ -50,11 +51,12 @@ export function TextField({ placeholder, boundaries = false, classOf }) {
   const seen = (cell) =>
     `${looks(cell)}${cell.last < begin ? " beyond" : sight && cell.last === begin ? " sight" : ""}`;
   const writers = new Set(tokens.filter(({ text }) => text).map(({ mine }) => mine));
-  const kinds = ["textfield", boundaries && "boundaries", writers.size > 1 && "mixed"];
+  const text = textOf(tokens);
+  const kinds = ["textfield", isCode(text) && "code", boundaries && "boundaries", writers.size > 1 && "mixed"];
   return html`<div class=${kinds.filter(Boolean).join(" ")}>
     <${Editor}
       tokens=${tokens}
-      text=${textOf(tokens)}
+      text=${text}
       caret=${caret}
       selected=${selected}
       classOf=${sight > 0 ? seen : looks}

@@ -17,6 +17,8 @@ import { get, set } from "./store.js";
 import * as tokenize from "./tokens.js";
 import * as trees from "./tree.js";
 
+const ROOM_FOR_BLANKS = 32; // tokens in which blanks and what follows them are written
+
 /** Go on with a candidate instead of what stands at the selected place: on a new branch, where
  * something stands there. */
 export function take(candidate) {
@@ -33,7 +35,11 @@ export function take(candidate) {
 }
 
 /** Let the model go on from the selected place, with at most `count` tokens. */
-export async function write(count = get().length) {
+export const write = (count = get().length) =>
+  writeFrom(count, selectedOf(get()) >= tokensOf(get()).length);
+
+/** `isTyped` where the text ends as a person left it, not where two tokens of a text part. */
+async function writeFrom(count, isTyped) {
   stop();
   stopTyping();
   if (!isMeasured()) await measure();
@@ -45,7 +51,8 @@ export async function write(count = get().length) {
     return { history: trees.step(state.history, tree), caret, writing: controller, ended: "" };
   });
   try {
-    const ended = await goOn(count, controller.signal);
+    const begun = isTyped ? await joinBlanks(controller.signal) : 0;
+    const ended = await goOn(count - begun, controller.signal);
     if (get().writing === controller) set({ ended });
   } catch (error) {
     fail(error);
@@ -77,6 +84,44 @@ async function goOn(count, signal) {
   return ended;
 }
 
+/** Where a person ended the text in blanks, let the model write them anew together with what follows
+ * them: in what it has learned a word's blank is part of the word, and blanks with nothing after
+ * them are followed by another. ("Token healing", as in guidance.) Returns how many tokens it wrote. */
+async function joinBlanks(signal) {
+  const state = get();
+  const tokens = tokensOf(state);
+  const blanks = tokens.at(-1);
+  const seen = Math.min(tokens.length - 1, contextOf(state) - ROOM_FOR_BLANKS);
+  if (!blanks?.mine || blanks.special || !/^\s*[ \t]$/.test(blanks.text) || seen < 1) return 0;
+  const prompt = idsOf(state).slice(tokens.length - 1 - seen, -1);
+  const pattern = `${blanks.text}(.|\n)*`;
+  const { model, sampling } = state;
+  const request = { model, sampling, prompt, count: ROOM_FOR_BLANKS, pattern };
+  const enough = new AbortController();
+  let written = [];
+  const isWhole = () => tokenize.textOf(written).length > blanks.text.length;
+  try {
+    await generate(request, AbortSignal.any([signal, enough.signal]), (more) => {
+      for (const token of more) if (!isWhole()) written.push(token);
+      if (isWhole()) enough.abort();
+    });
+  } catch (error) {
+    if (signal.aborted || (error.name !== "AbortError" && error.status !== 400)) throw error;
+  }
+  if (!isWhole() || signal.aborted) return 0; // or a tokenizer of which no form can be asked
+  let place = 0;
+  written = written.map((token) => {
+    place += token.text.length;
+    return place <= blanks.text.length ? { ...token, mine: true } : token;
+  });
+  set((now) => {
+    const tree = trees.replaceTokens(treeOf(now), [...tokens.slice(0, -1), ...written]);
+    const caret = tokenize.textOf(trees.currentOf(tree).tokens).length;
+    return { history: trees.amend(now.history, tree), caret };
+  });
+  return written.filter(({ mine }) => !mine).length;
+}
+
 function append(state, more) {
   const tokens = tokensOf(state);
   const length = tokenize.textOf(tokens).length;
@@ -92,7 +137,7 @@ export function again() {
   let at = tokens.length;
   while (at > 0 && !tokens[at - 1].mine) at -= 1;
   set({ caret: tokenize.placeOf(tokens, at) });
-  return write();
+  return writeFrom(get().length, false);
 }
 
 export const canWriteAgain = (state) => {
