@@ -79,8 +79,7 @@ class Run:
     @property
     def opening(self) -> str:
         """The beginning of a text in the language that was learned, "" for others than these."""
-        languages = mapping(mapping(self.manifest.get("summary")).get("languages"))
-        return OPENINGS.get(max(languages, key=lambda name: languages[name], default=""), "")
+        return opening_of(self.manifest)
 
     @property
     def objective(self) -> str:
@@ -176,6 +175,13 @@ def read_run(path: Path) -> Run:
         seeds=mapping(several.get("metrics")),
         task=str(read_object(path / "task.json").get("task") or ""),
     )
+
+
+def opening_of(manifest: Record) -> str:
+    """Return the beginning of a text in the language that most of a store is in, "" for others than
+    those of OPENINGS."""
+    languages = mapping(mapping(manifest.get("summary")).get("languages"))
+    return OPENINGS.get(max(languages, key=lambda name: languages[name], default=""), "")
 
 
 def read_object(path: Path) -> Record:

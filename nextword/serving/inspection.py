@@ -27,7 +27,7 @@ from nextword.inference.inspection.inspector import (
 from nextword.inference.inspection.reading import MOST_TOKENS
 from nextword.inference.loading import sampling_of
 from nextword.reports.examples import is_wrong, read_held_out
-from nextword.runs.record import HELD_OUT
+from nextword.runs.record import HELD_OUT, opening_of, read_object
 from nextword.runs.training_text import find_store, run_of
 from nextword.serving.answers import Answer
 from nextword.serving.app_state import REFUSALS, serving
@@ -38,6 +38,7 @@ from nextword.serving.models import Served
 from nextword.serving.writing import while_there
 from nextword.settings import SAMPLING, GenerateSettings, WritingSettings, with_defaults
 from nextword.tasks.opening import read_task_file
+from nextword.tokens.store import MANIFEST
 from nextword.verbs.explain import explain
 
 router = APIRouter(route_class=JsonRoute)
@@ -99,6 +100,7 @@ class ModelFacts(Answer):
     chat: bool = False
     source: bool
     source_reason: str
+    opening: str = Field(description="words to try, in the language of the training text")
     held_out: bool
     model: dict[str, Any] | None = None
     sampling: dict[str, float] | None = None
@@ -219,8 +221,9 @@ async def inspectable(http: HttpRequest) -> Response:
 
 def _facts(id: str, place: str | Path, served: Served | None) -> ModelFacts:
     reason = ""
+    opening = ""
     try:
-        find_store(place)
+        opening = opening_of(read_object(find_store(place) / MANIFEST))
     except UserError as error:
         reason = error.what
     run = run_of(Path(place).expanduser())
@@ -229,6 +232,7 @@ def _facts(id: str, place: str | Path, served: Served | None) -> ModelFacts:
         is_open=served is not None,
         source=not reason,
         source_reason=reason,
+        opening=opening,
         held_out=run is not None and (run / HELD_OUT).is_file(),
     )
     if served is not None:

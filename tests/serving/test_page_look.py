@@ -34,6 +34,7 @@ def open_panel(page: Any, name: str) -> None:
 
 def test_the_last_layer_says_what_the_model_says(open_page: OpenPage) -> None:
     page = open_page("tales", "write")
+    page.get_by_label("Temperature").fill("1")
     fill(page, TEXT)
     best = page.locator(".odds .row .token").first.inner_text()
     value = page.locator(".odds .row .value").first.inner_text()

@@ -70,6 +70,7 @@ def shown_odds(page: Any) -> dict[str, str]:
 
 def test_the_odds_are_those_of_the_model(open_page: OpenPage, model: LanguageModel) -> None:
     page = open_page("tales", "write")
+    page.get_by_label("Temperature").fill("1")
     type_text(page, PROMPT)
     page.wait_for_selector(".odds .row")
     _, odds = probabilities(model, PROMPT)
@@ -276,6 +277,38 @@ def test_blanks_at_the_end_belong_to_the_word_that_follows(
     page.keyboard.press("Alt+Enter")
     settle(page)
     assert text.startswith(written(page)) and written(page) != PROMPT + " ", "one token as well"
+
+
+def test_the_openness_of_a_choice_is_said_in_plain_words(
+    open_page: OpenPage, model: LanguageModel
+) -> None:
+    page = open_page("tales", "write")
+    type_text(page, PROMPT)
+    page.get_by_label("Temperature").fill("1")
+    settle(page)
+    _, odds = probabilities(model, PROMPT)
+    found = re.search(r"among ([\d.,]+) equally likely", page.locator(".odds").inner_text())
+    assert found is not None
+    entropy = float(torch.special.entr(odds[-1]).sum())
+    assert math.isclose(float(found[1]), math.exp(entropy), rel_tol=0.06)
+    assert "bits" not in page.locator(".odds").inner_text()
+    page.get_by_label("Temperature").fill("0")
+    settle(page)
+    assert re.search(r"\b1 of \d+ tokens may be drawn", page.locator(".odds").inner_text())
+
+
+def test_an_empty_page_gives_words_to_try_in_the_language_of_the_text(
+    open_page: OpenPage,
+) -> None:
+    page = open_page("tales", "write")
+    settle(page)
+    assert page.locator(".odds .row").count() == 0, "odds of an empty beginning mean little"
+    page.get_by_role("button", name="Once upon a time").click()
+    page.wait_for_selector(".odds .row")
+    assert written(page) == "Once upon a time"
+    page.keyboard.press("Control+Enter")
+    settle(page)
+    assert written(page).startswith("Once upon a time") and len(written(page)) > 20
 
 
 def test_everything_can_be_undone_and_done_again(open_page: OpenPage) -> None:

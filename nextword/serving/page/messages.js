@@ -84,10 +84,15 @@ const MESSAGES = {
   oddsEmpty: ["What may come next shows here, with its odds.", "这里显示接下来可能出现的词元及其概率。"],
   oddsLabel: ["What may come here: choose one to go on with it", "此处可能出现的词元：选一个继续"],
   takeHint: ["{before} by the model itself, number {rank}", "模型原本给 {before}，第 {rank} 名"],
-  oddsFacts: ["Undecided by {bits} bits.", "不确定度 {bits} 比特。"],
-  oddsSampled: [
-    "{kept} of {all} tokens may be drawn. Undecided by {after} bits; the model itself by {before}.",
-    "{all} 个词元中 {kept} 个可能被抽到。不确定度 {after} 比特，模型原本 {before} 比特。",
+  oddsKept: ["{kept} of {all} tokens may be drawn.", "{all} 个词元中有 {kept} 个可能被抽到。"],
+  oddsOpen: [
+    "The choice is as open as one among {n} equally likely tokens.",
+    "悬念有多大：相当于在 {n} 个机会均等的词元里选一个。",
+  ],
+  oddsOwn: ["Without the settings below: among {n}.", "不用下面的设置，则是 {n} 个。"],
+  tryNote: [
+    "Begin with a few words: how a text begins, the model has hardly ever seen. Try:",
+    "先写几个字：模型很少见到文章的开头，从空白处起笔多半不成样子。可以试试：",
   ],
   sampling: ["How it is drawn", "抽样方式"],
   temperature: ["Temperature", "温度"],

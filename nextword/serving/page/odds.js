@@ -1,8 +1,9 @@
 /** The odds of what comes at the selected place, and the settings that change them. */
 import { html } from "./vendor/preact-htm.js";
 import { t } from "./messages.js";
-import { isEncoder, selectedOf, setSampling, tokensOf } from "./session.js";
+import { isEncoder, modelOf, selectedOf, setSampling, tokensOf, type } from "./session.js";
 import { useStore } from "./store.js";
+import { textOf } from "./tokens.js";
 import { BarRow, count, fixed, percent, Rows, Slider, TokenText } from "./ui.js";
 import { take } from "./writing.js";
 
@@ -13,12 +14,21 @@ const CONTEXT = 36; // characters of the text before the place that are shown
 export function Odds({ onTake = take }) {
   const odds = useStore((state) => state.odds);
   const encoder = useStore(isEncoder);
+  const view = useStore((state) => state.view);
+  const opening = useStore((state) => !textOf(tokensOf(state)) && modelOf(state)?.opening);
+  if (opening && view === "write") return html`<${Try} words=${opening} />`;
   if (!odds) return html`<p class="quiet">${t("oddsEmpty")}</p>`;
-  const { candidates, actual } = odds;
+  const { candidates, actual, entropy_before: before, entropy_after: after } = odds;
   const highest = Math.max(...candidates.map(({ before, after }) => Math.max(before, after)));
   const scale = SCALES.find((end) => end >= highest) ?? 1;
   const differs = candidates.some(({ before, after }) => Math.abs(before - after) > 2e-6);
   const shown = candidates.some(({ id }) => id === actual?.id);
+  const isOpen = encoder || odds.kept > 1;
+  const said = [
+    !encoder && t("oddsKept", { kept: count(odds.kept), all: count(odds.vocab_size) }),
+    isOpen && t("oddsOpen", { n: choices(encoder ? before : after) }),
+    isOpen && !encoder && differs && t("oddsOwn", { n: choices(before) }),
+  ];
   const row = (candidate) =>
     html`<${BarRow}
       key=${candidate.id}
@@ -37,16 +47,26 @@ export function Odds({ onTake = take }) {
       ${actual && !shown && row(actual)}
     <//>
     <p class="quiet">
-      ${encoder
-        ? t("oddsFacts", { bits: fixed(odds.entropy_before, 1) })
-        : t("oddsSampled", {
-            kept: count(odds.kept),
-            all: count(odds.vocab_size),
-            before: fixed(odds.entropy_before, 1),
-            after: fixed(odds.entropy_after, 1),
-          })}
+      ${said.filter(Boolean).join(" ")}
     </p>
     ${!encoder && html`<${Sampling} />`}
+  </div>`;
+}
+
+/** Return among how many equally likely tokens a choice would be as open: entropy, in plain words. */
+const choices = (bits) => (bits < 3.3 ? fixed(2 ** bits, 1) : count(2 ** bits));
+
+/** What there is to try before anything is written: a model that has learned from long texts has
+ * hardly seen one begin, and its odds there mean little. */
+function Try({ words }) {
+  const begin = () => {
+    type(words, words.length);
+    document.querySelector(".editor textarea").focus();
+  };
+  return html`<div class="odds">
+    <p class="quiet">${t("tryNote")}</p>
+    <p><button type="button" class="try" onClick=${begin}>${words}</button></p>
+    <${Sampling} />
   </div>`;
 }
 
