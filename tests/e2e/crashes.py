@@ -25,7 +25,7 @@ import torch
 
 from nextword.files import sha256
 from nextword.hub import writing
-from nextword.tokens.prepare import prepare
+from nextword.tokens import prepare as preparing
 from nextword.training import checkpoint, costs, loop, validators
 from nextword.training.plain_optimizers import AdamW
 from nextword.training.sharding import LossModule
@@ -197,7 +197,7 @@ def phases(folder: Path, data: Path, whole: dict[str, Any], every: int) -> int:
     """Killed in each kind of work a run does, or in every second or third kind."""
     kill = signal.SIGKILL
     points: dict[str, Hook] = {
-        "preparing": at(pretraining, "prepare", 1, kill, 0.05),
+        "preparing": at(preparing, "prepare", 1, kill, 0.05),
         "planning": at(pretraining.planning, "plan", 1, kill),
         "before run.json": at(pretraining.configuration, "write_json", 1, kill),
         "before the first step": at(pretraining.session, "train", 1, kill),
@@ -229,7 +229,7 @@ def signals(folder: Path, data: Path, whole: dict[str, Any], every: int) -> int:
     count = 0
     for number in (signal.SIGTERM, signal.SIGINT):
         points: dict[str, Hook] = {
-            "prepare": at(pretraining, "prepare", 1, number, 0.05),
+            "prepare": at(preparing, "prepare", 1, number, 0.05),
             "plan": at(costs, "build_optimizers", 1, number, 0.005),
             "train": at(loop, "train_step", 7, number),
             "evaluate": at(validators, "make_batch", 3, number),
@@ -254,7 +254,9 @@ def main(folder: Path, kind: str, *numbers: int) -> None:
     torch.set_num_threads(1)
     data = corpus(folder / "data")
     whole_run = folder / "whole"
-    prepare([data], folder / "warm", tokenizer="bytes", deduplicate="none", workers=1)  # imports
+    preparing.prepare(
+        [data], folder / "warm", tokenizer="bytes", deduplicate="none", workers=1
+    )  # imports
     began = time.monotonic()
     assert live(data, whole_run) == 0, whole_run.with_name("whole.log").read_text()
     seconds = time.monotonic() - began
