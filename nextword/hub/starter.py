@@ -5,6 +5,7 @@ The packages are found, never imported: only the weights in them are wanted.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib.util
 from dataclasses import dataclass, field
@@ -47,10 +48,12 @@ STARTERS = {
 def find_starter(name: str) -> Path | None:
     """Return where a model of this name is on this machine; None for other names.
 
-    Raises UserError where its package is not installed.
+    Raises UserError where its package is not installed, and for a name that is nearly a starter's.
     """
     starter = STARTERS.get(name)
     if starter is None:
+        if near := difflib.get_close_matches(name.lower()[:100], STARTERS, n=1, cutoff=0.8):
+            raise UserError("no such model", where=name, mend=f"did you mean {near[0]}?")
         return None
     found = importlib.util.find_spec(starter.module)
     for folder in (found and found.submodule_search_locations) or ():
