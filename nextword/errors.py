@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from os import PathLike
 
 
@@ -21,6 +22,17 @@ class UserError(Exception):
         place = f"{self.where}: " if self.where is not None else ""
         remedy = f"; {self.mend}" if self.mend else ""
         return " ".join(f"{place}{self.what}{remedy}".splitlines())
+
+
+@contextlib.contextmanager
+def naming(where: str | PathLike[str]) -> Iterator[None]:
+    """Give each UserError of the block that has no place this one."""
+    try:
+        yield
+    except UserError as error:
+        if error.where is not None:
+            raise
+        raise UserError(error.what, where=where, mend=error.mend) from None
 
 
 def nearest(word: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,39 @@ def yaml_errors(path: Path) -> Iterator[None]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else error
         raise UserError(f"is not valid YAML ({reason})", where=path) from None
+
+
+@contextlib.contextmanager
+def write_errors(path: Path, mend: str = "choose another --out") -> Iterator[None]:
+    """Raise what goes wrong while a file is written as UserErrors that name it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            again = "free some space and run the same command again"
+            raise UserError("the disk is full", where=path, mend=again) from None
+        what = f"cannot be written ({error.strerror or error})"
+        raise UserError(what, where=path, mend=mend) from None
+
+
+def is_replaced(path: Path, kind: str, is_of_kind: Callable[[bytes], bool]) -> bool:
+    """Return whether a file will be replaced, one of the `kind` that `is_of_kind` knows by how it
+    begins. Raises UserError where what stands there is something else."""
+    with write_errors(path):  # a name that is too long
+        if not path.exists():
+            return False
+    if path.is_dir():
+        raise UserError("is a folder", where=path, mend=f"name a {kind} in it")
+    try:
+        with open(path, "rb") as file:
+            start = file.read(65536) if path.is_file() else b""
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", where=path) from None
+    if start and not is_of_kind(start):
+        raise UserError(
+            f"exists and is no {kind}", where=path, mend="move it away, or choose another --out"
+        )
+    return bool(start)
 
 
 @contextlib.contextmanager

@@ -5,14 +5,25 @@ from __future__ import annotations
 import pytest
 
 from nextword.errors import UserError
-from nextword.settings import GenerateSettings, PretrainSettings, resolve
+from nextword.settings import FinetuneSettings, GenerateSettings, PretrainSettings, resolve
 
 
 @pytest.mark.parametrize(
-    ("written", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), (45, 45)]
+    ("written", "seconds"), [("90s", 90), ("1.5m", 90), ("10m", 600), ("1h30m", 5400), (45.0, 45)]
 )
 def test_times_are_read_with_their_units(written: object, seconds: float) -> None:
     assert resolve(PretrainSettings, {"budget": written}).budget == seconds
+
+
+@pytest.mark.parametrize("written", ["5", 5])
+def test_a_time_without_a_unit_is_refused(written: object) -> None:
+    with pytest.raises(UserError, match="has no unit; write 5s, 5m or 5h"):
+        resolve(PretrainSettings, {"budget": written})
+
+
+def test_a_setting_that_is_missing_is_named_as_a_flag() -> None:
+    with pytest.raises(UserError, match=r"no --task was given; one of classify, .*prefer"):
+        resolve(FinetuneSettings, {})
 
 
 def test_a_flag_is_named_once() -> None:

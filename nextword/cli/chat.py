@@ -154,7 +154,7 @@ class Terminal:
         self.conversation.begin(int(seed) if seed else None)
 
     def _save(self, name: str) -> None:
-        from nextword.files import write_atomically
+        from nextword.files import write_atomically, write_errors
 
         path = Path(name).expanduser()
         if not name or path.exists():
@@ -162,10 +162,8 @@ class Terminal:
             raise UserError(what, where=path if name else None, mend="/save another_file.json")
         told = {"messages": messages_of(self.conversation)}
         text = json.dumps(told, ensure_ascii=False)
-        try:
+        with write_errors(path, mend="/save another_file.json"):
             write_atomically(path, (self.conversation.text if self._is_text else text) + "\n")
-        except OSError as error:
-            raise UserError(f"cannot be written ({error.strerror})", where=path) from None
         say(f"saved: {path}")
 
     @property

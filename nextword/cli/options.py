@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -162,10 +163,22 @@ def parse_mixed(parser: argparse.ArgumentParser, words: list[str]) -> argparse.N
     shapes = [(action.nargs, action.default) for action in positionals]
     for action in positionals:
         action.nargs = action.default = argparse.SUPPRESS
-    parsed, rest = parser.parse_known_args(words[:end])
+    parsed, rest = parser.parse_known_args(_with_negative_values(parser, words[:end]))
     for action, (nargs, default) in zip(positionals, shapes, strict=True):
         action.nargs, action.default = nargs, default
     return parser.parse_args([*rest, *words[end:]], parsed)
+
+
+def _with_negative_values(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
+    """Join a flag and a value such as `-5m`, which argparse would take for a flag."""
+    flags = {name for a in parser._actions if a.nargs is None for name in a.option_strings}
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in flags and re.match(r"-[.\d]", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -33,17 +33,22 @@ FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_c
 FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
-def load(name_or_path: str | PathLike[str]) -> tuple[GenerativeModel, Tokenizer]:
-    """Load a language model and its tokenizer from a run, a Hugging Face directory or the Hub."""
+def load(
+    name_or_path: str | PathLike[str], called: str | PathLike[str] | None = None
+) -> tuple[GenerativeModel, Tokenizer]:
+    """Load a language model and its tokenizer from a run, a Hugging Face directory or the Hub.
+
+    A model of another kind is named as it was `called`, where its directory has been found before.
+    """
     directory = find_directory(name_or_path)
     tokenizer, config = _open(directory)
-    return _read_model(directory, config), tokenizer
+    return _read_model(directory, config, called or name_or_path), tokenizer
 
 
 def load_model(directory: str | PathLike[str]) -> GenerativeModel:
     """Load a language model alone, from a Hugging Face directory."""
     directory = Path(directory)
-    return _read_model(directory, read_config(inside(directory, "config.json")))
+    return _read_model(directory, read_config(inside(directory, "config.json")), directory)
 
 
 def load_headed(
@@ -125,10 +130,12 @@ def _open(directory: Path) -> tuple[Tokenizer, TransformerConfig]:
     return tokenizer, config
 
 
-def _read_model(directory: Path, config: TransformerConfig) -> GenerativeModel:
+def _read_model(
+    directory: Path, config: TransformerConfig, called: str | PathLike[str]
+) -> GenerativeModel:
     weights = _Weights(directory, config, locate_tensors(directory))
-    weights.refuse_heads()
-    weights.require_language_head()
+    weights.refuse_heads(called)
+    weights.require_language_head(called)
     weights.check_size()
     own_head = weights.has_own_head()
     if config.decoder_layers:  # T5's config.json does not say it
@@ -164,7 +171,7 @@ class _Weights:
         name = self.named_head()
         return name == head.name or (self.config.causal and TAGS.name not in (head.name, name))
 
-    def refuse_heads(self) -> None:
+    def refuse_heads(self, called: str | PathLike[str]) -> None:
         """Raise UserError for a model with another head than a language model's."""
         stored = {name: weight_name(self.config.family, h.modules[0]) for name, h in HEADS.items()}
         present = [name for name, weight in stored.items() if weight in self.files]
@@ -172,15 +179,15 @@ class _Weights:
             return
         named = self.named_head()
         name = next((name for name in present if name == named), present[0])
-        can = "write" if self.config.is_generative else "fill in words"
+        can = "write" if self.config.is_generative else "write or fill in words"
         raise UserError(
             f"{HEADS[name].does} and cannot {can}: it has {stored[name]!r} where a language model "
             "has its head",
-            where=self.directory,
+            where=called,
             mend="use `nextword predict`, or the model it was made from",
         )
 
-    def require_language_head(self) -> None:
+    def require_language_head(self, called: str | PathLike[str]) -> None:
         """Raise UserError for an encoder without the head that fills in words."""
         if self.config.is_generative:
             return
@@ -188,8 +195,9 @@ class _Weights:
         names = head_names(self.config.family, *parts) + bias_names(self.config)
         if not any(n.startswith(names) for n in full_names(self.config, self.files).values()):
             raise UserError(
-                "is an encoder without a masked language model's head: it cannot fill in words",
-                where=self.directory,
+                "is an encoder without a masked language model's head: it can neither write "
+                "nor fill in words",
+                where=called,
                 mend="fine-tune it with --task classify, tag, or qa and --extract",
             )
 

@@ -36,7 +36,7 @@ def open_model(
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     directory = find_directory(name)
-    model, tokenizer = load_directory(directory)
+    model, tokenizer = load_directory(directory, called=name)
     set_compute_dtype(model, choose_dtype(precision, model, torch.device(device)))
     model.to(device).eval().requires_grad_(False)
     return directory, model, tokenizer

@@ -15,8 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 import nextword
-from nextword.errors import UserError
-from nextword.files import write_atomically
+from nextword.files import write_atomically, write_errors
 from nextword.reports.examples import class_rows, present_examples, read_held_out
 from nextword.reports.plots import curves, plots
 from nextword.reports.summary import spread_samples, status, summarize_pretraining
@@ -42,13 +41,9 @@ def report(run: str | Path, out: str | Path | None = None) -> Path:
     html = render(read_run(run))
     if target.is_dir():
         target /= "report.html"
-    try:
+    with write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, html)
-    except OSError as error:
-        raise UserError(
-            f"cannot be written ({error.strerror})", where=target, mend="choose another --out"
-        ) from None
     return target
 
 

@@ -36,6 +36,7 @@ PLANNED = ("batch_size", "micro_batch", "learning_rate", "eval_every", "save_eve
 PLANNED_TO_PRETRAIN = ("weight_decay", "momentum", "eval_tokens", "sample_every")
 SEEDS = "seeds.json"  # in a run directory of several seeds
 SEARCH = "search.json"  # in one of several trials
+STORE = "store"  # of a pretraining run, with the text it was given
 
 
 @dataclass
@@ -228,7 +229,7 @@ def check_new(run: Path, settings: FinetuneSettings) -> None:
     }
     if (run / SEARCH).is_file():  # its best trial's files, before the runs of several seeds
         begun |= {path.name for path in run.iterdir()}
-    present = {path.name for path in run.iterdir()} if run.is_dir() else set()
+    present = _present(run)
     is_free = not present or (settings.resume and present <= begun)
     refuse_to_overwrite(run, not is_free and has_begun(run))
     run.mkdir(parents=True, exist_ok=True)
@@ -247,7 +248,22 @@ def refuse_to_overwrite(run: Path, has_begun: bool) -> None:
 def has_begun(run: Path) -> bool:
     """Whether there is more than what was asked for: nothing is where the data was at fault."""
     asked_for = {"config.yaml", SEEDS, SEARCH}
-    return any(path.is_file() and path.name not in asked_for for path in run.rglob("*"))
+    places = [run / name for name in _present(run)]
+    files = [path for place in places for path in (place, *place.rglob("*")) if path.is_file()]
+    return any(path.name not in asked_for for path in files)
+
+
+def has_begun_to_pretrain(run: Path) -> bool:
+    """Whether there is more than text that was prepared: a store that is of the same text and
+    settings is used again, and another one refused when it is opened."""
+    return bool(_present(run) - {STORE})
+
+
+def _present(run: Path) -> set[str]:
+    """Return the names of what is in a run's directory, without what a stopped `prepare` left:
+    the next one goes on with it or clears it away."""
+    names = {path.name for path in run.iterdir()} if run.is_dir() else set()
+    return {name for name in names if not name.startswith(f".{STORE}.")}
 
 
 def seed_runs(place: Path) -> list[Path]:

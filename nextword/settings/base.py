@@ -85,6 +85,10 @@ def resolve(
                 where=places.get(name),
                 mend=nearest(name, kind.model_fields),
             ) from None
+        if first["type"] == "missing":
+            known = get_args(kind.model_fields[name].annotation)
+            mend = f"one of {', '.join(map(str, known))}" if known else ""
+            raise UserError(f"no --{name.replace('_', '-')} was given", mend=mend) from None
         place = places.get(name)
         found = _brief(first["input"])
         if place is None or not place.startswith("--"):

@@ -142,16 +142,18 @@ _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def _seconds(value: Any) -> Any:
-    """`90`, `90s`, `10m`, `1h30m` in seconds."""
+    """`90s`, `10m`, `1h30m` in seconds; of numbers only a float is taken for seconds, as a run's
+    own files have it, since `5` may have been meant for minutes."""
+    if isinstance(value, int):
+        value = str(value)
     if not isinstance(value, str):
         return value
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*(min|[smhd])", value)
     if parts and "".join(n + u for n, u in parts) == value.replace(" ", ""):
         return sum(float(number) * _UNITS[unit] for number, unit in parts)
-    try:
-        return float(value)
-    except ValueError:
-        raise ValueError("expected a time such as 90s, 10m or 1h30m") from None
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
+        raise ValueError(f"has no unit; write {value}s, {value}m or {value}h")
+    raise ValueError("expected a time such as 90s, 10m or 1h30m")
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nextword.errors import UserError
+from nextword.errors import UserError, naming
 from nextword.text.document import ReadError, ReadStats, Source
 from nextword.text.readers.plain import read_lines
 
@@ -92,7 +92,8 @@ def pairs_of_lines(source: Source, target: Source, stats: ReadStats) -> Iterator
 
 
 def _lines(source: Source, stats: ReadStats) -> Iterator[str]:
-    for _, line in read_lines(source, stats):
-        if isinstance(line, ReadError):
-            raise UserError(line.what, where=line.source, mend=line.mend)
-        yield line.rstrip("\r\n")
+    with naming(source.path):
+        for _, line in read_lines(source, stats):
+            if isinstance(line, ReadError):
+                raise UserError(line.what, where=line.source, mend=line.mend)
+            yield line.rstrip("\r\n")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from nextword.addresses import RemoteFile, is_address, list_files
-from nextword.errors import UserError
+from nextword.errors import UserError, naming
 from nextword.terminal import count_of, warn
 from nextword.text.columns import is_text, text_name_rank
 from nextword.text.compression import SUFFIXES, open_decompressed
@@ -307,5 +307,5 @@ def iter_records(source: Source, stats: ReadStats) -> Records:
 
     What is not a record is a ReadError. Raises UserError for a file that cannot be read.
     """
-    with explaining(source.path, _FAILED):
+    with naming(source.path), explaining(source.path, _FAILED):
         yield from RECORD_READERS[source.kind](source, stats)

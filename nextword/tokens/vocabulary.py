@@ -5,6 +5,7 @@ A tokenizer is two files, as transformers writes them: tokenizer.json and tokeni
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import json
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.errors import UserError
+from nextword.errors import UserError, nearest
 from nextword.files import read_json, write_atomically
 from nextword.tokens.control_tokens import END_OF_TEXT, control_tokens
 from nextword.tokens.decoding import ByteStream, CharacterStream
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 DEFINITION_FILE, CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
+KINDS = ("bpe", "bytes", "chars")  # of new tokenizers, whose names may be mistyped
 # What an encoder's files leave unnamed, because its class in transformers names it.
 ENCODER_TOKENS = {
     "mask_token": ("[MASK]", "<mask>"),
@@ -264,13 +266,17 @@ def find_definition(place: str | Path) -> Path:
     name = str(place)
     if name.count("/") > 1 or name.startswith((".", "/", "~")) or path.suffix == ".json":
         raise UserError("no such file or directory", where=place)
-    from huggingface_hub import snapshot_download
+    if difflib.get_close_matches(name.lower()[:100], KINDS):
+        raise UserError(f"no tokenizer {name!r}", mend=nearest(name.lower(), KINDS))
+    from huggingface_hub import errors, snapshot_download
 
     try:
         folder = snapshot_download(name, allow_patterns=[DEFINITION_FILE, CONFIG_FILE])
     except Exception as error:
+        absent = isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError)
+        why = "the Hub has none" if absent else "the Hub cannot be reached"
         raise UserError(
-            f"no tokenizer {name!r} here, and none could be had from the Hub ({first_line(error)})",
+            f"no tokenizer {name!r} is here, and {why}",
             mend="name bpe, bytes, chars, a directory, a tokenizer.json or a Hub name",
         ) from None
     if not (Path(folder) / DEFINITION_FILE).is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import jinja2
 import torch
 
 from nextword.errors import UserError
-from nextword.files import write_atomically
+from nextword.files import is_replaced, write_atomically, write_errors
 from nextword.hub.gguf.tokenizer_writing import TextEnds, normalizes
 from nextword.hub.gguf.writing import architecture_of, write_gguf
 from nextword.hub.model_files import find_directory
@@ -19,7 +20,7 @@ from nextword.inference.language_model import LanguageModel, load_language_model
 from nextword.models.encoder_decoder import GenerativeModel
 from nextword.settings import ExportSettings, with_overrides
 from nextword.tasks.generate.chat_template import ChatTemplate, own_template
-from nextword.terminal import warn
+from nextword.terminal import say, warn
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.verbs.modelfile import modelfile
 
@@ -35,6 +36,12 @@ PROBES = (
     "\0\x01 ᠎\u00a0\u200b\ufeff\u3000",
 )
 SAMPLED = 256  # tokens that the model itself writes, on which its file is compared with it
+# The files that are written, and how one that was written before is known.
+KINDS: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
+    ("GGUF file", lambda start: start.startswith(b"GGUF")),
+    ("Modelfile", lambda start: start.startswith(b"FROM ")),
+    ("page of this command", lambda start: b"was written by `nextword export" in start),
+)
 WRONG = 0.5  # nats: a file that differs by as much is another model
 
 
@@ -69,19 +76,26 @@ def export(
     """Write a decoder to OUT.gguf, with a Modelfile for Ollama and a page of commands beside it.
 
     The file is read back: every probe must have the same ids, and the distributions of the next
-    token are compared. Raises UserError for what llama.cpp would read otherwise.
+    token are compared. Raises UserError for what llama.cpp would read otherwise,
+    and where other files than such stand under these names.
     """
     settings = with_overrides(ExportSettings, settings, overrides)
     path = Path(out).expanduser()
-    if path.suffix != ".gguf" or path.is_dir():
+    if path.suffix != ".gguf":
         raise UserError("is no name of a GGUF file", where=path, mend=f"say --out {path}.gguf")
+    beside = path.with_suffix(".Modelfile"), path.with_suffix(".md")
+    written = dict(zip((path, *beside), KINDS, strict=True))
+    replaced = [
+        file.name for file, (kind, known) in written.items() if is_replaced(file, kind, known)
+    ]
     loaded = load_language_model(model, precision="fp32", device="cpu")
     architecture_of(loaded.transformer.config)
     tokenizer, template = loaded.tokenizer, own_template(loaded.tokenizer)
     ends = TextEnds(loaded.start_id, _ends(loaded, template), template)
-    types = write_gguf(
-        path, loaded.transformer, tokenizer, ends, settings.quantize, Path(str(model)).name
-    )
+    with write_errors(path):
+        types = write_gguf(
+            path, loaded.transformer, tokenizer, ends, settings.quantize, Path(str(model)).name
+        )
     warnings = []
     if normalizes(tokenizer):
         warnings.append("llama.cpp does not compose characters (NFC): it gives é in two other ids")
@@ -95,10 +109,12 @@ def export(
     warnings += [problem] if problem else []
     for line in warnings:
         warn(line)
-    beside = path.with_suffix(".Modelfile"), path.with_suffix(".md")
-    write_atomically(beside[0], ollama)
-    directory = find_directory(model)
-    write_atomically(beside[1], _page(path, str(directory), template, context))
+    pages = ollama, _page(path, str(find_directory(model)), template, context)
+    for file, page in zip(beside, pages, strict=True):
+        with write_errors(file):
+            write_atomically(file, page)
+    if replaced:
+        say(f"{path.parent}: {', '.join(replaced)}, which were there, are replaced")
     return Exported(str(path), str(beside[0]), str(beside[1]), path.stem, types, parity, warnings)
 
 

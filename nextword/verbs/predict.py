@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from nextword.errors import UserError
-from nextword.files import write_atomically
+from nextword.files import is_replaced, write_atomically, write_errors
 from nextword.settings import PredictSettings, with_overrides
 from nextword.tasks.base import Prediction
 from nextword.tasks.opening import AnyTask, open_task
 from nextword.tasks.records import Record, read_records
-from nextword.terminal import warn
+from nextword.terminal import say, warn
 from nextword.text.sources import list_items
 
 TABLES = {".csv", ".tsv", ".parquet"}
@@ -36,11 +36,13 @@ def predict(
     task = open_task(model, settings) if isinstance(model, str | Path) else model
     items = list_items(data)
     if out is not None:
-        _check_out(Path(out), items)
+        replaced = _check_out(Path(out), items)
     records = read_records(items, task.text_files)
     predictions = predict_records(task, records, keep_going=True)
     if out is not None:
         _write(Path(out), records, predictions)
+        if replaced:
+            say(f"{out}: the predictions that were there are replaced")
     return predictions
 
 
@@ -72,11 +74,12 @@ def predict_records(
     ]
 
 
-def _check_out(out: Path, items: Sequence[str]) -> None:
-    """Raise UserError for a file that predictions cannot go to, before any of them is made."""
-    if out.is_dir():
-        raise UserError("is a folder", where=out, mend="name a file for the predictions")
-    if out.exists() and any(Path(item).exists() and out.samefile(item) for item in items):
+def _check_out(out: Path, items: Sequence[str]) -> bool:
+    """Return whether predictions will be replaced. Raises UserError for a file that they cannot go
+    to, before any of them is made."""
+    with write_errors(out):  # a name that is too long
+        is_data = out.exists() and any(Path(i).exists() and out.samefile(i) for i in items)
+    if is_data:
         raise UserError("is the data itself", where=out, mend="choose another --out")
     if out.suffix.lower() in TABLES:
         raise UserError(
@@ -84,6 +87,13 @@ def _check_out(out: Path, items: Sequence[str]) -> None:
             where=out,
             mend=f"name the file {out.with_suffix('.jsonl').name}",
         )
+    return is_replaced(out, "file of predictions", _are_predictions)
+
+
+def _are_predictions(start: bytes) -> bool:
+    """Return whether a file begins as `_write` has it; its first line may be a long one."""
+    line, _, more = start.partition(b"\n")
+    return line.startswith(b"{") and (b'"prediction": ' in line or b'"error": ' in line or not more)
 
 
 def _write(path: Path, records: Sequence[Record], predictions: Sequence[Prediction]) -> None:
@@ -93,10 +103,6 @@ def _write(path: Path, records: Sequence[Record], predictions: Sequence[Predicti
     for record, prediction in zip(records, predictions, strict=True):
         said = prediction if "error" in prediction else {"prediction": prediction}
         lines.append(json.dumps(dict(record.values) | said, ensure_ascii=False, default=str))
-    try:
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, "\n".join(lines) + "\n")
-    except OSError as error:
-        raise UserError(
-            f"cannot be written ({error.strerror})", where=path, mend="choose another --out"
-        ) from None

@@ -55,8 +55,8 @@ class PretrainRun:
         other begins. Raises UserError where settings and data do not fit."""
         metrics_log.check_trackers(self.settings.log_to)
         if self._take_up() is None:
-            begun = not self.settings.resume and self.path.is_dir() and any(self.path.iterdir())
-            configuration.refuse_to_overwrite(self.path, begun)
+            begun = configuration.has_begun_to_pretrain(self.path)
+            configuration.refuse_to_overwrite(self.path, begun and not self.settings.resume)
             planning.check(self.settings)
         self._recover()
         if self._given_store is not None:
@@ -65,7 +65,7 @@ class PretrainRun:
             raise UserError("no data was given", mend="nextword pretrain DATA... --out RUN")
         from nextword.tokens.prepare import prepare, refuse_changed_text
 
-        place, resumed = self.path / "store", (self.path / configuration.FILE).is_file()
+        place, resumed = self.path / configuration.STORE, (self.path / configuration.FILE).is_file()
         # The store of a run that was stopped before it began is used only if its data is the same.
         if resumed and (place / "manifest.json").is_file():
             refuse_changed_text(Store.open(place), self.data)
@@ -136,7 +136,7 @@ class PretrainRun:
     def _store(self) -> Store:
         """The store given as data, or the one prepared from it under the run."""
         if self._given_store is None:
-            return Store.open(self.path / "store")
+            return Store.open(self.path / configuration.STORE)
         store = Store.open(self._given_store)
         if self.group.is_main and (lost := store.manifest.get("unknown_tokens")):
             losses.check(losses.Losses.from_json(lost), store.path)

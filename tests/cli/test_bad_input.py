@@ -15,7 +15,9 @@ import torch
 import yaml
 
 from nextword.cli.main import VERBS, main
-from nextword.hub.writing import save
+from nextword.hub.heads import Outputs
+from nextword.hub.writing import save, save_headed
+from nextword.models.heads import SequenceClassificationModel
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
@@ -24,6 +26,7 @@ from nextword.tokens.tokenizer_training import byte_tokenizer
 
 YAML = {
     "type.yaml": "# a comment\nsteps: many\n",
+    "unit.yaml": "budget: 5\n",
     "twice.yaml": "steps: 1\nseed: 2\nsteps: 3\n",
     "dashes.yaml": "batch_size: 1\nbatch-size: 2\n",
     "near.yaml": "batch_sizes: 4\n",
@@ -75,6 +78,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = byte_tokenizer()
     size = ModelSettings(layers=1, width=32, heads=2, context_length=64)
     save(folder / "model", Transformer(config_for(size, tokenizer.vocab_size)), tokenizer)
+    encoder = Transformer(config_for(size.model_copy(update={"family": "bert"}), 260))
+    labels = Outputs("single", ("bad", "good"))
+    classifier = SequenceClassificationModel(encoder, 2)
+    save_headed(folder / "classifier" / "model", classifier, byte_tokenizer(), labels)
     (folder / "pickled").mkdir()
     (folder / "pickled" / "config.json").write_text((folder / "model" / "config.json").read_text())
     (folder / "pickled" / "pytorch_model.bin").write_bytes(b"\x80\x04.")
@@ -112,6 +119,11 @@ CASES = [
     ("prepare {text.txt} --out {new} --workers 0", "--workers: '0': expected at least 1"),
     ("prepare {text.txt} --out {new} --tokenizer {none}/x", "none/x"),
     ("prepare {text.txt} --out {new} --tokenizer {text.txt}", "text.txt"),
+    ("prepare {text.txt} --out {new} --tokenizer bpee", "'bpee'; did you mean 'bpe'?"),
+    (
+        "prepare {text.txt} --out {new} --tokenizer some/one",
+        "and the Hub cannot be reached;",
+    ),
     ("prepare {text.txt} --out {new} --quality-filter=yes", "--quality-filter"),
     ("prepare {text.txt} --out {new} --tokeniser bytes", "did you mean '--tokenizer'?"),
     (
@@ -132,7 +144,15 @@ CASES = [
     ("pretrain {text.txt} --out {new} --steps 1.5", "--steps: '1.5': expected a whole number"),
     ("pretrain {text.txt} --out {new} --epochs -1", "--epochs: '-1': expected more than 0"),
     ("pretrain {text.txt} --out {new} --budget soon", "expected a time such as 90s, 10m or 1h30m"),
-    ("pretrain {text.txt} --out {new} --budget 0", "--budget: '0': expected more than 0"),
+    ("pretrain {text.txt} --out {new} --budget 0s", "--budget: '0s': expected more than 0"),
+    ("pretrain {text.txt} --out {new} --budget 5", "'5': has no unit; write 5s, 5m or 5h"),
+    ("pretrain {text.txt} --out {new} --budget 1.5", "has no unit; write 1.5s, 1.5m or 1.5h"),
+    ("pretrain {text.txt} --out {new} --budget -5m", "--budget: '-5m': expected a time such as"),
+    (
+        "pretrain {text.txt} --out {new} --config {unit.yaml}",
+        "unit.yaml:1: budget = 5: has no unit",
+    ),
+    ("plan {text.txt} --budget 5", "has no unit"),
     ("pretrain {text.txt} --out {new} --budget inf", "--budget"),
     ("pretrain {store} --out {new} --steps 3 --epochs 2", "since steps gives the run's length"),
     ("pretrain {store} --out {new} --steps 3 --budget 1m", "--budget"),
@@ -200,6 +220,8 @@ CASES = [
     ("evaluate {folder} {text.txt}", "holds no model"),
     ("evaluate {store} {text.txt}", "holds no model"),
     ("evaluate {pickled} {text.txt}", "pickled"),
+    ("generate {classifier}", "classifier: classifies texts and cannot write or fill in words"),
+    ("chat {classifier}", "classifier: classifies texts and cannot write or fill in words"),
     ("generate", "no MODEL was given; nextword generate MODEL [PROMPT] [settings]"),
     ("generate {model} one two", "'two' is one argument too many; nextword generate MODEL"),
     ("generate {model} --temperature warm", "--temperature: 'warm': expected a number"),

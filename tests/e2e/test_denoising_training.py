@@ -158,7 +158,7 @@ def test_how_a_step_is_cut_up_does_not_matter(store: Path, tmp_path: Path) -> No
 
 
 def test_a_size_is_chosen_for_a_budget(tmp_path: Path) -> None:
-    run = run_pretraining(READER, tmp_path / "run", objective="denoise", budget=2, workers=1)
+    run = run_pretraining(READER, tmp_path / "run", objective="denoise", budget="2s", workers=1)
     assert run.finished
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
     assert config["num_layers"] == config["num_decoder_layers"]

@@ -250,6 +250,30 @@ def test_a_disk_full_for_the_model_or_the_log_is_a_sentence(
     assert train(text, tmp_path / "run", resume=True).finished
 
 
+def test_a_first_try_that_failed_does_not_stand_in_the_way_of_a_second(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
+    with pytest.raises(UserError, match=r"photo\.png"):
+        train(photo, tmp_path / "run")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nextword.tokens.prepare.write_manifest", full)
+        with pytest.raises(UserError, match="the same command again: it goes on from here"):
+            train(text, tmp_path / "run")
+    with monkeypatch.context() as patch:  # the text is prepared, and nothing more
+        patch.setattr("nextword.runs.configuration.write_yaml", full)
+        with pytest.raises(UserError, match="the same command with --resume"):
+            train(text, tmp_path / "run")
+    assert train(text, tmp_path / "run").finished
+    with pytest.raises(UserError, match="exists already"):
+        train(text, tmp_path / "run")
+
+
 @pytest.mark.slow
 def test_a_compiled_model_trains_as_one_that_is_not(text: Path, tmp_path: Path) -> None:
     for compiled in ("no", "yes"):

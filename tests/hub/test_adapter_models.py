@@ -18,6 +18,7 @@ from nextword.hub.gguf.writing import write_gguf
 from nextword.hub.heads import CLASSIFIER, TAGS, Outputs
 from nextword.hub.reading import load, load_headed
 from nextword.hub.writing import save, save_headed
+from nextword.inference.loading import open_model
 from nextword.models.config import Family, TransformerConfig
 from nextword.models.heads import SequenceClassificationModel, TokenClassificationModel
 from nextword.models.sizes import STYLES
@@ -199,7 +200,10 @@ def test_an_encoder_without_its_head_cannot_fill_in_words(tmp_path: Path) -> Non
             intermediate_size=64,
         )
     )
-    model.save_pretrained(tmp_path / "encoder")
-    byte_tokenizer(MASKED).save(tmp_path / "encoder")
-    with pytest.raises(UserError, match="an encoder without a masked language model's head"):
-        load(tmp_path / "encoder")
+    model.save_pretrained(tmp_path / "encoder" / "model")
+    byte_tokenizer(MASKED).save(tmp_path / "encoder" / "model")
+    for opened in (load, open_model):
+        with pytest.raises(
+            UserError, match="/encoder: is an encoder without a masked language model's head"
+        ):
+            opened(tmp_path / "encoder")

@@ -19,6 +19,22 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             find_directory(name)
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("smollm2-135m-instuct", "smollm2-135m-instruct"),
+        ("SmolLM2-135M-Instruct", "smollm2-135m-instruct"),
+        ("minilm-l5", "minilm-l6"),
+    ],
+)
+def test_a_mistyped_name_is_mended_before_the_hub_is_asked(
+    typed: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked"))
+    with pytest.raises(UserError, match=f"{typed}: no such model; did you mean {meant}"):
+        find_directory(typed)
+
+
 def test_a_package_is_found_and_its_licence_shown_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,27 @@ from nextword.training.planning import PretrainPlan
 from nextword.training.schedule import Schedule
 
 
+def test_a_workplace_of_prepare_is_no_run_that_has_begun(tmp_path: Path) -> None:
+    for name in (
+        ".store.work/lock",
+        ".store.work/0/text/1",
+        ".store.work.7.8/x",
+        ".store.partial/x",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert not configuration.has_begun(tmp_path)
+    assert not configuration.has_begun_to_pretrain(tmp_path)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "manifest.json").write_text("{}")
+    assert configuration.has_begun(tmp_path)
+    assert not configuration.has_begun_to_pretrain(tmp_path)
+    for name in ("run.json", "metrics.jsonl", "checkpoints", "model", "notes.txt"):
+        (tmp_path / name).mkdir()
+        assert configuration.has_begun_to_pretrain(tmp_path)
+        (tmp_path / name).rmdir()
+
+
 def test_a_run_file_of_any_shape_is_a_sentence(tmp_path: Path) -> None:
     shape = {"family": "qwen3", "vocab_size": 300, "context_length": 32, "layers": 2, "width": 32}
     shape |= {"heads": 2, "kv_heads": 2, "head_width": 16, "mlp_width": 96, "tied": True}

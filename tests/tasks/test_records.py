@@ -7,7 +7,7 @@ import pytest
 from nextword.errors import UserError
 from nextword.tasks.generate.chat import Continue
 from nextword.tasks.generate.task import Summarize
-from nextword.tasks.records import PASSAGE, read_records
+from nextword.tasks.records import PASSAGE, read_records, whole
 
 
 def test_a_book_to_go_on_reading_is_passages_with_their_lines(tmp_path: Path) -> None:
@@ -48,3 +48,20 @@ def test_how_a_file_was_read_is_said_unless_it_is_not_the_persons_own(
     assert len(quiet) == 20 and capsys.readouterr().err == ""
     assert read_records([str(table)]) == quiet
     assert capsys.readouterr().err == "  read: 1 in GB18030\n"
+
+
+@pytest.mark.parametrize("name", ["photo.csv", "photo.tsv", "photo.jsonl", "photo.json"])
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"one,\x81two\r\n\xff,\x8d\n"]
+)
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name}"):
+        whole(read_records([str(tmp_path / name)]))
+
+
+def test_of_aligned_texts_the_one_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One.\n")
+    (tmp_path / "b.txt").write_bytes(b"Un.\n" * 20 + b"\0\n")
+    with pytest.raises(UserError, match=r"b\.txt: holds a NUL at byte 80"):
+        read_records([str(tmp_path / "a.txt"), str(tmp_path / "b.txt")], "pairs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,53 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path:
         with pytest.raises(UserError, match=sentence):
             nw.export(model, out)
     assert [path.name for path in tmp_path.glob("my*")] == []
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    model = saved(tmp_path / "model", byte_tokenizer())
+    folder = tmp_path / "out"
+    before, refused = resource.getrlimit(resource.RLIMIT_FSIZE), 0
+    try:
+        for limit in (100, 5_000, 30_000, 90_000, 150_000):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+            with pytest.raises(UserError, match=r"my\.gguf: the disk is full; free some space"):
+                nw.export(model, folder / "my.gguf", quantize="f32")
+            refused += 1
+            assert list(folder.iterdir()) == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert refused == 5
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    model = saved(tmp_path / "model", byte_tokenizer())
+    (tmp_path / "file").write_text("")
+    for out in (
+        tmp_path / "file" / "my.gguf",
+        Path("/proc/my.gguf"),
+        tmp_path / f"{'n' * 300}.gguf",
+    ):
+        with pytest.raises(UserError, match=r"cannot be written \(.*; choose another --out"):
+            nw.export(model, out)
+
+
+def test_a_model_exported_before_is_replaced_aloud_and_any_other_file_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = saved(tmp_path / "model", byte_tokenizer())
+    nw.export(model, tmp_path / "my.gguf")
+    assert "replaced" not in capsys.readouterr().err
+    nw.export(model, tmp_path / "my.gguf", quantize="f32")
+    said = capsys.readouterr().err
+    assert "my.gguf, my.Modelfile, my.md, which were there, are replaced" in said
+    for name, what in (
+        ("my.gguf", "is no GGUF file"),
+        ("my.Modelfile", "is no Modelfile"),
+        ("my.md", "is no page of this command"),
+    ):
+        was = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_text("My own notes.")
+        with pytest.raises(UserError, match=rf"{name}: exists and {what}; move it away"):
+            nw.export(model, tmp_path / "my.gguf")
+        assert (tmp_path / name).read_text() == "My own notes."
+        (tmp_path / name).write_bytes(was)

@@ -345,7 +345,7 @@ def test_predictions_leave_the_rows_own_fields(runs: dict[str, Path], tmp_path: 
     [
         ("test.csv", "test.csv: is the data itself; choose another --out"),
         ("said.csv", "said.csv: predictions are JSON lines, not .csv; name the file said.jsonl"),
-        ("", "is a folder; name a file for the predictions"),
+        ("", "is a folder; name a file of predictions in it"),
     ],
 )
 def test_predictions_go_to_a_file_of_their_own(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +55,8 @@ def write_gguf(
 
     Vectors stay fp32. With "q4_0" the embedding and the output head are q8_0, and a matrix whose
     rows do not divide into groups of 32 is f16. Raises UserError for a model or a tokenizer that
-    llama.cpp would read otherwise, and for weights too large for f16.
+    llama.cpp would read otherwise, and for weights too large for f16; OSError where the disk is
+    full.
     """
     import gguf
 
@@ -88,9 +91,12 @@ def write_gguf(
         writer.flush()
         writer.close()
         os.replace(aside, path)
-    except BaseException:
-        writer.close()
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # it writes what is left
+            writer.close()
         aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is None:  # numpy's, of a write cut short
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
         raise
     return kinds
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from nextword.errors import UserError
+from nextword.errors import UserError, naming
 from nextword.terminal import warn
 from nextword.text.compression import read_file
 from nextword.text.document import ReadError, ReadStats, Records, Source
@@ -86,4 +86,5 @@ def brat_records(source: Source, stats: ReadStats) -> Records:
 
 def _read(path: str) -> str:
     content = read_file(path, None)
-    return decode(content, detect_encoding(content))
+    with naming(path):
+        return decode(content, detect_encoding(content))
