@@ -2,7 +2,7 @@
 import { html } from "./vendor/preact-htm.js";
 import { t } from "./messages.js";
 import { isEncoder, modelOf, selectedOf, setSampling, tokensOf, type } from "./session.js";
-import { useStore } from "./store.js";
+import { get, useStore } from "./store.js";
 import { textOf } from "./tokens.js";
 import { BarRow, count, fixed, percent, Rows, Slider, TokenText } from "./ui.js";
 import { take } from "./writing.js";
@@ -25,7 +25,11 @@ export function Odds({ onTake = take }) {
   const shown = candidates.some(({ id }) => id === actual?.id);
   const isOpen = encoder || odds.kept > 1;
   const said = [
-    !encoder && t("oddsKept", { kept: count(odds.kept), all: count(odds.vocab_size) }),
+    !encoder &&
+      t(odds.kept < odds.vocab_size ? "oddsKept" : "oddsAll", {
+        kept: count(odds.kept),
+        all: count(odds.vocab_size),
+      }),
     isOpen && t("oddsOpen", { n: choices(encoder ? before : after) }),
     isOpen && !encoder && differs && t("oddsOwn", { n: choices(before) }),
   ];
@@ -47,7 +51,7 @@ export function Odds({ onTake = take }) {
       ${actual && !shown && row(actual)}
     <//>
     <p class="quiet">
-      ${said.filter(Boolean).join(" ")}
+      ${said.filter(Boolean).join(get().language === "zh" ? "" : " ")}
     </p>
     ${!encoder && html`<${Sampling} />`}
   </div>`;
