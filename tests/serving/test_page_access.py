@@ -79,6 +79,25 @@ def test_axe_finds_nothing_wrong(open_page: OpenPage, model: str, view: str) -> 
             assert not faults(page)
 
 
+def test_axe_finds_nothing_wrong_with_an_empty_page_or_a_long_text_that_was_kept(
+    open_page: OpenPage,
+) -> None:
+    page = open_page("tales", "write", **PHONE)
+    settle(page)
+    assert page.locator(".try").is_visible() and not faults(page)
+    page.get_by_role("textbox", name="The text").fill("The old king sat on the river. " * 30)
+    settle(page)
+    page.wait_for_timeout(600)
+    page.reload()
+    page.get_by_role("button", name="Begin anew").wait_for()
+    settle(page)
+    assert page.get_by_text("out of its sight").is_visible() and not faults(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert page.get_by_role("button", name="Begin anew").bounding_box()["height"] >= 24
+    page.emulate_media(color_scheme="dark")
+    assert not faults(page, "color-contrast")
+
+
 @pytest.mark.parametrize(("model", "view"), [VIEWS[0], VIEWS[1], *VIEWS[3:5], VIEWS[6]])
 def test_a_phone_shows_it_without_scrolling_sideways(
     open_page: OpenPage, model: str, view: str
