@@ -12,9 +12,11 @@ PYTHON := $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# `make demo TEXT=my_books/` learns from your own text; TIME is the time it may train for.
+# `make demo TEXT=my_books/` learns from your own text; TIME is the time it may train for, PROMPT what
+# the model goes on with in the end.
 TEXT ?=
 TIME ?= 5m
+PROMPT ?= $(if $(TEXT),Once upon a time,class Reader:)
 DEMO_TEXT := $(or $(TEXT),build/python-source)
 DEMO := demo/$(subst *,all,$(notdir $(basename $(patsubst %/,%,$(DEMO_TEXT)))))
 
@@ -33,7 +35,7 @@ endef
 .PHONY: setup setup-dev demo test test-real soak bench lint types check docs site lock clean help
 
 help:
-	@echo 'make demo [TEXT=path] [TIME=5m]  a model, samples and a report, from your text or from Python itself'
+	@echo 'make demo [TEXT=path] [TIME=5m] [PROMPT=words]  a model, samples and a report, from your text or Python itself'
 	@echo 'make test                        the tests, with coverage'
 	@echo 'make check                       lint, types, tests, as in continuous integration'
 	@echo 'make test-real                   the tests with real weights and with llama.cpp, where these can be had'
@@ -63,7 +65,7 @@ $(DEV_READY): requirements-dev.lock $(READY)
 demo: setup
 	$(if $(TEXT),,$(BIN)/python examples/python_source.py $(DEMO_TEXT))
 	$(BIN)/nextword pretrain "$(DEMO_TEXT)" --out "$(DEMO)" --budget $(TIME) --resume
-	$(BIN)/nextword generate "$(DEMO)" $(if $(TEXT),,"class Reader:") --num-samples 2 --max-new-tokens 160
+	$(BIN)/nextword generate "$(DEMO)" "$(PROMPT)" --num-samples 2 --max-new-tokens 160
 	$(BIN)/nextword report "$(DEMO)"
 	@echo 'To write with it and look inside, in the browser: $(BIN)/nextword serve "$(DEMO)"'
 

@@ -126,7 +126,7 @@ def show_plan(planned: Planned) -> None:
         ("vocabulary", f"{planned.vocab_size:,} tokens"),
         ("context", f"{planned.context_length:,} tokens"),
         ("text to learn from", text),
-        ("tokens seen", f"{seen}, {planned.seen_tokens / planned.text_tokens:.2g} passes"),
+        ("tokens seen", f"{seen}, {planned.seen_tokens / planned.text_tokens:,.1f} passes"),
         (
             "steps",
             f"{planned.steps:,} of {planned.batch_size} × {planned.context_length} tokens, "
@@ -173,7 +173,7 @@ def show_cluster_plan(planned: ClusterPlan) -> None:
         (
             "tokens seen",
             f"{quantity(planned.seen_tokens, 'tokens')}, "
-            f"{planned.seen_tokens / planned.text_tokens:.2g} passes",
+            f"{planned.seen_tokens / planned.text_tokens:,.1f} passes",
         ),
         ("speed", quantity(planned.tokens_per_second, "tokens/s")),
         ("time", duration(planned.seconds)),

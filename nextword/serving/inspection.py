@@ -36,7 +36,7 @@ from nextword.serving.chat_completions import ChatRequest, GivenMessage, encode_
 from nextword.serving.errors import ApiError, of_user
 from nextword.serving.models import Served
 from nextword.serving.writing import while_there
-from nextword.settings import GenerateSettings
+from nextword.settings import SAMPLING, GenerateSettings, WritingSettings, with_defaults
 from nextword.tasks.opening import read_task_file
 from nextword.verbs.explain import explain
 
@@ -102,6 +102,7 @@ class ModelFacts(Answer):
     held_out: bool
     model: dict[str, Any] | None = None
     sampling: dict[str, float] | None = None
+    writing: dict[str, float] | None = Field(None, description="as `nextword generate` draws")
 
 
 class Inspectable(Answer):
@@ -238,6 +239,8 @@ def _facts(id: str, place: str | Path, served: Served | None) -> ModelFacts:
         directory = find_directory(place)
         config = read_config(directory / "config.json")
         facts.sampling = sampling_of(place, directory)
+        own = with_defaults(WritingSettings(), facts.sampling)
+        facts.writing = own.model_dump(include=set(SAMPLING))
         facts.kind = "decoder" if config.is_generative else "encoder"
         if config.decoder_layers:
             facts.kind = "encoder–decoder"

@@ -27,6 +27,8 @@ from nextword.training.state import Validation
 
 WRITTEN_TOKENS = 96  # of a sample
 SHOWN_TOKENS = 40  # of a text whose spans are filled in
+LONG_TEXT = 4096  # tokens: a model hardly ever sees how texts of this length begin
+OPENING_TOKENS = 12  # of a held-out text, that a sample goes on with
 
 
 def spread(blocks: int, most: int, stride: int) -> list[int]:
@@ -139,13 +141,21 @@ class TextValidator(HeldOutRows):
         return loss / math.log(2) * self._tokens_per_byte
 
     def sample(self, model: Transformer) -> tuple[str, str]:
-        """An empty prompt and what the model writes after it; chance is the same each time."""
+        """A prompt and what the model writes after it; chance is the same each time."""
         settings = GenerateSettings(max_new_tokens=WRITTEN_TOKENS, temperature=0.8, seed=self._seed)
-        end = self._tokenizer.end_id
+        end, opening = self._tokenizer.end_id, self._opening()
         # Each length of a text being written would be compiled anew, for one sample.
         with eval_mode(model), torch.compiler.set_stance("force_eager"):
-            (written,) = generate(model, [[end]], settings, {end})
-        return "", self._tokenizer.decode(written.ids)
+            (written,) = generate(model, [[end, *opening]], settings, {end})
+        return self._tokenizer.decode(opening), self._tokenizer.decode(written.ids)
+
+    def _opening(self) -> list[int]:
+        """Some held-out words where texts are long; nothing where the model knows beginnings."""
+        if len(self._split) < LONG_TEXT * (len(self._split.starts) - 1):
+            return []
+        first = self._starts[len(self._starts) // 2]
+        length = min(OPENING_TOKENS, self._length // 2)
+        return [int(token) for token in self._split.tokens[first : first + length]]
 
 
 class DenoisingValidator(HeldOutRows):

@@ -12,9 +12,10 @@ from nextword.errors import UserError
 from nextword.models.config import TransformerConfig, parameter_count
 from nextword.models.sizes import DEFAULT_CONTEXT, SIZES, config_for
 from nextword.settings import PretrainSettings, with_overrides
+from nextword.terminal import warn
 from nextword.text.sources import list_items
 from nextword.training import cluster_plan, planning
-from nextword.training.workload import FAMILY
+from nextword.training.workload import FAMILY, MOST_EPOCHS
 from nextword.verbs.plan import open_or_prepare
 
 DAY = 24 * 3600.0  # for a run whose length nobody says
@@ -86,6 +87,12 @@ def plan_cluster(
         counts = store.counts("train")
     outcome = _outcome(_candidates(settings, vocabulary), cluster, tokens, settings, price)
     config, found = outcome.config, outcome.prediction
+    if (passes := outcome.tokens / tokens) > MOST_EPOCHS["causal"]:
+        warn(
+            f"the text is too little for this: it would be read {passes:,.0f} times, and more than "
+            f"about {MOST_EPOCHS['causal']:.0f} passes teach hardly anything (Muennighoff et al. "
+            "2023); give more text, a smaller --size or a shorter --budget"
+        )
     spread = {1: "none", cluster.node: "node" if cluster.count > cluster.node else "all"}
     bytes_of_text = counts.get("bytes", 0)
     return ClusterPlan(

@@ -1,6 +1,6 @@
 """Kill and stop whole runs, thousands of lives of one process: a helper of test_crashes.py.
 
-crashes.py FOLDER kills CHAINS LIVES | saves COUNT | phases EVERY | signals EVERY
+crashes.py FOLDER kills COUNT LIVES | saves COUNT | phases EVERY | signals EVERY
 
 PyTorch is loaded once; every life of a run is a process of its own, forked here. It ends by a real
 SIGKILL (or SIGTERM, SIGINT), and what it leaves is compared with a run that was never stopped.
@@ -8,6 +8,7 @@ SIGKILL (or SIGTERM, SIGINT), and what it leaves is compared with a run that was
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -25,7 +26,7 @@ import torch
 
 from nextword.files import sha256
 from nextword.hub import writing
-from nextword.tokens.prepare import prepare
+from nextword.tokens import prepare as preparing
 from nextword.training import checkpoint, costs, loop, validators
 from nextword.training.plain_optimizers import AdamW
 from nextword.training.sharding import LossModule
@@ -114,12 +115,13 @@ def check(run: Path, whole: dict[str, Any]) -> None:
     shutil.rmtree(run)
 
 
-def kills(folder: Path, data: Path, whole: dict[str, Any], chains: int, lives: int) -> int:
-    """Chains of resumes, each life killed at a random instant."""
+def kills(folder: Path, data: Path, whole: dict[str, Any], count: int, lives: int) -> int:
+    """Chains of resumes, each life killed at a random instant, until so many were killed: some end
+    before it, more where the machine has become faster."""
     draw = random.Random(5)
-    killed = 0
-    for chain in range(chains):
-        run = folder / f"chain{chain}"
+    killed, chains = 0, itertools.count()
+    while killed < count:
+        run = folder / f"chain{next(chains)}"
         for _ in range(lives):
             killed += (
                 live(data, run, kill_after=draw.uniform(0.02, 2.2 * whole["seconds"] / lives)) < 0
@@ -197,7 +199,7 @@ def phases(folder: Path, data: Path, whole: dict[str, Any], every: int) -> int:
     """Killed in each kind of work a run does, or in every second or third kind."""
     kill = signal.SIGKILL
     points: dict[str, Hook] = {
-        "preparing": at(pretraining, "prepare", 1, kill, 0.05),
+        "preparing": at(preparing, "prepare", 1, kill, 0.05),
         "planning": at(pretraining.planning, "plan", 1, kill),
         "before run.json": at(pretraining.configuration, "write_json", 1, kill),
         "before the first step": at(pretraining.session, "train", 1, kill),
@@ -229,7 +231,7 @@ def signals(folder: Path, data: Path, whole: dict[str, Any], every: int) -> int:
     count = 0
     for number in (signal.SIGTERM, signal.SIGINT):
         points: dict[str, Hook] = {
-            "prepare": at(pretraining, "prepare", 1, number, 0.05),
+            "prepare": at(preparing, "prepare", 1, number, 0.05),
             "plan": at(costs, "build_optimizers", 1, number, 0.005),
             "train": at(loop, "train_step", 7, number),
             "evaluate": at(validators, "make_batch", 3, number),
@@ -254,7 +256,8 @@ def main(folder: Path, kind: str, *numbers: int) -> None:
     torch.set_num_threads(1)
     data = corpus(folder / "data")
     whole_run = folder / "whole"
-    prepare([data], folder / "warm", tokenizer="bytes", deduplicate="none", workers=1)  # imports
+    warm = folder / "warm"  # what it imports
+    preparing.prepare([data], warm, tokenizer="bytes", deduplicate="none", workers=1)
     began = time.monotonic()
     assert live(data, whole_run) == 0, whole_run.with_name("whole.log").read_text()
     seconds = time.monotonic() - began

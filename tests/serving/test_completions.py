@@ -253,6 +253,8 @@ def test_what_a_request_leaves_open_is_as_the_models_makers_have_it(
     with served(own) as address:
         [facts] = httpx.get(f"{address}/inspect").json()["models"]
         assert facts["sampling"] == {"temperature": 0.5, "top_k": 1}
+        plain = {"top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+        assert facts["writing"] == facts["sampling"] | plain, "and the rest as the command has it"
 
         def text(**asked: Any) -> str:
             body = {"prompt": "The old ", "max_tokens": 12} | asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -112,3 +113,29 @@ def test_a_change_of_a_share_is_in_points_and_a_share_in_percent(run: Callable[[
           [0.42, -0.42, 0.0074, -0.00051].map(ui.points)];"""
     )
     assert shown == [["42 %", "0.74 %", "0.05 %", "≈ 0", "0"], ["+42", "−42", "+0.74", "−0.05"]]
+
+
+CODE = [
+    "def read_lines(self, path):\n    ",
+    "import os\n\nclass Reader:\n    def __init__(self):\n        self.x = 1",
+    "for (let at = 0; at < n; at += 1) {\n  seen.add(at);\n}",
+    "#include <stdio.h>\nint main() {\n  return 0;\n}",
+    "os.environ.append('a')\nself.write(b)",
+]
+PROSE = [
+    "",
+    "The old king sat on",
+    "From the hill he looked down.\nLet us go; for the night is near.",
+    "“Class dismissed,” she said.\n\nIf it rains, we stay.\nWith him went a dog.",
+    "从前有座山，\n山里有座庙；",
+    "Try it (he said), and import nothing.",
+]
+
+
+@pytest.mark.parametrize(("texts", "expected"), [(CODE, True), (PROSE, False)])
+def test_code_is_told_from_prose(
+    run: Callable[[str], Any], texts: list[str], expected: bool
+) -> None:
+    body = f"""const {{ isCode }} = await import('/page/code.js');
+        return {json.dumps(texts)}.map(isCode);"""
+    assert run(body) == [expected] * len(texts)

@@ -127,3 +127,35 @@ def test_a_run_without_a_model_yet_shows_its_curves(
     with served_runs(run) as address, visit(browser, address) as page:
         page.wait_for_selector(".lead .status.running")
         assert page.locator("nav a").all_inner_texts() == ["Runs"]
+
+
+def lead(page: Any) -> str:
+    page.wait_for_selector(".lead .status")
+    text: str = page.locator(".lead").inner_text()
+    return text
+
+
+def test_a_run_that_is_over_has_the_steps_that_it_has(
+    browser: Any, runs: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "timed"
+    shutil.copytree(runs / "tales", run)
+    facts = json.loads((run / "run.json").read_text())
+    facts["plan"]["schedule"]["steps"] = 25  # what it was thought to manage in its time
+    (run / "run.json").write_text(json.dumps(facts))
+    with served_runs(run) as address, visit(browser, f"{address}/#runs") as page:
+        words = lead(page)
+        assert "60 steps in" in words and "25" not in words and "so far" not in words
+        page.get_by_role("button", name="中文").click()
+        assert "共 60 步" in lead(page) and "目前" not in lead(page)
+
+
+def test_a_budget_is_a_time(browser: Any, runs: Path, tmp_path: Path) -> None:
+    for name, budget in (("one", 120.0), ("two", 30.0)):
+        shutil.copytree(runs / "tales", tmp_path / name)
+        with open(tmp_path / name / "config.yaml", "a") as file:
+            file.write(f"budget: {budget}\n")
+    with served_runs(tmp_path) as address, visit(browser, f"{address}/#runs") as page:
+        page.wait_for_selector("tbody tr")
+        assert page.get_by_role("cell", name="2 min", exact=True).count() == 1
+        assert page.get_by_role("cell", name="30 s", exact=True).count() == 1

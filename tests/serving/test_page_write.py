@@ -97,7 +97,7 @@ def test_each_token_is_shaded_by_its_surprise(open_page: OpenPage, model: Langua
 
 def test_the_sliders_move_the_odds_as_sampling_does(open_page: OpenPage) -> None:
     page = open_page("tales", "write")
-    assert page.get_by_label("Temperature").input_value() == "1", "as the model itself says"
+    assert page.get_by_label("Temperature").input_value() == "0.8", "as `generate` begins"
     type_text(page, PROMPT)
     page.wait_for_selector(".odds .row")
     page.get_by_label("Temperature").fill("0.3")
@@ -164,6 +164,118 @@ def test_a_click_on_an_alternative_forks_and_branches_are_a_tree(open_page: Open
         "rows => rows.map(row => row.style.getPropertyValue('--depth'))"
     )
     assert depths == ["0", "1", "2"]
+
+
+def place_caret(page: Any, before: str) -> None:
+    page.get_by_role("textbox", name="The text").evaluate(
+        "(field, place) => { field.focus(); field.setSelectionRange(place, place); }", len(before)
+    )
+    page.keyboard.press("Shift")  # any key: the caret is somewhere else now
+    settle(page)
+
+
+def depths(page: Any) -> list[str]:
+    rows = page.locator(".branches .branch")
+    found: list[str] = rows.evaluate_all(
+        "rows => rows.map(row => row.style.getPropertyValue('--depth'))"
+    )
+    return found
+
+
+def test_another_goes_on_from_the_alternative_that_was_chosen(open_page: OpenPage) -> None:
+    page = open_page("tales", "write")
+    type_text(page, PROMPT)
+    page.get_by_label("up to").select_option("20")
+    write(page)
+    place_caret(page, PROMPT)
+    page.locator(".odds .row:not(.active)").first.click()
+    settle(page)
+    chosen = written(page)
+    assert chosen.startswith(PROMPT) and len(chosen) > len(PROMPT)
+    first = write(page)
+    for _ in range(2):
+        page.get_by_role("button", name="Another").click()
+        settle(page)
+        assert written(page).startswith(chosen) and written(page) != first
+    assert depths(page) == ["0", "1", "2", "2"], "both hang under the choice, side by side"
+
+
+def test_a_text_typed_over_the_whole_of_another_is_a_tree_of_its_own(open_page: OpenPage) -> None:
+    page = open_page("tales", "write")
+    field = type_text(page, PROMPT)
+    page.get_by_label("up to").select_option("20")
+    first = write(page)
+    field.focus()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("The queen sang")
+    settle(page)
+    branches = page.locator(".branches .row")
+    assert depths(page) == ["0", "0"] and written(page) == "The queen sang"
+    write(page)
+    branches.first.click()
+    assert written(page) == first, "what was written before is whole"
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    assert written(page) == first and branches.count() == 0, "one step to undo"
+
+
+def test_a_branch_whose_beginning_is_written_anew_is_no_child_any_more(open_page: OpenPage) -> None:
+    page = open_page("tales", "write")
+    field = type_text(page, PROMPT)
+    page.get_by_label("up to").select_option("20")
+    write(page)
+    page.get_by_role("button", name="Another").click()
+    settle(page)
+    assert depths(page) == ["0", "1"]
+    field.focus()
+    page.keyboard.press("Control+Home")
+    page.keyboard.type("Yes! ")
+    settle(page)
+    assert depths(page) == ["0", "0"]
+
+
+def test_writing_goes_on_where_the_context_is_full(open_page: OpenPage) -> None:
+    page = open_page("tales", "write")
+    type_text(page, PROMPT)
+    assert page.get_by_text("out of its sight").count() == 0
+    page.get_by_label("up to").select_option("100")
+    page.get_by_label("Temperature").fill("0.2")
+    lengths = []
+    for _ in range(3):
+        write(page)
+        lengths.append(page.locator(".mirror [data-token]").count())
+    assert lengths[2] - lengths[1] > 60, "after more than the 128 tokens that it sees at once"
+    assert page.get_by_text("The model sees 128 tokens at once").is_visible()
+    pale, mark = (page.locator(f".mirror .{name}") for name in ("beyond", "sight"))
+    assert pale.count() >= lengths[2] - 128 and mark.count() == 1
+    before = pale.count()
+    page.keyboard.press("Alt+Enter")
+    settle(page)
+    assert page.locator(".mirror [data-token]").count() == lengths[2] + 1
+    assert pale.count() == before + 1, "the window moves on with the caret"
+    place_caret(page, PROMPT)
+    assert pale.count() == 0, "here it sees all that stands before"
+
+
+def test_blanks_at_the_end_belong_to_the_word_that_follows(
+    open_page: OpenPage, model: LanguageModel
+) -> None:
+    page = open_page("tales", "write")
+    type_text(page, PROMPT + " ")
+    page.get_by_label("Temperature").fill("0")
+    page.get_by_label("up to").select_option("20")
+    text = write(page)
+    ids = [model.start_id, *model.tokenizer.encode(PROMPT)]
+    settings = GenerateSettings(temperature=0, max_new_tokens=20)
+    [expected] = generate(model.transformer, [ids], settings, model.end_ids)
+    assert text == PROMPT + model.tokenizer.decode(expected.ids), "as without the blank"
+    assert not text.startswith(PROMPT + "  ")
+    page.get_by_role("button", name="Undo", exact=True).click()
+    assert written(page) == PROMPT + " "
+    page.keyboard.press("Alt+Enter")
+    settle(page)
+    assert text.startswith(written(page)) and written(page) != PROMPT + " ", "one token as well"
 
 
 def test_everything_can_be_undone_and_done_again(open_page: OpenPage) -> None:

@@ -31,10 +31,11 @@ def test_a_size_that_is_asked_for_is_planned(text: Path) -> None:
     assert 2e6 < found.tokens_per_second < 5e6
 
 
-def test_a_budget_chooses_the_size(text: Path) -> None:
+def test_a_budget_chooses_the_size(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = plan_cluster(text, "8xH100", budget="24h", **COMMON)
     assert found.seconds == 24 * 3600 and found.cost is None
     assert found.bits_per_byte is not None and found.bits_per_byte > 0
+    assert "the text is too little for this: it would be read " in capsys.readouterr().err
 
 
 def test_a_model_too_large_for_a_gpu_is_spread(text: Path) -> None:

@@ -5,10 +5,12 @@
  * answer that is looked into becomes the session's text, with its prompt before it. */
 import { call } from "./api.js";
 import { generate } from "./generation.js";
-import { load, modelOf, stop } from "./session.js";
+import { t } from "./messages.js";
+import { contextOf, load, stop } from "./session.js";
 import { get, set } from "./store.js";
 import { fromCandidate, textOf } from "./tokens.js";
 import * as trees from "./tree.js";
+import { count } from "./ui.js";
 
 export const start = () => ({
   talk: trees.record({ system: "", turns: [] }),
@@ -80,16 +82,15 @@ async function write(turns, before, version, controller) {
   let now = version;
   const ids = [...version.prompt, ...version.tokens].map(({ id }) => id);
   const { model, sampling, length } = get();
-  const room = (modelOf(get())?.context_length ?? Infinity) - ids.length;
+  const context = contextOf(get());
+  const room = context - ids.length;
   const request = { model, sampling, prompt: ids, count: Math.min(Math.max(length, 200), room) };
   try {
-    if (room > 0)
-      await generate(request, controller.signal, (more) => {
-        now = { ...now, tokens: [...now.tokens, ...more] };
-        set(({ talk }) => ({
-          talk: trees.amend(talk, { ...talk.present, turns: answered(now) }),
-        }));
-      });
+    if (room <= 0) throw new Error(t("talkIsFull", { n: count(context) }));
+    await generate(request, controller.signal, (more) => {
+      now = { ...now, tokens: [...now.tokens, ...more] };
+      set(({ talk }) => ({ talk: trees.amend(talk, { ...talk.present, turns: answered(now) }) }));
+    });
     end(controller);
   } catch (error) {
     end(controller, error);

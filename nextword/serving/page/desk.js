@@ -1,14 +1,15 @@
 /** The text with the panel beside it: what Write, Read and Fill have in common. */
 import { html } from "./vendor/preact-htm.js";
+import { isCode } from "./code.js";
 import { Layers, weightsOf } from "./layers.js";
 import { t } from "./messages.js";
 import { Odds, Place } from "./odds.js";
-import { openPanel, select, selectedOf, tokensOf, type } from "./session.js";
+import { contextOf, openPanel, select, selectedOf, sightOf, tokensOf, type } from "./session.js";
 import { passagesOf, Source } from "./source.js";
 import { get, useStore } from "./store.js";
 import { Editor, shade, surpriseShade } from "./textview.js";
 import { textOf } from "./tokens.js";
-import { Choice, Trouble } from "./ui.js";
+import { Choice, count, Trouble } from "./ui.js";
 
 const PANELS = { odds: Odds, layers: Layers, source: Source };
 
@@ -44,15 +45,21 @@ export function TextField({ placeholder, boundaries = false, classOf }) {
   const selected = useStore(selectedOf);
   const writing = useStore((state) => Boolean(state.writing));
   for (const name of ["panel", "attention", "head", "source"]) useStore((state) => state[name]);
+  const sight = useStore(sightOf);
+  const looks = classOf ?? shading(get(), tokens);
+  const begin = tokens.findIndex(({ text }, number) => number >= sight && text);
+  const seen = (cell) =>
+    `${looks(cell)}${cell.last < begin ? " beyond" : sight && cell.last === begin ? " sight" : ""}`;
   const writers = new Set(tokens.filter(({ text }) => text).map(({ mine }) => mine));
-  const kinds = ["textfield", boundaries && "boundaries", writers.size > 1 && "mixed"];
+  const text = textOf(tokens);
+  const kinds = ["textfield", isCode(text) && "code", boundaries && "boundaries", writers.size > 1 && "mixed"];
   return html`<div class=${kinds.filter(Boolean).join(" ")}>
     <${Editor}
       tokens=${tokens}
-      text=${textOf(tokens)}
+      text=${text}
       caret=${caret}
       selected=${selected}
-      classOf=${classOf ?? shading(get(), tokens)}
+      classOf=${sight > 0 ? seen : looks}
       label=${t("yourText")}
       placeholder=${placeholder}
       readOnly=${writing}
@@ -60,6 +67,13 @@ export function TextField({ placeholder, boundaries = false, classOf }) {
       onSelect=${select}
     />
   </div>`;
+}
+
+/** Say where the text is longer than what the model sees at once. */
+export function Sight() {
+  const sight = useStore(sightOf);
+  const context = useStore(contextOf);
+  return html`<p class="kept quiet" role="status">${sight > 0 && t("sight", { n: count(context) })}</p>`;
 }
 
 /** Everything about the selected place. */

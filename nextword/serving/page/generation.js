@@ -2,8 +2,9 @@
 import { stream } from "./api.js";
 
 /** Have the model go on after `prompt`, ids, with at most `count` tokens. `onTokens` is given those
- * that have arrived since the page was last drawn. Returns why it ended. */
-export async function generate({ model, prompt, count, sampling }, signal, onTokens) {
+ * that have arrived since the page was last drawn. All that is written matches `pattern`, a regular
+ * expression, where there is one. Returns why it ended. */
+export async function generate({ model, prompt, count, sampling, pattern }, signal, onTokens) {
   const request = {
     model,
     prompt,
@@ -13,6 +14,7 @@ export async function generate({ model, prompt, count, sampling }, signal, onTok
     stream: true,
     logprobs: 0,
     return_token_ids: true,
+    ...(pattern ? { response_format: { type: "regex", pattern } } : {}),
   };
   let arrived = [];
   let timer = 0;

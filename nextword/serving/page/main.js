@@ -3,6 +3,7 @@ import { html, render, useEffect, useLayoutEffect } from "./vendor/preact-htm.js
 import { Chat } from "./chat.js";
 import { start as startTalk } from "./conversation.js";
 import { loadRuns, start as startRuns } from "./follow.js";
+import { restore, startKeeping } from "./keeping.js";
 import { KeysDialog, listen } from "./keys.js";
 import { t } from "./messages.js";
 import { Predict } from "./predict.js";
@@ -19,7 +20,19 @@ const VIEWS = { chat: Chat, write: Write, fill: Write, read: Read, predict: Pred
 const REMEMBERED = ["language", "theme"];
 
 function remembered(name, otherwise) {
-  return localStorage.getItem(`nextword.${name}`) ?? otherwise;
+  try {
+    return localStorage.getItem(`nextword.${name}`) ?? otherwise;
+  } catch {
+    return otherwise; // the browser lets this page keep nothing
+  }
+}
+
+function remember(state) {
+  try {
+    for (const name of REMEMBERED) localStorage.setItem(`nextword.${name}`, state[name]);
+  } catch {
+    // chosen anew the next time
+  }
 }
 
 /** Return the views that a model has, the first one first. */
@@ -105,7 +118,7 @@ async function begin() {
   });
   subscribe((state) => {
     showBusy(state);
-    for (const name of REMEMBERED) localStorage.setItem(`nextword.${name}`, state[name]);
+    remember(state);
   });
   listen();
   followAddress();
@@ -115,7 +128,10 @@ async function begin() {
     await loadRuns();
     const models = await readModels();
     const model = firstOf(models);
-    set({ models, model, ...ownSampling(models, model), ready: true });
+    set({ models, model, ...ownSampling(models, model) });
+    restore();
+    startKeeping();
+    set({ ready: true });
     if (models.length) await measure();
   } catch (error) {
     set({ ready: true, failed: { status: error.status, message: error.message } });

@@ -43,10 +43,26 @@ const MESSAGES = {
   tokensCount: ["{n} token|{n} tokens", "{n} 个词元"],
   bitsPerByte: ["{bits} bits per byte", "每字节 {bits} 比特"],
   "ended.stop": ["the model ended here", "模型在此结束"],
-  "ended.context": ["the model’s context is full", "上下文已满"],
+  sight: [
+    "The model sees {n} tokens at once: what is pale, before the mark, is out of its sight here.",
+    "模型一次只能看 {n} 个词元：竖线之前的浅色文字，它在这里看不到。",
+  ],
   branches: ["Branches", "分支"],
   emptyText: ["(nothing yet)", "（空）"],
   removeBranch: ["Remove the branch “{words}”", "删除分支“{words}”"],
+  restored: [
+    "Your last text is back. It is kept in this browser alone.",
+    "上次的文本已恢复，只保存在这个浏览器里。",
+  ],
+  beginAnew: ["Begin anew", "重新开始"],
+  "kept.text": [
+    "There are too many branches to keep: only the text that you see will be here when you open the page again.",
+    "分支太多，存不下：下次打开本页时，只有眼前这段文本还在。",
+  ],
+  "kept.nothing": [
+    "This text cannot be kept: it will be gone when you close the page. Save it or copy it.",
+    "这段文本存不下，关闭本页后会丢失。请点“保存”或复制出来。",
+  ],
   // reading
   boundaries: ["Show tokens", "显示词元边界"],
   beside: ["beside", "并排"],
@@ -109,6 +125,10 @@ const MESSAGES = {
   yourMessage: ["Your message", "你的消息"],
   send: ["Send", "发送"],
   answerLabel: ["The model’s answer; arrow keys select its tokens", "模型的回答；用方向键选择词元"],
+  talkIsFull: [
+    "The conversation fills the {n} tokens that the model sees at once: it cannot answer any more. Undo, or open the page anew for another conversation.",
+    "对话已占满模型一次能看的 {n} 个词元，无法再回答。请撤销，或重新打开本页另起对话。",
+  ],
   versionBefore: ["The version before", "上一个版本"],
   versionAfter: ["The next version", "下一个版本"],
   // fine-tuned models
@@ -152,6 +172,11 @@ const MESSAGES = {
     "Step {step} of {steps}, after {time}; {parameters} parameters.",
     "第 {step} 步，共 {steps} 步，用时 {time}；{parameters} 个参数。",
   ],
+  stepsTaken: [
+    "{step} steps in {time}; {parameters} parameters.",
+    "共 {step} 步，用时 {time}；{parameters} 个参数。",
+  ],
+  best: ["The best is that of step {step}: it writes and reads here.", "最好的是第 {step} 步的模型：这里续写和阅读的就是它。"],
   bestSoFar: ["The best so far is that of step {step}: it writes and reads here.", "目前最好的是第 {step} 步的模型：这里续写和阅读的就是它。"],
   training: ["training", "训练"],
   curves: ["Curves", "曲线"],

@@ -1,7 +1,8 @@
 /** Read: any text as the model sees it, its tokens and its surprise; beside it, another model. */
 import { html, useEffect, useMemo, useState } from "./vendor/preact-htm.js";
 import { call, latest } from "./api.js";
-import { Panel, TextField } from "./desk.js";
+import { Panel, Sight, TextField } from "./desk.js";
+import { Kept } from "./keeping.js";
 import { t } from "./messages.js";
 import * as session from "./session.js";
 import { get, set, useStore } from "./store.js";
@@ -44,6 +45,8 @@ export function Read() {
           value=${shadedBy}
           onChange=${setShadedBy}
         />`}
+        <${Sight} />
+        <${Kept} />
       </div>
     </section>
     ${other

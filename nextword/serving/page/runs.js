@@ -2,9 +2,21 @@
 import { html } from "./vendor/preact-htm.js";
 import { Drawn } from "./drawn.js";
 import { useFollowing } from "./follow.js";
+import { useModel } from "./keeping.js";
 import { t } from "./messages.js";
-import { between, duration, figureName, figureText, large, settingText, Status, Table, words } from "./runtable.js";
-import { useModel } from "./session.js";
+import {
+  between,
+  duration,
+  figureName,
+  figureText,
+  isOver,
+  large,
+  settingText,
+  Status,
+  Table,
+  toGo,
+  words,
+} from "./runtable.js";
 import { set, useStore } from "./store.js";
 import { count, Trouble } from "./ui.js";
 
@@ -30,13 +42,14 @@ function RunFacts({ run }) {
   return html`<section aria-label=${run.name}>
     <p class="lead">
       <${Status} run=${run} />
-      ${t("progress", {
+      ${t(toGo(run) ? "progress" : "stepsTaken", {
         step: count(run.step),
-        steps: run.planned_steps ? count(run.planned_steps) : "–",
+        steps: count(toGo(run)),
         time: duration(run.seconds),
         parameters: run.parameters ? large(run.parameters) : "–",
       })}
-      ${run.best_step !== null && html` ${t("bestSoFar", { step: count(run.best_step) })}`}
+      ${run.best_step !== null &&
+      html` ${t(isOver(run) ? "best" : "bestSoFar", { step: count(run.best_step) })}`}
     </p>
     <dl class="figures">
       ${figures.map(
@@ -58,7 +71,7 @@ function Pair({ table }) {
   if (pair.length !== 2) return null;
   pair.sort((a, b) => chosen.indexOf(a.name) - chosen.indexOf(b.name));
   const names = [...new Set(pair.flatMap((run) => Object.keys(run.settings)))].filter(
-    (name) => settingText(pair[0].settings[name]) !== settingText(pair[1].settings[name]),
+    (name) => settingText(name, pair[0]) !== settingText(name, pair[1]),
   );
   const both = pair.every((run) => models.some(({ name, task }) => name === run.name && !task));
   const read = () => {
@@ -83,7 +96,7 @@ function Pair({ table }) {
         ${names.map(
           (name) => html`<tr key=${name}>
             <th scope="row">${words(name)}</th>
-            ${pair.map((run) => html`<td key=${run.name}>${settingText(run.settings[name])}</td>`)}
+            ${pair.map((run) => html`<td key=${run.name}>${settingText(name, run)}</td>`)}
           </tr>`,
         )}
       </tbody>

@@ -30,9 +30,16 @@ export function duration(seconds) {
 export const large = (number) =>
   number >= 1e9 ? `${fixed(number / 1e9, 1)} G` : number >= 1e6 ? `${fixed(number / 1e6, 1)} M` : count(number);
 
+export const isOver = (run) => run.status.startsWith("finished");
+
+/** How many steps a run is to have, 0 where that is not known: what was planned at first is a guess
+ * where time is what is given, and one that is over has the steps that it has. */
+export const toGo = (run) =>
+  isOver(run) || run.settings.budget || !(run.planned_steps >= run.step) ? 0 : run.planned_steps;
+
 export function Status({ run }) {
   const kind = run.status.split(":")[0];
-  const share = run.planned_steps ? ` ${Math.floor((run.step / run.planned_steps) * 100)} %` : "";
+  const share = toGo(run) ? ` ${Math.floor((run.step / toGo(run)) * 100)} %` : "";
   return html`<span class=${`status ${kind}`} title=${run.error ?? run.status}
     >${t(`status.${kind}`)}${kind === "running" ? share : ""}</span
   >`;
@@ -85,7 +92,7 @@ export function Table({ table }) {
             <td class="number">${run.parameters ? large(run.parameters) : "–"}</td>
             <td class="number">${count(run.step ?? 0)}</td>
             <td class="number">${duration(run.seconds)}</td>
-            ${settings.map((name) => html`<td key=${name}>${settingText(run.settings[name])}</td>`)}
+            ${settings.map((name) => html`<td key=${name}>${settingText(name, run)}</td>`)}
           </tr>`;
         })}
       </tbody>
@@ -93,14 +100,14 @@ export function Table({ table }) {
   </div>`;
 }
 
-export const settingText = (value) =>
-  value === undefined || value === null
-    ? "–"
-    : typeof value === "number"
-      ? String(Number(value.toPrecision(4)))
-      : typeof value === "object"
-        ? JSON.stringify(value).replace(/^\[\]$/, "–")
-        : String(value).replace(/^.*\/(?=[^/])/, ""); // of a path, its end
+export function settingText(name, { settings }) {
+  const value = settings[name];
+  if (value === undefined || value === null) return "–";
+  if (name === "budget") return duration(value);
+  if (typeof value === "number") return String(Number(value.toPrecision(4)));
+  if (typeof value === "object") return JSON.stringify(value).replace(/^\[\]$/, "–");
+  return String(value).replace(/^.*\/(?=[^/])/, ""); // of a path, its end
+}
 
 /** Return for each main figure the ends of the scale that all its intervals fit in. */
 function scalesOf(runs) {

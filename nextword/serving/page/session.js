@@ -25,11 +25,14 @@ export const start = () => ({
   boundaries: false, // whether the text shows where its tokens begin
   other: null, // a second model that reads the text
   writing: null, // what ends the writing, while there is some
+  sight: 0, // the first token that is seen where the model is writing
   ended: "",
   error: null,
   waiting: 0, // questions that are not answered yet, a text that is still being typed among them
   desk: "text", // which of several texts this is
   desks: {}, // the others
+  restored: false, // whether the text is one that was kept while the page was closed
+  kept: "all", // how much of it will be: "all", "text" (without branches), "nothing"
 });
 
 export const treeOf = (state) => state.history.present;
@@ -42,6 +45,16 @@ const canRead = (state) => {
   return Boolean(model) && (!model.task || ["chat", "text"].includes(model.task));
 };
 export const isEncoder = (state) => modelOf(state)?.kind === "encoder";
+
+/** How many tokens the model sees at once. */
+export const contextOf = (state) => Math.max(modelOf(state)?.context_length ?? Infinity, 2);
+
+/** Return the number of the first token that the model sees where it is asked about the selected
+ * place, or where it is writing. */
+export function sightOf(state) {
+  if (isEncoder(state)) return 0;
+  return state.writing ? state.sight : Math.max(selectedOf(state) - contextOf(state), 0);
+}
 
 /** Return the number of the selected token: the one that comes next at the caret. */
 export function selectedOf(state) {
@@ -74,24 +87,34 @@ let timer = 0;
 
 const measureNow = latest(async (signal) => {
   const tokens = tokensOf(get());
-  const whole = isTyped || !tokens.length || !tokenize.isKnown(tokens);
-  const given = whole ? { text: tokenize.textOf(tokens) } : { tokens: idsOf(get()) };
-  const want = ["tokens", "surprise"];
-  const answer = await call("inspect", { model: get().model, ...given, want }, signal);
+  const answer = await measured(tokens, signal);
   if (signal.aborted || tokensOf(get()) !== tokens) return; // it has changed: it is asked again
   isTyped = false;
+  const known = tokenize.fromServer(answer.tokens, answer.surprise, tokens);
   set((state) => ({
-    history: trees.amend(
-      state.history,
-      trees.replaceTokens(
-        treeOf(state),
-        tokenize.fromServer(answer.tokens, answer.surprise, tokens),
-      ),
-    ),
+    history: trees.amend(state.history, trees.retie(trees.settle(treeOf(state), known))),
     total: answer.surprise,
     error: null,
   }));
 });
+
+/** Ask about tokens as they are, or about their text where they are not known to be the model's. */
+async function measured(tokens, signal) {
+  const text = tokenize.textOf(tokens);
+  const ask = (given) =>
+    call("inspect", { model: get().model, ...given, want: ["tokens", "surprise"] }, signal);
+  if (isTyped || !tokens.length || !tokenize.isKnown(tokens)) return ask({ text });
+  const ids = tokens.map((token) => token.id);
+  if (!trees.currentOf(treeOf(get())).kept) return ask({ tokens: ids });
+  try {
+    const answer = await ask({ tokens: ids });
+    const isSame = ({ name, special }, n) => !special || name === tokens[n].name;
+    if (tokenize.textOf(answer.tokens) === text && answer.tokens.every(isSame)) return answer;
+  } catch (error) {
+    if (error.status !== 400) throw error; // the model has no such tokens
+  }
+  return ask({ text }); // they were those of another model
+}
 
 /** Have the text cut into tokens and their surprise measured, then ask about the place in it. */
 export const measure = counted(async () => {
@@ -176,18 +199,29 @@ const inspect = (state, question) =>
 
 // ---- what is done --------------------------------------------------------------------------
 
-/** Take over a text as someone has typed it, with the caret where they left it. */
-export function type(text, caret) {
+/** Take over a text as someone has typed it, with the caret where they left it. Where they put it in
+ * the place of `all` that stood there, it is a text of its own, beside what the model had written. */
+export function type(text, caret, all = false) {
   isTyped = true;
   set((state) => {
     const tokens = tokenize.edit(tokensOf(state), text);
-    const tree = trees.replaceTokens(treeOf(state), tokens);
-    return { history: trees.step(state.history, tree, "typing"), caret, ended: "" };
+    const isAnother = all && isWorthKeeping(state);
+    const tree = isAnother
+      ? trees.plant(treeOf(state), tokenize.edit([], text))
+      : trees.replaceTokens(treeOf(state), tokens);
+    const history = isAnother ? { ...state.history, label: null } : state.history;
+    return { history: trees.step(history, tree, "typing"), caret, ended: "" };
   });
   stopTyping();
   wait(1);
   timer = setTimeout(measure, PAUSE);
 }
+
+/** Whether more was written than what a person typed alone. */
+const isWorthKeeping = (state) =>
+  !isEncoder(state) &&
+  tokensOf(state).some(({ text }) => text) &&
+  (treeOf(state).branches.length > 1 || tokensOf(state).some(({ text, mine }) => text && !mine));
 
 /** Select a place of the text. */
 export function select(caret) {
@@ -233,7 +267,8 @@ export function stop() {
 }
 
 const KEPT = ["history", "caret", "odds", "lens", "attention", "source", "total", "ended"];
-const kept = (state) => Object.fromEntries(KEPT.map((name) => [name, state[name]]));
+const putAside = (state) => Object.fromEntries(KEPT.map((name) => [name, state[name]]));
+export const emptyDesk = () => putAside(start());
 
 /** Put the text aside, and take up that of another desk: the one that is written, or the one of a
  * conversation. */
@@ -244,8 +279,8 @@ export function enter(desk) {
   isTyped = false;
   set((state) => ({
     desk,
-    desks: { ...state.desks, [state.desk]: kept(state) },
-    ...(state.desks[desk] ?? kept(start())),
+    desks: { ...state.desks, [state.desk]: putAside(state) },
+    ...(state.desks[desk] ?? emptyDesk()),
   }));
   if (get().model) measure();
 }
@@ -264,23 +299,17 @@ export async function readModels() {
   return models.map(({ model, id, ...facts }) => ({ ...facts, ...model, name: id }));
 }
 
-/** Return how a model writes before anybody moves a slider: as its makers have it write. */
+/** Return how a model writes before anybody moves a slider: as the command has it write. */
 export function ownSampling(models, name) {
-  const own = models.find((model) => model.name === name)?.sampling ?? {};
+  const own = models.find((model) => model.name === name)?.writing ?? {};
   const known = Object.entries(own).filter(([key]) => key in PLAIN);
   return { sampling: { ...PLAIN, ...Object.fromEntries(known) } };
 }
 
-/** Begin anew with another model, with the same text. */
-export async function useModel(name) {
+/** Take up another text, or another model: `isKnown` where its tokens are those of the model. */
+export function adopt(patch, isKnown) {
   stop();
-  isTyped = true;
-  const nothing = { odds: null, lens: null, attention: null, source: null, layer: null, head: null };
-  set((state) => ({ model: name, desks: {}, ...ownSampling(state.models, name), ...nothing }));
-  await measure();
-  try {
-    set({ models: await readModels() }); // more is known of it, now that it is open
-  } catch (error) {
-    fail(error);
-  }
+  stopTyping();
+  isTyped = !isKnown;
+  set(patch);
 }

@@ -1,8 +1,9 @@
 /** The page around the views: the model's name, the way from view to view, and what holds for all. */
 import { html } from "./vendor/preact-htm.js";
+import { useModel } from "./keeping.js";
 import { t } from "./messages.js";
 import { save } from "./save.js";
-import { modelOf, useModel } from "./session.js";
+import { modelOf } from "./session.js";
 import { set, useStore } from "./store.js";
 import { count } from "./ui.js";
 

@@ -61,6 +61,11 @@ export function Editor(props) {
     }
   });
   const chosen = (event) => onSelect(event.target.selectionStart);
+  const isAll = useRef(false); // whether what is typed takes the place of everything
+  const onBeforeInput = ({ target }) => {
+    const { selectionStart, selectionEnd, value } = target;
+    isAll.current = value !== "" && selectionStart === 0 && selectionEnd === value.length;
+  };
   return html`<div class="editor">
     <div class="mirror" aria-hidden="true">
       <${Shaded} tokens=${tokens} selected=${selected} classOf=${classOf} />${"\u200b"}
@@ -70,7 +75,12 @@ export function Editor(props) {
       aria-label=${label}
       spellcheck="false"
       autocapitalize="off"
-      onInput=${(event) => onInput(event.target.value, event.target.selectionStart)}
+      onBeforeInput=${onBeforeInput}
+      onInput=${({ target }) => {
+        const all = isAll.current;
+        isAll.current = false;
+        onInput(target.value, target.selectionStart, all);
+      }}
       onSelect=${chosen}
       onClick=${chosen}
       onKeyUp=${chosen}

@@ -62,7 +62,7 @@ export function edit(tokens, text) {
   return [...before, ...(changed.text ? [changed] : []), ...after];
 }
 
-/** Return a candidate of some odds as a token that is taken into the text. */
+/** Return a candidate of some odds as a token that is taken into the text: by a person. */
 export const fromCandidate = ({ id, name, text, special, before }) => ({
   id,
   name,
@@ -70,7 +70,7 @@ export const fromCandidate = ({ id, name, text, special, before }) => ({
   special,
   bits: before > 0 ? -Math.log2(before) : null,
   rank: null,
-  mine: false,
+  mine: true,
 });
 
 export const isKnown = (tokens) => tokens.every((token) => token.id !== null);

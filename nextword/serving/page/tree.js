@@ -1,7 +1,8 @@
 /** What was written, as a tree of branches, and everything that was done to it, to be undone.
  *
  * A branch is {id, parent, at, tokens}: it leaves its parent's text at token `at` and holds all of
- * its own tokens. Nothing here is ever changed in place. */
+ * its own tokens; one without a parent is a text of its own. One that was kept while the page was
+ * closed is `kept` until its tokens are known to be those of the model. Nothing here is ever changed in place. */
 
 const LONGEST_PAST = 500;
 
@@ -21,17 +22,80 @@ export function replaceTokens(tree, tokens) {
   };
 }
 
+/** Return the tree with branches whose tokens may not be those of the model. */
+export const doubt = (tree) => ({
+  ...tree,
+  branches: tree.branches.map((branch) => ({ ...branch, kept: true })),
+});
+
+/** Return the tree with the tokens that the model itself finds in the current branch. */
+export function settle(tree, tokens) {
+  const now = replaceTokens(tree, tokens);
+  const sure = (b) => (b.id === tree.current ? { ...b, kept: false } : b);
+  return { ...now, branches: now.branches.map(sure) };
+}
+
 /** Return the tree with a new current branch: the first `at` tokens of the one before, then `more`.
- * At the end of a text there is nothing to part from, and the branch itself grows. */
+ * At the end of a text there is nothing to part from, and the branch itself grows. The new one hangs
+ * under the branch whose words it leaves: not under one whose own words it does not share. */
 export function fork(tree, at, more) {
-  const { id, tokens } = currentOf(tree);
+  const { tokens } = currentOf(tree);
   const grown = [...tokens.slice(0, at), ...more];
   if (at >= tokens.length) return replaceTokens(tree, grown);
   const same = tree.branches.find((b) => sameIds(b.tokens, grown));
   if (same) return { ...tree, current: same.id };
-  const branch = { id: tree.next, parent: id, at, tokens: grown };
-  return { branches: [...tree.branches, branch], current: branch.id, next: tree.next + 1 };
+  let left = currentOf(tree);
+  while (left.parent !== null && at <= left.at)
+    left = tree.branches.find(({ id }) => id === left.parent);
+  return grow(tree, { parent: left.id, at, tokens: grown });
 }
+
+/** Return the tree with a text that shares nothing with the others as its current branch. */
+export const plant = (tree, tokens) => grow(tree, { parent: null, at: 0, tokens });
+
+const grow = (tree, branch) => ({
+  branches: [...tree.branches, { id: tree.next, ...branch }],
+  current: tree.next,
+  next: tree.next + 1,
+});
+
+/** Return the tree as it is after the current branch was edited: where branches leave one another is
+ * where their words part, and one that shares no word with its parent is a tree of its own. */
+export function retie(tree) {
+  const texts = new Map(tree.branches.map((branch) => [branch.id, branch.tokens]));
+  const branches = tree.branches.map((branch) => {
+    if (branch.parent === null || ![branch.id, branch.parent].includes(tree.current)) return branch;
+    const both = [branch.tokens, texts.get(branch.parent)];
+    if (both.flat().some(({ id }) => id === null)) return branch; // not cut into tokens yet
+    const at = Math.min(branch.at, shared(...both));
+    if (at === branch.at) return branch;
+    const hasWords = branch.tokens.slice(0, at).some((token) => token.text);
+    return { ...branch, at: hasWords ? at : 0, parent: hasWords ? branch.parent : null };
+  });
+  return { ...tree, branches };
+}
+
+/** How many tokens two texts begin with alike. */
+function shared(tokens, others) {
+  let at = 0;
+  while (at < tokens.length && at < others.length && isSame(tokens[at], others[at])) at += 1;
+  return at;
+}
+
+/** Return a tree with the branches of another beside its own, what is in both once, and the text
+ * that is current in the other as the current one. */
+export function join(tree, other) {
+  const now = new Map([[null, null]]); // what the other's branches are called here
+  let joined = tree;
+  for (const branch of other.branches) {
+    const known = joined.branches.find((b) => textOf(b) === textOf(branch));
+    if (!known) joined = grow(joined, { ...branch, id: joined.next, parent: now.get(branch.parent) });
+    now.set(branch.id, known?.id ?? joined.current);
+  }
+  return { ...joined, current: now.get(other.current) };
+}
+
+const textOf = (branch) => branch.tokens.map(({ text }) => text).join("");
 
 export const open = (tree, id) => ({ ...tree, current: id });
 
@@ -62,8 +126,10 @@ export function outline(tree) {
   return rows;
 }
 
+const isSame = (token, other) => token.id !== null && token.id === other.id;
+
 const sameIds = (a, b) =>
-  a.length === b.length && a.every((token, number) => token.id !== null && token.id === b[number].id);
+  a.length === b.length && a.every((token, number) => isSame(token, b[number]));
 
 /** The present and what was before and after it. */
 export const record = (present) => ({ past: [], present, future: [] });

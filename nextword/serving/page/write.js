@@ -1,7 +1,8 @@
 /** Write: the model goes on with the text, from wherever one points. */
 import { html } from "./vendor/preact-htm.js";
 import { Branches } from "./branches.js";
-import { Panel, TextField } from "./desk.js";
+import { Panel, Sight, TextField } from "./desk.js";
+import { Kept } from "./keeping.js";
 import { t } from "./messages.js";
 import { isEncoder, modelOf, selectedOf, stop, tokensOf } from "./session.js";
 import { set, useStore } from "./store.js";
@@ -54,6 +55,8 @@ function Actions({ encoder }) {
       </select></label
     >`}
     <${Facts} />
+    <${Sight} />
+    <${Kept} />
   </div>`;
 }
 
