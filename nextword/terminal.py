@@ -6,10 +6,14 @@ On a terminal progress is one live bar with an ETA; elsewhere it is a plain line
 from __future__ import annotations
 
 import io
+import os
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
@@ -100,6 +104,17 @@ def _is_numeric(cell: str) -> bool:
     return cell in ("–", "") or cell[0].isdigit() or (cell[0] in "+-<" and cell[1:2].isdigit())
 
 
+def command_name() -> str:
+    """Return what a shell finds this command by: `nextword`, or the path it was started by where
+    PATH does not lead to it."""
+    started = sys.argv[0] if sys.argv else ""
+    if Path(started).name != "nextword" or not os.path.isfile(started):  # noqa: PTH113
+        return "nextword"
+    found = shutil.which("nextword")
+    is_found = found is not None and Path(found).samefile(started)
+    return "nextword" if is_found else shlex.quote(started)
+
+
 def duration(seconds: float) -> str:
     """`8 s`, `3 min 20 s`, `2 h 05 min`."""
     seconds = round(seconds)
@@ -125,11 +140,23 @@ def quantity(value: float, unit: str = "") -> str:
 
 
 class Progress:
-    """`with Progress("Encoding", total, "B") as bar: bar.advance(n)`; total None when unknown."""
+    """`with Progress("Encoding", total, "B") as bar: bar.advance(n)`; total None when unknown.
 
-    def __init__(self, label: str, total: float | None = None, unit: str = "") -> None:
-        self.label, self.total, self.unit = label, total, unit
-        self.done = 0.0
+    What was `done` before says nothing of the speed. With a `deadline`, a time of the monotonic
+    clock, it is the time until then that is left.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        total: float | None = None,
+        unit: str = "",
+        *,
+        done: float = 0.0,
+        deadline: float | None = None,
+    ) -> None:
+        self.label, self.total, self.unit, self.deadline = label, total, unit, deadline
+        self.before = self.done = done
         self.note = ""
         self._started = self._last_line = time.monotonic()
         self._bar: Any = None
@@ -145,13 +172,17 @@ class Progress:
                 progress.TextColumn("{task.description}", markup=False),
                 *([progress.BarColumn(bar_width=24)] if console().width >= BAR_WIDTH else []),
                 progress.TaskProgressColumn(),
-                progress.TimeRemainingColumn(compact=True),
+                progress.TimeRemainingColumn(compact=True)
+                if self.deadline is None
+                else progress.TextColumn("{task.fields[left]}", markup=False),
                 progress.TextColumn("{task.fields[note]}", markup=False, table_column=rest),
                 console=console(),
                 transient=True,
                 expand=True,
             )
-            self._task = self._bar.add_task(self.label, total=self.total, note="")
+            self._task = self._bar.add_task(
+                self.label, total=self.total, completed=self.done, note="", left=self._clock()
+            )
             self._bar.start()
         return self
 
@@ -164,15 +195,33 @@ class Progress:
         if note is not None:
             self.note = note
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, note=self.note)
+            self._bar.update(
+                self._task,
+                total=self.total,
+                completed=self.done,
+                note=self.note,
+                left=self._clock(),
+            )
         elif time.monotonic() - self._last_line > PLAIN_INTERVAL:
             self._last_line = time.monotonic()
             say(self._plain_line())
 
     def _plain_line(self) -> str:
-        elapsed = time.monotonic() - self._started
         parts = [f"{self.label}: {quantity(self.done, self.unit)}"]
         if self.total:
-            remaining = elapsed * (self.total - self.done) / max(self.done, 1e-9)
-            parts.append(f"{self.done / self.total:.0%}, {duration(remaining)} left")
+            parts.append(f"{self.done / self.total:.0%}, {duration(self._left())} left")
         return ", ".join(parts + ([self.note] if self.note else []))
+
+    def _left(self) -> float:
+        """Seconds that are left, of a total or until the deadline."""
+        now = time.monotonic()
+        if self.deadline is not None:
+            return max(0.0, self.deadline - now)
+        done = max(self.done - self.before, 1e-9)
+        return (now - self._started) * ((self.total or 0.0) - self.done) / done
+
+    def _clock(self) -> str:
+        """The time until the deadline as a bar shows it: `04:59`, `1:04:59`."""
+        minutes, seconds = divmod(round(self._left()) if self.deadline is not None else 0, 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes:02d}:{seconds:02d}"

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import termios
 import unicodedata
+from pathlib import Path
 
 import pytest
 
-from nextword.terminal import table
+from nextword import terminal
+from nextword.terminal import Progress, command_name, table
 
 SIZES = """
 from nextword.terminal import table
@@ -123,3 +125,60 @@ def test_a_table_that_is_piped_is_plain_text(capsys: pytest.CaptureFixture[str])
     assert "\x1b" not in text and "12,345" in text and "x[/bold]" in text
     ends = [cells(line.rstrip()) for line in text.splitlines() if "12,345" in line or "–" in line]
     assert len(set(ends)) == 1
+
+
+class Clock:
+    """Stands in for the module `time`."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_steps_of_before_a_resume_say_nothing_of_the_speed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(terminal, "time", clock)
+    with Progress("Training", 1000, "steps", done=500) as bar:
+        clock.now += 20
+        bar.advance(10)
+    assert "51%, 16 min 20 s left" in capsys.readouterr().err  # 490 at half a step a second
+
+
+def test_with_a_deadline_the_time_left_is_the_time_until_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(terminal, "time", clock)
+    with Progress("Training", 1000, "steps", deadline=clock.now + 300) as bar:
+        clock.now += 20
+        bar.advance(10)
+        clock.now += 500
+        bar.advance(10)
+    first, late = capsys.readouterr().err.splitlines()
+    assert "4 min 40 s left" in first and "0 s left" in late
+
+
+def test_a_bar_shows_the_time_until_a_deadline() -> None:
+    code = TRAINING.replace('"Training", 100', '"Training", 100, deadline=time.monotonic() + 4000')
+    ends = screen(written(f"import time{code.replace('END', 'import os; os._exit(0)')}", 140))
+    (bar,) = [line for line in ends if line.startswith("Training")]
+    assert re.search(r"60% +1:06:\d\d +step 129/297", bar)
+
+
+def test_a_command_that_path_does_not_lead_to_is_suggested_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "the bin" / "nextword"
+    own.parent.mkdir()
+    own.write_text("#!/bin/sh\n")
+    own.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(own), "pretrain"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert command_name() == f"'{own}'"
+    monkeypatch.setenv("PATH", str(own.parent))
+    assert command_name() == "nextword"
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    assert command_name() == "nextword"

@@ -21,6 +21,7 @@ from nextword.reports.plots import curves, plots
 from nextword.reports.summary import spread_samples, status, summarize_pretraining
 from nextword.reports.task import summarize_task
 from nextword.runs.record import Record, Run, mapping, read_run
+from nextword.terminal import command_name, count_of
 
 LONGEST_SAMPLE = 4000  # characters
 MOST_LANGUAGES = 6
@@ -59,12 +60,14 @@ def render(run: Run) -> str:
     environment.filters |= {
         "python": lambda value: repr(str(value)),
         "shell": lambda value: shlex.quote(str(value)),
+        "of": count_of,
     }
     samples, more_samples = spread_samples([_sample(record) for record in run.samples])
     held_out = read_held_out(run.path) if run.task else []
     return environment.get_template("report.html").render(
         version=nextword.__version__,
         run=run,
+        command=command_name(),
         status=status(run),
         summary=summarize_task(run) if run.task else summarize_pretraining(run),
         curves=curves(run),

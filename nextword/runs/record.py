@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from nextword.errors import UserError
 from nextword.files import read_json, yaml_errors
+from nextword.terminal import command_name
 
 EVALUATION = "evaluation.json"  # what the best model was worth once the run was over
 HELD_OUT = "held_out.jsonl"  # each held-out example beside what the best model says of it
@@ -97,11 +98,11 @@ class Run:
         """The command to try first."""
         path = shlex.quote(str(self.path))
         if self.objective == "denoise":
-            return f"nextword finetune {path} DATA --task summarize --out OUT"
+            return f"{command_name()} finetune {path} DATA --task summarize --out OUT"
         verb, prompt = "generate", self.opening
         if self.objective == "masked":
             verb, prompt = "fill", self.gap
-        return f"nextword {verb} {path}" + (f' "{prompt}"' if prompt else "")
+        return f"{command_name()} {verb} {path}" + (f' "{prompt}"' if prompt else "")
 
     @property
     def tokens_per_second(self) -> float:

@@ -164,7 +164,9 @@ class PretrainSettings(PrepareSettings, ModelSettings, MaskSettings):
 
     steps: int | None = Field(None, ge=1, description="optimizer steps")
     epochs: float | None = Field(None, gt=0, description="passes over the training text")
-    budget: Seconds | None = Field(None, description="time that the run may take, e.g. 10m or 2h")
+    budget: Seconds | None = Field(
+        None, description="time that the run may take, with its unit, e.g. 90s, 10m or 2h"
+    )
 
     @field_validator("epochs", "budget")
     @classmethod

@@ -117,13 +117,14 @@ def train(trainer: Trainer, state: State) -> State:
     meter, freed = ThroughputMeter(trainer), FreedMemory()
     taken: deque[TakenStep] = deque()  # whose figures are not read yet
     stopping = False  # some rank of several is asked to stop
+    deadline = None if state.budget is None else started + state.budget
+    shown = Progress("Training", state.schedule.steps, "steps", done=state.step, deadline=deadline)
     with (
         interrupt.deferred(),
         trainer.saver,
         Prefetcher(partial(micro_batches, trainer)) as batches,
-        Progress("Training", state.schedule.steps, "steps") as progress,
+        shown as progress,
     ):
-        progress.advance(state.step)
         while True:
             # On a GPU a step's figures are read when the next one is under way, unless they are
             # needed now. The first step is not like the others: when it ends is worth knowing.

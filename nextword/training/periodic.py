@@ -151,7 +151,9 @@ def sample(trainer: Trainer, state: State) -> None:
         prompt, text = with_weights(trainer.loss_module, trainer.validator.sample)
     if trainer.group.is_main:
         trainer.log.write("sample", state.step, prompt=prompt, text=text)
-        say(f"  “{' '.join((prompt + text).split())[:200]}”", style="dim")
+        lines = (prompt + text).strip()[:200].expandtabs(4).splitlines()
+        shown = "\n   ".join(line.rstrip() for line in lines if line.strip())
+        say(f"  “{shown}”", style="dim")
 
 
 def save(trainer: Trainer, state: State) -> None:

@@ -101,6 +101,7 @@ def plan(
         raise UserError(
             f"a block of {longest} tokens needs at least {longest + 1:,} tokens, the training text "
             f"has {task.tokens:,}",
+            where=train.path,
             mend="give more text" + (f", or --context-length {fitting}" if fitting >= 16 else ""),
         )
     config, batch, micro, speed = task.measured(longest, machine)

@@ -125,10 +125,10 @@ def compare(model: LanguageModel, path: Path) -> Parity:
     again, tokenizer = load_directory(path)
     for text in PROBES:
         _check_ids(model.tokenizer, tokenizer, text)
-    said = model.generate(max_new_tokens=SAMPLED, temperature=1.0, seed=1)
-    ids = (model.encode_prompt("") + model.tokenizer.encode(str(said)))[
-        : model.transformer.config.context_length
-    ]
+    start = model.encode_prompt("")
+    room = model.transformer.config.context_limit - len(start)
+    said = model.generate(max_new_tokens=min(SAMPLED, room), temperature=1.0, seed=1)
+    ids = (start + model.tokenizer.encode(str(said)))[: model.transformer.config.context_length]
     before, after = (_log_probabilities(m, ids) for m in (model.transformer, again))
     kl = (before.exp() * (before - after)).sum(-1).mean().item()
     same = (before.argmax(-1) == after.argmax(-1)).float().mean().item()

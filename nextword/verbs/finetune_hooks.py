@@ -50,7 +50,7 @@ class FinetuneHooks:
         unit = self.task.unit
         values = {
             f"{unit}_per_second": targets_per_second,
-            "matmul_share": targets_per_second * self._work / self.peak,
+            "matmul_share": min(targets_per_second * self._work / self.peak, 1.0),
         }
         return LogValues(values, quantity(targets_per_second, f"{unit}/s"))
 

@@ -33,13 +33,14 @@ class PretrainHooks:
         """Return tokens a second, whether they are targets or not, and the share of the peak."""
         share = self.objective.target_share
         speed = targets_per_second / share
-        of_peak = speed / self.top_speed
+        of_peak = speed / self.top_speed  # more than 1 where the peak was measured in a busy moment
         values = {
             "tokens": round(state.tokens / share),
             "tokens_per_second": speed,
-            "matmul_share": of_peak,
+            "matmul_share": min(of_peak, 1.0),
         }
-        text = f"{quantity(speed, 'tokens/s')}  {of_peak:.0%} of matmul peak"
+        text = quantity(speed, "tokens/s")
+        text += f"  {of_peak:.0%} of matmul peak" if of_peak <= 1 else ""
         if isinstance(self.validator, TextValidator):
             bits = self.validator.bits_per_byte(loss)
             return LogValues({"bits_per_byte": bits} | values, f"{bits:.3f} bits/byte  {text}")

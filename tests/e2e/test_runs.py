@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from nextword.errors import UserError
 from nextword.files import sha256
 from nextword.runs import configuration
 from nextword.runs.configuration import PretrainConfiguration
+from nextword.tokens.prepare import prepare
 from nextword.training import checkpoint, loop, periodic, trainer
 from nextword.training.loop import MEASURING
 from nextword.training.state import Validation
@@ -248,6 +250,32 @@ def test_a_disk_full_for_the_model_or_the_log_is_a_sentence(
         with pytest.raises(UserError, match=r"No space left on device; free some space"):
             train(text, tmp_path / "run", resume=True)
     assert train(text, tmp_path / "run", resume=True).finished
+
+
+def test_a_sample_is_shown_in_its_lines_and_no_share_is_above_the_whole(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = "def f():\r\n\n    return 1\n" + "x" * 300
+    monkeypatch.setattr(TextValidator, "sample", lambda *_: ("", written))
+    measured = pretrain_run.choose_precision
+
+    def slow(*arguments: Any) -> Any:  # the peak, measured on a machine that was busy
+        return replace(measured(*arguments), peak=1.0)
+
+    monkeypatch.setattr(pretrain_run, "choose_precision", slow)
+    monkeypatch.setattr("nextword.terminal.PLAIN_INTERVAL", -1.0)
+    train(text, tmp_path / "run", steps=3, sample_every=3)
+    said = capsys.readouterr().err
+    assert "\n  “def f():\n       return 1\n   xxxx" in said
+    assert "tokens/s" in said and "of matmul peak" not in said
+    assert {record["matmul_share"] for record in records(tmp_path / "run", "train")} == {1.0}
+
+
+def test_a_byte_order_mark_is_not_worth_a_word(tmp_path: Path) -> None:
+    marked = tmp_path / "marked.txt"
+    marked.write_text("A dark night, and the lamp burned low. " * 50, encoding="utf-8-sig")
+    store = prepare(marked, tmp_path / "store", tokenizer="bytes", workers=1)
+    assert store.manifest["summary"]["notes"] == {}
 
 
 def test_a_first_try_that_failed_does_not_stand_in_the_way_of_a_second(

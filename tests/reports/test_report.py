@@ -61,6 +61,17 @@ def test_a_report_holds_curves_data_samples_configuration_and_use(
         assert words in page.text, words
 
 
+def test_a_single_sample_more_is_counted_as_one(make_run: Any, metrics: Any) -> None:
+    path = make_run(metrics())
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    record = next(json.loads(line) for line in lines if json.loads(line)["kind"] == "sample")
+    others = [line for line in lines if json.loads(line)["kind"] != "sample"]
+    for count, said in ((6, "1 more sample<"), (7, "2 more samples<")):
+        samples = [json.dumps(record | {"step": step}) for step in range(1, count + 1)]
+        (path / "metrics.jsonl").write_text("\n".join(others + samples) + "\n")
+        assert said in nw.report(path).read_text(encoding="utf-8")
+
+
 def test_a_report_is_one_file_that_asks_for_nothing(make_run: Any, metrics: Any) -> None:
     page = read(nw.report(make_run(metrics())))
     assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)

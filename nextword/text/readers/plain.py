@@ -20,6 +20,7 @@ from nextword.text.encoding import decode, decode_chunks, detect_encoding
 MAX_DOCUMENT_CHARACTERS = 8_000_000  # a longer file comes in parts
 MAX_LINE_BYTES = 2**26
 
+UTF8 = ("utf-8", "utf-8-sig")  # with a byte order mark, which changes nothing
 _BLOCK = 2**23  # bytes read at once
 _LINES_BLOCK = 2**20  # bytes that the encoding of lines is told from
 _READ = 2**17  # bytes of lines read at once
@@ -57,7 +58,7 @@ def read_plain(source: Source, text_column: str | None, stats: ReadStats) -> Doc
         is_whole = len(start) < _BLOCK
         refuse_other_files(start)
         encoding = detect_encoding(start, whole=is_whole)
-        if encoding != "utf-8":
+        if encoding not in UTF8:
             stats.note(encoding.upper())
         if is_whole:
             text = decode(start, encoding)
@@ -148,7 +149,7 @@ def read_line_blocks(source: Source, stats: ReadStats) -> Iterator[LineBlock]:
         start = file.read(_LINES_BLOCK)
     refuse_other_files(start)
     encoding = detect_encoding(start, whole=len(start) < _LINES_BLOCK)
-    if encoding != "utf-8":
+    if encoding not in UTF8:
         stats.note(encoding.upper())
     with open_decompressed(source.path, source.compression) as file:
         if encoding.startswith(("utf-16", "utf-32")):  # a line end is more than one byte there
