@@ -228,7 +228,7 @@ def test_what_is_no_tokenizer_is_a_clear_error(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path)
     with pytest.raises(UserError, match="no such file"):
         Tokenizer.load(tmp_path / "missing.json")
-    with pytest.raises(UserError, match=r"no tokenizer 'nobody/nothing' here"):
+    with pytest.raises(UserError, match=r"no tokenizer 'nobody/nothing' is here"):
         Tokenizer.load("nobody/nothing")
 
 
