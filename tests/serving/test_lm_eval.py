@@ -43,6 +43,7 @@ def test_lm_eval_finds_the_same_over_http_as_with_transformers(
     writer: Path, tmp_path: Path
 ) -> None:
     lm_eval = pytest.importorskip("lm_eval", reason="needs lm-eval")
+    pytest.importorskip("tenacity", reason="needs lm-eval[api]")
     from lm_eval.tasks import TaskManager
 
     words = ["water", "stone", "bridge", "night", "lamp", "book", "cat", "sea"] * 4
