@@ -149,6 +149,16 @@ def decoder_prompts(model: GenerativeModel, prompts: Prompts) -> list[list[int]]
     return [list(prompt) for prompt in prompts]
 
 
+def encode_sources(model: EncoderDecoder, sources: Prompts) -> SourceCache:
+    """Encode sources together, padded on the right; no layer's keys and values are computed yet."""
+    device = model.embedding.weight.device
+    tokens = pad_sequence([torch.tensor(source) for source in sources], batch_first=True)
+    lengths = torch.tensor(list(map(len, sources)))
+    is_token = torch.arange(tokens.shape[1]) < lengths[:, None]
+    mask = None if bool(is_token.all()) else is_token[:, None, None].to(device)
+    return SourceCache(model.encode(tokens.to(device), mask=mask), mask)
+
+
 def prefill(
     model: GenerativeModel, prompts: Prompts, max_new_tokens: int
 ) -> tuple[KVCache, Tensor]:
@@ -159,15 +169,10 @@ def prefill(
     limit = min(model.config.context_limit, max(map(len, texts)) + max_new_tokens)
     config = model.decoder.config if isinstance(model, EncoderDecoder) else model.config
     cache = KVCache(config, len(prompts), limit, dtype, device)
-    lengths = list(map(len, prompts))
-    tokens = pad_sequence([torch.tensor(prompt) for prompt in prompts], batch_first=True)
     if isinstance(model, EncoderDecoder):
-        mask = None
-        if min(lengths) < tokens.shape[1]:
-            is_token = torch.arange(tokens.shape[1]) < torch.tensor(lengths)[:, None]
-            mask = is_token[:, None, None].to(device)
-        cache.sources = SourceCache(model.encode(tokens.to(device), mask=mask), mask)
-        tokens, lengths = torch.tensor(texts), [1] * len(texts)
+        cache.sources = encode_sources(model, prompts)
+    lengths = list(map(len, texts))
+    tokens = pad_sequence([torch.tensor(text) for text in texts], batch_first=True)
     cache.begin(lengths, tokens.shape[1])
     hidden = _run(model, cache, tokens.to(device))
     return cache, hidden[torch.arange(len(lengths), device=device), cache.lengths - 1]

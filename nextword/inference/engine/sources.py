@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from nextword.inference.cache import SourceCache
+from nextword.inference.cache import SourceCache, encode_sources
 from nextword.inference.engine.row import Row
 from nextword.models.blocks import Block
 from nextword.models.encoder_decoder import EncoderDecoder
@@ -24,12 +24,7 @@ class Sources:
     def read(self, rows: Sequence[Row]) -> None:
         """Encode the sources of rows together; each keeps its layers' keys and values, [time,
         kv_heads, head]."""
-        device = self._model.embedding.weight.device
-        lengths = torch.tensor([len(row.source) for row in rows])
-        tokens = pad_sequence([torch.tensor(row.source) for row in rows], batch_first=True)
-        is_token = torch.arange(tokens.shape[1]) < lengths[:, None]
-        mask = None if bool(is_token.all()) else is_token[:, None, None].to(device)
-        states = self._model.encode(tokens.to(device), mask=mask)
+        states = encode_sources(self._model, [row.source for row in rows]).states
         for block in self._model.decoder.blocks:
             assert isinstance(block, Block)
             pair = [part.transpose(1, 2) for part in block.cross.key_value(states)]
