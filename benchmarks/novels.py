@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import peers
 from common import publish, python, ran
 from numpy.typing import NDArray
 
@@ -95,44 +97,24 @@ def encoded(setting: Setting, texts: dict[str, list[str]]) -> tuple[dict[str, An
 
 def network(setting: Setting, vocabulary: int) -> Any:
     """The peer's model."""
+    size = peers.Size(
+        setting.layers, setting.width, setting.heads, vocabulary, setting.rows, setting.context
+    )
     if setting.peer == "nanoGPT":
-        from model import GPT, GPTConfig
-
-        return GPT(
-            GPTConfig(
-                block_size=setting.context,
-                vocab_size=vocabulary,
-                n_layer=setting.layers,
-                n_head=setting.heads,
-                n_embd=setting.width,
-                dropout=0.0,
-                bias=False,
-            )
-        )
+        return peers.nanogpt_model(size)
+    if setting.family == "gpt2":
+        return peers.gpt2_model(size)
     import transformers
 
-    if setting.family == "llama":
-        return transformers.LlamaForCausalLM(
-            transformers.LlamaConfig(
-                vocab_size=vocabulary,
-                hidden_size=setting.width,
-                intermediate_size=int(setting.width * 8 / 3) // 32 * 32,
-                num_hidden_layers=setting.layers,
-                num_attention_heads=setting.heads,
-                max_position_embeddings=setting.context,
-                tie_word_embeddings=True,
-            )
-        )
-    return transformers.GPT2LMHeadModel(
-        transformers.GPT2Config(
+    return transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
             vocab_size=vocabulary,
-            n_positions=setting.context,
-            n_embd=setting.width,
-            n_layer=setting.layers,
-            n_head=setting.heads,
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
+            hidden_size=setting.width,
+            intermediate_size=int(setting.width * 8 / 3) // 32 * 32,
+            num_hidden_layers=setting.layers,
+            num_attention_heads=setting.heads,
+            max_position_embeddings=setting.context,
+            tie_word_embeddings=True,
         )
     )
 
@@ -253,18 +235,21 @@ def run_peer(setting: Setting, store: Path, seconds: float) -> dict[str, Any]:
 
 
 def run_nextword(store: Path, seconds: float, out: Path) -> dict[str, Any]:
+    import nextword
+    from nextword.evaluation.language_model import Evaluation
     from nextword.runs.record import read_weights
 
     command = [python(), "-m", "nextword.cli.main", "pretrain", str(store), "--out", str(out)]
     finished = ran([*command, "--budget", f"{seconds}s", "--sample-every", "0", "--json"])
     told, weights = json.loads(finished.output), read_weights(out / "model")
-    assert weights is not None
+    found = nextword.evaluate(str(out))  # on all of the held-out text
+    assert weights is not None and isinstance(found, Evaluation)
     return {
         "": OURS,
         "parameters": weights.parameters,
         "steps": told["steps"],
         "seconds": finished.seconds,
-        "bits per byte": told["evaluation"]["bits_per_byte"],
+        "bits per byte": found.bits_per_byte,
     }
 
 
@@ -277,7 +262,7 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.nanogpt:
-        sys.path.insert(0, str(given.nanogpt))
+        os.environ["NANOGPT"] = str(given.nanogpt)
     seconds = 60 * given.minutes
     if given.one:
         print(json.dumps(run_peer(SETTINGS[given.one], given.novels, seconds)))

@@ -100,7 +100,7 @@ def plain_torch(size: Size, kind: Kind) -> Step:
     return _step(size, kind, parts, loss_of)
 
 
-def nanogpt(size: Size, kind: Kind) -> Step:
+def nanogpt_model(size: Size) -> nn.Module:
     """nanoGPT's model, from the checkout that NANOGPT names, with its best settings for a CPU."""
     _add_checkout("NANOGPT")
     from model import GPT, GPTConfig
@@ -114,7 +114,12 @@ def nanogpt(size: Size, kind: Kind) -> Step:
         dropout=0.0,
         bias=False,
     )
-    model = GPT(config)
+    model: nn.Module = GPT(config)
+    return model
+
+
+def nanogpt(size: Size, kind: Kind) -> Step:
+    model = nanogpt_model(size)
     return _step(size, kind, model, lambda tokens, targets: model(tokens, targets)[1])
 
 
@@ -136,9 +141,8 @@ def nanochat(size: Size, kind: Kind) -> Step:
     return _step(size, kind, model, lambda tokens, targets: model(tokens, targets))
 
 
-def transformers(size: Size, kind: Kind) -> Step:
-    """transformers' GPT-2 as its Trainer steps at its best settings: fused AdamW, bf16 autocast,
-    torch's own attention; without the Trainer's logging and saving."""
+def gpt2_model(size: Size) -> nn.Module:
+    """transformers' GPT-2 without dropout, with torch's own attention."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
@@ -153,7 +157,14 @@ def transformers(size: Size, kind: Kind) -> Step:
         use_cache=False,
     )
     config._attn_implementation = "sdpa"
-    model = GPT2LMHeadModel(config)
+    model: nn.Module = GPT2LMHeadModel(config)
+    return model
+
+
+def transformers(size: Size, kind: Kind) -> Step:
+    """transformers' GPT-2 as its Trainer steps at its best settings: fused AdamW, bf16 autocast;
+    without the Trainer's logging and saving."""
+    model = gpt2_model(size)
 
     def loss_of(tokens: Tensor, targets: Tensor) -> Tensor:
         logits = model(input_ids=tokens).logits
