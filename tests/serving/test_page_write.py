@@ -121,16 +121,21 @@ def test_the_sliders_move_the_odds_as_sampling_does(open_page: OpenPage) -> None
     )
 
 
+def greedy(model: LanguageModel) -> str:
+    """What the model writes after PROMPT, 20 tokens of it."""
+    ids = [model.start_id, *model.tokenizer.encode(PROMPT)]
+    settings = GenerateSettings(temperature=0, max_new_tokens=20)
+    [expected] = generate(model.transformer, [ids], settings, model.end_ids)
+    return model.tokenizer.decode(expected.ids)
+
+
 def test_it_writes_what_the_model_writes(open_page: OpenPage, model: LanguageModel) -> None:
     page = open_page("tales", "write")
     type_text(page, PROMPT)
     page.get_by_label("Temperature").fill("0")
     page.get_by_label("up to").select_option("20")
     text = write(page)
-    ids = [model.start_id, *model.tokenizer.encode(PROMPT)]
-    settings = GenerateSettings(temperature=0, max_new_tokens=20)
-    [expected] = generate(model.transformer, [ids], settings, model.end_ids)
-    assert text == PROMPT + model.tokenizer.decode(expected.ids)
+    assert text == PROMPT + greedy(model)
     assert page.locator(".mirror .mine").count() < page.locator(".mirror [data-token]").count()
 
 
@@ -267,10 +272,7 @@ def test_blanks_at_the_end_belong_to_the_word_that_follows(
     page.get_by_label("Temperature").fill("0")
     page.get_by_label("up to").select_option("20")
     text = write(page)
-    ids = [model.start_id, *model.tokenizer.encode(PROMPT)]
-    settings = GenerateSettings(temperature=0, max_new_tokens=20)
-    [expected] = generate(model.transformer, [ids], settings, model.end_ids)
-    assert text == PROMPT + model.tokenizer.decode(expected.ids), "as without the blank"
+    assert text == PROMPT + greedy(model), "as without the blank"
     assert not text.startswith(PROMPT + "  ")
     page.get_by_role("button", name="Undo", exact=True).click()
     assert written(page) == PROMPT + " "
