@@ -24,11 +24,15 @@ import resource, sys
 import nextword as nw
 from nextword.training import session
 train = session.train
-def limited(trainer, state):  # what is there now, and 700 MB more
+def limited(trainer, state):  # while it trains: what is there now, and 700 MB more
+    before, most = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(open("/proc/self/statm").read().split()[0])
     bound = pages * resource.getpagesize() + 700_000_000
-    resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
-    return train(trainer, state)
+    resource.setrlimit(resource.RLIMIT_AS, (bound, most))
+    try:
+        return train(trainer, state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (before, most))
 session.train = limited
 nw.pretrain(sys.argv[1], sys.argv[2], layers=2, width=64, heads=2, context_length=256,
     batch_size=256, micro_batch=256, steps=2, eval_every=2, eval_tokens=1024, sample_every=0,
