@@ -40,6 +40,9 @@ def generate(parsed: argparse.Namespace, settings: GenerateSettings) -> dict[str
 
     model = load_language_model(parsed.model, precision=settings.precision)
     say_sampling(model, settings)
+    if not suffix and (blanks := joined_blanks(prompt, model.tokenizer)):
+        prompt = prompt[:-blanks]
+        say("the blank at the prompt's end is left to the model, whose words begin with theirs")
     if settings.num_samples == 1 and not parsed.json:
         pieces = model.stream(prompt, settings)
         write(prompt)
@@ -99,6 +102,19 @@ def predict(parsed: argparse.Namespace, settings: PredictSettings) -> dict[str, 
     read = sum("error" not in prediction for prediction in predictions)
     say(f"{read:,} predictions: {parsed.out}")
     return {"out": parsed.out, "predictions": predictions}
+
+
+def joined_blanks(prompt: str, tokenizer: Tokenizer) -> int:
+    """Return how many blanks at a prompt's end become one token with a word that follows them.
+
+    After blanks that are a token of their own a model has seen more blanks, hardly ever a word.
+    """
+    text = prompt.rstrip(" \t")
+    if not text or text == prompt:
+        return 0
+    ids = tokenizer.encode(prompt)
+    followed = tokenizer.encode(prompt + text.split()[-1])
+    return 0 if followed[: len(ids)] == ids else len(prompt) - len(text)
 
 
 def say_sampling(model: LanguageModel, settings: WritingSettings) -> None:

@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 import nextword
-from nextword.files import write_atomically, write_errors
+from nextword.files import is_replaced, write_atomically, write_errors
 from nextword.reports.examples import class_rows, present_examples, read_held_out
 from nextword.reports.plots import curves, plots
 from nextword.reports.summary import spread_samples, status, summarize_pretraining
@@ -35,17 +35,22 @@ def report(run: str | Path, out: str | Path | None = None) -> Path:
     """Write the report of a run, finished or not, and return where it is.
 
     `out` is a file, or a folder to put report.html in; the run directory when not given. Raises
-    UserError where `run` is not a run, or `out` cannot be written.
+    UserError where `run` is not a run, or `out` cannot be written or is no report.
     """
     run = Path(run)
     target = run if out is None else Path(out)
     html = render(read_run(run))
     if target.is_dir():
         target /= "report.html"
+    is_replaced(target, "report", _is_report)
     with write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, html)
     return target
+
+
+def _is_report(start: bytes) -> bool:
+    return b'<meta name="generator" content="nextword ' in start
 
 
 def render(run: Run) -> str:

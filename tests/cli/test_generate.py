@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from nextword.cli.main import main
+from nextword.cli.use import joined_blanks
 from nextword.hub.writing import save
 from nextword.inference.language_model import load_language_model
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
 from nextword.settings import ModelSettings
-from nextword.tokens.tokenizer_training import train_bpe
+from nextword.tokens.tokenizer_training import byte_tokenizer, train_bpe
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,24 @@ def test_samples_are_told_apart(model: str, capsys: pytest.CaptureFixture[str]) 
     main(["generate", model, "the", "--num-samples", "2", "--max-new-tokens", "3"])
     out = capsys.readouterr().out
     assert "--- 1 of 2\nthe" in out and "--- 2 of 2\nthe" in out
+
+
+def test_a_blank_at_the_end_belongs_to_the_next_word(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    greedy = ["--max-new-tokens", "9", "--temperature", "0"]
+    main(["generate", model, "It was", *greedy])
+    expected = capsys.readouterr().out
+    main(["generate", model, "It was ", *greedy])
+    written = capsys.readouterr()
+    assert written.out == expected and "is left to the model" in written.err
+
+
+@pytest.mark.parametrize(("prompt", "joined"), [("It was \t ", 3), ("It was\n", 0), ("  ", 0)])
+def test_blanks_that_join_the_next_word_are_counted(model: str, prompt: str, joined: int) -> None:
+    tokenizer = load_language_model(model).tokenizer
+    assert joined_blanks(prompt, tokenizer) == joined
+    assert joined_blanks(prompt, byte_tokenizer()) == 0
 
 
 def test_a_dash_reads_the_prompt_from_standard_input(

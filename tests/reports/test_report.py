@@ -146,6 +146,11 @@ def test_a_report_goes_where_it_is_sent(make_run: Any, metrics: Any, tmp_path: P
     assert nw.report(str(run)) == run / "report.html"
     assert nw.report(run, tmp_path / "new" / "page.html").is_file()
     assert nw.report(run, tmp_path) == tmp_path / "report.html"
+    nw.report(run, tmp_path)  # a report is written again
+    (tmp_path / "index.html").write_text("<p>mine</p>")
+    with pytest.raises(UserError, match="exists and is no report"):
+        nw.report(run, tmp_path / "index.html")
+    assert (tmp_path / "index.html").read_text() == "<p>mine</p>"
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         nw.report(run, tmp_path / "file" / "page.html")
