@@ -1,4 +1,4 @@
-"""The page: what was written is there again when it is opened again."""
+"""The page: what was written and said is there again when it is opened again."""
 
 from __future__ import annotations
 
@@ -128,6 +128,83 @@ def test_tokens_of_another_vocabulary_are_cut_anew(browser: Any, library: str) -
             settle(page)
             assert field(page).input_value().startswith(PROMPT)
             assert page.locator(".trouble").count() == 0
+
+
+def say(page: Any, text: str) -> str:
+    """Say something to the model; return what it answers."""
+    page.get_by_label("Your message").fill(text)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".actions-of")
+    settle(page)
+    answer: str = page.locator(".turn.answer .words-of").last.inner_text()
+    return answer
+
+
+def test_a_conversation_outlives_the_page_and_goes_on(open_page: OpenPage) -> None:
+    page = open_page("chat", "chat")
+    page.get_by_role("button", name="Add a system message").click()
+    page.get_by_label("System message").fill("Be brief.")
+    answer = say(page, "What do bees make?")
+    page.get_by_role("button", name="Another").click()
+    page.get_by_text("2 / 2").wait_for()
+    settle(page)
+    other = page.locator(".turn.answer .words-of").inner_text()
+    page.reload()
+    page.wait_for_selector(".turn.answer")
+    settle(page)
+    assert page.locator(".turn.user p").inner_text() == "What do bees make?"
+    assert page.locator(".turn.answer .words-of").inner_text() == other
+    assert page.get_by_label("System message").input_value() == "Be brief."
+    assert page.get_by_text("Your last conversation is back").count() == 1
+    assert page.get_by_text("At the beginning").count() == 0, "the answer is looked into"
+    page.get_by_role("button", name="The version before").click()
+    settle(page)
+    assert page.locator(".turn.answer .words-of").inner_text() == answer
+    assert page.locator(".odds .row").count() > 3, "it can be looked into as before"
+    say(page, "And what is wax good for?")
+    assert page.locator(".turn").count() == 4
+    assert page.get_by_text("Your last conversation is back").count() == 0
+
+
+def test_another_conversation_can_be_begun_and_undone(open_page: OpenPage) -> None:
+    page = open_page("chat", "chat")
+    say(page, "What do bees make?")
+    page.get_by_role("button", name="Begin anew").click()
+    assert page.locator(".turn").count() == 0
+    page.get_by_role("button", name="Undo").click()
+    assert page.locator(".turn").count() == 2
+    page.get_by_role("button", name="Begin anew").click()
+    page.reload()
+    page.wait_for_selector(".composer")
+    settle(page)
+    assert page.locator(".turn").count() == 0
+
+
+def test_a_conversation_with_another_vocabulary_can_be_looked_into(
+    browser: Any, library: str
+) -> None:
+    refused = ("400 (Bad Request)",)  # of a token that the model has not
+    with visit(browser, f"{library}/?model=chat#chat", expected=refused) as page:
+        page.wait_for_selector(".composer")
+        answer = say(page, "What do bees make?")
+        page.wait_for_timeout(600)
+        name = "nextword.talk.chat"
+        kept = json.loads(page.evaluate("name => localStorage.getItem(name)", name))
+        for token in kept["talk"]["turns"][1]["versions"][0]["tokens"]:
+            token[0] = 10**6
+        page.add_init_script(
+            f"localStorage.setItem({json.dumps(name)}, {json.dumps(json.dumps(kept))})"
+        )
+        page.reload()
+        page.wait_for_selector(".turn.answer")
+        settle(page)
+        assert page.locator(".turn.answer .words-of").inner_text() == answer
+        page.locator(".turn.answer .words-of").focus()
+        page.keyboard.press("ArrowLeft")
+        settle(page)
+        assert page.locator(".trouble").count() == 0
+        say(page, "And what is wax good for?")
+        assert page.locator(".turn").count() == 4
 
 
 def test_what_is_too_long_to_be_kept_is_said_to_be_so(open_page: OpenPage) -> None:

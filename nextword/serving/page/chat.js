@@ -2,6 +2,7 @@
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import * as talk from "./conversation.js";
 import { Panel, shading } from "./desk.js";
+import { KeptTalk } from "./keeping.js";
 import { t } from "./messages.js";
 import { selectedOf, stop, tokensOf } from "./session.js";
 import { get, set, useStore } from "./store.js";
@@ -20,6 +21,7 @@ export function Chat() {
         )}
       </ol>
       <${Composer} />
+      <${KeptTalk} onBegin=${talk.begin} />
     </section>
     <${Panel} onTake=${(candidate) => talk.take(candidate, selectedOf(get()))} />
   </div>`;

@@ -16,6 +16,8 @@ export const start = () => ({
   talk: trees.record({ system: "", turns: [] }),
   draft: "",
   openTurn: null, // the number of the answer that is looked into
+  restoredTalk: false, // whether it is one that was kept while the page was closed
+  keptTalk: "all", // how much of it will be: "all", "nothing"
 });
 
 export const turnsOf = (state) => state.talk.present.turns;
@@ -35,6 +37,14 @@ const messagesOf = ({ system, turns }) => [
       : { role: "assistant", content: textOf(shownOf(turn).tokens) },
   ),
 ];
+
+/** Put the turns away, for a new conversation; that can be undone. */
+export function begin() {
+  stop();
+  step([]);
+  set({ openTurn: null });
+  load([], 0);
+}
 
 /** Say something, and let the model answer. */
 export async function say(text) {
@@ -109,8 +119,17 @@ function end(controller, error) {
 /** Look into an answer, at one of its tokens or, after the last one, at what would come next. */
 export function select(number, token) {
   const { prompt, tokens } = shownOf(turnsOf(get())[number]);
+  const isKept = get().restoredTalk; // its tokens may be those of another vocabulary
   set({ openTurn: number });
-  load([...prompt, ...tokens], prompt.length + token);
+  load([...prompt, ...tokens], prompt.length + token, isKept);
+}
+
+/** Look into the last answer, of a conversation that is come back to. */
+export function resume() {
+  const state = get();
+  const number = turnsOf(state).length - 1;
+  if (state.openTurn !== null || state.writing || turnsOf(state)[number]?.role !== "assistant") return;
+  select(number, shownOf(turnsOf(state)[number]).tokens.length);
 }
 
 /** Go on with a candidate at the selected place of the answer that is looked into. */

@@ -1,8 +1,9 @@
-/** What was written with each model, kept in this browser, so that it is there again after the page
- * was closed. Nothing of it is sent anywhere. */
+/** What was written with each model, and said to it, kept in this browser, so that it is there again
+ * after the page was closed. Nothing of it is sent anywhere. */
 
-const PREFIX = "nextword.draft.";
-const LONGEST = 500_000; // characters that are stored of one model's text and branches
+const TEXT = "nextword.draft.";
+const TALK = "nextword.talk.";
+const LONGEST = 500_000; // characters that are stored of one model's text and branches, or its talk
 const MOST = 2_000_000; // ... of all together: the models used longest ago make room
 
 const held = new Map(); // for as long as the page is open, however long the texts are
@@ -11,34 +12,49 @@ const held = new Map(); // for as long as the page is open, however long the tex
  * again: "all", "text" where its branches are too much, "nothing" where it is too long itself or the
  * browser keeps nothing. */
 export function keep(model, tree, settings) {
-  held.set(model, { tree, settings });
-  if (!tree.branches.some(({ tokens }) => tokens.some(({ text }) => text))) {
-    held.delete(model);
-    store(model, null);
-    return "all";
-  }
+  const name = TEXT + model;
+  if (!tree.branches.some(({ tokens }) => tokens.some(({ text }) => text))) return forget(name);
+  held.set(name, { tree, settings });
   const current = tree.branches.find(({ id }) => id === tree.current);
   const alone = { ...tree, branches: [{ ...current, parent: null, at: 0 }] };
-  if (store(model, { settings, tree: packed(tree) })) return "all";
-  if (tree.branches.length > 1 && store(model, { settings, tree: packed(alone) })) return "text";
-  store(model, null); // what was written before is no longer what is on the screen
+  if (store(name, { settings, tree: packed(tree) })) return "all";
+  if (tree.branches.length > 1 && store(name, { settings, tree: packed(alone) })) return "text";
+  store(name, null); // what was written before is no longer what is on the screen
   return "nothing";
 }
 
+/** Keep a conversation with a model: "all", or "nothing". */
+export function keepTalk(model, talk) {
+  const name = TALK + model;
+  if (!talk.turns.length && !talk.system) return forget(name);
+  held.set(name, talk);
+  return store(name, { talk: mapTokens(talk, pack) }) ? "all" : "nothing";
+}
+
 /** Return {tree, settings} as they were kept of a model, null where there are none. */
-export function kept(model) {
-  if (held.has(model)) return held.get(model);
+export const kept = (model) =>
+  read(TEXT + model, ({ settings, tree }) => ({ settings, tree: unpacked(tree) }));
+
+/** Return the conversation with a model as it was kept, null where there is none. */
+export const keptTalk = (model) => read(TALK + model, ({ talk }) => mapTokens(talk, unpack));
+
+function read(name, unpackedOf) {
+  if (held.has(name)) return held.get(name);
   try {
-    const { settings, tree } = JSON.parse(localStorage.getItem(PREFIX + model));
-    return { settings, tree: unpacked(tree) };
+    return unpackedOf(JSON.parse(localStorage.getItem(name)));
   } catch {
     return null; // nothing, or nothing that we wrote
   }
 }
 
+function forget(name) {
+  held.delete(name);
+  store(name, null);
+  return "all";
+}
+
 /** Store a draft, or take it out where it is null; returns whether that could be done. */
-function store(model, draft) {
-  const name = PREFIX + model;
+function store(name, draft) {
   try {
     localStorage.removeItem(name);
     if (!draft) return true;
@@ -54,7 +70,7 @@ function store(model, draft) {
 
 function makeRoom(needed) {
   const drafts = Object.keys(localStorage)
-    .filter((name) => name.startsWith(PREFIX))
+    .filter((name) => name.startsWith(TEXT) || name.startsWith(TALK))
     .map((name) => [name, localStorage.getItem(name)])
     .sort(([, one], [, other]) => ageOf(other) - ageOf(one)); // the newest first
   let room = MOST - needed;
@@ -66,22 +82,27 @@ function makeRoom(needed) {
 
 const ageOf = (content) => Number(/^{"at":(\d+)/.exec(content)?.[1] ?? 0);
 
-const packed = (tree) => ({
-  ...tree,
-  branches: tree.branches.map((branch) => ({
-    ...branch,
-    tokens: branch.tokens.map(({ id, text, mine, special, name }) =>
-      special ? [id, text, mine, name] : [id, text, mine],
-    ),
-  })),
+const pack = ({ id, text, mine, special, name }) =>
+  special ? [id, text, mine, name] : [id, text, mine];
+const unpack = ([id, text, mine, name]) => ({
+  ...{ id, text, mine, name, special: name !== undefined, bits: null, rank: null },
 });
 
-const unpacked = (tree) => ({
+const repacked = (how) => (tree) => ({
   ...tree,
-  branches: tree.branches.map((branch) => ({
-    ...branch,
-    tokens: branch.tokens.map(([id, text, mine, name]) => ({
-      ...{ id, text, mine, name, special: name !== undefined, bits: null, rank: null },
-    })),
-  })),
+  branches: tree.branches.map((branch) => ({ ...branch, tokens: branch.tokens.map(how) })),
+});
+const packed = repacked(pack);
+const unpacked = repacked(unpack);
+
+const mapTokens = (talk, how) => ({
+  ...talk,
+  turns: talk.turns.map((turn) => {
+    if (turn.role === "user") return turn;
+    const versions = turn.versions.map(({ prompt, tokens }) => ({
+      prompt: prompt.map(how),
+      tokens: tokens.map(how),
+    }));
+    return { ...turn, versions };
+  }),
 });

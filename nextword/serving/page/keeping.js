@@ -1,4 +1,4 @@
-/** What was written is there again when the page is opened again, or its model taken up again. */
+/** What was written and said is there again when the page is opened again, or its model taken up again. */
 import { html } from "./vendor/preact-htm.js";
 import * as drafts from "./draft.js";
 import { t } from "./messages.js";
@@ -17,7 +17,7 @@ import { textOf } from "./tokens.js";
 import * as trees from "./tree.js";
 
 const PAUSE = 400; // milliseconds after a change until it is kept
-const FOLLOWED = ["model", "history", "sampling", "length", "panel", "desk"];
+const FOLLOWED = ["model", "history", "sampling", "length", "panel", "desk", "talk"];
 
 /** The text that is written, which may lie aside while a conversation is looked at. */
 const written = (state) => (state.desk === "text" ? state : state.desks.text);
@@ -39,8 +39,15 @@ export function startKeeping() {
 
 function keepNow() {
   const state = get();
+  if (!state.model) return;
+  keepText(state);
+  const keptTalk = drafts.keepTalk(state.model, state.talk.present);
+  set({ keptTalk });
+}
+
+function keepText(state) {
   const text = written(state);
-  if (!state.model || !text) return;
+  if (!text) return;
   const { length, panel, models, model, sampling } = state;
   const own = ownSampling(models, model).sampling;
   const isOwn = Object.keys(own).every((name) => own[name] === sampling[name]);
@@ -48,8 +55,10 @@ function keepNow() {
   set({ kept: drafts.keep(model, treeOf(text), settings) });
 }
 
-/** Take up what was written with the model when the page was last open. */
+/** Take up what was written with the model, and said to it, when the page was last open. */
 export function restore() {
+  const talk = drafts.keptTalk(get().model);
+  if (talk) set({ talk: trees.record(talk), restoredTalk: true });
   const draft = drafts.kept(get().model);
   if (!draft) return;
   const tree = trees.doubt(draft.tree);
@@ -78,6 +87,7 @@ export async function useModel(name) {
   adopt(
     {
       model: name,
+      ...talkWith(name, state),
       ...ownSampling(state.models, name),
       ...draft?.settings,
       ...nothing,
@@ -96,6 +106,14 @@ export async function useModel(name) {
   }
 }
 
+/** A conversation goes on with another model; that model's own can be gone back to by undoing. */
+function talkWith(name, { talk }) {
+  const own = drafts.keptTalk(name);
+  if (!own) return {};
+  if (!talk.present.turns.length) return { talk: trees.record(own), restoredTalk: true };
+  return { talk: trees.step(trees.record(own), talk.present) };
+}
+
 /** Say that the text was kept, until something is done with it, or that it cannot be. */
 export function Kept() {
   const restored = useStore((state) => state.restored && !state.history.past.length);
@@ -107,5 +125,20 @@ export function Kept() {
       <button type="button" class="link" onClick=${beginAnew}>${t("beginAnew")}</button>
     </p>`}
     ${kept !== "all" && html`<p>${t(`kept.${kept}`)}</p>`}
+  </div>`;
+}
+
+/** The same of the conversation, which can be put away for another. */
+export function KeptTalk({ onBegin }) {
+  const isRestored = useStore((state) => state.restoredTalk && !state.talk.past.length);
+  const hasTurns = useStore((state) => state.talk.present.turns.length > 0);
+  const kept = useStore((state) => state.keptTalk);
+  return html`<div class="kept quiet" role="status">
+    ${hasTurns &&
+    html`<p>
+      ${isRestored && t("restoredTalk")}
+      <button type="button" class="link" onClick=${onBegin}>${t("beginAnew")}</button>
+    </p>`}
+    ${kept !== "all" && html`<p>${t("kept.talk")}</p>`}
   </div>`;
 }

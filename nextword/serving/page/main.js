@@ -1,7 +1,7 @@
 /** The beginning: reads what can be shown, and shows it. */
 import { html, render, useEffect, useLayoutEffect } from "./vendor/preact-htm.js";
 import { Chat } from "./chat.js";
-import { start as startTalk } from "./conversation.js";
+import { resume, start as startTalk } from "./conversation.js";
 import { loadRuns, start as startRuns } from "./follow.js";
 import { restore, startKeeping } from "./keeping.js";
 import { KeysDialog, listen } from "./keys.js";
@@ -67,6 +67,7 @@ function App() {
     if (!shown) return;
     if (shown !== view) set({ view: shown });
     enter(shown === "chat" ? "chat" : "text");
+    if (shown === "chat") resume();
   }, [shown, view]);
   const View = VIEWS[shown];
   const noView = useStore((state) => state.ready && !state.failed) && !View;

@@ -54,6 +54,10 @@ const MESSAGES = {
     "Your last text is back. It is kept in this browser alone.",
     "上次的文本已恢复，只保存在这个浏览器里。",
   ],
+  restoredTalk: [
+    "Your last conversation is back. It is kept in this browser alone.",
+    "上次的对话已恢复，只保存在这个浏览器里。",
+  ],
   beginAnew: ["Begin anew", "重新开始"],
   "kept.text": [
     "There are too many branches to keep: only the text that you see will be here when you open the page again.",
@@ -62,6 +66,10 @@ const MESSAGES = {
   "kept.nothing": [
     "This text cannot be kept: it will be gone when you close the page. Save it or copy it.",
     "这段文本存不下，关闭本页后会丢失。请点“保存”或复制出来。",
+  ],
+  "kept.talk": [
+    "This conversation cannot be kept: it will be gone when you close the page.",
+    "这段对话存不下，关闭本页后会丢失。",
   ],
   // reading
   boundaries: ["Show tokens", "显示词元边界"],
@@ -132,8 +140,8 @@ const MESSAGES = {
   send: ["Send", "发送"],
   answerLabel: ["The model’s answer; arrow keys select its tokens", "模型的回答；用方向键选择词元"],
   talkIsFull: [
-    "The conversation fills the {n} tokens that the model sees at once: it cannot answer any more. Undo, or open the page anew for another conversation.",
-    "对话已占满模型一次能看的 {n} 个词元，无法再回答。请撤销，或重新打开本页另起对话。",
+    "The conversation fills the {n} tokens that the model sees at once: it cannot answer any more. Undo, or begin anew.",
+    "对话已占满模型一次能看的 {n} 个词元，无法再回答。请撤销，或重新开始。",
   ],
   versionBefore: ["The version before", "上一个版本"],
   versionAfter: ["The next version", "下一个版本"],

@@ -285,12 +285,15 @@ export function enter(desk) {
   if (get().model) measure();
 }
 
-/** Take up a text that is known in tokens, with one of them selected. */
-export function load(tokens, number) {
-  const history = trees.record(trees.begin(tokens));
+/** Take up a text that is known in tokens, with one of them selected. Of one that was kept while the
+ * page was closed they are measured first. */
+export function load(tokens, number, isKept = false) {
+  const tree = trees.begin(tokens);
+  const history = trees.record(isKept ? trees.doubt(tree) : tree);
   const nothing = tokens.length ? {} : { odds: null, lens: null, attention: null };
   set({ history, caret: tokenize.placeOf(tokens, number), source: null, ended: "", ...nothing });
-  ask();
+  if (isKept) measure();
+  else ask();
 }
 
 /** Return the models that are served, each {name, kind, task, columns, ...}. */
