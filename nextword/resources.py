@@ -9,7 +9,9 @@ import gc
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ GROWN = 1.3  # times that: then what is free goes back to the system
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")  # a container's share of the processor, and of memory
 _STATM = Path("/proc/self/statm")
+_command_began: ContextVar[float | None] = ContextVar("command_began", default=None)
 _LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -71,6 +74,28 @@ def _first_number(text: str) -> int | None:
     return int(first[0]) if first and first[0].isdecimal() else None
 
 
+@contextlib.contextmanager
+def timed_command() -> Iterator[None]:
+    """Have what runs in the block count its time from here on, its imports included."""
+    began = _command_began.set(time.monotonic())
+    try:
+        yield
+    finally:
+        _command_began.reset(began)
+
+
+def beginning() -> float:
+    """Return when the command that runs began, by `time.monotonic`: now, where none does."""
+    began = _command_began.get()
+    return time.monotonic() if began is None else began
+
+
+def keep_freed() -> None:
+    """Have the C library keep what is freed from now on, where it can."""
+    _call("mallopt", MMAP_MAX, 0)
+    _call("mallopt", TRIM_THRESHOLD, NEVER)
+
+
 class FreedMemory:
     """Has the C library keep what is freed from step to step, but not more and more of it.
 
@@ -83,8 +108,7 @@ class FreedMemory:
 
     def __init__(self) -> None:
         self._steps, self._usual = 0, 0
-        _call("mallopt", MMAP_MAX, 0)
-        _call("mallopt", TRIM_THRESHOLD, NEVER)
+        keep_freed()
 
     def watch(self) -> None:
         """After each step."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import nextword
 from nextword.errors import UserError, nearest
+from nextword.resources import is_out_of_memory, timed_command
 
 if TYPE_CHECKING:
     from nextword.cli.options import Command
@@ -55,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default that of the process, and return its exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = _run(arguments)
+        with timed_command():
+            status = _run(arguments)
         sys.stdout.flush()
         return status
     except UserError as error:
@@ -95,8 +97,6 @@ def explain(error: Exception, arguments: list[str]) -> UserError:
 
     A bug's traceback goes to a file, which the sentence names.
     """
-    from nextword.resources import is_out_of_memory
-
     if is_out_of_memory(error):
         return UserError(
             "there is not enough memory for this",

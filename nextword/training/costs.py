@@ -14,7 +14,7 @@ from nextword.models.encoder_decoder import GenerativeModel, build_model
 from nextword.models.sizes import block_weights, flops_per_token
 from nextword.objectives import language_modeling
 from nextword.objectives.cross_entropy import chunk_rows
-from nextword.resources import memory, resident
+from nextword.resources import keep_freed, memory, resident
 from nextword.settings import PretrainSettings
 from nextword.tokens.store import Store
 from nextword.training.machine import Precision
@@ -49,6 +49,7 @@ class SpeedTest:
 
     def __call__(self, config: TransformerConfig, batch_size: int, micro_batch: int) -> float:
         """Return tokens a second for a model of this shape."""
+        keep_freed()  # as while training
         part, rows, time_steps = self._part(config, micro_batch)
         model = build_model(part, seed=self.settings.seed).to(self.group.device)
         model.activation_dtype = self.precision.dtype
@@ -93,8 +94,10 @@ class SpeedTest:
         return config, max(1, min(rows, int(affordable) // context)), context
 
     def _seconds_of_a_pass(self, model: GenerativeModel, batch: Any) -> float:
-        """The mean of as many forward and backward passes as PATIENCE allows, after one more."""
-        language_modeling.loss(model, batch).backward()
+        """The mean of as many forward and backward passes as PATIENCE allows, after two for which
+        memory has still to be found."""
+        for _ in range(2):
+            language_modeling.loss(model, batch).backward()
         began, passes = self._now(), 0
         while True:
             language_modeling.loss(model, batch).backward()

@@ -36,6 +36,7 @@ SETTLED = 0.4  # share of a run for which the last step stands, where wsd's deca
 LATE = 0.02  # share of a run by which it may end after its budget
 FETCHED_AHEAD = 8  # steps, of a store that is elsewhere
 MEASURING = 0.02  # share of a budget kept for measuring the finished model
+CONCLUDING = 0.5  # seconds of it kept for the report and the end of the process
 
 
 class NonFiniteError(Exception):
@@ -229,7 +230,8 @@ def fit_to_budget(trainer: Trainer, state: State) -> None:
         return
     planned = state.schedule
     rate = (state.step - 1) / max(state.seconds - state.began, 1e-9)  # steps a second
-    left = state.budget * (1 - MEASURING) - state.seconds - state.validating - state.saving
+    left = state.budget * (1 - MEASURING) - CONCLUDING
+    left -= state.seconds + state.validating + state.saving
     steps = state.step + max(0, int(left * rate))
     if not state.horizon_fixed:
         decay = max(1, round(trainer.plan.decay_share * steps))

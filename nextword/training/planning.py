@@ -15,7 +15,7 @@ from nextword.settings import PretrainSettings
 from nextword.terminal import duration, quantity
 from nextword.tokens.store import Split
 from nextword.training.schedule import Plan, Schedule
-from nextword.training.workload import Machine, Workload
+from nextword.training.workload import Machine, Rate, Workload
 
 DEFAULT_SECONDS = 15 * 60.0  # a run's length when nobody says: one coffee
 CLOSING_SHARE = 0.06  # of a budget, for validations, samples and saves
@@ -77,14 +77,14 @@ def check(settings: PretrainSettings) -> None:
             )
     context = settings.context_length or DEFAULT_CONTEXT
     anything = Workload(settings, tokens=1, vocab_size=USUAL_VOCABULARY, seconds=1.0)
-    anything.config(context, flops=1.0)
+    anything.config(context, Rate(1.0))
 
 
 def width_to_time(settings: PretrainSettings) -> int:
     """Return the width of the model asked for, or about that of the one that will be chosen."""
     given = Workload(settings, tokens=1, vocab_size=USUAL_VOCABULARY, seconds=1.0)
     context = settings.context_length or DEFAULT_CONTEXT
-    return given.config(context, 1.0).width if given.size_is_given else REFERENCE_WIDTH
+    return given.config(context, Rate(1.0)).width if given.size_is_given else REFERENCE_WIDTH
 
 
 def plan(

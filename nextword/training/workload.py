@@ -18,6 +18,9 @@ from nextword.settings import PretrainSettings
 from nextword.terminal import quantity
 
 ASSUMED_SHARE = 0.25  # of the matmul peak that training reaches, until it is measured
+LARGE, BETTER_USE = 5e6, 0.22  # measured: 129, 148 and 171 GFLOP/s with 0.6, 1.2 and 1.9 M
+MOST_CHANGES = 3  # of a choice, by speeds that are measured
+SMALL = 1.5e5  # parameters, without embeddings
 REPEATS_WORTH = 15.4  # Muennighoff et al. 2023: passes after which repeating is worth 1 - 1/e
 # When nobody says how long; a text with other words hidden is another exercise.
 MOST_EPOCHS = {"causal": 16.0, "masked": 64.0, "denoise": 64.0}
@@ -30,6 +33,7 @@ SHORT = 4.0  # a short run's steps have so many times the root of its tokens
 FEWEST = 150  # steps of the shortest, about
 MEASURED = 4096  # tokens: the largest step that was compared with smaller ones
 ROWS = 32  # a step has at least so many sequences, or they are shorter
+MANY = 4e6  # tokens of a run, from which on half as many do
 SHORTEST_CONTEXT = 64
 
 Speed = Callable[[TransformerConfig, int, int], float]  # config, batch, micro-batch -> tokens/s
@@ -48,8 +52,12 @@ class Machine:
 
 
 def expected_loss(parameters: float, tokens: float, unique: float) -> float:
-    """Nats a token by Hoffmann et al. 2022, after Muennighoff et al. 2023 for repeated text."""
-    return 1.69 + 406.4 / parameters**0.34 + 410.7 / worth(tokens, unique) ** 0.28
+    """Nats a token by Hoffmann et al. 2022, after Muennighoff et al. 2023 for repeated text.
+
+    The law was fitted to models of 44 M parameters and more, and punishes small ones too much for
+    being small: SMALL, fitted here, levels it off (docs/recipe.md).
+    """
+    return 1.69 + 406.4 / (parameters + SMALL) ** 0.34 + 410.7 / worth(tokens, unique) ** 0.28
 
 
 def worth(tokens: float, unique: float) -> float:
@@ -58,6 +66,20 @@ def worth(tokens: float, unique: float) -> float:
     return min(tokens, unique) * (
         1 + REPEATS_WORTH * (1 - math.exp(-repeats / REPEATS_WORTH)) if repeats else 1
     )
+
+
+@dataclass(frozen=True)
+class Rate:
+    """FLOP/s that training reaches with a model of so many parameters. Larger ones use a machine
+    better, up to LARGE."""
+
+    flops: float
+    parameters: float = LARGE
+
+    def of(self, config: TransformerConfig) -> float:
+        """Return the FLOP/s that another model will reach, about."""
+        ratio = min(parameter_count(config), LARGE) / min(self.parameters, LARGE)
+        return self.flops * float(ratio) ** BETTER_USE
 
 
 @dataclass(frozen=True)
@@ -75,23 +97,32 @@ class Workload:
 
     def measured(self, longest: int, machine: Machine) -> tuple[TransformerConfig, int, int, float]:
         """Return the model, sequences a step and at once, and tokens a second: chosen for the speed
-        that is assumed, then again for the one that is measured. `longest` is the context that the
-        text is worth."""
-        chosen = self.shape(longest, machine.peak * ASSUMED_SHARE, machine)
+        that is assumed, then for the one that is measured, where the other model's own speed, which
+        is measured too, says the same. `longest` is the context that the text is worth."""
+        chosen = self.shape(longest, Rate(machine.peak * ASSUMED_SHARE), machine)
         speed = machine.measure(*chosen)
-        flops = speed * self.work(chosen[0])
-        if (again := self.shape(longest, flops, machine)) != chosen:
-            chosen, speed = again, machine.measure(*again)
+        for _ in range(MOST_CHANGES):
+            found = Rate(speed * self.work(chosen[0]), parameter_count(chosen[0]))
+            again = self.shape(longest, found, machine)
+            if again == chosen:
+                break
+            other = machine.measure(*again)
+            is_another = parameter_count(again[0]) != parameter_count(chosen[0])
+            if is_another and self.loss(again[0], other) >= self.loss(chosen[0], speed):
+                break
+            chosen, speed = again, other
         return *chosen, speed
 
     def shape(
-        self, longest: int, flops: float, machine: Machine
+        self, longest: int, rate: Rate, machine: Machine
     ) -> tuple[TransformerConfig, int, int]:
-        """Return the model, sequences a step and sequences at once, for a speed in FLOP/s."""
-        config = self.config(longest, flops)
+        """Return the model, sequences a step and sequences at once, for a rate of computing."""
+        config = self.config(longest, rate)
+        flops = rate.of(config)
         if not (self.settings.context_length or (self.settings.size or "").startswith("gpt2")):
             a_step = self.step_tokens(config, flops)
-            a_row = a_step // (ROWS if a_step < MEASURED else ROWS // 2)
+            seen = self.total_tokens(flops / self.work(config))
+            a_row = a_step // (ROWS if seen < MANY else ROWS // 2)
             context = min(longest, max(SHORTEST_CONTEXT, a_row))
             config = replace(config, context_length=context)
         return config, *self.batch(config, flops, machine)
@@ -104,8 +135,8 @@ class Workload:
         wanted = max(SMALLEST_STEP, short, seen / STEPS)
         return int(2 ** round(math.log2(min(wanted, LARGEST_STEP))))
 
-    def config(self, context: int, flops: float) -> TransformerConfig:
-        """Return the model asked for, or the one of lowest expected loss at so many FLOP/s."""
+    def config(self, context: int, rate: Rate) -> TransformerConfig:
+        """Return the model asked for, or the one of lowest expected loss at a rate of computing."""
         settings = self.settings
         family = settings.family or FAMILY.get(settings.objective)
         settings = settings.model_copy(update={"context_length": context, "family": family})
@@ -116,10 +147,11 @@ class Workload:
             config_for(settings.model_copy(update={"size": name}), self.vocab_size)
             for name in names
         ]
-        return min(candidates, key=lambda config: self.loss(config, flops))
+        return min(candidates, key=lambda c: self.loss(c, rate.of(c) / self.work(c)))
 
-    def loss(self, config: TransformerConfig, flops: float) -> float:
-        seen = self.total_tokens(flops / self.work(config))
+    def loss(self, config: TransformerConfig, speed: float) -> float:
+        """Return what the scaling law expects of a model that reads so many tokens a second."""
+        seen = self.total_tokens(speed)
         embeddings = self.vocab_size * config.width * (1 if config.tied else 2)
         return expected_loss(parameter_count(config) - embeddings, max(1.0, seen), self.tokens)
 

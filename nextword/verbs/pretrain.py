@@ -11,6 +11,7 @@ from typing import Any
 
 from nextword.errors import UserError
 from nextword.files import write_json
+from nextword.resources import beginning
 from nextword.runs.record import EVALUATION, Record, Run, is_run, read_run
 from nextword.settings import HidingSettings, PretrainSettings, Settings, with_overrides
 from nextword.terminal import say, warn
@@ -92,7 +93,7 @@ def run_pretraining(
 ) -> RunSummary:
     """Train a new model, without measuring it at the end. SIGTERM and Ctrl-C end it early: all that
     was done is on the disk then, and the summary's `signal` says so."""
-    started = time.monotonic()
+    started = beginning()
     settings = with_overrides(PretrainSettings, settings, overrides)
     items = list_items(data)
 

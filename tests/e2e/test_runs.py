@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from nextword import resources
 from nextword.cli.main import main
 from nextword.errors import UserError
 from nextword.files import sha256
@@ -20,10 +21,9 @@ from nextword.runs import configuration
 from nextword.runs.configuration import PretrainConfiguration
 from nextword.tokens.prepare import prepare
 from nextword.training import checkpoint, loop, periodic, trainer
-from nextword.training.loop import MEASURING
+from nextword.training.loop import CONCLUDING, MEASURING
 from nextword.training.state import Validation
 from nextword.training.validators import TextValidator
-from nextword.verbs import pretrain as pretraining
 from nextword.verbs import pretrain_run
 from nextword.verbs.pretrain import RunSummary, run_pretraining
 
@@ -339,7 +339,7 @@ def test_a_budget_is_the_time_a_run_takes(
 ) -> None:
     """The machine is half as fast as was measured before the run."""
     clock, step, tokens = Clock(), 0.2, 8 * 32
-    for module in (loop, periodic, pretraining, pretrain_run):
+    for module in (loop, periodic, resources, pretrain_run):
         monkeypatch.setattr(module, "time", clock)
     speed_test = clock.takes(1.0, lambda *shape: 2 * tokens / step)
     monkeypatch.setattr(pretrain_run, "SpeedTest", lambda *given: speed_test)
@@ -347,6 +347,6 @@ def test_a_budget_is_the_time_a_run_takes(
     monkeypatch.setattr(TextValidator, "measure", clock.takes(0.5, TextValidator.measure))
     monkeypatch.setattr(checkpoint, "save", clock.takes(0.3, checkpoint.save))
     summary = train(text, tmp_path / "run", steps=None, budget="20s", schedule=schedule)
-    measuring = 20 * MEASURING  # kept for what comes after the last step
-    assert clock.now + measuring == pytest.approx(20, abs=1.0)
+    kept = 20 * MEASURING + CONCLUDING  # for what comes after the last step
+    assert clock.now + kept == pytest.approx(20, abs=1.0)
     assert summary.steps > 40

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nextword.training.loop import MEASURING, fit_to_budget
+from nextword.training.loop import CONCLUDING, MEASURING, fit_to_budget
 from nextword.training.schedule import Schedule
 from nextword.training.state import State
 
@@ -37,8 +37,8 @@ def clocked(
 def test_a_plan_that_was_wrong_is_mended(shape: str, actual: float) -> None:
     """The plan expected 0.1 s a step, and nothing of the first step's six seconds."""
     state, scales = clocked(shape, 950, lambda now: actual)
-    measuring = 100 * MEASURING  # kept for what comes after the last step
-    ended = state.seconds + 1.0 + measuring
+    kept = 100 * MEASURING + CONCLUDING  # for what comes after the last step
+    ended = state.seconds + 1.0 + kept
     assert ended == pytest.approx(100, abs=max(1.0, 2 * actual))
     settled = scales[20:]
     jumps = [abs(b - a) for a, b in itertools.pairwise(settled)]

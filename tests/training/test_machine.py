@@ -28,7 +28,7 @@ class Products(TorchDispatchMode):
         self.found: list[tuple[torch.dtype, int]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default):
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm):
             self.found.append((args[0].dtype, args[0].shape[-2]))
         return func(*args, **(kwargs or {}))
 

@@ -92,6 +92,29 @@ def test_a_step_grows_with_the_budget(store: Path) -> None:
     assert planned_at(store, 5.0, "5s").schedule.steps >= 50
 
 
+def test_another_size_is_taken_only_where_its_own_speed_says_so(store: Path) -> None:
+    """The first guess of the speed is far too high here, so that a smaller model is proposed."""
+    chosen = {}
+    for share in (1.0, 0.02):  # of the rate that the smaller ones are expected to reach
+        tried: list[int] = []
+
+        def speed(
+            config: TransformerConfig, *_: int, tried: list[int] = tried, share: float = share
+        ) -> float:
+            tried.append(parameter_count(config))
+            is_first = tried[0] == tried[-1]
+            return (
+                (1 if is_first else share) * 2e10 / flops_per_token(config, config.context_length)
+            )
+
+        settings = PretrainSettings(budget="10m")  # type: ignore[arg-type]
+        found = plan(settings, Store.open(store).train, Machine(8e11, speed))
+        chosen[share] = parameter_count(found.config)
+        assert len(set(tried)) > 1 and min(tried) < tried[0]
+        assert chosen[share] == (min(tried) if share == 1 else tried[0])
+    assert chosen[1.0] < chosen[0.02]
+
+
 def test_a_context_that_is_asked_for_is_kept(store: Path) -> None:
     assert planned(store, budget="1s", context_length=256).config.context_length == 256
     assert planned(store, budget="1s", size="gpt2").config.context_length > 64
