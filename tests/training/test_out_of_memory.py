@@ -22,18 +22,17 @@ LACK = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 
 LIMITED = """
 import resource, sys
 import nextword as nw
-from nextword.training import session
-train = session.train
-def limited(trainer, state):  # while it trains: what is there now, and 700 MB more
-    before, most = resource.getrlimit(resource.RLIMIT_AS)
+from nextword.training import loop
+step, before, bounds = loop.train_step, resource.getrlimit(resource.RLIMIT_AS), []
+def limited(*given):  # in steps alone: what there is at the first, and 700 MB more
     pages = int(open("/proc/self/statm").read().split()[0])
-    bound = pages * resource.getpagesize() + 700_000_000
-    resource.setrlimit(resource.RLIMIT_AS, (bound, most))
+    bounds.append(pages * resource.getpagesize() + 700_000_000)
+    resource.setrlimit(resource.RLIMIT_AS, (bounds[0], before[1]))
     try:
-        return train(trainer, state)
+        return step(*given)
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (before, most))
-session.train = limited
+        resource.setrlimit(resource.RLIMIT_AS, before)
+loop.train_step = limited
 nw.pretrain(sys.argv[1], sys.argv[2], layers=2, width=64, heads=2, context_length=256,
     batch_size=256, micro_batch=256, steps=2, eval_every=2, eval_tokens=1024, sample_every=0,
     precision="fp32", threads=1)
