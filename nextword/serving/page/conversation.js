@@ -17,7 +17,7 @@ export const start = () => ({
   draft: "",
   openTurn: null, // the number of the answer that is looked into
   restoredTalk: false, // whether it is one that was kept while the page was closed
-  keptTalk: "all", // how much of it will be: "all", "nothing"
+  keptTalk: "all", // "talk" where it will not be
 });
 
 export const turnsOf = (state) => state.talk.present.turns;

@@ -23,12 +23,15 @@ export function keep(model, tree, settings) {
   return "nothing";
 }
 
-/** Keep a conversation with a model: "all", or "nothing". */
+/** Whether a conversation is kept already as it is: one is never changed in place. */
+export const isHeld = (model, talk) => held.get(TALK + model) === talk;
+
+/** Keep a conversation with a model: returns "all", or "talk" where it is too much. */
 export function keepTalk(model, talk) {
   const name = TALK + model;
   if (!talk.turns.length && !talk.system) return forget(name);
   held.set(name, talk);
-  return store(name, { talk: mapTokens(talk, pack) }) ? "all" : "nothing";
+  return store(name, { talk: mapTokens(talk, pack) }) ? "all" : "talk";
 }
 
 /** Return {tree, settings} as they were kept of a model, null where there are none. */

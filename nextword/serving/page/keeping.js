@@ -41,8 +41,8 @@ function keepNow() {
   const state = get();
   if (!state.model) return;
   keepText(state);
-  const keptTalk = drafts.keepTalk(state.model, state.talk.present);
-  set({ keptTalk });
+  const { present } = state.talk;
+  if (!drafts.isHeld(state.model, present)) set({ keptTalk: drafts.keepTalk(state.model, present) });
 }
 
 function keepText(state) {
@@ -116,29 +116,27 @@ function talkWith(name, { talk }) {
 
 /** Say that the text was kept, until something is done with it, or that it cannot be. */
 export function Kept() {
-  const restored = useStore((state) => state.restored && !state.history.past.length);
+  const isRestored = useStore((state) => state.restored && !state.history.past.length);
   const kept = useStore((state) => state.kept);
-  return html`<div class="kept quiet" role="status">
-    ${restored &&
-    html`<p>
-      ${t("restored")}
-      <button type="button" class="link" onClick=${beginAnew}>${t("beginAnew")}</button>
-    </p>`}
-    ${kept !== "all" && html`<p>${t(`kept.${kept}`)}</p>`}
-  </div>`;
+  return html`<${Keeping} words=${t("restored")} onBegin=${isRestored && beginAnew} kept=${kept} />`;
 }
 
-/** The same of the conversation, which can be put away for another. */
+/** The same of the conversation, which can be put away for another at any time. */
 export function KeptTalk({ onBegin }) {
   const isRestored = useStore((state) => state.restoredTalk && !state.talk.past.length);
   const hasTurns = useStore((state) => state.talk.present.turns.length > 0);
   const kept = useStore((state) => state.keptTalk);
+  const words = isRestored && t("restoredTalk");
+  return html`<${Keeping} words=${words} onBegin=${hasTurns && onBegin} kept=${kept} />`;
+}
+
+function Keeping({ words, onBegin, kept }) {
   return html`<div class="kept quiet" role="status">
-    ${hasTurns &&
+    ${onBegin &&
     html`<p>
-      ${isRestored && t("restoredTalk")}
+      ${words}
       <button type="button" class="link" onClick=${onBegin}>${t("beginAnew")}</button>
     </p>`}
-    ${kept !== "all" && html`<p>${t("kept.talk")}</p>`}
+    ${kept !== "all" && html`<p>${t(`kept.${kept}`)}</p>`}
   </div>`;
 }
