@@ -11,6 +11,8 @@ PYTHON := $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 	>/dev/null 2>&1 && echo $(name))))
 endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Older pips run a package's setup.py themselves, and leave out what its requirements require.
+export PIP_USE_PEP517 := 1
 
 # `make demo TEXT=my_books/` learns from your own text; TIME is the time it may train for, PROMPT what
 # the model goes on with in the end.

@@ -105,8 +105,10 @@ def test_commands_change_the_conversation_and_save_it(
     assert roles == ["system", *["user", "assistant"] * 3]
     said = [message["content"] for message in saved if message["role"] == "user"]
     assert said == ["one", "three", "/x"]
-    answers = out.split("\n")
-    assert saved[4]["content"] == answers[3] != answers[2], "another answer in place of the last"
+    first, again, last = (saved[at]["content"] for at in (2, 4, 6))
+    assert out.startswith(f"{first}\n") and out.endswith(f"\n{again}\n{last}\n")
+    replaced = out.removesuffix(f"\n{again}\n{last}\n")
+    assert not replaced.endswith(f"\n{again}"), "another answer in place of the last"
     status, _, err = talk(monkeypatch, capsys, f"/save {file}\n", str(talker))
     assert status == 2 and "exists" in err
 
