@@ -149,17 +149,19 @@ class Block(nn.Module):
         source: Tensor | None = None,
         source_bias: Tensor | None = None,
     ) -> Tensor:
-        drop = partial(F.dropout, p=self.dropout, training=self.training)
         if self.post_norm:
-            x = self.attention_norm(x + drop(self.attention(x, rotation, bias, cache)))
-            output: Tensor = self.mlp_norm(x + drop(self.mlp(x)))
+            x = self.attention_norm(x + self._drop(self.attention(x, rotation, bias, cache)))
+            output: Tensor = self.mlp_norm(x + self._drop(self.mlp(x)))
             return output
         attended = self.attention(self.attention_norm(x), rotation, bias, cache)
-        x = x + drop(self.attention_output_norm(attended) if self.output_norm else attended)
+        x = x + self._drop(self.attention_output_norm(attended) if self.output_norm else attended)
         if source is not None:
-            x = x + drop(self.cross(self.cross_norm(x), source, source_bias, cache))
+            x = x + self._drop(self.cross(self.cross_norm(x), source, source_bias, cache))
         computed = self.mlp(self.mlp_norm(x))
-        return x + drop(self.mlp_output_norm(computed) if self.output_norm else computed)
+        return x + self._drop(self.mlp_output_norm(computed) if self.output_norm else computed)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
 def compile_blocks(model: nn.Module) -> None:

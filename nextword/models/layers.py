@@ -143,18 +143,26 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     width] for x [..., heads, width] (Zhang and Sennrich 2019). The gradient is written out, because
     autograd's own holds more than x.
     """
+    if not torch.is_grad_enabled():
+        return _rms_norm(x, weight, epsilon)[0]
     normed: Tensor = _RMSNorm.apply(x, weight, epsilon)
     return normed
+
+
+def _rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Return the normed x, and what it was multiplied by before the weight, [..., 1]."""
+    exact = torch.promote_types(x.dtype, torch.float32)
+    square = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact).square_()
+    inverse = square.div_(x.shape[-1]).add_(epsilon).rsqrt_()
+    return (x * inverse).mul_(weight).to(x.dtype), inverse
 
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        exact = torch.promote_types(x.dtype, torch.float32)
-        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact).square_()
-        inverse = square.div_(x.shape[-1]).add_(epsilon).rsqrt_()
+        normed, inverse = _rms_norm(x, weight, epsilon)
         ctx.save_for_backward(x, weight, inverse)
-        return (x * inverse).mul_(weight).to(x.dtype)
+        return normed
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
@@ -211,7 +219,7 @@ class FeedForward(nn.Module):
         inner = self.input(x)
         if not self.gated:
             return self.output(self.activation(inner))
-        if torch.compiler.is_compiling():  # a compiler writes its own gradient
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled():  # no gradient of ours
             gate, inner = inner.chunk(2, dim=-1)
             return self.output(self.activation(gate) * inner)
         return self.output(_Gate.apply(inner, self.activation, self.slope))

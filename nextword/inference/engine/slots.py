@@ -128,10 +128,7 @@ class SlotCache(KVCache):
         layer = attention.layer
         if not self._parts:
             assert bias is not None
-            if not (padding := self._padding):
-                return self._attend_in_step(attention, query, key, value, bias)
-            used = (tensor[:-padding] for tensor in (query, key, value, bias))
-            return F.pad(self._attend_in_step(attention, *used), (0, 0, 0, 0, 0, 0, 0, padding))
+            return self._attend_in_step(attention, query, key, value, bias)
         outputs = [
             attention.attend(query[:, :, part.tokens], *self._extended(layer, part, key, value))
             for part in self._parts
@@ -143,7 +140,11 @@ class SlotCache(KVCache):
     def _attend_in_step(
         self, attention: Attention, query: Tensor, key: Tensor, value: Tensor, bias: Tensor
     ) -> Tensor:
-        return attention.attend(query, *self.update(attention.layer, key, value), bias)
+        if not (padding := self._padding):
+            return attention.attend(query, *self.update(attention.layer, key, value), bias)
+        query, key, value, bias = (each[:-padding] for each in (query, key, value, bias))
+        output = attention.attend(query, *self.update(attention.layer, key, value), bias)
+        return F.pad(output, (0, 0, 0, 0, 0, 0, 0, padding))
 
     def _extended(
         self, layer: int, part: Part, key: Tensor, value: Tensor
