@@ -66,7 +66,10 @@ def measure(
 
     import torch
 
+    from nextword.resources import keep_freed
+
     torch.set_num_threads(threads)
+    keep_freed()  # as nextword does while it trains: without it every peer is slower
     try:
         best = timed(PEERS[peer](size, kind), seconds, CLOCKS[clock])
     except ImportError as error:

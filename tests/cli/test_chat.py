@@ -98,7 +98,7 @@ def test_commands_change_the_conversation_and_save_it(
 ) -> None:
     file = tmp_path / "talk.json"
     lines = f"one\ntwo\\\nlines\n/undo\nthree\n/retry\n/system Be kind.\n//x\n/save {file}\n"
-    status, out, err = talk(monkeypatch, capsys, lines, str(talker))
+    status, out, err = talk(monkeypatch, capsys, lines, str(talker), "--seed", "1")
     assert status == 0 and "taken back: two\nlines" in err
     saved = json.loads(file.read_text())["messages"]
     roles = [message["role"] for message in saved]
