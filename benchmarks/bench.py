@@ -28,7 +28,7 @@ SIZES = {
     "6x384": Size(6, 384, 6, 4096, 8, 256),
     "124M": Size(12, 768, 12, 50304, 1, 1024),
     "124M, 4 rows": Size(12, 768, 12, 50304, 4, 1024),
-    # Steps as long as those of a run: nextword's own plan of ten minutes, nanoGPT's recipe for a GPU.
+    # Steps as long as a run's: nextword's plan for ten minutes, nanoGPT's recipe for a GPU.
     "4x128, 16 rows": Size(4, 128, 4, 65, 16, 256),
     "6x384, 64 rows": Size(6, 384, 6, 4096, 64, 256),
 }
