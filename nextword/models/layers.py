@@ -219,10 +219,15 @@ class FeedForward(nn.Module):
         inner = self.input(x)
         if not self.gated:
             return self.output(self.activation(inner))
-        if torch.compiler.is_compiling() or not torch.is_grad_enabled():  # no gradient of ours
-            gate, inner = inner.chunk(2, dim=-1)
-            return self.output(self.activation(gate) * inner)
+        # A compiler writes its own gradient, and without any there is nothing to keep.
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+            return self.output(_gate(inner, self.activation))
         return self.output(_Gate.apply(inner, self.activation, self.slope))
+
+
+def _gate(x: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    gate, inner = x.chunk(2, dim=-1)
+    return activation(gate) * inner
 
 
 class _Gate(torch.autograd.Function):
@@ -235,8 +240,7 @@ class _Gate(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x)
         ctx.activation, ctx.slope = activation, slope
-        gate, inner = x.chunk(2, dim=-1)
-        return activation(gate) * inner
+        return _gate(x, activation)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
