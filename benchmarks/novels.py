@@ -5,9 +5,10 @@
 NOVELS is a folder of text. nextword prepares it, and what it holds out is held out by all; the
 others get the same cleaned text with a tokenizer of their own: letters, or byte pairs trained as
 their tutorials do. nextword chooses everything itself. Of each peer three sensible settings are
-tried, in bf16 where some steps say that it is the faster, for as many minutes of training: what
-they do before and after is not counted, while nextword's minutes begin with its command. All are
-measured alike, in bits per byte of the held-out text, in windows of each model's context.
+tried, in bf16 where some steps say that it is the faster, and with freed memory kept, as nextword
+keeps it, for as many minutes of training: what they do before and after is not counted, while
+nextword's minutes begin with its command. All are measured alike, in bits per byte of the held-out
+text, in windows of each model's context.
 """
 
 from __future__ import annotations
@@ -204,6 +205,9 @@ def run_peer(setting: Setting, store: Path, seconds: float) -> dict[str, Any]:
     """Train a peer's model for so long, in the number format that is the faster; measure it."""
     import torch
 
+    from nextword.resources import keep_freed
+
+    keep_freed()  # as nextword does while it trains: without it every peer is slower
     texts = texts_of(store)
     ids, vocabulary = encoded(setting, texts)
 

@@ -28,14 +28,14 @@ A MODEL is a run directory, a Hugging Face directory, a GGUF file, an adapter, o
 the Hub (`gpt2`): [more](export.md).
 DATA is any mix of files, folders, patterns and `hf://` data sets.
 
-Everything that can be given can stand in a YAML file under the name of its flag (`--batch-size` is
-`batch_size`, DATA is `data`) and be given with `--config FILE`; the command line wins over the file.
+Every setting can also be given in a YAML file (`--config FILE`), under the name of its flag (`--batch-size` is
+`batch_size`, DATA is `data`); the command line overrides the file.
 In Python the verbs are functions with the same settings: `nextword.pretrain("my_books", "run",
-budget="10m")`. What a command reports goes to standard error; with `--json` one JSON object goes to
+budget="10m")`. A command reports to standard error; with `--json`, one JSON object goes to
 standard output.
 
 An error is one sentence on standard error, and exit status 2; with `--json`, an object with `error`
-too. 1 is a machine that has run out of something, or a bug; 130 an interruption.
+too. Exit status 1 means that the machine ran out of something, or a bug; 130, an interruption.
 """
 INTRODUCTION_ZH = """# 命令
 
@@ -43,13 +43,13 @@ INTRODUCTION_ZH = """# 命令
 
 本页由 `make docs` 从代码生成。
 
-MODEL 是训练目录、Hugging Face 目录、GGUF 文件、适配器，或 Hub 上的模型名称（`gpt2`），[详见](export.zh-CN.md)。DATA 是文件、文件夹、通配模式、`hf://` 数据集的任意组合。
+MODEL 是训练目录、Hugging Face 目录、GGUF 文件、适配器，或 Hub 上的模型名称（`gpt2`），[详见](export.zh-CN.md)。DATA 是文件、文件夹、通配符、`hf://` 数据集的任意组合。
 
-命令行上能给的都可以写进 YAML 文件，名称与选项相同（`--batch-size` 写作 `batch_size`，DATA 写作 `data`），用 `--config FILE`
+命令行上的选项都可以写进 YAML 文件，名称与选项相同（`--batch-size` 写作 `batch_size`，DATA 写作 `data`），用 `--config FILE`
 给出；命令行优先于文件。在 Python 里，每个命令都是带同样设置的函数：`nextword.pretrain("my_books", "run", budget="10m")`。
 命令的报告写到标准错误；加 `--json` 则在标准输出打印一个 JSON 对象。
 
-出错时在标准错误打印一句话，退出状态为 2；加 `--json` 时还会打印带 `error` 的对象。状态 1 表示机器缺了什么，或者是程序的错；
+出错时在标准错误打印一句话，退出状态为 2；加 `--json` 时还会打印带 `error` 的对象。状态 1 表示机器的某种资源用尽，或者是程序的错；
 130 表示被中断。
 """
 HEADINGS = {"en": ("flag", "value", "meaning"), "zh": ("选项", "值", "含义")}

@@ -38,10 +38,10 @@ VERBS = {
     "predict": Verb("use", "write a fine-tuned model's predictions for new data"),
     "compare": Verb("evaluate", "test whether one of two models is better on labelled data"),
     "generate": Verb("use", "continue a prompt; without one, begin a new text"),
-    "trace": Verb("use", "find where in a run's training text a text stands word for word"),
+    "trace": Verb("use", "find where a text occurs word for word in a run's training text"),
     "fill": Verb("use", "fill each [MASK] of a text with the likeliest words"),
     "chat": Verb("chat", "talk with a model in the terminal, or write a text in turns with it"),
-    "serve": Verb("use", "open a model in the browser, and to other programs: OpenAI's API"),
+    "serve": Verb("use", "open a model in the browser, and to other programs through OpenAI's API"),
     "export": Verb("use", "write a model as a GGUF file, for llama.cpp and Ollama"),
     "info": Verb(
         "info",

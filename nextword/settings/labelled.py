@@ -143,7 +143,7 @@ class FinetuneSettings(TaskSettings):
         return value
 
     beta: float = Field(
-        0.1, gt=0, description="prefer: how strongly the model is kept near the one it began as"
+        0.1, gt=0, description="prefer: how strongly the model is kept near the one it started from"
     )
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="classify: balanced weighs rare classes as much as frequent ones"
