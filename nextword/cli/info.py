@@ -110,7 +110,7 @@ def _device_text(device: Description) -> str:
 
 
 def show_examples(found: Description) -> None:
-    from nextword.tasks.preview import show
+    from nextword.verbs.preview import show
 
     tokens = f" of {quantity(found['tokens'], 'tokens')}" if "tokens" in found else ""
     examples = count_of(found["examples"], "example")

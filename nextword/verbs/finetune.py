@@ -10,10 +10,10 @@ from typing import Any
 
 from nextword.runs.configuration import SEARCH, SEEDS
 from nextword.settings import FinetuneSettings, with_overrides
-from nextword.tasks import training
 from nextword.text.sources import list_items
 from nextword.training import session
 from nextword.training.parallel import Group, Interrupt
+from nextword.verbs import finetune_plan
 from nextword.verbs.finetune_run import Finetuned, Work, finetune_once
 from nextword.verbs.search import search
 from nextword.verbs.seeds import finetune_seeds
@@ -33,7 +33,7 @@ def finetune(
     """
     started, run = time.monotonic(), Path(out)
     settings = with_overrides(FinetuneSettings, settings, overrides)
-    training.check(settings)
+    finetune_plan.check(settings)
     items = list_items(data)
 
     def work(group: Group, interrupt: Interrupt) -> Finetuned:

@@ -1,4 +1,5 @@
-"""What is logged of fine-tuning, said of its model, saved, and measured at its end."""
+"""How fine-tuning validates its model; what it logs, says of the model, saves, and measures at its
+end."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ from nextword.settings import FinetuneSettings
 from nextword.tasks.base import Task
 from nextword.tasks.dataset import Dataset, Encoded, resampler_of
 from nextword.terminal import count_of, duration, quantity
+from nextword.training.parallel import Group, Interrupt
 from nextword.training.schedule import FinetunePlan
-from nextword.training.state import State
+from nextword.training.state import State, Validation
 from nextword.training.trainer import LogValues
 
 AnyTask = Task[Any, Any, Any]
@@ -85,6 +87,51 @@ class FinetuneHooks:
     def give_up(self, state: State) -> str:
         """Return why a trial ends early, "" for going on."""
         return self.trial(state) if self.trial else ""
+
+
+class TaskValidator:
+    """A training loop's validator for any task; `metric` decides which model is the best."""
+
+    def __init__(
+        self,
+        task: AnyTask,
+        encoded: Encoded[Any] | None,
+        dataset: Dataset[Any],
+        metric: str,
+    ) -> None:
+        """`encoded` is None where nothing is held out."""
+        self._task, self._encoded, self._dataset = task, encoded, dataset
+        self._metric = metric
+
+    @property
+    def is_empty(self) -> bool:
+        return self._encoded is None
+
+    @property
+    def can_sample(self) -> bool:
+        """Whether the task writes something that can be shown."""
+        return self._encoded is not None and self._task.unit == "tokens"
+
+    def measure(self, model: Any, group: Group, interrupt: Interrupt) -> Validation | None:
+        """Return the loss and the task's metrics; None when a stop was asked for."""
+        assert self._encoded is not None
+        if interrupt.requested and group.size == 1:
+            return None
+        outputs, dataset = self._task.validate(self._encoded, self._dataset)
+        metrics = self._task.metrics(outputs, dataset)
+        values = {name: metric.value for name, metric in metrics.items()}
+        loss = outputs.loss.value
+        decisive = ({"loss": loss} | values)[self._metric]
+        lower = self._task.directions[self._metric] == "lower"
+        enough = self._task.converged(outputs, dataset)
+        return Validation(loss, -decisive if lower else decisive, values, enough)
+
+    def sample(self, model: Any) -> tuple[str, str]:
+        """Return the first held-out prompt and what the model writes after it."""
+        assert self._encoded is not None
+        sample = self._task.sample(self._encoded)
+        assert sample is not None, f"{self._task.name} writes nothing"
+        return sample
 
 
 def work_per_target(task: AnyTask, encoded: Encoded[Any]) -> float:

@@ -23,11 +23,9 @@ from nextword.files import recover
 from nextword.runs import configuration, training_text
 from nextword.runs.configuration import FinetuneConfiguration, check_new
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
-from nextword.tasks import training
 from nextword.tasks.dataset import Dataset, Encoded, fingerprint
 from nextword.tasks.opening import open_task, task_class, write_task_file
 from nextword.tasks.records import read_records
-from nextword.tasks.training import TaskValidator, hold_out
 from nextword.terminal import warn
 from nextword.tokens import losses
 from nextword.tokens.packing import ExampleLoader
@@ -39,7 +37,14 @@ from nextword.training.schedule import FinetunePlan
 from nextword.training.sharding import choose_sharding, spread
 from nextword.training.state import State
 from nextword.training.trainer import Session, Subject, Trainer, build_trainer
-from nextword.verbs.finetune_hooks import AnyTask, FinetuneHooks, GiveUp, evaluate_held_out
+from nextword.verbs import finetune_plan
+from nextword.verbs.finetune_hooks import (
+    AnyTask,
+    FinetuneHooks,
+    GiveUp,
+    TaskValidator,
+    evaluate_held_out,
+)
 
 Data = Dataset[Any]
 
@@ -163,18 +168,18 @@ def _prepare(
     if group.is_main or lost.share > losses.TOO_MUCH:
         losses.check(lost, work.model)
         losses.say_what_is_folded(task.tokenizer)
-    training.choose_parameters(task, settings)
+    finetune_plan.choose_parameters(task, settings)
     width = task.body.config.width
     precision = (
         saved.precision
         if saved
         else choose_precision(settings.precision, group, width, settings.threads)
     )
-    plan = saved.plan if saved else training.plan(task, encoded, settings)
+    plan = saved.plan if saved else finetune_plan.plan(task, encoded, settings)
     metric = choose_metric(task.directions, settings.metric)
     if group.is_main:
         recover(run / "model")
-        training.tell(task, encoded, train, len(val), plan, settings, precision.name)
+        finetune_plan.tell(task, encoded, train, len(val), plan, settings, precision.name)
         for note in validated.notes if validated else []:
             warn(f"held out: {note}")
         if saved is None:
@@ -233,7 +238,7 @@ def _read(
     train = kind.read(records, settings)
     if not settings.val:
         names = kind.label_names(train, settings) if settings.val_fraction else []
-        return *hold_out(train, names, settings), fingerprints
+        return *finetune_plan.hold_out(train, names, settings), fingerprints
     val = kind.read_val(val_records, settings, train)
     for line in val.report.left_out_lines():
         warn(f"to validate on: {line}")

@@ -13,8 +13,8 @@ import pytest
 from resume_cases import KINDS, Workshop, outcome
 
 from nextword.cli.main import main
-from nextword.tasks import training
 from nextword.training import loop
+from nextword.verbs import finetune_plan
 
 
 class DiedError(Exception):
@@ -77,8 +77,8 @@ def test_a_run_stopped_after_every_step_ends_as_one_that_never_was(
 def test_a_line_of_the_log_that_means_several_steps_is_the_same_after_a_stop(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = training.plan
-    monkeypatch.setattr(training, "plan", lambda *given: replace(plan(*given), log_every=2))
+    plan = finetune_plan.plan
+    monkeypatch.setattr(finetune_plan, "plan", lambda *given: replace(plan(*given), log_every=2))
     kind, losses = KINDS["classes"], []
     lives = Lives(monkeypatch)
     for ends in ([""], ["signal", ""]):

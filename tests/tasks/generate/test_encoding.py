@@ -12,10 +12,10 @@ from support.prompts import as_records, encode, read
 from nextword.errors import UserError
 from nextword.tasks.generate.encoding import EncodedPrompts, mark_targets, whole_characters
 from nextword.tasks.opening import task_class
-from nextword.tasks.preview import shorten
 from nextword.tasks.records import Record, read_records
 from nextword.tokens.tokenizer import Tokenizer
 from nextword.tokens.tokenizer_training import byte_tokenizer
+from nextword.verbs.preview import shorten
 
 DATA = Path(__file__).parents[3] / "examples" / "data"
 CONTEXT = "One line. " * 30 + "The bridge was built in 1712 by Ada. " + "Another line. " * 30

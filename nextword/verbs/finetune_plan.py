@@ -1,4 +1,4 @@
-"""What fine-tuning decides before its first step, and how it validates a model."""
+"""What fine-tuning decides before its first step, and what it says of that."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ from nextword.settings import FinetuneSettings
 from nextword.tasks.base import Task
 from nextword.tasks.dataset import Dataset, Encoded, groups_of
 from nextword.tasks.opening import task_class
-from nextword.tasks.preview import preview, preview_encoded, show
 from nextword.terminal import count_of, quantity, say
 from nextword.training import optimizers
-from nextword.training.parallel import Group, Interrupt
 from nextword.training.planning import MOMENTUM
 from nextword.training.schedule import FinetunePlan, Schedule
-from nextword.training.state import Validation
+from nextword.verbs.preview import preview, preview_encoded, show
 
 EPOCHS = 3.0  # passes over a few thousand examples; of fewer more, of very many fewer
 FEW, MANY, MOST_EPOCHS = 2_000, 100_000, 20.0
@@ -183,48 +181,3 @@ def tell(
         f"  {quantity(learning, 'parameters')} of {quantity(everything)} learn"
         f" ({learning / everything:.2%})"
     )
-
-
-class TaskValidator:
-    """A training loop's validator for any task; `metric` decides which model is the best."""
-
-    def __init__(
-        self,
-        task: Task[Any, Any, Any],
-        encoded: Encoded[Any] | None,
-        dataset: Dataset[Any],
-        metric: str,
-    ) -> None:
-        """`encoded` is None where nothing is held out."""
-        self._task, self._encoded, self._dataset = task, encoded, dataset
-        self._metric = metric
-
-    @property
-    def is_empty(self) -> bool:
-        return self._encoded is None
-
-    @property
-    def can_sample(self) -> bool:
-        """Whether the task writes something that can be shown."""
-        return self._encoded is not None and self._task.unit == "tokens"
-
-    def measure(self, model: Any, group: Group, interrupt: Interrupt) -> Validation | None:
-        """Return the loss and the task's metrics; None when a stop was asked for."""
-        assert self._encoded is not None
-        if interrupt.requested and group.size == 1:
-            return None
-        outputs, dataset = self._task.validate(self._encoded, self._dataset)
-        metrics = self._task.metrics(outputs, dataset)
-        values = {name: metric.value for name, metric in metrics.items()}
-        loss = outputs.loss.value
-        decisive = ({"loss": loss} | values)[self._metric]
-        lower = self._task.directions[self._metric] == "lower"
-        enough = self._task.converged(outputs, dataset)
-        return Validation(loss, -decisive if lower else decisive, values, enough)
-
-    def sample(self, model: Any) -> tuple[str, str]:
-        """Return the first held-out prompt and what the model writes after it."""
-        assert self._encoded is not None
-        sample = self._task.sample(self._encoded)
-        assert sample is not None, f"{self._task.name} writes nothing"
-        return sample

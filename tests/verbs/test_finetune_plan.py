@@ -6,7 +6,7 @@ from nextword.evaluation.contamination import find_duplicates
 from nextword.settings import FinetuneSettings
 from nextword.tasks.opening import task_class
 from nextword.tasks.records import Record
-from nextword.tasks.training import hold_out, usual_epochs
+from nextword.verbs.finetune_plan import hold_out, usual_epochs
 
 
 def test_a_rare_label_is_never_held_out_alone() -> None:
