@@ -113,7 +113,7 @@ def _losses_(logits: Tensor, targets: Tensor, make_gradient: bool = False) -> Te
     exact = torch.promote_types(logits.dtype, torch.float32)
     losses = torch.empty(len(logits), dtype=exact, device=logits.device)
     if logits.is_cuda:
-        make = _kernel() if can_compile(logits.device) else losses_of_block_
+        make = _kernel() if can_compile(logits.device) else losses_in_one_pass_
         make(logits, targets[:, None], losses, make_gradient)
         return losses
     rows = max(1, BLOCK_LOGITS // logits.shape[1])
@@ -126,22 +126,28 @@ def _losses_(logits: Tensor, targets: Tensor, make_gradient: bool = False) -> Te
 def losses_of_block_(block: Tensor, ids: Tensor, losses: Tensor, make_gradient: bool) -> None:
     """Write the losses, [rows], of logits [rows, vocabulary] and targets [rows, 1]; with
     `make_gradient` also the gradient in the place of the logits."""
-    scores = block.to(losses.dtype)  # a copy, unless the logits are in full precision already
+    scores = block.to(losses.dtype)
+    odds = scores.softmax(dim=1)  # exponentials are dear: those of the gradient are the losses' too
+    highest = scores.amax(dim=1, keepdim=True)
+    normaliser = highest - odds.amax(dim=1, keepdim=True).log()
+    losses.copy_((normaliser - scores.gather(1, ids)).squeeze(1))
+    if make_gradient:
+        block.copy_(odds.scatter_add_(1, ids, torch.full_like(highest, -1.0)))
+
+
+def losses_in_one_pass_(block: Tensor, ids: Tensor, losses: Tensor, make_gradient: bool) -> None:
+    """Do the same where each reading of a logit costs more than its exponential, and what scatters
+    would have all of its operand in memory first."""
+    scores = block.to(losses.dtype)
     normaliser = scores.logsumexp(dim=1, keepdim=True)
     losses.copy_((normaliser - scores.gather(1, ids)).squeeze(1))
-    if not make_gradient:
-        return
-    if torch.compiler.is_compiling():  # what scatters would have all of its operand in memory first
+    if make_gradient:
         is_target = torch.arange(block.shape[1], device=block.device) == ids
-        scores = (scores - normaliser).exp() - is_target.to(losses.dtype)
-    else:
-        scores = scores.sub_(normaliser).exp_()
-        scores.scatter_add_(1, ids, torch.full_like(normaliser, -1.0))
-    block.copy_(scores)
+        block.copy_((scores - normaliser).exp() - is_target.to(losses.dtype))
 
 
 @cache
 def _kernel() -> Any:
-    """Return the same as one kernel, that reads and writes each logit once. The number of targets
-    may differ from step to step."""
-    return torch.compile(losses_of_block_, dynamic=True)
+    """Return `losses_in_one_pass_` as a kernel. The number of targets may differ from step to
+    step."""
+    return torch.compile(losses_in_one_pass_, dynamic=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from nextword.objectives import cross_entropy
 from nextword.objectives.cross_entropy import (
     linear_cross_entropy,
-    losses_of_block_,
+    losses_in_one_pass_,
     per_token_cross_entropy,
 )
 
@@ -148,7 +148,7 @@ def test_the_form_that_a_gpu_compiles_computes_losses_and_gradients(dtype: torch
     exact = logits.float().requires_grad_()
     expected = F.cross_entropy(exact, ids[:, 0], reduction="none")
     expected.sum().backward()
-    compiled = torch.compile(losses_of_block_, backend="eager")
+    compiled = torch.compile(losses_in_one_pass_, backend="eager")
     block, losses = logits.clone(), torch.empty(7)
     compiled(block, ids, losses, make_gradient=False)
     assert torch.equal(block, logits)
