@@ -35,6 +35,8 @@ def chat(parsed: argparse.Namespace, settings: ChatSettings) -> dict[str, Any] |
 
     conversation = Conversation.open(parsed.model, settings)
     say_sampling(conversation.model, settings)
+    if settings.quantize != "none":
+        say(f"weights: {conversation.engine.setup.products}")
     try:
         Terminal(conversation, quiet=parsed.json).run()
     finally:

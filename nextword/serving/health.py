@@ -18,10 +18,11 @@ STALLED = 60.0  # seconds without a step, while something is to be written
 
 
 class EngineHealth(Answer):
-    """`seconds_since_step` tells how long ago the last token was generated, or a part of a prompt
-    was read."""
+    """`setup` tells how the model is computed; `seconds_since_step` how long ago the last token was
+    generated, or a part of a prompt was read."""
 
     model: str
+    setup: str
     alive: bool
     error: str | None
     running: int
@@ -62,6 +63,7 @@ def _state_of(served: Served) -> EngineHealth | None:
     stats = served.engine.stats
     return EngineHealth(
         model=served.id,
+        setup=str(served.engine.setup),
         alive=stats.alive,
         error=None if stats.error is None else type(stats.error).__name__,
         running=stats.running,

@@ -82,6 +82,9 @@ def serve(model: str | Path, settings: ServeSettings | None = None, **overrides:
         models, shelf = open_models(model, settings)
         try:
             what = ", ".join(models.open) or "a run that has no model yet"
+            for name, served in models.open.items():
+                if served.engine is not None:
+                    say(f"{name}: {served.engine.setup}")
             say(f"{address_of(listening)} answers for {what}; Ctrl-C stops it")
             Running(make_app(models, settings, shelf)).run([listening])
         finally:

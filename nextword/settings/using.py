@@ -50,7 +50,18 @@ class GenerateSettings(WritingSettings):
     num_samples: int = Field(1, ge=1, le=4096, description="number of continuations")
 
 
-class ChatSettings(WritingSettings):
+class EngineSettings(Settings):
+    """How the engine computes on a CPU."""
+
+    quantize: Literal["none", "int8", "auto"] = Field(
+        "none", description="weights in 8 bits; auto where that is faster and changes little"
+    )
+    threads: int | None = Field(
+        None, ge=1, description="threads to compute with; by default measured at the start"
+    )
+
+
+class ChatSettings(WritingSettings, EngineSettings):
     """Settings for a conversation."""
 
     seed: int | None = Field(  # type: ignore[assignment]
@@ -80,17 +91,17 @@ class TraceSettings(Settings):
     top: int = Field(20, ge=1, le=1000, description="most passages to show, the longest first")
     places: int = Field(3, ge=1, le=100, description="... of each, places in the training text")
     context: int = Field(
-        80, ge=0, le=2000, description="... with so many characters before and after it"
+        80, ge=0, le=2000, description="... with this many characters before and after it"
     )
 
 
-class ServeSettings(Settings):
+class ServeSettings(EngineSettings):
     """Settings of a server."""
 
     host: str = Field(
-        "127.0.0.1", description="address to answer at; any but this machine's own needs --key"
+        "127.0.0.1", description="address to listen on; any but this machine's own needs --key"
     )
-    port: int = Field(8000, ge=0, le=65535, description="port to answer at; 0 for any that is free")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 for any that is free")
     key: str | None = Field(
         None, min_length=8, description="key that requests must carry (at least 8 characters)"
     )
@@ -102,20 +113,14 @@ class ServeSettings(Settings):
         [], description="other names under which the server is reached, such as a proxy's"
     )
     allow_origin: list[str] = Field(
-        [], description="pages that may ask, such as https://example.org"
+        [], description="web pages that may send requests, such as https://example.org"
     )
     slots: int = Field(16, ge=1, le=1024, description="texts written at once")
     max_queue: int = Field(
         256, ge=1, le=100_000, description="texts that may wait; more are told to try again"
     )
     fast: bool = Field(
-        False, description="let a text depend, in its last bits, on who else is being answered"
-    )
-    quantize: Literal["none", "int8", "auto"] = Field(
-        "none", description="weights in 8 bits; auto where that is faster and changes little"
-    )
-    threads: int | None = Field(
-        None, ge=1, description="threads to compute with; by default measured at the start"
+        False, description="let a text depend, in its last bits, on what else is being written"
     )
     precision: Precision = "auto"
 
@@ -159,7 +164,7 @@ class InfoSettings(ColumnSettings):
     task: Task | None = Field(None, description="read PATH as labelled data for this task")
     extract: bool = Field(False, description="qa: for a model that points at answers in the text")
     model: str | None = Field(
-        None, description="show the examples as this model will see them, and what is cut of them"
+        None, description="show the examples as this model will see them, and what is cut from them"
     )
 
 

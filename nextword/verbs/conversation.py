@@ -45,7 +45,10 @@ class Conversation:
         that has no place for it.
         """
         model = load_language_model(name, precision=settings.precision)
-        engine = Engine(model, EngineOptions(slots=1, max_queue=1))
+        options = EngineOptions(
+            slots=1, max_queue=1, quantize=settings.quantize, threads=settings.threads
+        )
+        engine = Engine(model, options)
         template: ChatTemplate | None = None
         if has_template(model.tokenizer) and not settings.plain:
             text = choose_template(model.tokenizer, model.start_id, "en")

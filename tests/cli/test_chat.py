@@ -14,10 +14,12 @@ import pytest
 
 from nextword.cli.main import main
 from nextword.hub.writing import save
+from nextword.inference.engine.engine import Engine, EngineOptions
+from nextword.inference.engine.request import Request, Token
 from nextword.inference.language_model import load_language_model
 from nextword.models.sizes import config_for
 from nextword.models.transformer import Transformer
-from nextword.settings import ModelSettings
+from nextword.settings import GenerateSettings, ModelSettings
 from nextword.tasks.generate.chat_template import CHATML, ChatTemplate, with_template
 from nextword.tasks.generate.messages import Message
 from nextword.tokens.tokenizer_training import train_bpe
@@ -204,3 +206,22 @@ def test_control_c_stops_an_answer_and_not_the_program(talker: Path) -> None:
         process.kill()
         process.wait()
         os.close(ours)
+
+
+def test_weights_in_eight_bits_write_as_the_engine_does_with_them_and_it_is_said(
+    talker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (str(talker), "--plain", "--temperature", "0", "--precision", "fp32")
+    _, _, err = talk(monkeypatch, capsys, "It was\n", *words)
+    assert "weights:" not in err
+    status, out, err = talk(monkeypatch, capsys, "It was\n", *words, "--quantize", "int8")
+    assert status == 0 and "weights: int8, " in err and "nats per token" in err
+    model = load_language_model(talker, precision="fp32")
+    engine = Engine(model, EngineOptions(slots=1, quantize="int8"))
+    try:
+        settings = GenerateSettings(temperature=0, max_new_tokens=6)
+        stream = engine.submit(Request(model.encode_prompt("It was"), settings))
+        ids = [event.id for event in stream if isinstance(event, Token)]
+    finally:
+        engine.close()
+    assert out == f"{model.tokenizer.decode(ids)}\n"

@@ -22,6 +22,7 @@ def test_health_tells_how_far_the_engine_is(address: str) -> None:
     assert answer.status_code == 200 and answer.json()["status"] == "ok"
     assert after["generated_tokens"] == before["generated_tokens"] + 7
     assert after["steps"] > before["steps"] and after["running"] == after["queued"] == 0
+    assert "do not depend on who else is served" in after["setup"]
 
 
 def test_an_engine_that_has_stopped_is_not_healthy(writer: Path) -> None:

@@ -28,6 +28,7 @@ from nextword.models.blocks import Block
 from nextword.models.encoder_decoder import EncoderDecoder, GenerativeModel
 from nextword.models.transformer import Transformer
 from nextword.resources import available_cores
+from nextword.terminal import count_of
 from nextword.tokens.tokenizer import Tokenizer
 
 Quantize = Literal["int8", "auto", "none"]
@@ -62,13 +63,17 @@ class Setup:
     lookup_cost: float = math.inf
     divergence: float | None = None
 
-    def __str__(self) -> str:
+    @property
+    def products(self) -> str:
+        """How products are computed."""
         numbers = "int8" if self.quantized else "unquantized"
         if self.divergence is not None:
             numbers += f", {self.divergence:.4f} nats per token from unquantized"
+        return f"{numbers} ({self.kind}); {count_of(self.threads, 'thread')}"
+
+    def __str__(self) -> str:
         texts = "do not depend" if self.exact else "may depend"
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{numbers} ({self.kind}); {threads}; texts {texts} on who else is served"
+        return f"{self.products}; texts {texts} on who else is served"
 
 
 @dataclass(frozen=True)
