@@ -9,7 +9,8 @@
     nw.finetune("run", "reviews.csv", "reviews", task="classify")
     print(nw.load_task("reviews").classify("Worth every penny."))
 
-The verbs of the command line are functions here, with the same names for the same settings.
+The verbs of the command line are functions here, with the same names for the same settings (but for
+`chat`, which is for people).
 Nothing heavy is imported until a verb is called. Import nextword before torch: two settings of
 PyTorch's threads and memory are read when torch is loaded (docs/performance.md).
 """
@@ -40,6 +41,7 @@ _VERBS = {
     "benchmark": "nextword.verbs.benchmark",
     "compare": "nextword.verbs.compare",
     "generate": "nextword.inference.language_model",
+    "fill": "nextword.inference.masked_model",
     "trace": "nextword.verbs.trace",
     "serve": "nextword.serving.server",
     "export": "nextword.verbs.export",
@@ -56,6 +58,7 @@ __all__ = [
     "evaluate",
     "evaluate_task",
     "export",
+    "fill",
     "finetune",
     "generate",
     "info",
@@ -73,6 +76,7 @@ __all__ = [
 if TYPE_CHECKING:
     from nextword.errors import UserError
     from nextword.inference.language_model import generate, load
+    from nextword.inference.masked_model import fill
     from nextword.reports.report import report
     from nextword.serving.server import serve
     from nextword.tokens.prepare import prepare

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from nextword.errors import UserError
 from nextword.inference.loading import Precision, open_model
 from nextword.models.transformer import Transformer
-from nextword.settings import FillSettings, resolve
+from nextword.settings import FillSettings, resolve, with_overrides
 from nextword.tokens.tokenizer import Tokenizer
 
 
@@ -100,3 +101,19 @@ def load_masked_model(
             mend=f"use `nextword {verb}`, or train an encoder: `pretrain --objective masked`",
         )
     return MaskedLanguageModel(str(name), transformer, tokenizer)
+
+
+def fill(
+    model: str | Path | MaskedLanguageModel,
+    text: str,
+    settings: FillSettings | None = None,
+    **overrides: Any,
+) -> FilledText:
+    """Fill the gaps of a text, as `MaskedLanguageModel.fill` does.
+
+    To fill more than one text, `load` the model and keep it.
+    """
+    settings = with_overrides(FillSettings, settings, overrides)
+    if not isinstance(model, MaskedLanguageModel):
+        model = load_masked_model(model, precision=settings.precision)
+    return model.fill(text, settings.top_k)

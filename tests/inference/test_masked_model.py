@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import nextword as nw
 from nextword.cli.main import main
 from nextword.errors import UserError
 from nextword.hub.writing import save
@@ -69,6 +70,7 @@ def test_what_stands_in_the_gaps_is_the_likeliest(directory: Path) -> None:
     filled = model.fill("The cat sat on the [MASK].")
     best = model.tokenizer.decode([filled.gaps[0][0].id])
     assert filled.text == f"The cat sat on the{best}."
+    assert nw.fill(directory, "The cat sat on the [MASK].") == filled
 
 
 def test_what_cannot_be_filled_is_said(directory: Path, tmp_path: Path) -> None:
