@@ -21,6 +21,7 @@ from nextword.serving.shelf import Shelf, find_runs
 
 MOST_POINTS = 1500  # of the training curve at once
 KINDS = ("train", "validation", "sample", "event")
+NO_RUNS = {"root": None, "single": False, "runs": [], "differing": []}
 
 
 router = APIRouter()
@@ -29,8 +30,9 @@ REFUSED: dict[int | str, Any] = {status: REFUSALS[status] for status in (400, 40
 
 @router.get("/runs", responses=REFUSED)
 def table(request: Request) -> JSONResponse:
-    """Describe every run that is served."""
-    return JSONResponse(shelf_of(request).table())
+    """Describe every run that is served: none, without a `root`, where a model alone is."""
+    shelf = serving(request).shelf
+    return JSONResponse(NO_RUNS if shelf is None else shelf.table())
 
 
 @router.get("/runs/{name:path}", responses=REFUSED)

@@ -44,7 +44,9 @@ def test_nothing_beside_the_page_is_sent(address: str, path: str) -> None:
 
 def test_a_model_alone_has_no_runs(address: str) -> None:
     answer = httpx.get(f"{address}/runs")
-    assert answer.status_code == 404 and "no runs" in answer.json()["error"]["message"]
+    assert answer.status_code == 200 and answer.json()["runs"] == [] and not answer.json()["root"]
+    missing = httpx.get(f"{address}/runs/tiny")
+    assert missing.status_code == 404 and "no runs" in missing.json()["error"]["message"]
 
 
 def test_without_the_key_a_person_gets_a_form_and_a_program_json(locked: str) -> None:

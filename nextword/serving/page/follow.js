@@ -16,14 +16,14 @@ export const start = () => ({
 /** Read the table of runs, now and while any of them is under way. */
 export async function loadRuns() {
   try {
-    const table = await call("runs");
+    const found = await call("runs");
+    const table = found.root === null ? null : found; // null where a model alone is served
     set({ table, runsError: null });
-    if (!get().chosen.length && table.runs.length) {
+    if (table && !get().chosen.length && table.runs.length) {
       const first = table.runs.find((run) => run.status === "running") ?? table.runs[0];
       set({ chosen: [first.name] });
     }
   } catch (error) {
-    if (error.status === 404) return set({ table: null }); // a model alone was served
     set({ runsError: error });
   }
 }
