@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,14 +47,19 @@ def end_run():
 
 
 @pytest.fixture
-def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Packages with the part of wandb's and mlflow's interface that is used."""
-    for name, code in (("wandb", WANDB), ("mlflow", MLFLOW)):
+def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Packages with the part of wandb's and mlflow's interface that is used; they go with the
+    test."""
+    packages = {"wandb": WANDB, "mlflow": MLFLOW}
+    for name, code in packages.items():
         folder = tmp_path / "packages" / name
         folder.mkdir(parents=True)
         (folder / "__init__.py").write_text(code)
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+    yield
+    for name in packages:
+        sys.modules.pop(name, None)
 
 
 def record(run: Path, names: list[str], step: int) -> None:
