@@ -21,7 +21,7 @@ from nextword.serving.shelf import Shelf, find_runs
 
 MOST_POINTS = 1500  # of the training curve at once
 KINDS = ("train", "validation", "sample", "event")
-NO_RUNS = {"root": None, "single": False, "runs": [], "differing": []}
+NO_RUNS: Record = {"root": None, "single": False, "runs": [], "differing": []}
 
 
 router = APIRouter()
