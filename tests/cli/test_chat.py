@@ -215,7 +215,7 @@ def test_weights_in_eight_bits_write_as_the_engine_does_with_them_and_it_is_said
     _, _, err = talk(monkeypatch, capsys, "It was\n", *words)
     assert "weights:" not in err
     status, out, err = talk(monkeypatch, capsys, "It was\n", *words, "--quantize", "int8")
-    assert status == 0 and "weights: int8, " in err and "nats per token" in err
+    assert status == 0 and "weights: int8 (" in err and "nats per token" in err
     model = load_language_model(talker, precision="fp32")
     engine = Engine(model, EngineOptions(slots=1, quantize="int8"))
     try:

@@ -66,10 +66,10 @@ class Setup:
     @property
     def products(self) -> str:
         """How products are computed."""
-        numbers = "int8" if self.quantized else "unquantized"
+        told = f"{'int8' if self.quantized else 'unquantized'} ({self.kind})"
         if self.divergence is not None:
-            numbers += f", {self.divergence:.4f} nats per token from unquantized"
-        return f"{numbers} ({self.kind}); {count_of(self.threads, 'thread')}"
+            told += f", predictions {self.divergence:.4f} nats per token from unquantized ones"
+        return f"{told}; {count_of(self.threads, 'thread')}"
 
     def __str__(self) -> str:
         texts = "do not depend" if self.exact else "may depend"
