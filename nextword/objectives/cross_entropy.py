@@ -113,7 +113,7 @@ def _losses_(logits: Tensor, targets: Tensor, make_gradient: bool = False) -> Te
     exact = torch.promote_types(logits.dtype, torch.float32)
     losses = torch.empty(len(logits), dtype=exact, device=logits.device)
     if logits.is_cuda:
-        make = _kernel() if can_compile(logits.device) else losses_in_one_pass_
+        make = _kernel() if can_compile(logits.device) else losses_of_block_
         make(logits, targets[:, None], losses, make_gradient)
         return losses
     rows = max(1, BLOCK_LOGITS // logits.shape[1])
@@ -136,8 +136,8 @@ def losses_of_block_(block: Tensor, ids: Tensor, losses: Tensor, make_gradient: 
 
 
 def losses_in_one_pass_(block: Tensor, ids: Tensor, losses: Tensor, make_gradient: bool) -> None:
-    """Do the same where each reading of a logit costs more than its exponential, and what scatters
-    would have all of its operand in memory first."""
+    """Do the same in a form to be compiled for a GPU: there each reading of a logit costs more than
+    its exponential, and what scatters would have all of its operand in memory first."""
     scores = block.to(losses.dtype)
     normaliser = scores.logsumexp(dim=1, keepdim=True)
     losses.copy_((normaliser - scores.gather(1, ids)).squeeze(1))

@@ -18,15 +18,14 @@ from nextword.models.heads import ModelWithHead
 from nextword.models.sizes import flops_per_pair, flops_per_token
 from nextword.runs.record import EVALUATION, HELD_OUT
 from nextword.settings import FinetuneSettings
-from nextword.tasks.base import Task
 from nextword.tasks.dataset import Dataset, Encoded, resampler_of
+from nextword.tasks.opening import AnyTask
 from nextword.terminal import count_of, duration, quantity
 from nextword.training.parallel import Group, Interrupt
 from nextword.training.schedule import FinetunePlan
 from nextword.training.state import State, Validation
 from nextword.training.trainer import LogValues
 
-AnyTask = Task[Any, Any, Any]
 MOST_TALKS = 50  # conversations answered at the end of a run, which are not scored but read
 GiveUp = Callable[[State], str]  # after a validation: why a run is to end, "" for going on
 

@@ -14,9 +14,8 @@ from nextword.errors import UserError
 from nextword.models.lora import add_lora, count_trainable
 from nextword.registry import TASKS
 from nextword.settings import FinetuneSettings
-from nextword.tasks.base import Task
 from nextword.tasks.dataset import Dataset, Encoded, groups_of
-from nextword.tasks.opening import task_class
+from nextword.tasks.opening import AnyTask, task_class
 from nextword.terminal import count_of, quantity, say
 from nextword.training import optimizers
 from nextword.training.planning import MOMENTUM
@@ -37,9 +36,7 @@ UPDATES = ("lora_rank", "lora_alpha", "lora_dropout")
 D = TypeVar("D", bound=Dataset[Any])
 
 
-def plan(
-    task: Task[Any, Any, Any], encoded: Encoded[Any], settings: FinetuneSettings
-) -> FinetunePlan:
+def plan(task: AnyTask, encoded: Encoded[Any], settings: FinetuneSettings) -> FinetunePlan:
     """Decide what the settings leave open: rules of thumb, scaled to the model and the data."""
     count = len(encoded.items)
     batch = settings.batch_size or max(4, min(32, count // 50))
@@ -132,7 +129,7 @@ def check(settings: FinetuneSettings) -> None:
             raise UserError(f"{flag} does nothing with --extract: no answer is written")
 
 
-def choose_parameters(task: Task[Any, Any, Any], settings: FinetuneSettings) -> None:
+def choose_parameters(task: AnyTask, settings: FinetuneSettings) -> None:
     """Add low-rank updates, or freeze layers, as the settings ask."""
     if settings.lora:
         add_lora(
@@ -153,7 +150,7 @@ def usual_epochs(examples: int) -> float:
 
 
 def tell(
-    task: Task[Any, Any, Any],
+    task: AnyTask,
     encoded: Encoded[Any],
     train: Dataset[Any],
     held_out: int,

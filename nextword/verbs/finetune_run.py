@@ -24,7 +24,7 @@ from nextword.runs import configuration, training_text
 from nextword.runs.configuration import FinetuneConfiguration, check_new
 from nextword.settings import FinetuneSettings, PredictSettings, resolve
 from nextword.tasks.dataset import Dataset, Encoded, fingerprint
-from nextword.tasks.opening import open_task, task_class, write_task_file
+from nextword.tasks.opening import AnyTask, open_task, task_class, write_task_file
 from nextword.tasks.records import read_records
 from nextword.terminal import warn
 from nextword.tokens import losses
@@ -38,13 +38,7 @@ from nextword.training.sharding import choose_sharding, spread
 from nextword.training.state import State
 from nextword.training.trainer import Session, Subject, Trainer, build_trainer
 from nextword.verbs import finetune_plan
-from nextword.verbs.finetune_hooks import (
-    AnyTask,
-    FinetuneHooks,
-    GiveUp,
-    TaskValidator,
-    evaluate_held_out,
-)
+from nextword.verbs.finetune_hooks import FinetuneHooks, GiveUp, TaskValidator, evaluate_held_out
 
 Data = Dataset[Any]
 
