@@ -174,7 +174,7 @@ def test_control_c_stops_an_answer_and_not_the_program(talker: Path) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "nextword.cli.main", "chat", str(talker), "--plain"]
     process = subprocess.Popen(
-        [*command, "--max-new-tokens", "100000"],
+        [*command, "--max-new-tokens", "100000", "--temperature", "0"],
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, close_fds=True,
         env=os.environ | {"TERM": "dumb"},
     )  # fmt: skip
